@@ -1,0 +1,1 @@
+"""cairn: a private cloud in one process."""

@@ -1,0 +1,1 @@
+"""What runs on managed machines. Imports nothing of the management side but `agents.protocol`."""

@@ -1,0 +1,1 @@
+"""The agent of a backup server: images, kept and handed out."""

@@ -1,0 +1,327 @@
+"""The flat network: for each L3 network a name space with dnsmasq and the metadata server.
+
+`FlatNetwork` records say what should be; `_converge` makes it so from any state of the machine, and is what commands,
+the start of the agent (also after the machine was booted) and the watchdog all use. dnsmasq outlives the agent;
+the metadata servers live in it, and come back with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+
+from cairn.agents import log
+from cairn.agents.blocking import KeyedLocks, in_thread
+from cairn.agents.clock import Clock
+from cairn.agents.commands import handles
+from cairn.agents.errors import AgentError
+from cairn.agents.ids import check_ip, check_mac, check_uuid
+from cairn.agents.kvm.bridges import Bridges
+from cairn.agents.kvm.flat_config import (
+    INNER,
+    METADATA_IP,
+    FlatNetwork,
+    dhcp_hosts,
+    dns_names,
+    dnsmasq_conf,
+    isolation_rules,
+    subnet,
+    with_dhcp,
+)
+from cairn.agents.kvm.links import Links
+from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.network import (
+    EnsureDhcp,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    RemoveMetadata,
+    SetMetadata,
+)
+from cairn.agents.protocol.wire import Done
+from cairn.agents.runner import CommandRunner
+from cairn.agents.state import Records, write_atomically
+
+_WATCHDOG_SECONDS = 10.0
+
+
+class Flat:
+    """Answers the commands of `protocol.network` about flat networks. Each network does one thing at a time."""
+
+    def __init__(
+        self,
+        *,
+        links: Links,
+        bridges: Bridges,
+        runner: CommandRunner,
+        records: Records[FlatNetwork],
+        folder: Path,
+        clock: Clock,
+        sockets: NamespaceSockets,
+        proc: Path = Path("/proc"),
+        netns: Path = Path("/run/netns"),
+    ) -> None:
+        """`folder` holds dnsmasq's files; dnsmasq, as nobody, must be able to read there."""
+        self._links = links
+        self._bridges = bridges
+        self._runner = runner
+        self._records = records
+        self._folder = folder
+        self._clock = clock
+        self._sockets = sockets
+        self._proc = proc
+        self._netns = netns
+        self._locks = KeyedLocks()
+        self._networks: dict[str, FlatNetwork] = {n.network: n for n in records}
+        self._servers: dict[str, MetadataServer] = {}
+        bridges.changed = self._bridge_changed
+
+    @handles(EnsureDhcp)
+    async def ensure(self, command: EnsureDhcp) -> Done:
+        """Serve these entries."""
+        check_uuid("network", command.network)
+        async with self._locks(command.network):
+            before = self._network(command.network)
+            after = with_dhcp(before, command)
+            if not self._links.is_bridge(command.bridge):
+                raise AgentError(
+                    codes.MISSING_BRIDGE,
+                    f"The bridge {command.bridge} is not on this host. Reconnect the host to make it.",
+                )
+            self._save(after)
+            if after.entries:
+                await self._converge(after)
+            elif before.entries:
+                await self._take_down(before)
+        return Done()
+
+    @handles(RemoveDhcpEntries)
+    async def remove_entries(self, command: RemoveDhcpEntries) -> Done:
+        """Do not answer them any more; with the last one the server goes."""
+        check_uuid("network", command.network)
+        gone = {check_mac("macs", mac) for mac in command.macs}
+        async with self._locks(command.network):
+            before = self._network(command.network)
+            left = {mac: entry for mac, entry in before.entries.items() if mac not in gone}
+            after = msgspec.structs.replace(before, entries=left)
+            self._save(after)
+            if not left:
+                await self._take_down(before)
+            elif left != before.entries:
+                await self._converge(after)
+        return Done()
+
+    @handles(RemoveDhcp)
+    async def remove(self, command: RemoveDhcp) -> Done:
+        """Nothing of the network is left."""
+        check_uuid("network", command.network)
+        async with self._locks(command.network):
+            await self._take_down(self._network(command.network))
+            self._networks.pop(command.network, None)
+            self._records.record(command.network).remove()
+        return Done()
+
+    @handles(SetMetadata)
+    async def set_metadata(self, command: SetMetadata) -> Done:
+        """From now on answer that address."""
+        check_uuid("network", command.network)
+        check_uuid("vm", command.vm)
+        ip = check_ip("ip", command.ip)
+        async with self._locks(command.network):
+            before = self._network(command.network)
+            others = {i: m for i, m in before.metadata.items() if m.vm != command.vm}
+            self._save(msgspec.structs.replace(before, metadata={**others, ip: command}))
+        return Done()
+
+    @handles(RemoveMetadata)
+    async def remove_metadata(self, command: RemoveMetadata) -> Done:
+        """Do not answer the VM any more."""
+        check_uuid("network", command.network)
+        async with self._locks(command.network):
+            before = self._network(command.network)
+            left = {ip: m for ip, m in before.metadata.items() if m.vm != command.vm}
+            self._save(msgspec.structs.replace(before, metadata=left))
+        return Done()
+
+    async def run(self) -> None:
+        """Keep every server alive until cancelled: bring back what died, or what went with a boot of the machine."""
+        failing: set[str] = set()
+        try:
+            while True:
+                for network in list(self._networks):
+                    await self._check(network, failing)
+                await self._clock.sleep(_WATCHDOG_SECONDS)
+        finally:
+            for server in self._servers.values():
+                await server.stop()
+            self._servers.clear()
+
+    async def remove_all(self) -> None:
+        """Take all networks away."""
+        for network in list(self._networks):
+            await self.remove(RemoveDhcp(network=network))
+
+    async def _check(self, network_uuid: str, failing: set[str]) -> None:
+        async with self._locks(network_uuid):
+            network = self._networks.get(network_uuid)
+            if network is None or not network.entries or self._is_up(network):
+                return
+            try:
+                await self._converge(network)
+                failing.discard(network_uuid)
+                log.info("flat network brought back", network=network_uuid)
+            except (AgentError, OSError) as error:
+                if network_uuid not in failing:
+                    log.warning("flat network not brought back", network=network_uuid, message=str(error))
+                failing.add(network_uuid)
+
+    async def _bridge_changed(self, bridge: str) -> None:
+        """The bridge was made again, or has another uplink."""
+        for uuid in list(self._networks):
+            async with self._locks(uuid):
+                network = self._networks.get(uuid)
+                if (
+                    network is not None
+                    and network.dhcp is not None
+                    and network.dhcp.bridge == bridge
+                    and network.entries
+                ):
+                    await self._converge(network)
+
+    def _network(self, uuid: str) -> FlatNetwork:
+        return self._networks.get(uuid) or FlatNetwork(network=uuid)
+
+    def _save(self, network: FlatNetwork) -> None:
+        """Remember; a network without entries and metadata is forgotten."""
+        record = self._records.record(network.network)
+        if network.entries or network.metadata:
+            self._networks[network.network] = network
+            record.save(network)
+        else:
+            self._networks.pop(network.network, None)
+            record.remove()
+
+    def _is_up(self, network: FlatNetwork) -> bool:
+        return (
+            network.network in self._servers
+            and (self._netns / network.namespace).exists()
+            and network.dhcp is not None
+            and self._links.bridge_of(network.outer) == network.dhcp.bridge
+            and self._pid(network) is not None
+        )
+
+    async def _converge(self, network: FlatNetwork) -> None:
+        """From whatever there is to a running server with these entries."""
+        dhcp = network.dhcp
+        if dhcp is None:
+            return
+        fresh = not ((self._netns / network.namespace).exists() and self._links.exists(network.outer))
+        if fresh:
+            await self._take_down(network)
+            await self._build_namespace(network, dhcp)
+        await self._links.batch([f"link set dev {network.outer} mtu {dhcp.mtu} master {dhcp.bridge} up"])
+        await self._isolate(network, dhcp)
+        await self._run_dnsmasq(network, dhcp)
+        if network.network not in self._servers:
+            await self._serve_metadata(network)
+
+    async def _build_namespace(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
+        space = network.namespace
+        await self._links.batch(
+            [
+                f"netns add {space}",
+                f"link add {network.outer} mtu {dhcp.mtu} type veth "
+                f"peer name {INNER} address {network.mac} netns {space}",
+            ]
+        )
+        inside = [
+            "link set dev lo up",
+            f"address replace {dhcp.dhcp_ip}/{subnet(dhcp).prefixlen} dev {INNER}",
+            f"address replace {METADATA_IP}/32 dev {INNER}",
+            f"link set dev {INNER} mtu {dhcp.mtu} up",
+        ]
+        await self._runner.run(["ip", "-netns", space, "-batch", "-"], stdin="".join(f"{line}\n" for line in inside))
+
+    async def _isolate(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
+        uplink = await in_thread(self._bridges.uplink, dhcp.bridge)
+        script = isolation_rules(network, dhcp, uplink)
+        await self._runner.run(["nft", "-f", "-"], stdin=script, check=uplink is not None)
+
+    async def _run_dnsmasq(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
+        """Start it, or tell it of new entries; restart it when more has changed.
+
+        Leases are in its memory only, so a restart forgets them: needed when an entry went or changed, or its address
+        could not be given to another VM.
+        """
+        folder = self._folder / network.network
+        await in_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o755)
+        before = await in_thread(_read_lines, folder / "hosts")
+        settings_changed = await in_thread(_write_if_new, folder / "dnsmasq.conf", dnsmasq_conf(network, dhcp, folder))
+        names_changed = await in_thread(_write_if_new, folder / "names", dns_names(network))
+        hosts_changed = await in_thread(_write_if_new, folder / "hosts", dhcp_hosts(network))
+        pid = await in_thread(self._pid, network)
+        if pid is None or settings_changed or before - set(dhcp_hosts(network).splitlines()):
+            await self._stop_dnsmasq(network)
+            argv = ["ip", "netns", "exec", network.namespace, "dnsmasq", f"--conf-file={folder / 'dnsmasq.conf'}"]
+            await self._runner.run(argv)
+        elif hosts_changed or names_changed:
+            os.kill(pid, signal.SIGHUP)
+
+    async def _stop_dnsmasq(self, network: FlatNetwork) -> None:
+        pid = await in_thread(self._pid, network)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)  # it has no state to save
+            while await in_thread(self._pid, network) is not None:
+                await self._clock.sleep(0.01)
+
+    def _pid(self, network: FlatNetwork) -> int | None:
+        """The living dnsmasq of the network, told from any other process by its command line."""
+        folder = self._folder / network.network
+        try:
+            pid = int((folder / "dnsmasq.pid").read_text())
+            command = (self._proc / str(pid) / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if str(folder / "dnsmasq.conf").encode() in command else None
+
+    async def _serve_metadata(self, network: FlatNetwork) -> None:
+        uuid = network.network
+        server = MetadataServer(lambda ip: self._network(uuid).metadata.get(ip))
+        await server.start(await self._sockets.listen(network.namespace))
+        self._servers[uuid] = server
+
+    async def _take_down(self, network: FlatNetwork) -> None:
+        """Nothing of the server is left on the machine. Nothing there is success."""
+        server = self._servers.pop(network.network, None)
+        if server is not None:
+            await server.stop()
+        await self._stop_dnsmasq(network)
+        if self._links.exists(network.outer):
+            await self._links.batch([f"link delete dev {network.outer}"])
+        if (self._netns / network.namespace).exists():
+            await self._links.batch([f"netns delete {network.namespace}"])
+        script = f"table bridge {network.table} {{ }}\ndelete table bridge {network.table}\n"
+        await self._runner.run(["nft", "-f", "-"], stdin=script, check=False)
+        await in_thread(_remove_folder, self._folder / network.network)
+
+
+def _read_lines(path: Path) -> set[str]:
+    return set(path.read_text().splitlines()) if path.exists() else set()
+
+
+def _write_if_new(path: Path, text: str) -> bool:
+    """Whether the file had to be changed. dnsmasq reads it as nobody."""
+    if path.exists() and path.read_text() == text:
+        return False
+    write_atomically(path, text.encode(), mode=0o644)
+    return True
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,185 @@
+"""Pure parts of a flat network's server: names, dnsmasq's files, nftables rules."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from cairn.agents.errors import AgentError
+from cairn.agents.ids import check_domain, check_interface, check_ip, check_mac, check_uuid
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, SetMetadata
+
+METADATA_IP = "169.254.169.254"
+OUTER_PREFIX = "cfd"
+INNER = "eth0"
+_NOT_HOSTNAME = re.compile(r"[^a-z0-9-]+")
+
+
+class FlatNetwork(Struct, frozen=True, kw_only=True):
+    """All that one network's server has to know; kept over restarts."""
+
+    network: str
+    dhcp: EnsureDhcp | None = None  #: without its entries; None: no server, only metadata so far
+    entries: dict[str, DhcpEntry] = {}  #: by MAC
+    metadata: dict[str, SetMetadata] = {}  #: by IP
+
+    @property
+    def namespace(self) -> str:
+        """The network name space of the server."""
+        return f"cairn-{self.network}"
+
+    @property
+    def outer(self) -> str:
+        """The server's port in the bridge, at most 15 characters."""
+        return f"{OUTER_PREFIX}{self.network[:12]}"
+
+    @property
+    def mac(self) -> str:
+        """The server's MAC address: the same on every host, so that a VM that moves finds its server again."""
+        digest = hashlib.blake2b(self.network.encode(), digest_size=5).hexdigest()
+        return "0a:" + ":".join(digest[i : i + 2] for i in range(0, 10, 2))
+
+    @property
+    def table(self) -> str:
+        """The nftables table of the network."""
+        return f"cairn_flat_{self.network}"
+
+
+def with_dhcp(before: FlatNetwork, command: EnsureDhcp) -> FlatNetwork:
+    """`before` as `command` wants it: settings replaced, entries added or replaced.
+
+    Raises:
+        AgentError: ``agent.bad-request`` when a value could not be written into a configuration file as it is.
+    """
+    check(command)
+    new = {entry.mac: entry for entry in map(_checked_entry, command.entries)}
+    addresses = {entry.ip for entry in new.values()}
+    kept = {} if command.replace else {m: e for m, e in before.entries.items() if e.ip not in addresses}
+    settings = msgspec.structs.replace(command, entries=[], replace=False)
+    return msgspec.structs.replace(before, dhcp=settings, entries={**kept, **new})
+
+
+def check(command: EnsureDhcp) -> None:
+    """Refuse what cannot be written into dnsmasq's configuration."""
+    check_uuid("network", command.network)
+    check_interface("bridge", command.bridge)
+    check_ip("dhcpIp", command.dhcp_ip)
+    for server in command.dns:
+        check_ip("dns", server)
+    if command.gateway:
+        check_ip("gateway", command.gateway)
+    if command.domain:
+        check_domain("domain", command.domain)
+    subnet(command)
+
+
+def subnet(command: EnsureDhcp) -> ipaddress.IPv4Network:
+    """The network's addresses.
+
+    Raises:
+        AgentError: ``agent.bad-request``.
+    """
+    try:
+        return ipaddress.IPv4Network(f"{command.dhcp_ip}/{command.netmask}", strict=False)
+    except ValueError as error:
+        raise AgentError(codes.BAD_REQUEST, f"netmask: {error}; 255.255.255.0 would fit.") from None
+
+
+def _checked_entry(entry: DhcpEntry) -> DhcpEntry:
+    ip = check_ip("entries.ip", entry.ip)
+    hostname = _NOT_HOSTNAME.sub("-", entry.hostname.lower()).strip("-")[:63].strip("-")
+    return msgspec.structs.replace(
+        entry,
+        mac=check_mac("entries.mac", entry.mac),
+        ip=ip,
+        hostname=hostname or f"ip-{ip.replace('.', '-')}",
+    )
+
+
+def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:
+    """The configuration file. Clients that know option 121 ignore option 3, so it repeats the default route."""
+    metadata_route = f"{METADATA_IP}/32,{dhcp.dhcp_ip}"
+    default_route = f",0.0.0.0/0,{dhcp.gateway}" if dhcp.gateway else ""
+    lines = [
+        f"pid-file={folder / 'dnsmasq.pid'}",
+        "user=nobody",
+        "group=nogroup",
+        f"interface={INNER}",
+        "bind-interfaces",
+        "except-interface=lo",
+        "no-hosts",
+        "no-resolv",
+        "no-poll",
+        "domain-needed",
+        "bogus-priv",
+        f"addn-hosts={folder / 'names'}",
+        "leasefile-ro",
+        "dhcp-authoritative",
+        "dhcp-ignore=tag:!known",
+        f"dhcp-hostsfile={folder / 'hosts'}",
+        f"dhcp-range={subnet(dhcp).network_address},static,{dhcp.netmask},24h",
+        f"dhcp-option=tag:default,3,{dhcp.gateway}" if dhcp.gateway else "dhcp-option=3",
+        "dhcp-option=tag:!default,3",
+        f"dhcp-option=6,{','.join(dhcp.dns) or dhcp.dhcp_ip}",
+        f"dhcp-option=26,{dhcp.mtu}",
+    ]
+    for option in (121, 249):
+        lines.append(f"dhcp-option=tag:default,{option},{metadata_route}{default_route}")
+        lines.append(f"dhcp-option=tag:!default,{option},{metadata_route}")
+    if dhcp.domain:
+        lines += [f"domain={dhcp.domain}", f"dhcp-option=15,{dhcp.domain}", "expand-hosts"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def dhcp_hosts(network: FlatNetwork) -> str:
+    """The static leases."""
+    entries = sorted(network.entries.values(), key=lambda e: ipaddress.IPv4Address(e.ip))
+    return "".join(f"{e.mac}{',set:default' if e.is_default else ''},{e.ip},{e.hostname}\n" for e in entries)
+
+
+def dns_names(network: FlatNetwork) -> str:
+    """The names that the server answers, in the shape of ``/etc/hosts``."""
+    entries = sorted(network.entries.values(), key=lambda e: ipaddress.IPv4Address(e.ip))
+    return "".join(f"{e.ip} {e.hostname}\n" for e in entries)
+
+
+def isolation_rules(network: FlatNetwork, dhcp: EnsureDhcp, uplink: str | None) -> str:
+    """An nftables script that keeps the server to this machine; it replaces what was there in one transaction.
+
+    Every host has a server with the same addresses and MAC address. Nothing passes between the server's port and the
+    uplink; ARP for its addresses, frames with its MAC address, and DHCP of the VMs that are served here do not cross
+    the uplink in either direction. Only forwarded frames are looked at, so the machine's own DHCP and ARP are left
+    alone. No connection tracking: the bridge family often has none.
+    """
+    replace = f"table bridge {network.table} {{ }}\ndelete table bridge {network.table}\n"
+    if uplink is None:
+        return replace
+    rules = [
+        f'iifname "{network.outer}" oifname "{uplink}" drop',
+        f'iifname "{uplink}" oifname "{network.outer}" drop',
+    ]
+    addresses = f"{{ {dhcp.dhcp_ip}, {METADATA_IP} }}"
+    for direction in ("iifname", "oifname"):
+        port = f'{direction} "{uplink}"'
+        rules += [
+            f"{port} ether saddr {network.mac} drop",
+            f"{port} ether daddr {network.mac} drop",
+            f"{port} arp saddr ip {addresses} drop",
+            f"{port} arp daddr ip {addresses} drop",
+            f"{port} ip saddr {dhcp.dhcp_ip} udp sport 67 drop",
+        ]
+    if network.entries:
+        macs = ", ".join(sorted(network.entries))
+        rules += [
+            f'oifname "{uplink}" ether saddr {{ {macs} }} udp dport 67 drop',
+            f'iifname "{uplink}" ether daddr {{ {macs} }} udp sport 67 drop',
+        ]
+    body = "".join(f"    {rule}\n" for rule in rules)
+    chain = f"  chain forward {{\n    type filter hook forward priority -210; policy accept;\n{body}  }}\n"
+    return f"{replace}table bridge {network.table} {{\n{chain}}}\n"

@@ -1,0 +1,52 @@
+"""What the KVM role wants of a hypervisor. Everything here blocks; callers use threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from cairn.agents.protocol.vm import PowerState
+
+#: Told, from a thread of the hypervisor's own, that something happened to a VM: its uuid, and the reason.
+Noticed = Callable[[str, str], None]
+
+
+class Hypervisor(Protocol):
+    """Domains whose name is the uuid (32 hex digits) of a VM of cairn; all others do not exist for it.
+
+    Every method raises `AgentError` ``agent.hypervisor-unavailable`` when the hypervisor cannot be reached, and
+    ``agent.hypervisor`` when it refuses.
+    """
+
+    def versions(self) -> tuple[str, str]:
+        """Of libvirt and of QEMU."""
+
+    def states(self) -> dict[str, PowerState]:
+        """All VMs."""
+
+    def state(self, vm: str) -> PowerState | None:
+        """One VM; None when there is no domain of it."""
+
+    def define(self, vm: str, xml: str) -> None:
+        """Define the domain, in place of a leftover definition."""
+
+    def start(self, vm: str) -> None:
+        """Start the defined domain. Also raises ``agent.no-memory``."""
+
+    def press_power_button(self, vm: str) -> None:
+        """Ask the guest to shut down. Not running is success."""
+
+    def pull_plug(self, vm: str) -> None:
+        """Stop the domain at once. Not running is success."""
+
+    def undefine(self, vm: str) -> None:
+        """Forget the stopped domain. Nothing there is success."""
+
+    def vnc_port(self, vm: str) -> int | None:
+        """The port of the running VM's screen on 127.0.0.1."""
+
+    def watch(self, noticed: Noticed, reconnected: Callable[[], None]) -> None:
+        """From now on tell of what happens; `reconnected` when things may have happened that nobody told of."""
+
+    def ensure_connected(self) -> None:
+        """Connect again if the connection was lost. Called now and then, so that events come again."""

@@ -1,0 +1,216 @@
+"""`Hypervisor` over libvirt-python, the only module that touches it. Imported in the kvm role only.
+
+libvirt wants its event loop registered before the first connection, and run by a thread. One connection serves all
+threads; when it is lost (libvirtd restarted) the next call or `ensure_connected` opens another and subscribes to events
+again. What happened between is not told by libvirt, so the watcher is told to look for itself.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from xml.etree import ElementTree
+
+import libvirt
+
+from cairn.agents import log
+from cairn.agents.errors import AgentError
+from cairn.agents.kvm.hypervisor import Noticed
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.vm import PowerState
+
+_VM_NAME = re.compile(r"[0-9a-f]{32}\Z")
+_KEEPALIVE_SECONDS = 5
+
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
+}
+
+_STOPPED_REASONS = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED: "migrated",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
+}
+
+#: A shutdown is told twice; only the end of it (STOPPED) knows who asked.
+_REASONS = {
+    libvirt.VIR_DOMAIN_EVENT_STARTED: "started",
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: "paused",
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: "resumed",
+    libvirt.VIR_DOMAIN_EVENT_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: "undefined",
+}
+
+_GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+
+
+class LibvirtHypervisor:
+    """See `Hypervisor` for the contract of each method."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._lock = threading.Lock()
+        self._connection: libvirt.virConnect | None = None
+        self._noticed: Noticed | None = None
+        self._reconnected: Callable[[], None] | None = None
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
+
+    def versions(self) -> tuple[str, str]:
+        """Of libvirt and of QEMU."""
+        with self._errors("ask libvirt for its version"):
+            connection = self._connect()
+            return _version(connection.getLibVersion()), _version(connection.getVersion())
+
+    def states(self) -> dict[str, PowerState]:
+        """All VMs."""
+        with self._errors("list the domains"):
+            domains = [d for d in self._connect().listAllDomains() if _VM_NAME.match(d.name())]
+        found = {d.name(): self._state(d) for d in domains}
+        return {vm: state for vm, state in found.items() if state is not None}
+
+    def state(self, vm: str) -> PowerState | None:
+        """One VM."""
+        domain = self._find(vm)
+        return None if domain is None else self._state(domain)
+
+    def define(self, vm: str, xml: str) -> None:
+        """Define, in place of what there was."""
+        self.undefine(vm)
+        with self._errors(f"define VM {vm}"):
+            self._connect().defineXML(xml)
+
+    def start(self, vm: str) -> None:
+        """Start the defined domain."""
+        with self._errors(f"start VM {vm}"):
+            self._connect().lookupByName(vm).create()
+
+    def press_power_button(self, vm: str) -> None:
+        """ACPI power button."""
+        domain = self._find(vm)
+        if domain is not None:
+            with self._errors(f"press the power button of VM {vm}", ignore=_GONE):
+                domain.shutdown()
+
+    def pull_plug(self, vm: str) -> None:
+        """Stop at once."""
+        domain = self._find(vm)
+        if domain is not None:
+            with self._errors(f"stop VM {vm}", ignore=_GONE):
+                domain.destroy()
+
+    def undefine(self, vm: str) -> None:
+        """Forget the domain, with everything that libvirt keeps of it."""
+        domain = self._find(vm)
+        if domain is not None:
+            flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            with self._errors(f"undefine VM {vm}", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
+                domain.undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+
+    def vnc_port(self, vm: str) -> int | None:
+        """As the running domain's description says."""
+        domain = self._find(vm)
+        if domain is None:
+            return None
+        with self._errors(f"describe VM {vm}"):
+            graphics = ElementTree.fromstring(domain.XMLDesc()).find("devices/graphics[@type='vnc']")  # noqa: S314
+        port = int(graphics.get("port", "-1")) if graphics is not None else -1
+        return port if port > 0 else None
+
+    def watch(self, noticed: Noticed, reconnected: Callable[[], None]) -> None:
+        """Begin to tell of events."""
+        self._noticed = noticed
+        self._reconnected = reconnected
+
+    def ensure_connected(self) -> None:
+        """Connect if need be."""
+        with self._errors("connect"):
+            self._connect()
+
+    def _connect(self) -> libvirt.virConnect:
+        with self._lock:
+            if self._connection is not None and self._connection.isAlive():
+                return self._connection
+            connection = libvirt.open(self._uri)
+            connection.setKeepAlive(_KEEPALIVE_SECONDS, 3)
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
+            connection.registerCloseCallback(self._closed, None)
+            self._connection = connection
+        log.info("connected to libvirt", uri=self._uri)
+        if self._reconnected is not None:
+            self._reconnected()
+        return connection
+
+    def _closed(self, _connection: libvirt.virConnect, reason: int, _opaque: None) -> None:
+        log.warning("connection to libvirt lost", reason=reason)
+
+    def _lifecycle(
+        self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: None
+    ) -> None:
+        vm = domain.name()
+        if self._noticed is None or not _VM_NAME.match(vm):
+            return
+        stopped = event == libvirt.VIR_DOMAIN_EVENT_STOPPED
+        reason = _STOPPED_REASONS.get(detail, "stopped") if stopped else _REASONS.get(event)
+        if reason is not None:
+            self._noticed(vm, reason)
+
+    def _find(self, vm: str) -> libvirt.virDomain | None:
+        with self._errors(f"look for VM {vm}", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
+            return self._connect().lookupByUUIDString(str(uuid.UUID(vm)))
+        return None
+
+    def _state(self, domain: libvirt.virDomain) -> PowerState | None:
+        with self._errors("ask for a domain's state", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
+            return _STATES.get(domain.state()[0], PowerState.STOPPED)
+        return None
+
+    @contextmanager
+    def _errors(self, attempt: str, ignore: tuple[int, ...] = ()) -> Iterator[None]:
+        """Turn libvirt's errors into ours, all but those to ignore."""
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in ignore:
+                raise _translated(attempt, error, alive=self._alive()) from error
+
+    def _alive(self) -> bool:
+        try:
+            return self._connection is not None and bool(self._connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+
+def _translated(attempt: str, error: libvirt.libvirtError, *, alive: bool) -> AgentError:
+    words = str(error.get_error_message() or error).strip()[-600:]
+    if not alive:
+        return AgentError(
+            codes.HYPERVISOR_UNAVAILABLE,
+            f"libvirtd does not answer (to {attempt}): {words}. Start libvirtd on this machine.",
+        )
+    if "Cannot allocate memory" in words or "cannot set up guest memory" in words:
+        return AgentError(
+            codes.NO_MEMORY, f"The machine has not enough free memory (to {attempt}): {words}. Stop VMs or add memory."
+        )
+    return AgentError(codes.HYPERVISOR, f"libvirt refused to {attempt}: {words}. See libvirt's log on this machine.")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()

@@ -1,0 +1,239 @@
+"""VM commands. Everything done to one VM happens one after the other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from cairn.agents.blocking import KeyedLocks, in_thread
+from cairn.agents.clock import Clock
+from cairn.agents.commands import handles
+from cairn.agents.errors import AgentError
+from cairn.agents.ids import check_uuid
+from cairn.agents.kvm.accelerator import Accelerator
+from cairn.agents.kvm.domain_xml import domain_xml
+from cairn.agents.kvm.hypervisor import Hypervisor
+from cairn.agents.kvm.watch import VmWatch
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.vm import (
+    Console,
+    DestroyVm,
+    GetConsole,
+    ListVms,
+    PowerState,
+    RebootVm,
+    StartVm,
+    StopVm,
+    VmList,
+    VmStatus,
+)
+from cairn.agents.protocol.wire import Done
+from cairn.agents.runner import CommandRunner
+from cairn.agents.state import Records
+
+_ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
+_POLL_SECONDS = 0.25
+#: A guest that is still booting misses the power button, so it is pressed again.
+_PRESS_AGAIN_SECONDS = 4.0
+MAX_CONSOLE_BYTES = 1 << 20
+MAX_DISKS = 26
+
+
+class VmRecord(Struct, frozen=True):
+    """What has to be cleaned up after a VM that libvirt may have forgotten."""
+
+    vm: str
+    taps: list[str] = []
+    disks: list[str] = []  #: resolved
+
+
+class Vms:
+    """Starts, stops and shows VMs."""
+
+    def __init__(
+        self,
+        *,
+        hypervisor: Hypervisor,
+        accelerator: Accelerator,
+        watch: VmWatch,
+        locks: KeyedLocks,
+        runner: CommandRunner,
+        records: Records[VmRecord],
+        console_dir: Path,
+        clock: Clock,
+        sys_net: Path = Path("/sys/class/net"),
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._accelerator = accelerator
+        self._watch = watch
+        self._locks = locks
+        self._runner = runner
+        self._records = records
+        self._console_dir = console_dir
+        self._clock = clock
+        self._sys_net = sys_net
+
+    @handles(StartVm)
+    async def start(self, command: StartVm) -> VmStatus:
+        """Define and start."""
+        check_uuid("vm", command.vm)
+        async with self._locks(command.vm):
+            if await in_thread(self._hypervisor.state, command.vm) in _ALIVE:
+                return await self._status(command.vm)
+            await in_thread(self._check_parts, command)
+            accelerator = await self._accelerator.choose(command.accelerator)
+            xml = domain_xml(
+                command,
+                accelerator=accelerator,
+                console_log=str(self._console(command.vm)),
+                caches=await in_thread(_caches, [disk.path for disk in command.disks]),
+            )
+            await in_thread(self._remember, command)
+            await in_thread(self._define_and_start, command.vm, xml)
+            return await self._status(command.vm)
+
+    @handles(StopVm)
+    async def stop(self, command: StopVm) -> VmStatus:
+        """Stop and undefine."""
+        check_uuid("vm", command.vm)
+        if command.mode not in ("grace", "cold"):
+            raise AgentError(codes.BAD_REQUEST, f"mode: found {command.mode!r}; grace or cold would fit.")
+        async with self._locks(command.vm):
+            if command.mode == "grace":
+                await self._shut_down(command.vm, command.grace_seconds)
+            await in_thread(self._hypervisor.pull_plug, command.vm)
+            await in_thread(self._hypervisor.undefine, command.vm)
+            return await self._status(command.vm)
+
+    @handles(RebootVm)
+    async def reboot(self, command: RebootVm) -> VmStatus:
+        """Stop and start with the same definition."""
+        check_uuid("vm", command.vm)
+        async with self._locks(command.vm):
+            if await in_thread(self._hypervisor.state, command.vm) not in _ALIVE:
+                raise AgentError(codes.VM_NOT_RUNNING, f"VM {command.vm} does not run on this host. Start it instead.")
+            await self._shut_down(command.vm, command.grace_seconds)
+            await in_thread(self._hypervisor.pull_plug, command.vm)
+            await in_thread(self._hypervisor.start, command.vm)
+            return await self._status(command.vm)
+
+    @handles(DestroyVm)
+    async def destroy(self, command: DestroyVm) -> Done:
+        """Leave nothing of the VM but its disks."""
+        check_uuid("vm", command.vm)
+        async with self._locks(command.vm):
+            await in_thread(self._hypervisor.pull_plug, command.vm)
+            await in_thread(self._hypervisor.undefine, command.vm)
+            self._watch.forget(command.vm)
+            record = self._records.record(command.vm)
+            saved = await in_thread(record.load)
+            for tap in saved.taps if saved is not None else []:
+                if (self._sys_net / tap).exists():
+                    await self._runner.run(["ip", "link", "delete", "dev", tap], check=False)
+            await in_thread(self._remove_console, command.vm)
+            await in_thread(record.remove)
+            return Done()
+
+    @handles(ListVms)
+    async def list(self, _: ListVms) -> VmList:
+        """All VMs of cairn."""
+        return VmList(vms=await in_thread(self._hypervisor.states))
+
+    @handles(GetConsole)
+    async def console(self, command: GetConsole) -> Console:
+        """The end of the console's log, and the screen."""
+        check_uuid("vm", command.vm)
+        size = max(0, min(command.size_bytes, MAX_CONSOLE_BYTES))
+        text = await in_thread(_tail, self._console(command.vm), size)
+        port = await in_thread(self._hypervisor.vnc_port, command.vm)
+        return Console(text=text, vnc_address="127.0.0.1" if port is not None else None, vnc_port=port)
+
+    async def user_of(self, path: str) -> str | None:
+        """The running VM that has the file `path` (resolved) as a disk."""
+        for record in await in_thread(list, self._records):
+            if path in record.disks and await in_thread(self._hypervisor.state, record.vm) in _ALIVE:
+                return record.vm
+        return None
+
+    async def _status(self, vm: str) -> VmStatus:
+        state = await in_thread(self._hypervisor.state, vm) or PowerState.STOPPED
+        self._watch.expect(vm, state)
+        running = state in _ALIVE
+        return VmStatus(state=state, vnc_port=await in_thread(self._hypervisor.vnc_port, vm) if running else None)
+
+    def _remember(self, command: StartVm) -> None:
+        taps = [nic.device for nic in command.nics]
+        disks = [str(Path(disk.path).resolve()) for disk in command.disks]
+        self._records.record(command.vm).save(VmRecord(command.vm, taps, disks))
+
+    def _define_and_start(self, vm: str, xml: str) -> None:
+        """One piece of work: a start that was given up does not leave a definition behind."""
+        self._hypervisor.define(vm, xml)
+        try:
+            self._hypervisor.start(vm)
+        except AgentError:
+            self._hypervisor.undefine(vm)
+            raise
+
+    async def _shut_down(self, vm: str, grace_seconds: float) -> None:
+        """Press the power button until the guest has gone, or until its time is up."""
+        began = self._clock.monotonic()
+        pressed_at: float | None = None
+        while await in_thread(self._hypervisor.state, vm) in _ALIVE:
+            now = self._clock.monotonic()
+            if now - began >= grace_seconds:
+                return
+            if pressed_at is None or now - pressed_at >= _PRESS_AGAIN_SECONDS:
+                pressed_at = now
+                await in_thread(self._hypervisor.press_power_button, vm)
+            await self._clock.sleep(_POLL_SECONDS)
+
+    def _check_parts(self, command: StartVm) -> None:
+        """Say what is missing in words better than QEMU's."""
+        self._console_dir.mkdir(parents=True, exist_ok=True)
+        if len(command.disks) > MAX_DISKS or any(not 0 <= d.device_id < MAX_DISKS for d in command.disks):
+            raise AgentError(
+                codes.BAD_REQUEST, f"disks: at most {MAX_DISKS}, with device ids from 0 to {MAX_DISKS - 1}."
+            )
+        for disk in command.disks:
+            if not Path(disk.path).is_file():
+                raise AgentError(codes.MISSING_FILE, f"The disk {disk.path} is not on this host. Look at its storage.")
+        for nic in command.nics:
+            if not (self._sys_net / nic.bridge / "bridge").is_dir():
+                raise AgentError(
+                    codes.MISSING_BRIDGE, f"The bridge {nic.bridge} is not on this host. Reconnect the host to make it."
+                )
+
+    def _console(self, vm: str) -> Path:
+        return self._console_dir / f"{vm}.log"
+
+    def _remove_console(self, vm: str) -> None:
+        """The log, and those that virtlogd has rotated away."""
+        for path in self._console_dir.glob(f"{vm}.log*"):
+            path.unlink(missing_ok=True)
+
+
+def _tail(path: Path, size: int) -> str:
+    """The last `size` bytes; of the rotated log before it too if it is short. No log: nothing was written."""
+    data = b""
+    for part in (path, path.with_name(path.name + ".0")):
+        if len(data) < size and part.is_file():
+            with part.open("rb") as file:
+                file.seek(max(0, part.stat().st_size - (size - len(data))))
+                data = file.read() + data
+    return data[len(data) - min(size, len(data)) :].decode(errors="replace")
+
+
+def _caches(paths: list[str]) -> dict[str, str]:
+    """``none`` where the file system can do direct I/O (faster, and safe across live migration), else ``writeback``."""
+    return {path: "none" if _direct_io(path) else "writeback" for path in paths}
+
+
+def _direct_io(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return True

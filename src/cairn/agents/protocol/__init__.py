@@ -1,0 +1,27 @@
+"""The contract between the management node and the agents on managed machines.
+
+Everything that crosses the wire is declared here and nowhere else; the real agents, the simulator and
+the management node all import this package, so the three cannot drift apart.
+
+The exchange
+    The management node sends ``POST {base}/v1/commands`` with a `Request`. The agent answers
+
+    * ``200`` with a `Reply` when the work was done within a moment (`Request.wait_seconds`), or
+    * ``202`` with an empty JSON object, and later ``POST {callback}`` with the same `Reply`.
+
+    ``GET {base}/v1/tasks/{task}`` answers ``200`` with the `Reply` of a finished task, ``202`` while it is
+    being worked on, ``404`` when the agent has never heard of it (or was restarted since).
+    ``GET {base}/v1/ping`` answers a `Pong`.
+
+Idempotence
+    A task id is run at most once for as long as the agent lives: the same task sent again is answered
+    with the same `Reply`. Every command is besides idempotent by itself (ensure, not create), so that a
+    task repeated after the agent was restarted does no harm.
+
+Reports
+    What happens on a machine by itself is told by ``POST {report_url}`` with a `Report`.
+
+Trust
+    Real agents speak TLS 1.2 or later with certificates of the cloud's own authority in both directions. The
+    simulator speaks plain HTTP on loopback.
+"""

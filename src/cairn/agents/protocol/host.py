@@ -1,0 +1,52 @@
+"""Commands about the machine itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
+
+
+class HostFacts(Result, frozen=True, kw_only=True):
+    """What the machine is and has."""
+
+    hostname: str
+    architecture: str  #: ``x86_64``
+    os_distribution: str = ""  #: ``debian``
+    os_version: str = ""  #: ``12``
+    kernel: str = ""
+    cpu_model: str = ""
+    cpu_num: int = 1  #: logical processors
+    cpu_sockets: int = 1
+    memory_bytes: int = 0  #: total physical memory
+    available_memory_bytes: int = 0
+    accelerator: str = "tcg"  #: ``kvm`` only if a guest really ran under it, else ``tcg``
+    accelerator_note: str = ""  #: why it is not kvm, in a sentence
+    libvirt_version: str = ""
+    qemu_version: str = ""
+    features: dict[str, bool] = {}  #: kernel features: vlan, vxlan, nftables_bridge, vhost_net, ...
+    addresses: list[str] = []  #: IPv4 addresses of the machine
+
+
+class Connect(AgentCommand[HostFacts], frozen=True, kw_only=True):
+    """Tell the agent which host it is and where to report to, and ask for facts. Safe to repeat."""
+
+    name: ClassVar[str] = "host.connect"
+    answer: ClassVar[type[Result]] = HostFacts
+
+    host: str  #: the host's uuid
+    report_url: str | None = None  #: where `Report`s go; None: nowhere
+
+
+class GetFacts(AgentCommand[HostFacts], frozen=True, kw_only=True):
+    """Only reads."""
+
+    name: ClassVar[str] = "host.facts"
+    answer: ClassVar[type[Result]] = HostFacts
+
+
+class Forget(AgentCommand[Done], frozen=True, kw_only=True):
+    """The host leaves the cloud: stop reporting, remove cairn's bridges, name spaces and DHCP. VMs must be gone."""
+
+    name: ClassVar[str] = "host.forget"
+    answer: ClassVar[type[Result]] = Done

@@ -1,0 +1,127 @@
+"""Commands about bridges, overlays, and the flat network's DHCP, DNS and metadata."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
+
+
+class EnsureBridge(AgentCommand[Done], frozen=True, kw_only=True):
+    """A bridge for an L2 network without VLAN, with `physical_interface` as its port (none: ``None``).
+
+    When the interface carries the machine's own addresses and routes they move to the bridge with it.
+    """
+
+    name: ClassVar[str] = "network.ensure-bridge"
+    answer: ClassVar[type[Result]] = Done
+
+    bridge: str  #: at most 15 characters
+    physical_interface: str | None = None
+    mtu: int = 1500
+
+
+class EnsureVxlan(AgentCommand[Done], frozen=True, kw_only=True):
+    """A bridge with a VXLAN port. `peers` is the whole set: addresses that are not in it are forgotten.
+
+    Broadcasts are replicated to each peer (static all-zero FDB entries, RFC 7348 unicast mode).
+    """
+
+    name: ClassVar[str] = "network.ensure-vxlan"
+    answer: ClassVar[type[Result]] = Done
+
+    bridge: str
+    vni: int  #: 1 to 16777214
+    local_ip: str  #: this machine's tunnel address
+    peers: list[str]
+    port: int = 4789
+    mtu: int = 1450
+
+
+class RemoveBridge(AgentCommand[Done], frozen=True, kw_only=True):
+    """The bridge and its VXLAN port go; a physical port gets its addresses back. Nothing there is success."""
+
+    name: ClassVar[str] = "network.remove-bridge"
+    answer: ClassVar[type[Result]] = Done
+
+    bridge: str
+
+
+class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One static lease."""
+
+    mac: str
+    ip: str
+    hostname: str
+    vm: str  #: VM uuid
+    is_default: bool = True  #: whether this NIC carries the VM's default route
+
+
+class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
+    """A DHCP and DNS server (dnsmasq) for an L3 network in a name space of its own on this machine.
+
+    It answers only the given MAC addresses (static leases), serves the given name servers or itself as DNS, gives
+    `gateway` as the default route to entries that are `is_default`, and a host route to 169.254.169.254 by itself
+    (RFC 3442, option 121). Its address and the metadata address stay on this machine: ARP and DHCP for them never
+    cross the bridge's physical or VXLAN port, so that every host can use the same. `entries` are added to those that
+    are there (same MAC: replaced); `replace` makes them the whole set.
+    """
+
+    name: ClassVar[str] = "flat.ensure-dhcp"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str  #: L3 network uuid
+    bridge: str
+    dhcp_ip: str  #: the server's own address
+    netmask: str  #: 255.255.255.0
+    gateway: str
+    dns: list[str] = []
+    domain: str | None = None
+    mtu: int = 1500
+    entries: list[DhcpEntry] = []
+    replace: bool = False
+
+
+class RemoveDhcpEntries(AgentCommand[Done], frozen=True, kw_only=True):
+    """Those MAC addresses are not answered any more; not there is success. The last one takes the server away."""
+
+    name: ClassVar[str] = "flat.remove-dhcp-entries"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str
+    macs: list[str]
+
+
+class RemoveDhcp(AgentCommand[Done], frozen=True, kw_only=True):
+    """The network's server, name space and metadata go."""
+
+    name: ClassVar[str] = "flat.remove-dhcp"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str
+
+
+class SetMetadata(AgentCommand[Done], frozen=True, kw_only=True):
+    """What a VM is told at 169.254.169.254 (EC2 and NoCloud shape), by its address in that network. Safe to repeat."""
+
+    name: ClassVar[str] = "flat.set-metadata"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str
+    ip: str
+    vm: str
+    hostname: str
+    user_data: str | None = None  #: as given by the user
+    ssh_keys: list[str] = []
+
+
+class RemoveMetadata(AgentCommand[Done], frozen=True, kw_only=True):
+    """The VM is not answered any more. Nothing there is success."""
+
+    name: ClassVar[str] = "flat.remove-metadata"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str
+    vm: str

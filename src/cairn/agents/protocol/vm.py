@@ -1,0 +1,125 @@
+"""Commands about virtual machines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
+
+
+class PowerState(StrEnum):
+    """What a hypervisor says of a VM."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    STOPPED = "Stopped"  #: no domain, or shut off
+    CRASHED = "Crashed"
+
+
+class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A network card of a VM."""
+
+    mac: str
+    bridge: str
+    device: str  #: the tap's name on the host, ``vnic12.0``, at most 15 characters
+    model: str = "virtio"
+    mtu: int = 1500
+
+
+class Disk(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A disk of a VM; device number 0 is the one that boots."""
+
+    path: str
+    device_id: int
+    format: str = "qcow2"
+    volume: str = ""  #: volume uuid, shown to the guest as the disk's serial number
+    bus: str = "virtio"
+
+
+class VmStatus(Result, frozen=True, kw_only=True):
+    """How a VM stands after a command."""
+
+    state: PowerState
+    vnc_port: int | None = None
+
+
+class StartVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Define and start the VM; one that is running already is success. A leftover definition of it is replaced."""
+
+    name: ClassVar[str] = "vm.start"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+    title: str
+    cpu_num: int
+    memory_bytes: int
+    disks: list[Disk]
+    nics: list[Nic]
+    accelerator: str = "auto"  #: ``kvm``, ``tcg`` or ``auto``: what the host's probe found
+
+
+class StopVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Stop the VM: ``grace`` presses the power button, waits `grace_seconds`, then pulls the plug; ``cold`` waits not.
+
+    Not running is success. The domain is undefined in the end.
+    """
+
+    name: ClassVar[str] = "vm.stop"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+    mode: str = "grace"
+    grace_seconds: float = 60.0
+
+
+class RebootVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Stop (grace) and start with the same definition. One that is not running: error ``agent.vm-not-running``."""
+
+    name: ClassVar[str] = "vm.reboot"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+    grace_seconds: float = 60.0
+
+
+class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
+    """No domain, no tap, no console log of that VM is left on the host. Nothing there is success. Disks stay."""
+
+    name: ClassVar[str] = "vm.destroy"
+    answer: ClassVar[type[Result]] = Done
+
+    vm: str
+
+
+class VmList(Result, frozen=True, kw_only=True):
+    """All VMs of cairn on the host."""
+
+    vms: dict[str, PowerState]
+
+
+class ListVms(AgentCommand[VmList], frozen=True, kw_only=True):
+    """Only reads."""
+
+    name: ClassVar[str] = "vm.list"
+    answer: ClassVar[type[Result]] = VmList
+
+
+class Console(Result, frozen=True, kw_only=True):
+    """What a VM wrote to its serial console (the last `size_bytes`), and where its screen is."""
+
+    text: str
+    vnc_address: str | None = None
+    vnc_port: int | None = None
+
+
+class GetConsole(AgentCommand[Console], frozen=True, kw_only=True):
+    """Only reads."""
+
+    name: ClassVar[str] = "vm.console"
+    answer: ClassVar[type[Result]] = Console
+
+    vm: str
+    size_bytes: int = 65536

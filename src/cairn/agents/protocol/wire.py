@@ -1,0 +1,76 @@
+"""Envelopes of the agent protocol, and the base class of commands."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+PROTOCOL_VERSION = 1
+
+
+class Result(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a command answers. Unknown fields are ignored, so that a newer agent may say more."""
+
+
+class Done(Result, frozen=True, kw_only=True):
+    """The answer of a command that has nothing to tell."""
+
+
+R = TypeVar("R", bound=Result)
+
+
+class AgentCommand(Struct, Generic[R], frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One thing an agent can be asked for. `name` is its name on the wire, `answer` the type of its result."""
+
+    name: ClassVar[str]
+    answer: ClassVar[type[Result]]
+
+
+class Request(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of ``POST /v1/commands``."""
+
+    task: str  #: 32 hex digits; the same task is never run twice
+    command: str  #: `AgentCommand.name`
+    body: msgspec.Raw  #: the command itself, JSON
+    callback: str | None = None  #: where the reply goes when it takes longer than `wait_seconds`; None: poll
+    wait_seconds: float = 5.0  #: how long the agent may hold the exchange open before it answers 202
+    deadline_seconds: float = 300.0  #: after this long the agent gives the work up
+    job: str | None = None  #: the job on whose behalf this is done, for the agent's log
+
+
+class Failure(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Why a command failed. `code` is stable (``agent.no-space``); `message` says what was found and what to do."""
+
+    code: str
+    message: str
+
+
+class Reply(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How a task ended: exactly one of `result` and `error` is given."""
+
+    task: str
+    result: msgspec.Raw | None = None
+    error: Failure | None = None
+
+
+class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer to a ping: who the agent is, and the VMs that it really has."""
+
+    host: str | None  #: the host's uuid, as told by `Connect`; None before the first one
+    version: str  #: of the cairn distribution that the agent runs
+    protocol: int = PROTOCOL_VERSION
+    boot: str = ""  #: changes when the agent was restarted
+    vms: dict[str, str] = {}  #: VM uuid -> power state (`vm.PowerState` value)
+
+
+class Report(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that happened on the machine by itself."""
+
+    host: str
+    kind: str  #: ``vm.state``
+    vm: str | None = None
+    state: str | None = None  #: `PowerState` value
+    reason: str | None = None  #: ``shutdown``, ``crashed``, ``destroyed``, ``started``, ...
+    time: float = 0.0  #: seconds since the epoch, by the machine's clock

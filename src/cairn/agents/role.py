@@ -1,0 +1,43 @@
+"""What a role gives to the agent that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Protocol
+
+from aiohttp import web
+
+from cairn.agents.protocol.vm import PowerState
+
+
+class AgentRole(Protocol):
+    """A role: command handlers, the VMs that a ping tells, routes of its own, and work in the background."""
+
+    @property
+    def areas(self) -> Sequence[object]:
+        """Objects with methods marked by `commands.handles`."""
+
+    @property
+    def host(self) -> str | None:
+        """The host's uuid as told by `Connect`."""
+
+    async def vms(self) -> dict[str, PowerState]:
+        """What the ping tells. Raises `AgentError` when it cannot be known: then there is no pong."""
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add routes that any certificate of the cloud's authority may call."""
+
+    async def start(self) -> None:
+        """Bring back what should be there, and begin the background work."""
+
+    async def stop(self) -> None:
+        """End the background work. VMs and networks go on."""
+
+
+def version() -> str:
+    """Of the cairn distribution that is running; ``0`` from a source tree that is not installed."""
+    try:
+        return metadata.version("cairn-cloud")
+    except metadata.PackageNotFoundError:
+        return "0"

@@ -1,0 +1,416 @@
+"""Puts a node together: the one place that knows every part. Read it first.
+
+The order: plugins are found; their records make the schema; the database is brought up to date and opened; the kernel's
+parts are made; each plugin builds its objects from them; the workflows are worked out of all steps; then everything starts,
+and what a former life left open is taken up before the first call is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import structlog
+import uvloop
+
+import cairn.plugins
+import cairn.services
+from cairn.agents.protocol.wire import Report
+from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentDoor
+from cairn.gateway.auth import Authenticator
+from cairn.gateway.gateway import Gateway
+from cairn.gateway.render import renderer
+from cairn.gateway.server import HttpServer
+from cairn.kernel import log
+from cairn.kernel.agent.client import AgentClient
+from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.transport import NoTransport, Transport
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.clock import Clock, SystemClock
+from cairn.kernel.config import AnySetting, GlobalConfig
+from cairn.kernel.deploy.ansible import Deployer
+from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.inventory import OperatorRoles
+from cairn.kernel.deploy.ssh import KnownHosts
+from cairn.kernel.error import CairnError
+from cairn.kernel.event import Events
+from cairn.kernel.flow.engine import FlowEngine, FlowProbe
+from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.ids import IdSource, NodeId, RandomIds
+from cairn.kernel.jobs import Jobs
+from cairn.kernel.membership import FolderLock, Membership
+from cairn.kernel.metrics import Metrics, watch_loop
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.loader import Loaded, find
+from cairn.kernel.plugin.manifest import Parts
+from cairn.kernel.query.catalog import TagTables
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.ring import Ring
+from cairn.kernel.store.migrations import upgrade
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.kernel.tag import Tags
+from cairn.services.admin import config as admin_config
+from cairn.services.identity.bootstrap import bootstrap_admin
+from cairn.services.vm.messages import ObserveVm
+from cairn.settings import Settings, listeners
+
+CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+#: collections whose paths are not the plural of their entity's name
+COLLECTIONS = {
+    "KVMHost": "/hosts/kvm",
+    "SimulatorHost": "/hosts/simulators",
+    "BackupStorage": "/backup-storage",
+    "SftpBackupStorage": "/backup-storage/sftp",
+    "PrimaryStorage": "/primary-storage",
+    "LocalStorageHostRef": "/primary-storage/local-storage/hosts",
+    "LocalStorageResourceRef": "/primary-storage/local-storage/resource-refs",
+    "ImageCache": "/primary-storage/image-caches",
+    "VmNic": "/vm-instances/nics",
+    "IpRange": "/l3-networks/ip-ranges",
+    "GlobalConfig": "/global-configurations",
+    "Event": "/event-log",
+    "Job": "/jobs",
+    "NetworkServiceProvider": "/network-services/providers",
+    "NetworkServiceL3NetworkRef": "/l3-networks/network-services/refs",
+}
+ADMIN_ENTITIES = frozenset({"GlobalConfig", "Event", "WorkflowRun", "ManagementNode", "KVMHost", "ImageCache"})
+_log = structlog.get_logger("cairn.node")
+
+
+def load_plugins(settings: Settings) -> Loaded:
+    """All services and plugins that these settings ask for."""
+    extra = [name.strip() for name in settings.plugins_extra.split(",") if name.strip()]
+    disabled = [name.strip() for name in settings.plugins_disabled.split(",") if name.strip()]
+    return find(cairn.services, cairn.plugins, extra, disabled)
+
+
+def make_schema(loaded: Loaded) -> Schema:
+    """All tables."""
+    return Schema(record for manifest in loaded.manifests for record in manifest.records)
+
+
+def migration_folders(loaded: Loaded) -> list[Path]:
+    """Where the database's scripts are, the core's first."""
+    return [CORE_MIGRATIONS, *(manifest.migrations for manifest in loaded.manifests if manifest.migrations)]
+
+
+def workflow_sources(loaded: Loaded, settings: Settings) -> list[WorkflowSource]:
+    """Workflow files: the owners', then the operator's, in the order of their names."""
+    root = Path(cairn.__file__).parent
+    sources = []
+    for manifest in loaded.manifests:
+        file = manifest.workflow_file
+        if file is not None:
+            shown = file.relative_to(root) if file.is_relative_to(root) else file
+            sources.append(read_source(file, str(shown)))
+    folder = Path(settings.workflow_dir) if settings.workflow_dir else settings.data_dir / "workflows.d"
+    return sources + [read_source(path) for path in sorted(folder.glob("*.toml"))]
+
+
+class Node:
+    """A management node.
+
+    Made by `Node.build`, with parts of the test's own where it has some. `parts` and `flows` are for tests to look at.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        loaded: Loaded,
+        flows: FlowEngine,
+        membership: Membership,
+        gateway: Gateway,
+        doors: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
+        closers: Sequence[Callable[[], Awaitable[None]]],
+    ) -> None:
+        self.parts = parts
+        self.loaded = loaded
+        self.flows = flows
+        self.gateway = gateway
+        self.addresses: list[tuple[str, int]] = []
+        self._membership = membership
+        self._doors = doors
+        self._closers = closers
+        self._lag: asyncio.Task[None] | None = None
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node takes calls."""
+        return self._ready
+
+    @classmethod
+    async def build(
+        cls,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        store: Store | None = None,
+        agent_transport: AgentTransport | None = None,
+        bus_transport: Transport | None = None,
+        node: NodeId | None = None,
+        probe: FlowProbe | None = None,
+        loaded: Loaded | None = None,
+        on_fenced: Callable[[CairnError], None] | None = None,
+    ) -> Node:
+        """Put a node together.
+
+        Args:
+            settings: of the process.
+            store: an open database of the same schema; None: the one that the settings name, brought up to date.
+            agent_transport: how agents are reached; None: HTTP.
+            bus_transport: how other nodes are reached; None: there are none.
+            node: its id; None: kept in the data folder.
+            probe: for tests of workflows.
+            loaded: plugins; None: those that the settings ask for.
+
+        Raises:
+            CairnError: ``workflow.wrong-list``, ``plugin.*``, ``store.*``, ``node.folder-in-use``.
+        """
+        clock = clock or SystemClock()
+        ids = ids or RandomIds()
+        loaded = loaded or load_plugins(settings)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        closers: list[Callable[[], Awaitable[None]]] = []
+        metrics = Metrics()
+        alone = store is None
+        if store is None:
+            lock = FolderLock(settings.data_dir)
+            store = await _open_store(settings, loaded, clock, metrics)
+            closers += [store.close, _later(lock.release)]
+        node = node or _node_id(settings.data_dir, ids)
+        config = GlobalConfig(store, _all_settings(loaded))
+        await config.start()
+        authority = Authority.open(settings.data_dir / "pki", clock=clock)
+        if agent_transport is None:
+            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
+            agent_transport = http
+            closers.insert(0, http.aclose)
+        agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
+        ring = Ring()
+        bus = Bus(node, ring, bus_transport or NoTransport(), clock, metrics, ids)
+        queues = ResourceQueues(clock, metrics)
+        query = QueryEngine(store.schema, store, tags=TagTables())
+        events = Events(store, clock, lambda: float(config.get(admin_config.EVENT_RETENTION)))
+        jobs = Jobs(
+            store=store,
+            bus=bus,
+            clock=clock,
+            metrics=metrics,
+            render=renderer(query),
+            parallelism=lambda: config.get(admin_config.API_PARALLELISM),
+            retention_seconds=lambda: float(config.get(admin_config.JOB_RETENTION)),
+        )
+        known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
+        operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
+        deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
+        wheels = Path(settings.wheels_dir) if settings.wheels_dir else None
+        installer = AgentInstaller(settings.data_dir / "ssh" / "keys", deployer, authority, known_hosts, wheels)
+        tags = Tags(ids, (tag for manifest in loaded.manifests for tag in manifest.tags))
+        extensions = Extensions()
+        membership = Membership(
+            store,
+            ring,
+            clock,
+            node,
+            host_name=_first(settings.listen)[0],
+            port=_first(settings.listen)[1],
+            on_fenced=on_fenced or (lambda error: None),
+            predecessor_dead=alone,
+        )
+        parts = Parts(
+            node=node,
+            settings=settings,
+            report_url=lambda: _agent_url(settings, REPORT_PATH),
+            store=store,
+            bus=bus,
+            ring=ring,
+            clock=clock,
+            ids=ids,
+            queues=queues,
+            jobs=jobs,
+            events=events,
+            config=config,
+            tags=tags,
+            query=query,
+            agents=agents,
+            metrics=metrics,
+            extensions=extensions,
+            cascade=Cascade(bus, store),
+            authority=authority,
+            deployer=deployer,
+            installer=installer,
+            loaded=lambda: loaded,
+        )
+        for manifest in loaded.manifests:
+            manifest.build(parts)
+        workflows = [workflow for manifest in loaded.manifests for workflow in manifest.workflows]
+        flows = FlowEngine(
+            store=store,
+            book=WorkflowBook(workflows, parts.steps, workflow_sources(loaded, settings)),
+            clock=clock,
+            ids=ids,
+            queues=queues,
+            finish=jobs.finish,
+            fence=membership.fence,
+            retry_seconds=lambda: float(config.get(admin_config.UNDO_RETRY_INTERVAL)),
+            probe=probe,
+        )
+        jobs.attach(flows)
+        parts.complete(flows)
+        await bootstrap_admin(store, settings, ids, clock)
+        made: list[Node] = []
+        gateway = Gateway(
+            apis=[api for manifest in loaded.manifests for api in manifest.api],
+            settings=settings,
+            store=store,
+            query=query,
+            jobs=jobs,
+            bus=bus,
+            events=events,
+            metrics=metrics,
+            authenticator=extensions.named(Authenticator, "identity"),
+            ids=ids,
+            clock=clock,
+            collections={entity: path for entity, path in COLLECTIONS.items() if entity in query.schema()},
+            admin_entities=ADMIN_ENTITIES,
+            configuration=_all_settings(loaded),
+            ready=lambda: made[0].ready,
+        )
+        doors = _doors(settings, gateway, authority, agents, bus)
+        result = cls(parts, loaded, flows, membership, gateway, doors, closers)
+        made.append(result)
+        return result
+
+    async def start(self, *, serve: bool = True) -> None:
+        """Start everything; open jobs of a former life go on. `serve`: listen for calls."""
+        parts = self.parts
+        await self._membership.start()
+        await parts.bus.start()
+        await parts.events.start()
+        resumed = await parts.jobs.recover()
+        await self.flows.recover_orphans()
+        if serve:
+            for server, addresses in self._doors:
+                self.addresses += await server.start(addresses)
+        for background in parts.background:
+            await background.start()
+        self._lag = asyncio.get_running_loop().create_task(watch_loop(parts.metrics, parts.clock), name="loop lag")
+        parts.metrics.jobs.read_from(self._job_counts)
+        self._ready = True
+        shown = [f"{host}:{port}" for host, port in self.addresses]
+        _log.info("node.ready", node=parts.node, addresses=shown, resumed_jobs=resumed)
+
+    async def stop(self) -> None:
+        """Stop: work under way is dropped where it stands, and goes on at the next start."""
+        self._ready = False
+        parts = self.parts
+        await self.gateway.stop()
+        for server, _ in self._doors:
+            await server.stop()
+        for background in reversed(parts.background):
+            await background.stop()
+        await parts.jobs.stop()
+        await self.flows.stop()
+        await parts.events.stop()
+        await self._membership.stop()
+        await parts.bus.stop()
+        if self._lag is not None:
+            self._lag.cancel()
+        for close in self._closers:
+            await close()
+
+    def _job_counts(self) -> dict[tuple[str, ...], float]:
+        running, waiting = self.parts.jobs.counts()
+        return {("running",): float(running), ("waiting",): float(waiting)}
+
+
+def _all_settings(loaded: Loaded) -> list[AnySetting]:
+    return [setting for manifest in loaded.manifests for setting in manifest.settings]
+
+
+async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
+    path = settings.database or str(settings.data_dir / "cairn.db")
+    await asyncio.to_thread(upgrade, path, migration_folders(loaded))
+    return await Store.open(path, make_schema(loaded), clock, metrics.store)
+
+
+def _node_id(folder: Path, ids: IdSource) -> NodeId:
+    path = folder / "node-id"
+    if not path.exists():
+        path.write_text(ids.new() + "\n", encoding="ascii")
+    return NodeId(path.read_text(encoding="ascii").strip())
+
+
+def _first(listen: str) -> tuple[str, int]:
+    return (listeners("CAIRN_LISTEN", listen) or [("127.0.0.1", 0)])[0]
+
+
+def _agent_url(settings: Settings, path: str) -> str | None:
+    if settings.agent_url:
+        return settings.agent_url.rstrip("/") + path
+    if not settings.agent_listen:
+        return None
+    host, port = _first(settings.agent_listen)
+    return f"https://{host}:{port}{path}"
+
+
+def _doors(
+    settings: Settings, gateway: Gateway, authority: Authority, agents: AgentClient, bus: Bus
+) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
+    doors = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
+    if settings.agent_listen:
+        addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
+        authority.issue_node([host for host, _ in addresses])
+
+        async def report(seen: Report) -> None:
+            if seen.kind == "vm.state" and seen.vm and seen.state:
+                await bus.call(ObserveVm(vm=seen.vm, host=seen.host, power=seen.state, reason=seen.reason))
+
+        door = AgentDoor(agents.deliver, report)
+        doors.append((HttpServer(door, authority.server_context()), addresses))
+    return doors
+
+
+def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def closer() -> None:
+        call()
+
+    return closer
+
+
+def serve(settings: Settings) -> int:
+    """Run a node in the foreground until SIGTERM or SIGINT. Returns the process's exit code."""
+    log.configure(level=settings.log_level, form=settings.log_format)
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    ended = asyncio.Event()
+    codes: list[int] = []
+
+    def fenced(error: CairnError) -> None:
+        _log.error("node.fenced", error=str(error))
+        codes.append(1)
+        ended.set()
+
+    node = await Node.build(settings, on_fenced=fenced)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, ended.set)
+    await node.start()
+    # Start-up objects live as long as the process: keep the collector from looking at them again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    await ended.wait()
+    await node.stop()
+    return codes[0] if codes else 0

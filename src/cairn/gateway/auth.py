@@ -1,0 +1,87 @@
+"""Who is calling, and whether it may: the session behind the ``Authorization`` header against the API's `Access`."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from cairn.gateway.http import Call
+from cairn.gateway.problem import HttpError
+from cairn.kernel.api import Access
+from cairn.kernel.bus.context import CallContext
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.query.plan import Scope
+
+_SCHEMES: Final = ("oauth", "bearer")
+
+
+class Who(Struct, frozen=True):
+    """The owner of a live session."""
+
+    account_uuid: str
+    is_admin: bool
+    session_uuid: str
+
+    @property
+    def scope(self) -> Scope:
+        """What this caller may see: an admin everything, others what is theirs."""
+        return Scope(owner=None if self.is_admin else self.account_uuid)
+
+
+class Authenticator(Protocol):
+    """Knows the sessions."""
+
+    async def session(self, session_uuid: str) -> Who | None:
+        """Whose session it is; None when there is none (any more)."""
+
+
+async def admit(call: Call, access: Access, authenticator: Authenticator, what: str) -> Who | None:
+    """Whoever makes this call, once it is clear that it may. None: nobody needs to be known.
+
+    Args:
+        call: the request.
+        access: who may call.
+        authenticator: knows the sessions.
+        what: the API's name, for the sentence.
+
+    Raises:
+        CairnError: ``auth.no-session`` (401) without a session, ``auth.expired`` (401) with one that is over,
+            ``auth.admin-only`` (403).
+    """
+    if access is Access.ANYBODY:
+        return None
+    who = await authenticator.session(_session(call))
+    if who is None:
+        raise _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
+    if access is Access.ADMIN and not who.is_admin:
+        raise CairnError(
+            "auth.admin-only", f"{what} is for the admin account. Ask an administrator.", kind=ErrorKind.FORBIDDEN
+        )
+    return who
+
+
+def context_of(who: Who | None) -> CallContext:
+    """The origin of work that a request does by itself."""
+    return CallContext(actor=None if who is None else who.account_uuid)
+
+
+def _session(call: Call) -> str:
+    header = call.header(b"authorization")
+    if header:
+        scheme, _, session = header.partition(" ")
+        session = session.strip()
+        if scheme.lower() in _SCHEMES and session:
+            return session
+        found = f"The Authorization header's scheme is {scheme[:40]!r}"
+    else:
+        found = "There is no Authorization header"
+    raise _unauthenticated(
+        "auth.no-session", f"{found}. Log in, and send the session's uuid as: Authorization: OAuth <uuid>."
+    )
+
+
+def _unauthenticated(code: str, message: str) -> HttpError:
+    return HttpError(
+        code, message, status=401, kind=ErrorKind.UNAUTHENTICATED, headers={"WWW-Authenticate": 'Bearer realm="cairn"'}
+    )

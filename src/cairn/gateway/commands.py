@@ -1,0 +1,249 @@
+"""Calls that change something: from a decoded message to a job, and what a caller sees of it.
+
+A call is refused before it becomes a job if it refers to something that is not there. Once it is a job it is answered
+202, or, if the caller prefers to wait (``Prefer: wait=30``), with its result.
+
+Calls are safe to repeat with the same ``X-Job-UUID``. For that the uuid of a new resource, when the caller gives none,
+is worked out from the job's: the repeated call is the same call. A repeated call whose resource has gone meanwhile is
+answered with its job, not with "not found".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from typing import Annotated, Final, Protocol, cast
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.responses import Response
+
+from cairn.gateway.auth import Authenticator, Who, admit
+from cairn.gateway.http import Call, Reply, json_reply, problem_reply
+from cairn.gateway.plan import ApiPlan
+from cairn.gateway.problem import HttpError, Problem, problem
+from cairn.gateway.references import References, not_found
+from cairn.gateway.shape import Shape
+from cairn.gateway.waiting import Stopping, Waiting
+from cairn.kernel.api import Access, ApiCommand
+from cairn.kernel.error import CairnError, ErrorKind, from_record
+from cairn.kernel.ids import IdSource, JobId, is_uuid
+from cairn.kernel.jobs import OPEN, Job, JobState, Progress
+from cairn.kernel.query.plan import Scope
+
+LONGEST_WAIT_SECONDS: Final = 300.0
+LONGEST_TIMEOUT_SECONDS: Final = 7 * 86_400.0
+JOBS_PATH: Final = "/v1/api-jobs"
+_WAIT: Final = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
+
+
+class JobDesk(Protocol):
+    """What the gateway needs of `cairn.kernel.jobs.Jobs`."""
+
+    async def submit(
+        self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
+    ) -> bool:
+        """Accept a call; False if it had been accepted before."""
+
+    async def look(self, job: JobId, wait_seconds: float = 0.0) -> Job:
+        """The job as it is, or as it is when it ends within `wait_seconds`."""
+
+    def progress(self, job: JobId) -> Progress | None:
+        """What a running job does now."""
+
+    async def cancel(self, job: JobId) -> None:
+        """Ask a job to end."""
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """The answer to a call that became a job."""
+
+    uuid: str
+    location: str
+    state: JobState
+
+
+class JobView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A job as the API shows it."""
+
+    uuid: str
+    api: str
+    state: JobState
+    create_date: datetime | None = None
+    finish_date: datetime | None = None
+    progress: Progress | None = None  #: while it runs
+    result: msgspec.Raw | None = None  #: once it has succeeded
+    error: Problem | None = None  #: once it has failed
+
+
+class _Patience(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """How a job is asked for."""
+
+    #: how long to wait for its end, in seconds; 0: not at all
+    wait: Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS)] = 0.0
+
+
+class Commands:
+    """Makes jobs of calls, and shows jobs to those who may see them."""
+
+    def __init__(
+        self, jobs: JobDesk, references: References, authenticator: Authenticator, ids: IdSource, waiting: Waiting
+    ) -> None:
+        self._jobs = jobs
+        self._references = references
+        self._authenticator = authenticator
+        self._ids = ids
+        self._waiting = waiting
+        self._patience = Shape(_Patience, "GetJob")
+
+    async def submit(self, call: Call, plan: ApiPlan, message: ApiCommand[object], who: Who | None) -> Response:
+        """Accept a call.
+
+        Raises:
+            CairnError: ``api.invalid-header`` (400), ``<noun>.not-found`` (404 or 422), ``job.id-taken`` (409); with
+                ``Prefer: wait`` also what the job failed with.
+        """
+        job, chosen = self._job_id(call)
+        timeout_seconds = _timeout(call, plan)
+        wait_seconds = _wait(call)
+        if plan.creates and getattr(message, "resource_uuid", None) is None:
+            message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
+        missing = await self._references.missing(plan, message, Scope() if who is None else who.scope)
+        if missing and not (chosen and await self._is_repeated(job, plan, who)):
+            if plan.is_delete and all(param.wire in plan.variables for param, _ in missing):
+                return _nothing_to_delete(job, plan, wait_seconds)
+            raise not_found(plan, missing)
+        fresh = not missing and await self._jobs.submit(
+            job, message, actor=None if who is None else who.account_uuid, timeout_seconds=timeout_seconds
+        )
+        if fresh and wait_seconds <= 0:
+            return _accepted(job, JobState.WAITING)
+        return await self._outcome(job, wait_seconds)
+
+    async def show(self, call: Call) -> Response:
+        """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
+        job, _ = await self._visible(call)
+        patience = self._patience.of_query(call.query)
+        row = await self._look(job, patience.wait)
+        progress = self._jobs.progress(job) if row.state in OPEN else None
+        return json_reply(view(row, progress))
+
+    async def cancel(self, call: Call) -> Response:
+        """``DELETE /v1/api-jobs/{uuid}``: ask a job to end, with what it did undone. One that has ended stays."""
+        job, _ = await self._visible(call)
+        await self._jobs.cancel(job)
+        row = await self._jobs.look(job)
+        return json_reply(view(row, None), 202 if row.state in OPEN else 200)
+
+    def _job_id(self, call: Call) -> tuple[JobId, bool]:
+        """The job's id, and whether the caller chose it."""
+        given = call.header(b"x-job-uuid")
+        if given is None:
+            return JobId(self._ids.new()), False
+        if not is_uuid(given):
+            raise _bad_header("X-Job-UUID", given, "32 lower-case hex digits would fit")
+        return JobId(given), True
+
+    async def _is_repeated(self, job: JobId, plan: ApiPlan, who: Who | None) -> bool:
+        """Whether the caller's job with this id is an earlier making of the same call."""
+        try:
+            row = await self._jobs.look(job)
+        except CairnError:
+            return False
+        return row.api == plan.name and row.account_uuid == (None if who is None else who.account_uuid)
+
+    async def _outcome(self, job: JobId, wait_seconds: float) -> Response:
+        """The job's result if it ends in time; else that it is accepted."""
+        try:
+            row = await self._look(job, wait_seconds)
+        except Stopping:
+            return _accepted(job, JobState.WAITING)
+        if row.state in OPEN or wait_seconds <= 0:
+            return _accepted(job, row.state)
+        headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
+        if row.error is None:
+            return Reply(row.answer or b"{}", headers=headers)
+        return problem_reply(from_record(row.error), job=job, headers=headers)
+
+    async def _look(self, job: JobId, wait_seconds: float) -> Job:
+        if wait_seconds <= 0:
+            return await self._jobs.look(job)
+        return await self._waiting.on(self._jobs.look(job, wait_seconds))
+
+    async def _visible(self, call: Call) -> tuple[JobId, Job]:
+        """The job that the path names, if the caller may see it; others hear that there is none."""
+        who = cast("Who", await admit(call, Access.ACCOUNT, self._authenticator, "GetJob"))
+        job = JobId(call.variables[0])
+        row = await self._jobs.look(job)
+        if not who.is_admin and row.account_uuid != who.account_uuid:
+            raise CairnError(
+                "job.not-found",
+                f"There is no job {job!r} of yours. Query for the right uuid.",
+                kind=ErrorKind.NOT_FOUND,
+            )
+        return job, row
+
+
+def resource_of(job: JobId) -> str:
+    """The uuid of the resource that a job makes when its caller names none: the same for the same job, always."""
+    digest = hashlib.blake2b(job.encode(), digest_size=16, person=b"cairn-resource").digest()
+    bits = int.from_bytes(digest, "big")
+    bits = (bits & ~(0xF << 76)) | (4 << 76)
+    bits = (bits & ~(0x3 << 62)) | (2 << 62)
+    return f"{bits:032x}"
+
+
+def view(row: Job, progress: Progress | None) -> JobView:
+    """The job as the API shows it."""
+    return JobView(
+        uuid=row.uuid,
+        api=row.api,
+        state=row.state,
+        progress=progress,
+        result=msgspec.Raw(row.answer or b"{}") if row.state is JobState.SUCCEEDED else None,
+        error=problem(row.error, job=row.uuid) if row.error is not None else None,
+        create_date=row.create_date,
+        finish_date=row.finish_date,
+    )
+
+
+def _accepted(job: JobId, state: JobState) -> Reply:
+    location = f"{JOBS_PATH}/{job}"
+    return json_reply(Accepted(uuid=job, location=location, state=state), 202, headers={"Location": location})
+
+
+def _nothing_to_delete(job: JobId, plan: ApiPlan, wait_seconds: float) -> Reply:
+    """What is gone is deleted; for what others own, nobody learns that it is there."""
+    if wait_seconds > 0:
+        return Reply(b"{}", headers={"Preference-Applied": "wait"})
+    return json_reply(JobView(uuid=job, api=plan.name, state=JobState.SUCCEEDED, result=msgspec.Raw(b"{}")))
+
+
+def _timeout(call: Call, plan: ApiPlan) -> float:
+    given = call.header(b"x-api-timeout")
+    if given is None:
+        return cast("type[ApiCommand[object]]", plan.cls).default_timeout_seconds
+    return seconds_of(given)
+
+
+def seconds_of(given: str) -> float:
+    """What the header ``X-API-Timeout`` says (``api.invalid-header``)."""
+    if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= LONGEST_TIMEOUT_SECONDS:
+        return float(given[:9])
+    raise _bad_header("X-API-Timeout", given, f"whole seconds from 1 to {LONGEST_TIMEOUT_SECONDS:.0f} would fit")
+
+
+def _wait(call: Call) -> float:
+    given = call.header(b"prefer")
+    found = None if given is None else _WAIT.search(given)
+    return 0.0 if found is None else min(float(found[1]), LONGEST_WAIT_SECONDS)
+
+
+def _bad_header(name: str, found: str, fits: str) -> HttpError:
+    return HttpError(
+        "api.invalid-header",
+        f"{name}: found {found[:80]!r}; {fits}.",
+        status=400,
+        fields={name: f"found {found[:80]!r}; {fits}"},
+    )

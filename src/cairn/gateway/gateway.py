@@ -1,0 +1,317 @@
+"""The gateway of one node: every API message class and every entity of the schema, served over HTTP.
+
+A request goes: path and verb to an endpoint; body or query string to a message; the session and its rights; what the
+message refers to; then a command becomes a job, and a query is answered at once. Errors of whatever origin end here, as
+problem+json. There is no stack of middleware: each request passes through exactly this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cairn.gateway.auth import Authenticator, Who, admit, context_of
+from cairn.gateway.commands import JOBS_PATH, Commands, JobDesk, seconds_of
+from cairn.gateway.events import EventStreams
+from cairn.gateway.http import Call, Disconnected, Endpoint, Reply, json_reply, problem_reply
+from cairn.gateway.metadata import Metadata
+from cairn.gateway.openapi import openapi
+from cairn.gateway.plan import ApiPlan
+from cairn.gateway.problem import HttpError
+from cairn.gateway.queries import Queries, collection_path
+from cairn.gateway.references import References, not_found
+from cairn.gateway.render import body_of
+from cairn.gateway.route import Router
+from cairn.gateway.server import Address, HttpServer
+from cairn.gateway.waiting import Waiting
+from cairn.gateway.words import nearest
+from cairn.kernel.api import AnyApi, ApiCommand, ApiQuery
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.context import entered
+from cairn.kernel.clock import Clock
+from cairn.kernel.config import AnySetting
+from cairn.kernel.error import CairnError, ErrorKind, internal
+from cairn.kernel.event import Events
+from cairn.kernel.ids import IdSource
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.query.plan import Scope as Eyes
+from cairn.kernel.store.store import Store
+from cairn.settings import Settings
+
+PREFIX: Final = "/v1"
+_VARIABLE: Final = re.compile(r"\{[^}]*\}")
+_log = structlog.get_logger("cairn.gateway")
+
+
+class Gateway:
+    """Serves the API. Itself the ASGI app.
+
+    Args:
+        apis: the API message classes of all services and plugins.
+        settings: of the node.
+        store: for looking up what calls refer to.
+        query: answers queries; its schema gives the collections.
+        jobs: takes commands.
+        bus: takes queries of services.
+        events: for the stream of events.
+        metrics: what is shown at ``/metrics``, and where requests are counted.
+        authenticator: knows the sessions.
+        ids: for jobs.
+        clock: for measuring.
+        collections: entity -> path of its collection, where it is not the plural of its name.
+        admin_entities: entities that only an admin may query.
+        configuration: the global configuration's settings, for ``/v1/schema``.
+        ready: whether the node takes calls; for ``/readyz``.
+        mounts: first segment of a path -> another app that serves everything below it: other dialects, the web UI.
+
+    Raises:
+        TypeError: two APIs or collections on one path and verb, or an API that could never be called.
+    """
+
+    def __init__(
+        self,
+        *,
+        apis: Sequence[type[AnyApi]],
+        settings: Settings,
+        store: Store,
+        query: QueryEngine,
+        jobs: JobDesk,
+        bus: Bus,
+        events: Events,
+        metrics: Metrics,
+        authenticator: Authenticator,
+        ids: IdSource,
+        clock: Clock,
+        collections: Mapping[str, str] | None = None,
+        admin_entities: frozenset[str] = frozenset(),
+        configuration: Sequence[AnySetting] = (),
+        ready: Callable[[], bool] = lambda: True,
+        mounts: Mapping[str, ASGIApp] | None = None,
+    ) -> None:
+        self._bus = bus
+        self._metrics = metrics
+        self._clock = clock
+        self._authenticator = authenticator
+        self._ready = ready
+        self._mounts = dict(mounts or {})
+        self._max_body_bytes = settings.max_body_bytes
+        self._waiting = Waiting()
+        self._references = References(store, query)
+        self._commands = Commands(jobs, self._references, authenticator, ids, self._waiting)
+        self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
+        self._server: HttpServer | None = None
+        self._openapi: bytes | None = None
+        self.plans = [ApiPlan(api) for api in sorted(apis, key=lambda api: api.__name__)]
+        entities = query.schema()
+        self.paths = {entity: collection_path(entity, collections or {}) for entity in entities}
+        self._queries = Queries(query, authenticator, admin_entities)
+        self._metadata = Metadata(self.plans, entities, self.paths, configuration)
+        self._streams = EventStreams(events, store, authenticator, self._waiting)
+        self._router = Router()
+        self._add_apis()
+        self._add_collections()
+        self._add_fixed()
+
+    @property
+    def app(self) -> ASGIApp:
+        """The ASGI app."""
+        return self
+
+    async def serve(self, listeners: Sequence[Address]) -> list[Address]:
+        """Listen on these addresses; returns them as they are (a port 0 is one that the system has chosen).
+
+        Raises:
+            CairnError: ``gateway.cannot-listen``.
+        """
+        self._server = HttpServer(self)
+        return await self._server.start(listeners)
+
+    async def stop(self) -> None:
+        """Answer whoever waits, let running requests end, and close. Safe to repeat."""
+        self._waiting.stop()
+        if self._server is not None:
+            await self._server.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        if self._mounts:
+            mounted = self._mounts.get(scope["path"].split("/", 2)[1])
+            if mounted is not None:
+                await mounted(scope, receive, send)
+                return
+        try:
+            response = await self._answer(Call(scope, receive))
+        except Disconnected:
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, call: Call) -> Response:
+        started = self._clock.monotonic()
+        try:
+            endpoint, call.variables = self._router.find(call.verb, call.path)
+            response = await endpoint(call)
+        except CairnError as error:
+            if error.kind is ErrorKind.INTERNAL:
+                _log.error("gateway.internal-error", path=call.path, code=error.code, error=str(error))
+            response = problem_reply(error)
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the caller is answered)
+            _log.exception("gateway.bug", verb=call.verb, path=call.path)
+            response = problem_reply(internal(f"{call.verb} {call.path}", error))
+        self._seconds.of(call.name, str(response.status_code)).observe(self._clock.monotonic() - started)
+        return response
+
+    # -- what is served ---------------------------------------------------------------------------------------------
+
+    def _add_apis(self) -> None:
+        actions: dict[tuple[str, str], list[ApiPlan]] = {}
+        for plan in self.plans:
+            shape = _VARIABLE.sub("{}", plan.http.path)
+            actions.setdefault((plan.http.verb, shape), []).append(plan)
+        for (verb, _), plans in actions.items():
+            path = PREFIX + plans[0].http.path
+            if verb == "PUT":
+                self._router.add(verb, path, self._action(plans))
+                continue
+            for plan in plans:
+                self._router.add(verb, path, self._of_body(plan) if plan.has_body else self._of_query(plan))
+
+    def _add_collections(self) -> None:
+        for entity, path in self.paths.items():
+            self._router.add("GET", PREFIX + path, self._queries.collection(entity))
+            self._router.add("GET", f"{PREFIX}{path}/{{uuid}}", self._queries.one(entity))
+
+    def _add_fixed(self) -> None:
+        fixed: list[tuple[str, str, Endpoint]] = [
+            ("GET", "/", self._index),
+            ("GET", PREFIX, self._index),
+            ("GET", "/healthz", self._healthz),
+            ("GET", "/readyz", self._readyz),
+            ("GET", "/metrics", self._show_metrics),
+            ("GET", f"{PREFIX}/schema", self._show_schema),
+            ("GET", f"{PREFIX}/openapi.json", self._show_openapi),
+            ("GET", f"{PREFIX}/events", self._streams.endpoint),
+            ("GET", f"{JOBS_PATH}/{{uuid}}", self._commands.show),
+            ("DELETE", f"{JOBS_PATH}/{{uuid}}", self._commands.cancel),
+        ]
+        for verb, path, endpoint in fixed:
+            self._router.add(verb, path, endpoint)
+
+    # -- APIs -------------------------------------------------------------------------------------------------------
+
+    def _of_body(self, plan: ApiPlan) -> Endpoint:
+        async def endpoint(call: Call) -> Response:
+            body = await self._object(call)
+            return await self._perform(call, plan, lambda: plan.of_body(body, call.variables))
+
+        return endpoint
+
+    def _of_query(self, plan: ApiPlan) -> Endpoint:
+        async def endpoint(call: Call) -> Response:
+            return await self._perform(call, plan, lambda: plan.of_query(call.query, call.variables))
+
+        return endpoint
+
+    def _action(self, plans: Sequence[ApiPlan]) -> Endpoint:
+        """Several actions share a path; the body's key tells which one is meant."""
+        by_key = {str(plan.http.key): plan for plan in plans}
+        if len(by_key) < len(plans):
+            names = ", ".join(plan.name for plan in plans)
+            raise TypeError(f"PUT {plans[0].http.path}: two of {names} have the same key; give each its own")
+        if len(plans) == 1:
+            return self._of_body(plans[0])
+
+        async def endpoint(call: Call) -> Response:
+            body = await self._object(call)
+            plan = _chosen(by_key, body, call.path)
+            return await self._perform(call, plan, lambda: plan.of_body(body, call.variables))
+
+        return endpoint
+
+    async def _object(self, call: Call) -> dict[str, object]:
+        body = await call.json(self._max_body_bytes)
+        if body is None:
+            return {}
+        if isinstance(body, dict):
+            return body
+        raise HttpError("api.malformed-json", "The body is JSON, but no object; send {…}.", status=400)
+
+    async def _perform(self, call: Call, plan: ApiPlan, read: Callable[[], AnyApi]) -> Response:
+        call.name = plan.name
+        who = await admit(call, plan.access, self._authenticator, plan.name)
+        message = read()
+        if plan.is_command:
+            return await self._commands.submit(call, plan, cast("ApiCommand[object]", message), who)
+        return await self._ask(call, plan, cast("ApiQuery[object]", message), who)
+
+    async def _ask(self, call: Call, plan: ApiPlan, message: ApiQuery[object], who: Who | None) -> Response:
+        given = call.header(b"x-api-timeout")
+        timeout_seconds = None if given is None else seconds_of(given)
+        missing = await self._references.missing(plan, message, Eyes() if who is None else who.scope)
+        if missing:
+            raise not_found(plan, missing)
+        with entered(context_of(who)):
+            answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
+        return Reply(body_of(answer))
+
+    # -- what is about the node itself --------------------------------------------------------------------------------
+
+    async def _index(self, call: Call) -> Response:
+        places = {
+            "api": f"{PREFIX}/openapi.json",
+            "schema": f"{PREFIX}/schema",
+            "events": f"{PREFIX}/events",
+            "jobs": f"{JOBS_PATH}/{{uuid}}",
+            "health": "/healthz",
+            "readiness": "/readyz",
+            "metrics": "/metrics",
+            **{name: f"/{name}/" for name in self._mounts},
+        }
+        return json_reply({"name": "cairn", "places": places})
+
+    async def _healthz(self, call: Call) -> Response:
+        return json_reply({"status": "ok"})
+
+    async def _readyz(self, call: Call) -> Response:
+        ready = self._ready()
+        return json_reply({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+
+    async def _show_metrics(self, call: Call) -> Response:
+        return Reply(self._metrics.render(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def _show_schema(self, call: Call) -> Response:
+        return Reply(await asyncio.to_thread(self._metadata.body))
+
+    async def _show_openapi(self, call: Call) -> Response:
+        if self._openapi is None:
+            self._openapi = await asyncio.to_thread(openapi, self._metadata)
+        return Reply(self._openapi)
+
+
+def _chosen(by_key: Mapping[str, ApiPlan], body: Mapping[str, object], path: str) -> ApiPlan:
+    keys = [key for key in body if key in by_key]
+    if len(keys) == 1:
+        return by_key[keys[0]]
+    known = sorted(by_key)
+    if keys:
+        found, code = f"the actions {', '.join(keys)}", "api.several-actions"
+    else:
+        found, code = f"{', '.join(list(body)[:5])[:100] or 'nothing'}", "api.no-action"
+    near = next((one for one in (nearest(key, known) for key in body) if one), "")
+    hint = f" Did you mean {near}?" if near and not keys else ""
+    raise HttpError(
+        code,
+        f"The body of PUT {path} names one action; found {found}; one of {', '.join(known)} would fit.{hint}",
+        status=400,
+        details={"fits": known},
+    )

@@ -1,0 +1,73 @@
+"""How each API is called: worked out once per message class, used for every call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+
+from cairn.gateway.shape import Param, Shape
+from cairn.gateway.words import found
+from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiDelete, Http
+
+TAG_KEYS: Final = ("systemTags", "userTags")
+_VARIABLE: Final = re.compile(r"\{([^}]*)\}")
+
+
+class ApiPlan(Shape[AnyApi]):
+    """One API message class: its parameters, and how a request becomes a message.
+
+    Raises:
+        TypeError: the class is declared so that it could never be called; the sentence names it.
+    """
+
+    def __init__(self, cls: type[AnyApi]) -> None:
+        super().__init__(cls, cls.__name__, _VARIABLE.findall(cls.http.path))
+        self.cls = cls
+        self.http: Http = cls.http
+        self.access: Access = cls.access
+        self.is_command = issubclass(cls, ApiCommand)
+        self.is_delete = issubclass(cls, ApiDelete)
+        self.creates = "resourceUuid" in self.params
+        self.references: tuple[Param, ...] = tuple(param for param in self.params.values() if param.refers is not None)
+        self._check()
+
+    def _check(self) -> None:
+        where = f"{self.cls.__module__}.{self.name}"
+        for variable in self.variables:
+            if variable not in self.params:
+                names = ", ".join(self.params) or "none"
+                raise TypeError(f"{where}: {{{variable}}} of {self.http.path} names no field; its fields are: {names}")
+        if self.http.verb not in ("GET", "POST", "PUT", "DELETE"):
+            raise TypeError(f"{where}: its verb is {self.http.verb!r}; GET, POST, PUT and DELETE are served")
+        if self.has_body and self.http.key is None:
+            raise TypeError(f"{where}: {self.http.verb} needs a key for its body; use post(path) or action(path, key)")
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the fields come in a body; else they are in the query string."""
+        return self.http.verb in ("POST", "PUT")
+
+    def of_body(self, body: Mapping[str, object], variables: Sequence[str]) -> AnyApi:
+        """The message in a body: its fields stand under `http.key`, tags there or beside it, where they win.
+
+        Raises:
+            CairnError: ``api.invalid-field`` with every field that does not fit.
+        """
+        key = str(self.http.key)
+        inner = body.get(key)
+        if inner is not None and not isinstance(inner, dict):
+            raise self.refused({key: f"{found(inner)}; an object with the fields of {self.name} would fit"})
+        values = dict(cast("dict[str, object]", inner)) if inner else {}
+        wrong: dict[str, str] = {}
+        for name, value in body.items():
+            if name in TAG_KEYS and name in self.params:
+                values[name] = value
+            elif name != key:
+                wrong[name] = self._beside(name)
+        return self.make(values, variables, wrong=wrong)
+
+    def _beside(self, name: str) -> str:
+        if name in self.params:
+            return f"found beside {self.http.key!r}; inside it, it would fit"
+        return f"unknown; the fields of {self.name} stand in the object {self.http.key!r}"

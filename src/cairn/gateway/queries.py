@@ -1,0 +1,119 @@
+"""Queries over HTTP: every entity has a collection.
+
+``GET /v1/zones?q=name~=a%25&limit=10`` and ``GET /v1/zones/{uuid}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, cast
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.responses import Response
+
+from cairn.gateway.auth import Authenticator, Who, admit
+from cairn.gateway.http import Call, Endpoint, Reply
+from cairn.gateway.shape import Shape
+from cairn.kernel.api import Access, command_name
+from cairn.kernel.error import not_found
+from cairn.kernel.query.engine import DEFAULT_LIMIT, MAX_LIMIT, QueryEngine, QueryRequest
+from cairn.kernel.query.inventory import Inventory
+
+#: Where a collection cannot be found by its rule: the stream of events has the path that the rule would give.
+OWN_PATHS: Final[Mapping[str, str]] = {"Event": "/event-records"}
+_UNCOUNTABLE: Final = ("storage", "software", "hardware")
+_SIBILANTS: Final = ("s", "x", "ch", "sh")
+
+
+class Asked(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The query string of a collection."""
+
+    q: list[str] = []  #: conditions, all must hold: ``name=web``, ``vmNics.ip~=10.0.%``, ``hostUuid is null``
+    limit: Annotated[int, Meta(ge=0, le=MAX_LIMIT)] = DEFAULT_LIMIT  #: at most so many
+    start: Annotated[int, Meta(ge=0)] = 0  #: from this one on; 0 is the first
+    count: bool = False  #: only the number of all that fit
+    reply_with_count: bool = False  #: that number, besides the page
+    sort: str | None = None  #: ``+field`` ascending, ``-field`` descending
+    fields: list[str] = []  #: only these fields, joined by commas or repeated
+
+
+class Page(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What fits a query."""
+
+    inventories: list[Inventory] | None = None
+    total: int | None = None
+
+
+class Queries:
+    """The endpoints of all collections.
+
+    Args:
+        query: answers.
+        authenticator: knows who asks.
+        admin_entities: entities that only an admin may query.
+    """
+
+    def __init__(self, query: QueryEngine, authenticator: Authenticator, admin_entities: frozenset[str]) -> None:
+        self._query = query
+        self._authenticator = authenticator
+        self._admin_entities = admin_entities
+        self._asked = Shape(Asked, "Query")
+
+    def access(self, entity: str) -> Access:
+        """Who may query an entity."""
+        return Access.ADMIN if entity in self._admin_entities else Access.ACCOUNT
+
+    def collection(self, entity: str) -> Endpoint:
+        """The endpoint of ``GET /v1/<collection>``."""
+
+        async def endpoint(call: Call) -> Response:
+            who = await self._who(call, entity)
+            asked = self._asked.of_query(call.query)
+            answer = await self._query.run(request_of(entity, asked), who.scope)
+            return Reply(msgspec.json.encode(Page(inventories=answer.inventories, total=answer.total)))
+
+        return endpoint
+
+    def one(self, entity: str) -> Endpoint:
+        """The endpoint of ``GET /v1/<collection>/{uuid}`` (``<noun>.not-found``)."""
+
+        async def endpoint(call: Call) -> Response:
+            who = await self._who(call, entity)
+            uuid = call.variables[0]
+            inventory = await self._query.get(entity, uuid, who.scope)
+            if inventory is None:
+                raise not_found(command_name(entity), "uuid", uuid)
+            return Reply(msgspec.json.encode(Page(inventories=[inventory])))
+
+        return endpoint
+
+    async def _who(self, call: Call, entity: str) -> Who:
+        return cast("Who", await admit(call, self.access(entity), self._authenticator, f"Querying {entity}"))
+
+
+def request_of(entity: str, asked: Asked) -> QueryRequest:
+    """What the engine is asked."""
+    return QueryRequest(
+        entity=entity,
+        conditions=asked.q,
+        limit=asked.limit,
+        start=asked.start,
+        count=asked.count,
+        reply_with_count=asked.reply_with_count,
+        sort=asked.sort,
+        fields=[name for part in asked.fields for name in (piece.strip() for piece in part.split(",")) if name],
+    )
+
+
+def collection_path(entity: str, given: Mapping[str, str]) -> str:
+    """Where an entity's collection is: as given, else its name in plural: ``VmInstance`` -> ``/vm-instances``."""
+    path = given.get(entity) or OWN_PATHS.get(entity)
+    if path is not None:
+        return path
+    name = command_name(entity)
+    if name.endswith(_UNCOUNTABLE):
+        return f"/{name}"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"/{name[:-1]}ies"
+    return f"/{name}es" if name.endswith(_SIBILANTS) else f"/{name}s"

@@ -1,0 +1,70 @@
+"""Fields that refer to other resources: whether these exist, and the caller may see them, before anything is done.
+
+A courtesy that spares callers a failed job: what is there now may be gone when the job runs, so services look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cairn.gateway.plan import ApiPlan
+from cairn.gateway.problem import HttpError
+from cairn.gateway.shape import Param
+from cairn.kernel.api import AnyApi, command_name
+from cairn.kernel.error import ErrorKind
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.query.plan import Scope
+from cairn.kernel.store.store import Store, Tx
+
+Missing = tuple[Param, str]  # the field, and the uuid that names nothing
+
+
+class References:
+    """Looks up what calls refer to."""
+
+    def __init__(self, store: Store, query: QueryEngine) -> None:
+        self._store = store
+        self._query = query
+
+    async def missing(self, plan: ApiPlan, message: AnyApi, scope: Scope) -> list[Missing]:
+        """What the call refers to and is not there, or not for this caller to see. One transaction looks for all."""
+        wanted = [(param, uuid) for param in plan.references for uuid in _uuids(getattr(message, param.name))]
+        if not wanted:
+            return []
+        return await self._store.read(
+            lambda tx: [one for one in wanted if not self._exists(tx, str(one[0].refers), one[1], scope)]
+        )
+
+    def _exists(self, tx: Tx, entity: str, uuid: str, scope: Scope) -> bool:
+        info = self._store.schema.by_entity.get(entity)
+        if info is None:
+            return False  # the plugin that has such resources is left out
+        if scope.owner is None and info.meta.extends is None:
+            return tx.count(info.record, **{info.key.name: uuid}) > 0
+        return self._query.inventory(tx, entity, uuid, scope) is not None
+
+
+def not_found(plan: ApiPlan, missing: Sequence[Missing]) -> HttpError:
+    """``<noun>.not-found``: 404 if the path names it, 422 if a field does. All that are missing are named."""
+    in_path = [one for one in missing if one[0].wire in plan.variables]
+    param, uuid = (in_path or missing)[0]
+    noun = command_name(str(param.refers))
+    words = noun.replace("-", " ")
+    fields: dict[str, str] = {}
+    for other, wrong in missing:
+        fits = command_name(str(other.refers)).replace("-", " ")
+        fields.setdefault(other.wire, f'found "{wrong}"; the uuid of an existing {fits} would fit')
+    return HttpError(
+        f"{noun}.not-found",
+        f"{param.wire}: there is no {words} {uuid!r} that you can see. Query for the right one; it may be gone.",
+        status=404 if in_path else 422,
+        kind=ErrorKind.NOT_FOUND,
+        fields=fields,
+        details={"uuid": uuid},
+    )
+
+
+def _uuids(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value,)
+    return [uuid for uuid in value if isinstance(uuid, str)] if isinstance(value, list) else ()

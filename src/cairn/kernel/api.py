@@ -1,0 +1,141 @@
+"""API messages: what the gateway, the command line and the API's description are made of.
+
+An API message is a bus message that also says how it looks over HTTP. Its class name is the API's name
+(``CreateVmInstance``), its fields are the parameters, its docstrings are the reference.
+
+`ApiCommand`
+    changes something: becomes a job. Its answer is a `Reference` to the resource, or ``None``.
+`ApiQuery`
+    only reads, or is quick and has nothing to undo (a login): answered at once.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from msgspec import Meta, Struct
+
+from cairn.kernel.bus.message import Command, Query
+from cairn.kernel.ids import UUID_PATTERN
+
+R = TypeVar("R")
+
+
+class Access(StrEnum):
+    """Who may call an API."""
+
+    ANYBODY = "anybody"  #: without a session: logins
+    ACCOUNT = "account"  #: any account, on what it owns
+    ADMIN = "admin"  #: the admin account
+
+
+class Http(Struct, frozen=True, kw_only=True):
+    """Where an API is found.
+
+    Args:
+        verb: GET, POST, PUT or DELETE.
+        path: below the version's prefix: ``/zones/{uuid}/actions``; names in braces are wire names of fields.
+        key: the body's key that holds the parameters: ``params`` of creations, the action's name of actions.
+    """
+
+    verb: str
+    path: str
+    key: str | None = None
+
+
+def post(path: str) -> Http:
+    """A creation: ``POST path {"params": {...}}``."""
+    return Http(verb="POST", path=path, key="params")
+
+
+def action(path: str, key: str) -> Http:
+    """An action: ``PUT path {"<key>": {...}}``."""
+    return Http(verb="PUT", path=path, key=key)
+
+
+def delete(path: str) -> Http:
+    """A removal: ``DELETE path?deleteMode=``."""
+    return Http(verb="DELETE", path=path)
+
+
+def get(path: str) -> Http:
+    """A read whose fields come from the query string."""
+    return Http(verb="GET", path=path)
+
+
+class Secret:
+    """Marks a field that must not be logged, shown or kept: ``Annotated[str, Secret()]``."""
+
+
+class Refers:
+    """Marks a field that holds the uuid (or list of uuids) of an `entity`; the gateway checks that it exists."""
+
+    def __init__(self, entity: str) -> None:
+        self.entity = entity
+
+
+Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="32 lower-case hex digits")]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Description = Annotated[str, Meta(max_length=2048)]
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=100)]
+
+
+class Reference(Struct, frozen=True, kw_only=True):
+    """The answer of a command about one resource; the caller is shown the resource's inventory."""
+
+    uuid: str
+
+
+class DeleteMode(StrEnum):
+    """How a removal treats what stands in its way."""
+
+    PERMISSIVE = "Permissive"  #: extensions and services may refuse
+    ENFORCING = "Enforcing"  #: what cannot be reached is left behind and noted
+
+
+class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
+    """An API call that changes something. It is answered with a job."""
+
+    abstract: ClassVar[bool] = True
+    http: ClassVar[Http]
+    #: the entity that a `Reference` answer is of, ``Zone``
+    entity: ClassVar[str | None] = None
+    access: ClassVar[Access] = Access.ADMIN
+    #: seconds allowed when the caller does not say
+    default_timeout_seconds: ClassVar[float] = 1800.0
+
+
+class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
+    """An API call that makes a resource."""
+
+    abstract: ClassVar[bool] = True
+    resource_uuid: Uuid | None = None  #: the new resource's uuid; by default one is chosen
+    system_tags: Tags = []  #: tags that plugins understand, ``hostname::web``
+    user_tags: Tags = []  #: free texts to find the resource by
+
+
+class ApiDelete(ApiCommand[None], frozen=True, kw_only=True):
+    """An API call that removes a resource. One that is gone already is success."""
+
+    abstract: ClassVar[bool] = True
+    delete_mode: DeleteMode = DeleteMode.PERMISSIVE
+
+
+class ApiQuery(Query[R], Generic[R], frozen=True, kw_only=True):
+    """An API call that is answered at once."""
+
+    abstract: ClassVar[bool] = True
+    http: ClassVar[Http]
+    access: ClassVar[Access] = Access.ACCOUNT
+
+
+AnyApi = ApiCommand[Any] | ApiQuery[Any]
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def command_name(api: str) -> str:
+    """How the command line spells an API: ``CreateVmInstance`` -> ``create-vm-instance``."""
+    return _WORD.sub("-", api).lower()

@@ -1,0 +1,1 @@
+"""The bus: typed messages, one answer for each request, deadlines that end the work and not only the waiting."""

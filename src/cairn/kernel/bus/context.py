@@ -1,0 +1,62 @@
+"""What a call knows of its origin: job, task stack, deadline, who asked. It follows the work everywhere."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+
+from msgspec import Struct
+
+from cairn.kernel.ids import JobId
+
+
+class CallContext(Struct, frozen=True, gc=False):
+    """Where a piece of work comes from."""
+
+    job: JobId | None = None
+    #: names of the tasks that led here, outermost first
+    stack: tuple[str, ...] = ()
+    #: the instant by the clock's monotonic(), in seconds, at which the work is cancelled. None: no limit known
+    deadline: float | None = None
+    #: uuid of the account that asked
+    actor: str | None = None
+
+    def child(self, task_name: str, deadline: float | None = None) -> CallContext:
+        """The context of a task inside this one. Deadlines only shrink: the nearer one holds."""
+        if deadline is None or (self.deadline is not None and self.deadline < deadline):
+            deadline = self.deadline
+        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor)
+
+
+NOWHERE = CallContext()
+CONTEXT: ContextVar[CallContext] = ContextVar("cairn-call", default=NOWHERE)
+
+
+def current() -> CallContext:
+    """The context of the work that is running; an empty one outside of any."""
+    return CONTEXT.get()
+
+
+def child(task_name: str, deadline: float | None = None) -> CallContext:
+    """The context of a task inside the one that is running."""
+    return CONTEXT.get().child(task_name, deadline)
+
+
+class entered:  # noqa: N801 - reads as a word: `with entered(context)`
+    """Runs the block in `context`. Use each object once."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self._token: Token[CallContext] | None = None
+
+    def __enter__(self) -> CallContext:
+        self._token = CONTEXT.set(self._context)
+        return self._context
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            CONTEXT.reset(self._token)

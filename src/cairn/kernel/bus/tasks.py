@@ -1,0 +1,41 @@
+"""Tasks that live as long as their owner and end with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
+
+
+class Tasks:
+    """A set of named tasks. Each starts in an empty context: it is no part of the call that happened to start it."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work`, which must not raise, in a task of its own."""
+        task = asyncio.create_task(work, name=name, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel all, and do not wait."""
+        for task in self._others():
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Cancel all and wait for their ends. Safe to repeat."""
+        tasks = self._others()
+        self.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Wait until there are none."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _others(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._tasks if task is not asyncio.current_task()]

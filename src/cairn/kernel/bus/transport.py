@@ -1,0 +1,190 @@
+"""What carries envelopes between nodes. A transport knows nothing of messages; the bus knows nothing of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+import msgspec
+from msgspec import Meta, Struct
+
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
+from cairn.kernel.ids import JobId, NodeId
+
+Receive = Callable[[bytes], None]
+
+
+class Transport(Protocol):
+    """Carries envelopes to other nodes. It may lose, delay and repeat them; it must not change them."""
+
+    async def start(self) -> None:
+        """Begin to receive."""
+
+    async def stop(self) -> None:
+        """End; what is still under way may be lost. Safe to repeat."""
+
+    async def send(self, node: NodeId, envelope: bytes) -> None:
+        """Hand `envelope` over for `node`. That it arrives is not promised.
+
+        Raises:
+            CairnError: ``bus.node-gone`` when it is known not to arrive.
+        """
+
+    def on_receive(self, receive: Receive) -> None:
+        """Call `receive` from the event loop with each envelope that comes in. It does not raise."""
+
+
+class Request(Struct, frozen=True, kw_only=True, tag="request", omit_defaults=True):
+    """A call from another node."""
+
+    id: str
+    sender: NodeId
+    message: bytes
+    #: seconds the asker still has; clocks of nodes do not compare
+    seconds: Annotated[float, Meta(ge=0)]
+    job: JobId | None = None
+    stack: tuple[str, ...] = ()
+    actor: str | None = None
+
+
+class Answer(Struct, frozen=True, kw_only=True, tag="answer", omit_defaults=True):
+    """The one answer to a request: a body, or an error."""
+
+    id: str
+    sender: NodeId
+    body: bytes = b""
+    error: ErrorRecord | None = None
+
+
+class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Nobody waits for this request any more."""
+
+    id: str
+    sender: NodeId
+
+
+class Announcement(Struct, frozen=True, kw_only=True, tag="event", omit_defaults=True):
+    """An event that was published on another node."""
+
+    sender: NodeId
+    message: bytes
+    job: JobId | None = None
+    actor: str | None = None
+
+
+Envelope = Request | Answer | Cancel | Announcement
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
+
+
+def pack(envelope: Envelope) -> bytes:
+    """The envelope as bytes."""
+    return _encoder.encode(envelope)
+
+
+def unpack(data: bytes) -> Envelope:
+    """The envelope of `data`. Raises `msgspec.MsgspecError` when it is none."""
+    return _decoder.decode(data)
+
+
+def node_gone(node: NodeId, what: str) -> CairnError:
+    """``bus.node-gone``: `what` was to be done by `node`, which is no longer there."""
+    return CairnError(
+        "bus.node-gone",
+        f"{what}: node {node} is gone, and what it was doing is taken over by others. Ask again, and look first "
+        "whether it was done.",
+        kind=ErrorKind.UNAVAILABLE,
+        details={"node": node},
+    )
+
+
+class NoTransport:
+    """For a node that is alone: there is nobody to send to."""
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def stop(self) -> None:
+        """Nothing to end."""
+
+    async def send(self, node: NodeId, envelope: bytes) -> None:
+        """Refuse: no other node can be reached."""
+        raise node_gone(node, "send")
+
+    def on_receive(self, receive: Receive) -> None:
+        """Nothing ever comes in."""
+
+
+class MemoryNetwork:
+    """Joins several nodes in one process, for tests, with dials for what goes wrong on a real network."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._receivers: dict[NodeId, Receive] = {}
+        self._cut: set[frozenset[NodeId]] = set()
+        #: seconds that each envelope is under way
+        self.delay_seconds: float = 0.0
+        #: how often each envelope arrives; 2 repeats each
+        self.copies: int = 1
+        #: says of (from, to, envelope) whether it gets lost
+        self.drop: Callable[[NodeId, NodeId, bytes], bool] = lambda source, target, envelope: False
+
+    def transport(self, node: NodeId) -> MemoryTransport:
+        """The end of the network at `node`."""
+        return MemoryTransport(self, node)
+
+    def cut(self, one: NodeId, other: NodeId) -> None:
+        """Lose everything between two nodes from now on, in both directions."""
+        self._cut.add(frozenset((one, other)))
+
+    def mend(self) -> None:
+        """Undo every `cut`."""
+        self._cut.clear()
+
+    def attach(self, node: NodeId, receive: Receive) -> None:
+        """Deliver to `receive` what is sent to `node`."""
+        self._receivers[node] = receive
+
+    def detach(self, node: NodeId) -> None:
+        """Lose what is sent to `node`."""
+        self._receivers.pop(node, None)
+
+    def carry(self, source: NodeId, target: NodeId, envelope: bytes) -> None:
+        """Take an envelope on its way."""
+        if frozenset((source, target)) in self._cut or self.drop(source, target, envelope):
+            return
+        for _ in range(self.copies):
+            self._clock.call_later(self.delay_seconds, lambda: self._deliver(target, envelope))
+
+    def _deliver(self, target: NodeId, envelope: bytes) -> None:
+        receive = self._receivers.get(target)
+        if receive is not None:
+            receive(envelope)
+
+
+class MemoryTransport:
+    """One node's end of a `MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, node: NodeId) -> None:
+        self._network = network
+        self._node = node
+        self._receive: Receive | None = None
+
+    async def start(self) -> None:
+        """Receive from now on."""
+        if self._receive is not None:
+            self._network.attach(self._node, self._receive)
+
+    async def stop(self) -> None:
+        """Receive nothing more."""
+        self._network.detach(self._node)
+
+    async def send(self, node: NodeId, envelope: bytes) -> None:
+        """Hand the envelope to the network; it may get lost there."""
+        self._network.carry(self._node, node, envelope)
+
+    def on_receive(self, receive: Receive) -> None:
+        """Deliver to `receive` once started."""
+        self._receive = receive

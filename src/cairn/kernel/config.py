@@ -1,0 +1,212 @@
+"""Global configuration: settings that operators change while the cloud runs, effective at once on this node.
+
+A service declares a `Setting` beside its code and lists it in its manifest::
+
+    PING_INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, doc="between two pings of a host")
+
+and reads it with ``config.get(PING_INTERVAL)``, typed, from memory. Every setting is a row, so that it can be queried; a default
+that a new version changes moves along unless an operator had set the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text
+from cairn.kernel.store.store import Store, Tx
+
+V = TypeVar("V", int, float, bool, str)
+
+
+class Setting(Generic[V]):
+    """One setting.
+
+    Args:
+        category: whose it is: ``host``.
+        name: what it is, dotted: ``ping.interval``.
+        default: until an operator says otherwise; its type is the setting's.
+        doc: what it does, in a sentence.
+        unit: of numbers: ``s``, ``bytes``, ``%``.
+        minimum: the least number that is taken.
+        maximum: the greatest number that is taken.
+        choices: the texts that are taken; empty: any.
+    """
+
+    def __init__(
+        self,
+        category: str,
+        name: str,
+        default: V,
+        *,
+        doc: str,
+        unit: str | None = None,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        choices: tuple[str, ...] = (),
+    ) -> None:
+        self.category = category
+        self.name = name
+        self.default: V = default
+        self.doc = doc
+        self.unit = unit
+        self.minimum = minimum
+        self.maximum = maximum
+        self.choices = choices
+
+    @property
+    def key(self) -> str:
+        """Category and name, as people write it: ``host.ping.interval``."""
+        return f"{self.category}.{self.name}"
+
+    def parse(self, text: str) -> V:
+        """The value that `text` stands for (``config.bad-value`` with what would fit)."""
+        kind = type(self.default)
+        try:
+            value: int | float | bool | str
+            value = {"true": True, "false": False}[text.lower()] if isinstance(self.default, bool) else kind(text)
+        except (KeyError, ValueError):
+            raise self._bad(text) from None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            low = self.minimum is not None and value < self.minimum
+            high = self.maximum is not None and value > self.maximum
+            if low or high:
+                raise self._bad(text)
+        if self.choices and value not in self.choices:
+            raise self._bad(text)
+        return value
+
+    def fits(self) -> str:
+        """What values are taken, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)} would fit"
+        if isinstance(self.default, bool):
+            return "true or false would fit"
+        if isinstance(self.default, str):
+            return "any text would fit"
+        low = "" if self.minimum is None else f" from {self.minimum:g}"
+        high = "" if self.maximum is None else f" to {self.maximum:g}"
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        return f"{kind}{low}{high}{f' ({self.unit})' if self.unit else ''} would fit"
+
+    def _bad(self, text: str) -> CairnError:
+        return invalid("config.bad-value", "value", text, self.fits(), f"{self.key}: {self.doc}.")
+
+
+AnySetting = Setting[int] | Setting[float] | Setting[bool] | Setting[str]
+
+
+class GlobalConfigRow(Record, frozen=True, kw_only=True):
+    """A setting and its value."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="global_config", entity="GlobalConfig", unique_together=(("category", "name"),)
+    )
+
+    uuid: Annotated[str, Key()]
+    category: str
+    name: str
+    description: Annotated[str, Text(None)]
+    default_value: Annotated[str, Doc("as shipped"), Text(None)]
+    value: Annotated[str, Doc("in force"), Text(None)]
+
+
+def show(value: int | float | bool | str) -> str:
+    """A setting's value as text."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class GlobalConfig:
+    """The settings of a node, in memory, with their rows in the database."""
+
+    def __init__(self, store: Store, settings: Iterable[AnySetting]) -> None:
+        self._store = store
+        self._settings: dict[str, AnySetting] = {}
+        for setting in settings:
+            if setting.key in self._settings:
+                raise TypeError(f"the setting {setting.key} is declared twice")
+            self._settings[setting.key] = setting
+        self._values: dict[str, int | float | bool | str] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+
+    async def start(self) -> None:
+        """Bring rows and declarations together: new settings get a row, those that nobody declares any more lose theirs."""
+        self._values = await self._store.write(self._sync)
+
+    def _sync(self, tx: Tx) -> dict[str, int | float | bool | str]:
+        rows = {f"{row.category}.{row.name}": row for row in tx.find(GlobalConfigRow)}
+        for key in rows.keys() - self._settings.keys():
+            tx.delete(GlobalConfigRow, rows[key].uuid)
+        values: dict[str, int | float | bool | str] = {}
+        for key, setting in self._settings.items():
+            values[key] = self._sync_one(tx, setting, rows.get(key))
+        return values
+
+    def _sync_one(self, tx: Tx, setting: AnySetting, row: GlobalConfigRow | None) -> int | float | bool | str:
+        default = show(setting.default)
+        if row is None:
+            uuid = _uuid(setting.key)
+            tx.insert(
+                GlobalConfigRow(
+                    uuid=uuid,
+                    category=setting.category,
+                    name=setting.name,
+                    description=f"{setting.doc[:1].upper()}{setting.doc[1:]}; {setting.fits()}.",
+                    default_value=default,
+                    value=default,
+                )
+            )
+            return setting.default
+        if row.default_value != default:
+            value = default if row.value == row.default_value else row.value
+            tx.update(GlobalConfigRow, row.uuid, default_value=default, value=value)
+            row = tx.get(GlobalConfigRow, row.uuid) or row
+        try:
+            return setting.parse(row.value)
+        except CairnError:
+            tx.update(GlobalConfigRow, row.uuid, value=default)
+            return setting.default
+
+    def get(self, setting: Setting[V]) -> V:
+        """The value in force. Before `start`: the default."""
+        return self._values.get(setting.key, setting.default)  # type: ignore[return-value]
+
+    def find(self, category: str, name: str) -> AnySetting:
+        """The setting of that name (``config.not-found``, naming those of the category)."""
+        setting = self._settings.get(f"{category}.{name}")
+        if setting is None:
+            near = sorted(key for key in self._settings if key.startswith(f"{category}.")) or sorted(
+                {known.category for known in self._settings.values()}
+            )
+            raise CairnError(
+                "config.not-found",
+                f"There is no setting {category}.{name}. There are: {', '.join(near)}.",
+                kind=ErrorKind.NOT_FOUND,
+                fields={"name": f"found {name!r}; one of {', '.join(near)} would fit"},
+            )
+        return setting
+
+    def set(self, tx: Tx, category: str, name: str, text: str) -> str:
+        """Change a setting inside a transaction; in force on this node as soon as that is durable. Returns the row's uuid."""
+        setting = self.find(category, name)
+        value = setting.parse(text)
+        tx.update_where(GlobalConfigRow, {"category": category, "name": name}, value=show(value))
+        tx.after_commit(lambda: self._took(setting.key, value))
+        return _uuid(setting.key)
+
+    def listen(self, setting: AnySetting, call: Callable[[], None]) -> None:
+        """Call `call` whenever the setting was changed."""
+        self._listeners.setdefault(setting.key, []).append(call)
+
+    def _took(self, key: str, value: int | float | bool | str) -> None:
+        self._values[key] = value
+        for call in self._listeners.get(key, []):
+            call()
+
+
+def _uuid(key: str) -> str:
+    """The same id for the same setting on every node."""
+    from hashlib import blake2b
+
+    return blake2b(key.encode(), digest_size=16, person=b"cairn-config").hexdigest()

@@ -1,0 +1,343 @@
+"""The cloud's own certificate authority: who may speak to an agent, and as whom an agent may answer.
+
+The authority is one folder::
+
+    ca.crt  ca.key          the root; whoever reads the key can be anybody in this cloud
+    node.crt  node.key      the management node, as a client of agents and as a listener for them
+    agents/<uuid>.crt .key  one pair for each agent, kept so that putting it on a machine again changes nothing
+
+Keys are written with mode 0600 into folders of mode 0700, under another name first, so that a crash in the middle
+leaves no half file. A lock file serialises several processes on one folder: the first creates the root, the others
+find it.
+
+An agent must accept only clients whose certificate carries the unit `NODE_UNIT`: the root signs agents as well,
+and one agent must not command another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
+
+from cairn.kernel.clock import Clock, SystemClock
+from cairn.kernel.error import CairnError, ErrorKind
+
+NODE_UNIT = "cairn-management-node"  #: the organizational unit of the management node's certificate
+AGENT_UNIT = "cairn-agent"  #: the organizational unit of agents' certificates
+CA_VALIDITY = timedelta(days=3652)
+LEAF_VALIDITY = timedelta(days=730)
+_BACKDATE = timedelta(days=1)  # a machine whose clock is somewhat behind must not refuse a fresh certificate
+_UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+class Credentials(Struct, frozen=True, kw_only=True):
+    """A certificate with its key and the root that signed it, all PEM. The key is a secret: never log it."""
+
+    certificate: str
+    key: str
+    authority: str
+    not_after: datetime  #: when the certificate ends, UTC
+
+
+class _Pair(Struct, frozen=True):
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+class Authority:
+    """The root of trust of one cloud. Made by `Authority.open`; all calls are short, synchronous file work."""
+
+    def __init__(self, folder: Path, root: _Pair, clock: Clock) -> None:
+        self._folder = folder
+        self._root = root
+        self._clock = clock
+
+    @classmethod
+    def open(cls, folder: Path, *, clock: Clock | None = None) -> Authority:
+        """The authority in `folder`, created by the first call and found by every later one.
+
+        Args:
+            folder: made with mode 0700 when missing; an existing one is set to that mode.
+            clock: decides what is about to expire; the machine's by default.
+
+        Raises:
+            CairnError: ``pki.broken`` if the folder holds only half of the root, or a file that is no PEM.
+        """
+        clock = clock or SystemClock()
+        _private_folder(folder)
+        with _locked(folder):
+            root = _load_root(folder) or _create_root(folder, clock)
+        return cls(folder, root, clock)
+
+    @property
+    def certificate_path(self) -> Path:
+        """The root's certificate, PEM: what a client needs in order to trust this cloud."""
+        return self._folder / "ca.crt"
+
+    def issue_node(self, addresses: Sequence[str] = ()) -> Credentials:
+        """The management node's certificate, for both directions; reissued when it nears its end.
+
+        Args:
+            addresses: host names and IP addresses under which agents reach this node; localhost is always one.
+                Asking with addresses that the certificate lacks issues a new one that has these as well.
+
+        Safe to repeat.
+        """
+        wanted = ["localhost", "127.0.0.1", "::1", *addresses]
+        return self._ensure("node", "cairn management node", NODE_UNIT, wanted, extend=True)
+
+    def issue_agent(self, name: str, uuid: str, addresses: Sequence[str]) -> Credentials:
+        """The certificate and key of one agent; the same pair on every call until it has to be renewed.
+
+        Args:
+            name: the machine's name, for people who read the certificate.
+            uuid: whose it is; the pair is kept under it.
+            addresses: IP addresses and host names that the management node will connect to. Other addresses than
+                last time make a new pair.
+
+        Raises:
+            CairnError: ``pki.bad-name`` if `uuid` is not made of letters, digits and dashes.
+        """
+        self._check_uuid(uuid)
+        _private_folder(self._folder / "agents")
+        return self._ensure(f"agents/{uuid}", name, AGENT_UNIT, [*addresses, uuid], extend=False)
+
+    def forget_agent(self, uuid: str) -> None:
+        """Throw an agent's pair away. Content to find none; safe to repeat."""
+        self._check_uuid(uuid)
+        for suffix in (".crt", ".key"):
+            (self._folder / "agents" / f"{uuid}{suffix}").unlink(missing_ok=True)
+
+    def client_context(self) -> ssl.SSLContext:
+        """How the node speaks to agents: shows its own certificate, trusts this root only, checks the address."""
+        self.issue_node()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(self._folder / "ca.crt")
+        context.load_cert_chain(self._folder / "node.crt", self._folder / "node.key")
+        return context
+
+    def server_context(self) -> ssl.SSLContext:
+        """How the node listens for agents: only clients with a certificate of this root get through."""
+        self.issue_node()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(self._folder / "ca.crt")
+        context.load_cert_chain(self._folder / "node.crt", self._folder / "node.key")
+        return context
+
+    def _ensure(self, file: str, name: str, unit: str, addresses: Sequence[str], *, extend: bool) -> Credentials:
+        certificate_path, key_path = self._folder / f"{file}.crt", self._folder / f"{file}.key"
+        with _locked(self._folder):
+            pair = _load_pair(certificate_path, key_path)
+            known = _addresses(pair.certificate) if pair else set()
+            wanted = set(addresses) | known if extend else set(addresses)
+            if pair is None or known != wanted or not self._is_good(pair.certificate):
+                pair = self._sign(name, unit, sorted(wanted))
+                _write_pair(certificate_path, key_path, pair)
+        return self._credentials(pair)
+
+    def _is_good(self, certificate: x509.Certificate) -> bool:
+        """Signed by the present root, and with at least a third of its time left."""
+        try:
+            certificate.verify_directly_issued_by(self._root.certificate)
+        except (InvalidSignature, TypeError, ValueError):
+            return False
+        return not _is_ending(certificate, self._clock.now())
+
+    def _sign(self, name: str, unit: str, addresses: Sequence[str]) -> _Pair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = self._clock.now()
+        usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        root = self._root.certificate
+        certificate = (
+            _builder(_subject(name, unit), root.subject, key, now, min(now + LEAF_VALIDITY, root.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(is_root=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general_name(a) for a in addresses]), critical=False)
+            .add_extension(_issuer_id(self._root.key), critical=False)
+            .sign(self._root.key, hashes.SHA256())
+        )
+        return _Pair(certificate, key)
+
+    def _credentials(self, pair: _Pair) -> Credentials:
+        return Credentials(
+            certificate=_certificate_pem(pair.certificate).decode(),
+            key=_key_pem(pair.key).decode(),
+            authority=_certificate_pem(self._root.certificate).decode(),
+            not_after=pair.certificate.not_valid_after_utc,
+        )
+
+    @staticmethod
+    def _check_uuid(uuid: str) -> None:
+        if not _UUID.fullmatch(uuid):
+            raise CairnError("pki.bad-name", f"uuid: found {uuid!r}; letters, digits and dashes would fit.")
+
+
+def _create_root(folder: Path, clock: Clock) -> _Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = clock.now()
+    subject = _subject(f"cairn authority {x509.random_serial_number():040x}"[:40], "cairn-authority")
+    certificate = (
+        _builder(subject, subject, key, now, now + CA_VALIDITY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(is_root=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pair = _Pair(certificate, key)
+    _write_pair(folder / "ca.crt", folder / "ca.key", pair)
+    return pair
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(end)
+    )
+
+
+def _subject(name: str, unit: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cairn"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+            x509.NameAttribute(NameOID.COMMON_NAME, name[:64] or unit),
+        ]
+    )
+
+
+def _key_usage(*, is_root: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=is_root,
+        crl_sign=is_root,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _issuer_id(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
+
+
+def _addresses(certificate: x509.Certificate) -> set[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    hosts = names.get_values_for_type(x509.DNSName)
+    return set(hosts) | {str(ip) for ip in names.get_values_for_type(x509.IPAddress)}
+
+
+def _is_ending(certificate: x509.Certificate, now: datetime) -> bool:
+    whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return certificate.not_valid_after_utc - now < whole / 3
+
+
+def _certificate_pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load_root(folder: Path) -> _Pair | None:
+    """The root; None where none was ever in use. Losing half of it must not end in a new one behind one's back."""
+    pair = _load_pair(folder / "ca.crt", folder / "ca.key")
+    # The key is written first, so a lone key is what a crash left of a creation that nobody has used yet.
+    if pair is None and (folder / "ca.crt").exists():
+        raise _broken(folder / "ca.crt")
+    return pair
+
+
+def _load_pair(certificate_path: Path, key_path: Path) -> _Pair | None:
+    """The stored pair; None if a file is missing or damaged, or if the two do not belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        return None
+    return _Pair(certificate, key)
+
+
+def _broken(path: Path) -> CairnError:
+    return CairnError(
+        "pki.broken",
+        f"{path} and {path.with_suffix('.key').name} are damaged, incomplete, or do not belong together. Restore the "
+        f"folder {path.parent} from a backup; or move it away and add every machine again, because agents trust only "
+        "the authority that they were installed with.",
+        kind=ErrorKind.INTERNAL,
+    )
+
+
+def _write_pair(certificate_path: Path, key_path: Path, pair: _Pair) -> None:
+    _write(key_path, _key_pem(pair.key), 0o600)
+    _write(certificate_path, _certificate_pem(pair.certificate), 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Replace `path` in one moment; nobody else can read the file at any time if `mode` forbids it."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

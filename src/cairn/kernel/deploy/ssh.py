@@ -1,0 +1,324 @@
+"""Reaching a machine over SSH: is it the same machine as before, and may we log in?
+
+A machine's host keys are pinned under a uuid at first sight, in one small known_hosts file for each. All later
+connections, also Ansible's, use that file alone, with the uuid as host key alias: the pin belongs to the machine and
+not to its address, and no file of the user who runs the node has a say.
+
+A password reaches ssh through a pipe (``sshpass -d``): it is on no command line, in no environment and in no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError, ErrorKind, invalid
+
+_KEY_KINDS = "ed25519,ecdsa,rsa"
+_UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_ADDRESS = re.compile(r"[0-9A-Za-z_:][0-9A-Za-z_.:%-]{0,252}")
+_USERNAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@\\-]{0,63}")
+
+
+class SshTarget(Struct, frozen=True, kw_only=True):
+    """Where to log in, as whom, and with what."""
+
+    host: str  #: IP address or host name
+    port: int = 22
+    username: str = "root"
+    password: str | None = None  #: used when no key is given; also the sudo password of a user who is not root
+    private_key_path: Path | None = None  #: a file readable only by the node's user
+
+    def __repr__(self) -> str:
+        return f"SshTarget({self})"
+
+    def __str__(self) -> str:
+        return f"{self.username}@{self.host}:{self.port}"
+
+
+class HostKey(Struct, frozen=True):
+    """One public key that a machine's sshd shows."""
+
+    kind: str  #: ``ssh-ed25519``, ``ecdsa-sha2-nistp256``, ``ssh-rsa``
+    blob: str  #: base64
+
+    @property
+    def fingerprint(self) -> str:
+        """As ``ssh-keygen -l`` prints it: ``SHA256:...``."""
+        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+class KnownHosts:
+    """The pinned host keys, one file for each machine, named by its uuid."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, uuid: str) -> Path:
+        """The known_hosts file of a machine; it exists once the machine is pinned."""
+        if not _UUID.fullmatch(uuid):
+            raise CairnError("ssh.bad-name", f"uuid: found {uuid!r}; letters, digits and dashes would fit.")
+        return self._folder / uuid
+
+    def pinned(self, uuid: str) -> tuple[HostKey, ...]:
+        """The keys pinned for a machine; empty if it was never seen."""
+        try:
+            lines = self.path(uuid).read_text().splitlines()
+        except FileNotFoundError:
+            return ()
+        return _parse_keys(lines)
+
+    def check(self, uuid: str, target: SshTarget, found: Sequence[HostKey]) -> None:
+        """Pin `found` (from `scan_host_key`) if this machine was never seen, else compare. Safe to repeat.
+
+        A key of a kind that was not pinned is neither trusted nor an offence, as long as a pinned one is shown too.
+
+        Raises:
+            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if none of them is shown any more.
+        """
+        pinned = self.pinned(uuid)
+        if not pinned:
+            self._pin(uuid, found)
+            return
+        shown = {key.kind: key for key in found}
+        wrong = [key for key in pinned if key.kind in shown and shown[key.kind] != key]
+        if wrong or not any(shown.get(key.kind) == key for key in pinned):
+            was = (wrong or list(pinned))[0]
+            raise _host_key_changed(target, shown.get(was.kind) or found[0], was, self.path(uuid))
+
+    def forget(self, uuid: str) -> None:
+        """Drop the pin: the next sight pins anew. Content to find none; safe to repeat."""
+        self.path(uuid).unlink(missing_ok=True)
+
+    def _pin(self, uuid: str, keys: Sequence[HostKey]) -> None:
+        path = self.path(uuid)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f"{uuid}.new")
+        temporary.write_text("".join(f"{uuid} {key.kind} {key.blob}\n" for key in keys))
+        temporary.replace(path)
+
+
+def ssh_options(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> list[str]:
+    """Options for every ssh to `target`: only the pinned keys, only the given way to log in, no user's own config."""
+    path = str(known_hosts.path(uuid))
+    options = [
+        f'UserKnownHostsFile="{path}"' if " " in path else f"UserKnownHostsFile={path}",
+        "GlobalKnownHostsFile=/dev/null",
+        f"HostKeyAlias={uuid}",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+        "CheckHostIP=no",
+        "NumberOfPasswordPrompts=1",
+    ]
+    if target.private_key_path is not None:
+        options += ["IdentitiesOnly=yes", "PreferredAuthentications=publickey"]
+    else:
+        options += ["PubkeyAuthentication=no", "PreferredAuthentications=password,keyboard-interactive"]
+    return [part for option in options for part in ("-o", option)]
+
+
+async def scan_host_key(target: SshTarget, *, timeout_seconds: float = 10.0) -> tuple[HostKey, ...]:
+    """Ask the machine's sshd for its host keys. Only reads; at least one key is answered.
+
+    Raises:
+        CairnError: ``ssh.unreachable``, ``ssh.timeout``, ``ssh.bad-address``.
+    """
+    check_target(target)
+    async with _deadline(target, timeout_seconds):
+        await _knock(target)
+        arguments = ["-T", str(max(1, int(timeout_seconds))), "-p", str(target.port), "-t", _KEY_KINDS, target.host]
+        _, out, err = await _run(["ssh-keyscan", *arguments])
+    keys = _parse_keys(out.splitlines())
+    if not keys:
+        raise _unreachable(target, _tail(err) or "something listens on that port, but it is no SSH server")
+    return keys
+
+
+async def check_login(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, timeout_seconds: float = 20.0) -> None:
+    """Log in and run ``true``. The machine must be pinned. Safe to repeat.
+
+    Raises:
+        CairnError: ``ssh.unreachable``; ``ssh.timeout``; ``ssh.login-failed`` for a wrong user, password or key;
+            ``ssh.host-key-changed`` if the machine shows other keys than the pinned ones; ``ssh.bad-address``;
+            ``ssh.no-sshpass`` if a password is given and the program sshpass is missing here.
+    """
+    check_target(target)
+    command = ["ssh", "-F", "/dev/null", "-T", "-x", *ssh_options(target, uuid, known_hosts)]
+    command += ["-o", f"ConnectTimeout={max(1, int(timeout_seconds))}", "-o", "ControlPath=none"]
+    command += ["-p", str(target.port), "-l", target.username]
+    async with _deadline(target, timeout_seconds):
+        if target.private_key_path is not None:
+            login = ["-o", "BatchMode=yes", "-i", str(_readable(target, target.private_key_path))]
+            code, _, err = await _run([*command, *login, target.host, "true"])
+        else:
+            code, _, err = await _run_with_password([*command, target.host, "true"], target.password or "")
+    if code != 0:
+        raise _explain(target, code, err, known_hosts.path(uuid), known_hosts.pinned(uuid))
+
+
+async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, timeout_seconds: float = 20.0) -> str:
+    """All that has to hold before anything is done on a machine: it answers, it is the pinned one, we may log in.
+
+    Answers the fingerprint of the key that it showed; at first sight its keys are pinned. Safe to repeat.
+
+    Raises:
+        CairnError: as `scan_host_key`, `KnownHosts.check` and `check_login` do.
+    """
+    keys = await scan_host_key(target, timeout_seconds=timeout_seconds)
+    known_hosts.check(uuid, target, keys)
+    await check_login(target, uuid, known_hosts, timeout_seconds=timeout_seconds)
+    return known_hosts.pinned(uuid)[0].fingerprint
+
+
+def check_target(target: SshTarget) -> None:
+    """Refuse an address or user name that ssh could take for an option or a list.
+
+    Raises:
+        CairnError: ``ssh.bad-address``.
+    """
+    if not _ADDRESS.fullmatch(target.host):
+        raise invalid("ssh.bad-address", "host", target.host, "an IP address or a host name would fit")
+    if not _USERNAME.fullmatch(target.username):
+        raise invalid("ssh.bad-address", "username", target.username, "a login name would fit")
+    if not 1 <= target.port <= 65535:
+        raise invalid("ssh.bad-address", "port", target.port, "1 to 65535 would fit")
+
+
+@asynccontextmanager
+async def _deadline(target: SshTarget, seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:  # also the kernel's own, from a connection attempt
+        raise _timed_out(target, f" within {seconds:g} s") from error
+
+
+async def _knock(target: SshTarget) -> None:
+    """A plain TCP connection first: its error says more than ssh-keyscan, which mostly says nothing."""
+    try:
+        _, writer = await asyncio.open_connection(target.host, target.port)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise _unreachable(target, error.strerror or str(error)) from error
+    writer.close()
+
+
+async def _run(command: Sequence[str], pass_fds: Sequence[int] = ()) -> tuple[int, str, str]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        pass_fds=pass_fds,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+async def _run_with_password(command: Sequence[str], password: str) -> tuple[int, str, str]:
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, password.encode() + b"\n")
+        os.close(writing)
+        return await _run(["sshpass", "-d", str(reading), *command], pass_fds=[reading])
+    except FileNotFoundError as error:
+        raise CairnError(
+            "ssh.no-sshpass",
+            "To log in with a password the program sshpass is needed on the management node, and it is missing. "
+            "Install the package sshpass, or give a private key instead.",
+            kind=ErrorKind.UNAVAILABLE,
+        ) from error
+    finally:
+        os.close(reading)
+
+
+def _parse_keys(lines: Sequence[str]) -> tuple[HostKey, ...]:
+    keys = [HostKey(words[1], words[2]) for line in lines if len(words := line.split()) >= 3 and words[0][0] != "#"]
+    return tuple(sorted(keys, key=lambda key: key.kind))
+
+
+def _readable(target: SshTarget, path: Path) -> Path:
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise _login_failed(target, f"the private key {path} cannot be read on the management node")
+    return path
+
+
+def _explain(target: SshTarget, code: int, err: str, path: Path, pinned: Sequence[HostKey]) -> CairnError:
+    """What ssh's exit code and last words mean."""
+    if "IDENTIFICATION HAS CHANGED" in err or "Host key verification failed" in err or code == 6:
+        found = re.search(r"SHA256:[A-Za-z0-9+/]+", err)
+        was = pinned[0].fingerprint if pinned else "none"
+        return _changed(target, found.group() if found else "another one", was, path)
+    if "bad permissions" in err:
+        return _login_failed(target, f"ssh refuses {target.private_key_path} because others can read it; chmod it 0600")
+    if code == 5 or "Permission denied" in err or "Too many authentication" in err:
+        what = "key" if target.private_key_path is not None else "password"
+        return _login_failed(target, f"the user name or {what} is wrong, or the machine does not allow this way in")
+    if code != 255:
+        return _login_failed(target, f"the login works but running a command there fails: {_tail(err) or code}")
+    if "timed out" in err.lower():
+        return _timed_out(target, "")
+    return _unreachable(target, _tail(err))
+
+
+def _tail(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return lines[-1] if lines else ""
+
+
+def _host_key_changed(target: SshTarget, found: HostKey, was: HostKey, path: Path) -> CairnError:
+    return _changed(target, found.fingerprint, was.fingerprint, path)
+
+
+def _changed(target: SshTarget, found: str, was: str, path: Path) -> CairnError:
+    return CairnError(
+        "ssh.host-key-changed",
+        f"The machine at {target.host}:{target.port} shows the host key {found}, but {was} is pinned for it. Either "
+        "it was installed anew or another machine answers at its address. Look at its console (ssh-keygen -l); if the "
+        f"new key is right, remove {path} and try again.",
+        kind=ErrorKind.CONFLICT,
+        details={"found": found, "pinned": was},
+    )
+
+
+def _login_failed(target: SshTarget, why: str) -> CairnError:
+    return CairnError(
+        "ssh.login-failed",
+        f"Cannot log in as {target.username} at {target.host}:{target.port}: {why}. "
+        f"Try it by hand: ssh -p {target.port} {target.username}@{target.host}.",
+    )
+
+
+def _unreachable(target: SshTarget, why: str) -> CairnError:
+    return CairnError(
+        "ssh.unreachable",
+        f"No SSH server can be reached at {target.host}:{target.port}: {why}. Check the address, the port, the "
+        "machine's sshd, and the network between.",
+        kind=ErrorKind.UNAVAILABLE,
+    )
+
+
+def _timed_out(target: SshTarget, when: str) -> CairnError:
+    return CairnError(
+        "ssh.timeout",
+        f"{target.host}:{target.port} did not answer SSH{when}. Check that the machine is up "
+        "and that no firewall drops the connection.",
+        kind=ErrorKind.TIMEOUT,
+    )

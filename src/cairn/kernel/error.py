@@ -1,0 +1,118 @@
+"""Errors: one root, few kinds by who can act, a stable code, and a sentence that says what to do.
+
+The code (``vm.wrong-state``) is the contract; the sentence may improve. Only the gateway turns an error into an HTTP
+status, by its kind.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+
+class ErrorKind(StrEnum):
+    """Who can act on an error, and how."""
+
+    INVALID = "invalid"  #: the caller's input does not fit
+    UNAUTHENTICATED = "unauthenticated"  #: the caller has to log in
+    FORBIDDEN = "forbidden"  #: the caller may not do this
+    NOT_FOUND = "not-found"  #: what the caller names does not exist
+    CONFLICT = "conflict"  #: the state of things does not allow it now
+    EXHAUSTED = "exhausted"  #: a capacity, quota or limit is used up
+    UNAVAILABLE = "unavailable"  #: a part of the cloud cannot be reached now; trying again may help
+    TIMEOUT = "timeout"  #: the deadline passed
+    CANCELLED = "cancelled"  #: somebody asked for an end
+    INTERNAL = "internal"  #: a bug; nobody but cairn's authors can act
+
+
+class ErrorRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as data: stored with jobs and journals, sent between nodes, shown by the API."""
+
+    code: str
+    kind: ErrorKind
+    message: str
+    fields: dict[str, str] = {}  #: field (wire name) -> what was found and what would fit
+    details: dict[str, msgspec.Raw | str | int | float | bool | list[str] | dict[str, str] | None] = {}
+    cause: ErrorRecord | None = None
+
+
+class CairnError(Exception):
+    """An error somebody can read and act on.
+
+    Args:
+        code: stable, ``<noun>.<what>``, lower case with dashes.
+        message: what was asked, what is true, what to do.
+        kind: who can act.
+        fields: for wrong input: the field's name on the wire -> what was found and what would fit.
+        details: more facts for programs.
+        cause: the error behind this one (the outer says what was attempted, the cause why it failed).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        kind: ErrorKind = ErrorKind.INVALID,
+        fields: dict[str, str] | None = None,
+        details: dict[str, str | int | float | bool | list[str] | dict[str, str] | None] | None = None,
+        cause: CairnError | ErrorRecord | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.kind = kind
+        self.message = message
+        self.fields = fields or {}
+        self.details = details or {}
+        self.cause = cause.record() if isinstance(cause, CairnError) else cause
+
+    def __str__(self) -> str:
+        text = f"{self.message} [{self.code}]"
+        return f"{text} Cause: {self.cause.message} [{self.cause.code}]" if self.cause else text
+
+    def record(self) -> ErrorRecord:
+        """The error as data."""
+        return ErrorRecord(
+            code=self.code,
+            kind=self.kind,
+            message=self.message,
+            fields=dict(self.fields),
+            details={**self.details},
+            cause=self.cause,
+        )
+
+
+def from_record(record: ErrorRecord) -> CairnError:
+    """The error that `record` was made of, to be raised again."""
+    error = CairnError(record.code, record.message, kind=record.kind, fields=dict(record.fields), cause=record.cause)
+    error.details = {k: v for k, v in record.details.items() if not isinstance(v, msgspec.Raw)}
+    return error
+
+
+def invalid(code: str, field: str, found: object, fits: str, do: str = "") -> CairnError:
+    """Wrong input in one field: what was found, what would fit, what to do."""
+    sentence = f"{field}: found {found!r}; {fits}."
+    return CairnError(
+        code, f"{sentence} {do}".strip(), kind=ErrorKind.INVALID, fields={field: f"found {found!r}; {fits}"}
+    )
+
+
+def not_found(noun: str, field: str, uuid: str) -> CairnError:
+    """`field` names something that does not exist (``<noun>.not-found``)."""
+    return CairnError(
+        f"{noun}.not-found",
+        f"{field}: there is no {noun.replace('-', ' ')} {uuid!r}. Query for the right uuid; it may have been deleted.",
+        kind=ErrorKind.NOT_FOUND,
+        fields={field: f"found {uuid!r}; the uuid of a {noun.replace('-', ' ')} would fit"},
+    )
+
+
+def internal(message: str, error: BaseException) -> CairnError:
+    """A bug: an exception nobody expected, as an error that can be answered and stored."""
+    return CairnError(
+        "internal.bug",
+        f"{message}: {type(error).__name__}: {error}. This is a bug in cairn; the log has the trace.",
+        kind=ErrorKind.INTERNAL,
+    )

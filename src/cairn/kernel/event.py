@@ -1,0 +1,208 @@
+"""Canonical events: what has happened in the cloud, told to whoever listens.
+
+An event is written by the transaction that made it true (the outbox), so it is never told before the commit and never lost.
+After the commit it is delivered, in order, to named subscribers inside the process and to streams outside. A durable
+subscriber (one with a name and ``durable=True``) goes on after a restart where it had stopped; it may be told the same
+event twice, never none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar
+
+import msgspec
+import structlog
+from sqlalchemy import bindparam, delete, select
+
+from cairn.kernel.bus.message import Event, tag_of
+from cairn.kernel.clock import Clock
+from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, table_of
+from cairn.kernel.store.store import Store, Tx
+
+_log = structlog.get_logger("cairn.event")
+_BATCH = 500
+
+
+class EventRow(Record, frozen=True, kw_only=True):
+    """An event that has happened."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="event", entity="Event")
+
+    sequence: Annotated[int, Key(auto=True), Doc("grows; where a stream takes up again")] = 0
+    name: Annotated[str, Index(), Doc("what happened: vm.state-changed")]
+    resource_uuid: Annotated[str | None, Index(), Doc("to what")] = None
+    job_uuid: Annotated[str | None, Doc("the job that made it happen")] = None
+    account_uuid: Annotated[str | None, Doc("who asked for it")] = None
+    content: dict[str, object]
+    create_date: Annotated[datetime, Index()]
+
+
+class EventCursor(Record, frozen=True, kw_only=True):
+    """How far a durable subscriber is."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="event_cursor")
+
+    name: Annotated[str, Key()]
+    sequence: int
+
+
+Subscriber = Callable[[EventRow], Awaitable[None]]
+
+
+class _Follower:
+    def __init__(self, name: str, events: frozenset[str], call: Subscriber, durable: bool) -> None:
+        self.name = name
+        self.events = events
+        self.call = call
+        self.durable = durable
+        self.sequence = 0
+
+
+class Events:
+    """The outbox and those who read it.
+
+    Args:
+        retention_seconds: how long events are kept.
+    """
+
+    def __init__(self, store: Store, clock: Clock, retention_seconds: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._retention_seconds = retention_seconds
+        self._followers: list[_Follower] = []
+        self._fresh = asyncio.Event()
+        self._waiters: set[asyncio.Event] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def emit(
+        self, tx: Tx, event: Event, *, resource: str | None = None, job: str | None = None, account: str | None = None
+    ) -> None:
+        """Tell `event` once this transaction is durable."""
+        tx.insert(
+            EventRow(
+                name=tag_of(event),
+                resource_uuid=resource,
+                job_uuid=job,
+                account_uuid=account,
+                content=_content(event),
+                create_date=tx.now,
+            )
+        )
+        tx.after_commit(self._wake)
+
+    def subscribe(self, name: str, events: set[str], call: Subscriber, *, durable: bool = False) -> None:
+        """Have `call` told of the events with these names (empty: all), before `start`.
+
+        A subscriber that raises is logged and told the next one; a durable one is told the same one again.
+        """
+        self._followers.append(_Follower(name, frozenset(events), call, durable))
+
+    async def start(self) -> None:
+        """Begin delivering: durable subscribers from where they stopped, others from now on."""
+        last = await self._store.read(self.last)
+        kept = await self._store.read(lambda tx: {row.name: row.sequence for row in tx.find(EventCursor)})
+        for follower in self._followers:
+            follower.sequence = kept.get(follower.name, last) if follower.durable else last
+        if self._followers:
+            self._task = asyncio.get_running_loop().create_task(self._deliver(), name="events")
+
+    async def stop(self) -> None:
+        """Stop delivering."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def last(self, tx: Tx) -> int:
+        """The newest event's sequence number; 0 when there is none."""
+        rows = tx.find(EventRow, order_by="sequence", descending=True, limit=1)
+        return rows[0].sequence if rows else 0
+
+    async def stream(self, after: int, *, names: frozenset[str] = frozenset()) -> AsyncIterator[EventRow | None]:
+        """Events behind sequence number `after`, as they come; None about every 15 s in which there is none."""
+        fresh = asyncio.Event()
+        self._waiters.add(fresh)
+        try:
+            while True:
+                fresh.clear()
+                rows = await self.after(after)
+                for row in rows:
+                    after = row.sequence
+                    if not names or row.name in names:
+                        yield row
+                if not rows:
+                    timer = self._clock.call_later(15.0, fresh.set)
+                    await fresh.wait()
+                    timer.cancel()
+                    yield None
+        finally:
+            self._waiters.discard(fresh)
+
+    async def after(self, sequence: int, limit: int = _BATCH) -> list[EventRow]:
+        """At most `limit` events behind `sequence`, oldest first."""
+        table = table_of(EventRow)
+        statement = (
+            select(table.c.sequence)
+            .where(table.c.sequence > bindparam("after"))
+            .order_by(table.c.sequence)
+            .limit(bindparam("most"))
+        )
+
+        def fn(tx: Tx) -> list[EventRow]:
+            keys = [row[0] for row in tx.rows(statement, {"after": sequence, "most": limit})]
+            return tx.find(EventRow, sequence=keys, order_by="sequence") if keys else []
+
+        return await self._store.read(fn)
+
+    async def clean(self) -> None:
+        """Remove events that are older than they are kept."""
+        table = table_of(EventRow)
+        before = self._clock.now() - timedelta(seconds=self._retention_seconds())
+        statement = delete(table).where(table.c.create_date < bindparam("before"))
+        await self._store.write(lambda tx: tx.execute(statement, {"before": before}))
+
+    def _wake(self) -> None:
+        self._fresh.set()
+        for waiter in self._waiters:
+            waiter.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            self._fresh.clear()
+            told = False
+            for follower in self._followers:
+                told = await self._tell(follower) or told
+            if not told:
+                await self._fresh.wait()
+
+    async def _tell(self, follower: _Follower) -> bool:
+        rows = await self.after(follower.sequence)
+        for row in rows:
+            if not follower.events or row.name in follower.events:
+                try:
+                    await follower.call(row)
+                except Exception as error:  # noqa: BLE001 (a subscriber must not disturb others)
+                    _log.exception(
+                        "event.subscriber-failed", subscriber=follower.name, event=row.name, error=str(error)
+                    )
+                    if follower.durable:
+                        await self._clock.sleep(1.0)
+                        return True
+            follower.sequence = row.sequence
+        if rows and follower.durable:
+            await self._store.write(lambda tx: _keep(tx, follower.name, follower.sequence))
+        return bool(rows)
+
+
+def _keep(tx: Tx, name: str, sequence: int) -> None:
+    if not tx.update(EventCursor, name, sequence=sequence):
+        tx.insert(EventCursor(name=name, sequence=sequence))
+
+
+def _content(event: Event) -> dict[str, object]:
+    content = msgspec.to_builtins(event)
+    assert isinstance(content, dict)
+    content.pop("@message", None)
+    return content

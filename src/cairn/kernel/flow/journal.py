@@ -1,0 +1,73 @@
+"""The journal: one row per workflow that is under way, gone when it ended without anything left to undo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from cairn.kernel.error import ErrorRecord
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta
+
+
+class RunState(StrEnum):
+    """Where a workflow stands."""
+
+    RUNNING = "Running"  #: going forward
+    UNDOING = "Undoing"  #: a step failed; the steps before it are being undone
+    UNDO_FAILED = "UndoFailed"  #: all that could be undone is; the rest is tried again from time to time
+
+
+class FlowRun(Record, frozen=True, kw_only=True):
+    """A workflow under way, or one whose undo could not be finished yet."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="flow_run", entity="WorkflowRun")
+
+    uuid: Annotated[str, Key()]
+    job_uuid: Annotated[str | None, Index(), Doc("the job that it works for")] = None
+    parent_uuid: Annotated[str | None, Doc("the run whose step started this one")] = None
+    workflow: Annotated[str, Doc("its name")]
+    queue_key: Annotated[str | None, Doc("the resource queue that it holds a place in")] = None
+    actor: Annotated[str | None, Doc("the account that asked")] = None
+    concludes: Annotated[bool, Doc("whether its end is the job's end")] = False
+    state: RunState = RunState.RUNNING
+    position: Annotated[int, Doc("how many steps are done")] = 0
+    steps: Annotated[list[str], Doc("the effective list when it began")]
+    undo_left: Annotated[list[int], Doc("the steps that are still to be undone, by index, next first")] = []
+    undo_errors: Annotated[dict[str, str], Doc("step -> why its undo failed last")] = {}
+    data: Annotated[bytes, Hidden()]
+    error: Annotated[ErrorRecord | None, Doc("why it is being undone")] = None
+    epoch: Annotated[int, Doc("of the ring, when the node that works on it took it")] = 0
+    create_date: datetime
+    last_op_date: datetime
+
+
+def encode_data(data: Mapping[str, object]) -> bytes:
+    """Parameters and outputs, by field name, as they are kept."""
+    return msgspec.json.encode(data)
+
+
+def decode_data(raw: bytes, types: Mapping[str, object]) -> dict[str, object]:
+    """What `encode_data` kept, each field in its declared type; fields nobody knows any more are left out."""
+    parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return {name: msgspec.json.decode(part, type=types[name]) for name, part in parts.items() if name in types}
+
+
+def fill(record: type[Struct], data: Mapping[str, object]) -> Struct:
+    """A `record` whose fields are taken from `data` by name; absent ones keep their defaults."""
+    names = _names(record)
+    return record(**{name: data[name] for name in names if name in data})
+
+
+_FIELDS: dict[type[Struct], tuple[str, ...]] = {}
+
+
+def _names(record: type[Struct]) -> tuple[str, ...]:
+    names = _FIELDS.get(record)
+    if names is None:
+        names = _FIELDS[record] = record.__struct_fields__
+    return names

@@ -1,0 +1,280 @@
+"""Workflows as configuration: which steps an operation takes, where each line came from, and whether it fits.
+
+A service declares a `Workflow` (name, parameters, answer) and writes its steps into a TOML file beside itself::
+
+    [workflow."vm.create"]
+    steps = ["vm.record", "vm.claim-host", "vm.start"]
+
+A plugin's or an operator's file changes the list of others::
+
+    [[change]]
+    workflow = "vm.create"
+    after = "vm.claim-host"          # or: before = …, replace = …, remove = …
+    step = "audit.note"              # for after, before and replace
+
+An entry ``flow:volume.create`` stands for all steps of that workflow. The effective list is worked out once at start; each
+step must find every field of its input among the parameters and the outputs of earlier steps, with the same type, and the
+answer's fields must be there in the end. A list that does not fit is refused with its reason.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.step import AnyStep
+
+_INCLUDE = "flow:"
+
+
+P = TypeVar("P", bound=Struct)
+A = TypeVar("A", bound=Struct)
+
+
+class Workflow(Struct, Generic[P, A], frozen=True, kw_only=True):
+    """An operation that takes several steps.
+
+    Args:
+        name: ``<noun>.<verb>``.
+        parameters: the record it starts from.
+        answer: the record it ends with, filled by field name.
+        doc: what it does, in a sentence.
+    """
+
+    name: str
+    parameters: type[P]
+    answer: type[A]
+    doc: str
+
+
+AnyWorkflow = Workflow[Any, Any]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One line of an effective list."""
+
+    step: str
+    origin: str  #: file and what it did: ``services/vm/workflows.toml``, ``site.toml: after vm.start``
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A workflow with its effective list."""
+
+    workflow: AnyWorkflow
+    entries: tuple[Entry, ...]
+    steps: tuple[AnyStep, ...]
+    types: dict[str, object]  #: field name -> type, of the parameters and all outputs
+
+
+class _List(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    steps: list[str]
+
+
+class _Change(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workflow: str
+    step: str | None = None
+    after: str | None = None
+    before: str | None = None
+    replace: str | None = None
+    remove: str | None = None
+
+
+class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workflow: dict[str, _List] = {}
+    change: list[_Change] = []
+
+
+class WorkflowSource(Struct, frozen=True, kw_only=True):
+    """A workflow file's text and the name that people know it by."""
+
+    name: str
+    text: str
+
+
+def read_source(path: Path, name: str | None = None) -> WorkflowSource:
+    """The file at `path`; `name` is shown instead of its path."""
+    return WorkflowSource(name=name or str(path), text=path.read_text(encoding="utf-8"))
+
+
+def _wrong(source: str, message: str) -> CairnError:
+    return CairnError("workflow.wrong-list", f"{source}: {message}", kind=ErrorKind.INVALID)
+
+
+def _parse(source: WorkflowSource) -> _File:
+    try:
+        return msgspec.convert(tomllib.loads(source.text), _File)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise _wrong(source.name, f"this is no workflow file: {error}") from error
+
+
+class WorkflowBook:
+    """All workflows of a node with their effective lists.
+
+    Args:
+        workflows: what services and plugins declared.
+        steps: every step there is.
+        sources: workflow files, the owners' first, then plugins', then the operator's; later ones change earlier ones.
+
+    Raises:
+        CairnError: ``workflow.wrong-list`` with file, workflow, step and reason.
+    """
+
+    def __init__(
+        self, workflows: Iterable[AnyWorkflow], steps: Iterable[AnyStep], sources: Iterable[WorkflowSource]
+    ) -> None:
+        self._workflows = {workflow.name: workflow for workflow in workflows}
+        self._steps: dict[str, AnyStep] = {}
+        for step in steps:
+            if step.name in self._steps:
+                raise _wrong(type(step).__module__, f"the step name {step.name!r} is used twice")
+            self._steps[step.name] = step
+        self._lists: dict[str, list[Entry]] = {}
+        parsed = [(source.name, _parse(source)) for source in sources]
+        for name, file in parsed:
+            self._take_lists(name, file.workflow)
+        for name, file in parsed:
+            for change in file.change:
+                self._apply(name, change)
+        for workflow in self._workflows.values():
+            if workflow.name not in self._lists:
+                raise _wrong(workflow.name, "this workflow is declared, but no workflow file lists its steps")
+        self._plans = {name: self._plan(workflow) for name, workflow in self._workflows.items()}
+
+    def names(self) -> list[str]:
+        """All workflows, sorted."""
+        return sorted(self._plans)
+
+    def plan(self, name: str) -> Plan:
+        """The workflow's effective list (``workflow.not-found``, with the names there are)."""
+        try:
+            return self._plans[name]
+        except KeyError:
+            raise CairnError(
+                "workflow.not-found",
+                f"There is no workflow {name!r}. There are: {', '.join(self.names())}.",
+                kind=ErrorKind.NOT_FOUND,
+            ) from None
+
+    def step(self, name: str) -> AnyStep:
+        """The step of that name; a journal may name one that was taken away since (``workflow.step-gone``)."""
+        try:
+            return self._steps[name]
+        except KeyError:
+            raise CairnError(
+                "workflow.step-gone",
+                f"A workflow that was under way needs the step {name!r}, which no plugin provides any more. "
+                "Put the plugin back and start again, or settle the run.",
+                kind=ErrorKind.CONFLICT,
+            ) from None
+
+    def _take_lists(self, source: str, lists: Mapping[str, _List]) -> None:
+        for name, steps in lists.items():
+            if name not in self._workflows:
+                raise _wrong(source, f"nobody declares the workflow {name!r}")
+            if name in self._lists:
+                raise _wrong(source, f"the steps of {name!r} are listed already, by {self._lists[name][0].origin}")
+            self._lists[name] = [Entry(step=step, origin=source) for step in steps.steps]
+
+    def _apply(self, source: str, change: _Change) -> None:
+        entries = self._lists.get(change.workflow)
+        if entries is None:
+            raise _wrong(source, f"there is no workflow {change.workflow!r} to change")
+        verbs = {verb: at for verb in ("after", "before", "replace", "remove") if (at := getattr(change, verb))}
+        if len(verbs) != 1 or (change.step is None) != ("remove" in verbs):
+            raise _wrong(
+                source,
+                f"a change of {change.workflow!r} needs exactly one of after, before, replace (each with `step`) or remove",
+            )
+        ((verb, at),) = verbs.items()
+        places = [index for index, entry in enumerate(entries) if entry.step == at]
+        if not places:
+            found = ", ".join(entry.step for entry in entries)
+            raise _wrong(source, f"{change.workflow!r} has no step {at!r} to {verb}; it has: {found}")
+        index = places[0]
+        new = [] if change.step is None else [Entry(step=change.step, origin=f"{source}: {verb} {at}")]
+        start, end = {"after": (index + 1, index + 1), "before": (index, index)}.get(verb, (index, index + 1))
+        entries[start:end] = new
+
+    def _expand(self, name: str, within: tuple[str, ...] = ()) -> list[Entry]:
+        if name in within:
+            raise _wrong(name, f"the workflow includes itself: {' > '.join((*within, name))}")
+        if name not in self._lists:
+            raise _wrong(within[-1] if within else name, f"there is no workflow {name!r} to include")
+        result: list[Entry] = []
+        for entry in self._lists[name]:
+            if entry.step.startswith(_INCLUDE):
+                inner = self._expand(entry.step.removeprefix(_INCLUDE), (*within, name))
+                result += [Entry(step=e.step, origin=f"{entry.origin} > {e.origin}") for e in inner]
+            else:
+                result.append(entry)
+        return result
+
+    def _plan(self, workflow: AnyWorkflow) -> Plan:
+        entries = tuple(self._expand(workflow.name))
+        if not entries:
+            raise _wrong(workflow.name, "the list of steps is empty")
+        known = dict(_types(workflow.parameters))
+        steps: list[AnyStep] = []
+        for entry in entries:
+            step = self._steps.get(entry.step)
+            if step is None:
+                raise _wrong(entry.origin, f"{workflow.name!r} names the step {entry.step!r}, which nobody provides")
+            _check(workflow.name, entry, step.name, step.input, known)
+            for field, kind in _types(step.output).items():
+                if field in known:
+                    raise _wrong(
+                        entry.origin, f"in {workflow.name!r}, {step.name} gives `{field}`, which is there already"
+                    )
+                known[field] = kind
+            steps.append(step)
+        _check(workflow.name, entries[-1], "the answer", workflow.answer, known)
+        return Plan(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
+
+
+def _types(record: type[Struct]) -> dict[str, object]:
+    return typing.get_type_hints(record, include_extras=False)
+
+
+def _required(record: type[Struct]) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(record) if field.required}
+
+
+def _check(workflow: str, entry: Entry, who: str, record: type[Struct], known: Mapping[str, object]) -> None:
+    needed = _required(record)
+    for field, kind in _types(record).items():
+        if field not in known:
+            if field in needed:
+                raise _wrong(
+                    entry.origin,
+                    f"in {workflow!r}, {who} needs `{field}`, which neither the parameters nor an earlier step gives; "
+                    f"there is: {', '.join(sorted(known)) or 'nothing'}",
+                )
+        elif not _fits(known[field], kind):
+            raise _wrong(
+                entry.origin,
+                f"in {workflow!r}, {who} needs `{field}` as {_show(kind)}, but it comes as {_show(known[field])}",
+            )
+
+
+def _fits(given: object, wanted: object) -> bool:
+    """Whether a value of type `given` can stand where `wanted` is asked for: the same, or one of a union."""
+    if given == wanted:
+        return True
+    wanted_any = typing.get_args(wanted) if _is_union(wanted) else (wanted,)
+    given_all = typing.get_args(given) if _is_union(given) else (given,)
+    return all(kind in wanted_any for kind in given_all)
+
+
+def _is_union(kind: object) -> bool:
+    return typing.get_origin(kind) is typing.Union or type(kind).__name__ == "UnionType"
+
+
+def _show(kind: object) -> str:
+    return getattr(kind, "__name__", None) or str(kind)

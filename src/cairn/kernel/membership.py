@@ -1,0 +1,348 @@
+"""Which nodes are in service: rows in the database, heartbeats, and an epoch that every change counts up.
+
+The database is the only arbiter; nodes do not vote and there is no leader. A node is a member while its row is there.
+
+Joining, leaving and declaring a member gone change rows and the epoch in one transaction, so an epoch always stands
+for one list of members. A member is declared gone by whoever has watched its heartbeat stand still for three
+intervals, by the watcher's own monotonic clock: clocks of two machines are never compared. The deletion names the
+heartbeat that was seen; if the member has moved meanwhile, nothing is deleted. Of two watchers the second finds
+nothing to delete.
+
+A node that finds its row gone, or taken over by a later start of itself (the row then has another epoch), is fenced: it
+tells `on_fenced` and must stop. It may notice late, so whatever it writes in between is refused where it matters:
+journal writes call `fence` in their own transaction, and the same database that removed the row refuses the write.
+
+Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
+hold any more. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from sqlalchemy import bindparam, select, update
+
+from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.ids import NodeId
+from cairn.kernel.log import get_logger
+from cairn.kernel.ring import Ring
+from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, table_of
+from cairn.kernel.store.store import Store
+from cairn.kernel.store.tx import Tx
+
+HEARTBEAT_SECONDS = 2.0
+MISSED_HEARTBEATS = 3
+
+log = get_logger("membership")
+
+
+class NodeState(StrEnum):
+    """Where a node stands. One that left or is gone has no row."""
+
+    RUNNING = "Running"
+
+
+class ManagementNode(Record, frozen=True, kw_only=True):
+    """A process that runs this cloud."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="management_node", entity="ManagementNode")
+
+    uuid: Annotated[NodeId, Key()]
+    host_name: Annotated[str, Text(255), Doc("the address at which other nodes and agents reach it")]
+    port: Annotated[int, Doc("the port of its API")]
+    state: NodeState = NodeState.RUNNING
+    join_date: datetime
+    heart_beat: Annotated[datetime, Doc("when it was last heard of, by its own clock")]
+    epoch: Annotated[int, Doc("the epoch in which it joined; another start has another one")]
+
+
+class RingEpoch(Record, frozen=True, kw_only=True):
+    """The epoch of the list of members: one row."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="ring_epoch")
+
+    uuid: Annotated[str, Key()]
+    epoch: int
+
+
+RECORDS: tuple[type[Record], ...] = (ManagementNode, RingEpoch)
+
+_EPOCH_KEY = "ring"
+_node = table_of(ManagementNode)
+_epoch = table_of(RingEpoch)
+_COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoch.c.epoch + 1)
+_FENCE = (
+    select(_epoch.c.epoch)
+    .where(_epoch.c.uuid == _EPOCH_KEY)
+    .where(select(_node.c.uuid).where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("joined")).exists())
+)
+
+
+def fence(tx: Tx, node: NodeId, joined: int) -> int:
+    """Make sure, in the transaction that is to write, that `node` is the member that joined in epoch `joined`.
+
+    Returns:
+        The epoch of the list of members.
+
+    Raises:
+        CairnError: ``node.fenced``.
+    """
+    found = tx.rows(_FENCE, {"node": node, "joined": joined})
+    if not found:
+        raise _fenced(node)
+    epoch = found[0][0]
+    assert isinstance(epoch, int)
+    return epoch
+
+
+class _Seen:
+    """A member's heartbeat and since when, by our clock, it has stood still."""
+
+    __slots__ = ("epoch", "heart_beat", "since")
+
+    def __init__(self, row: ManagementNode, since: float) -> None:
+        self.heart_beat = row.heart_beat
+        self.epoch = row.epoch
+        self.since = since
+
+
+class Membership:
+    """Keeps one node a member, and its ring true.
+
+    Args:
+        store: the database that all nodes share.
+        ring: told of every new list of members.
+        clock: time.
+        node: this node.
+        host_name: the address at which others reach it.
+        port: the port of its API.
+        on_fenced: called once, from the event loop, when this node is no member any more; it must stop the node.
+        heartbeat_seconds: between heartbeats; read before each.
+        predecessor_dead: it is known that no other process runs with this node's id, or at its address (`FolderLock`):
+            what such a one left is taken over at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ring: Ring,
+        clock: Clock,
+        node: NodeId,
+        *,
+        host_name: str,
+        port: int,
+        on_fenced: Callable[[CairnError], None],
+        heartbeat_seconds: Callable[[], float] = lambda: HEARTBEAT_SECONDS,
+        predecessor_dead: bool = False,
+    ) -> None:
+        self._store = store
+        self._ring = ring
+        self._clock = clock
+        self._node = node
+        self._host_name = host_name
+        self._port = port
+        self._on_fenced = on_fenced
+        self._heartbeat_seconds = heartbeat_seconds
+        self._predecessor_dead = predecessor_dead
+        self._joined = 0
+        self._seen: dict[NodeId, _Seen] = {}
+        self._tasks = Tasks()
+        self._last_beat = 0.0
+
+    async def start(self) -> None:
+        """Join, and keep the heart beating.
+
+        Raises:
+            CairnError: ``node.already-running`` when another process is alive under this node's id.
+        """
+        await self._await_dead_predecessor()
+        members, epoch = await self._store.write(self._join)
+        self._joined = epoch
+        self._last_beat = self._clock.monotonic()
+        self._apply(members, epoch)
+        log.info("joined", node=self._node, epoch=epoch, members=len(members))
+        self._tasks.start(self._run(), f"heartbeat of {self._node}")
+
+    async def stop(self) -> None:
+        """Leave: the others take over at once. Safe to repeat, and after having been fenced."""
+        await self._tasks.stop()
+        if self._joined:
+            left = await self._store.write(self._leave)
+            self._joined = 0
+            log.info("left", node=self._node, was_member=left)
+
+    def drop(self) -> None:
+        """End without a goodbye, as a crash does. For tests."""
+        self._tasks.cancel()
+
+    def fence(self, tx: Tx) -> int:
+        """The ring's epoch, if this node is still a member. For journal writes, inside their transaction.
+
+        Raises:
+            CairnError: ``node.fenced``.
+        """
+        return fence(tx, self._node, self._joined)
+
+    async def beat(self) -> bool:
+        """One round: beat, declare gone who has stood still, read the list. False: this node is fenced."""
+        still = self._still()
+        result = await self._store.write(lambda tx: self._round(tx, still))
+        if result is None:
+            return False
+        self._last_beat = self._clock.monotonic()
+        self._apply(*result)
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(self._heartbeat_seconds())
+            try:
+                if not await self.beat():
+                    self._tell_fenced()
+                    return
+            except CairnError as error:
+                log.error("the heartbeat could not be written", node=self._node, error=str(error))
+                if self._silent_too_long():
+                    self._tell_fenced()
+                    return
+
+    def _silent_too_long(self) -> bool:
+        """Whether the others, if there are any, may have taken over by now."""
+        silence = self._clock.monotonic() - self._last_beat
+        return len(self._ring.members) > 1 and silence >= MISSED_HEARTBEATS * self._heartbeat_seconds()
+
+    def _tell_fenced(self) -> None:
+        error = _fenced(self._node)
+        log.error("fenced", node=self._node, error=str(error))
+        self._on_fenced(error)
+
+    async def _await_dead_predecessor(self) -> None:
+        """See the heartbeat under this node's own id stand still, unless it is known to be dead."""
+        if self._predecessor_dead:
+            return
+        found = await self._store.read(lambda tx: tx.get(ManagementNode, self._node))
+        if found is None:
+            return
+        await self._clock.sleep(MISSED_HEARTBEATS * self._heartbeat_seconds())
+        later = await self._store.read(lambda tx: tx.get(ManagementNode, self._node))
+        if later is not None and later.heart_beat != found.heart_beat:
+            raise CairnError(
+                "node.already-running",
+                f"Another process runs as node {self._node} at {later.host_name}:{later.port}. Stop it, or give this "
+                "one a data folder of its own.",
+                kind=ErrorKind.CONFLICT,
+            )
+
+    def _join(self, tx: Tx) -> tuple[list[ManagementNode], int]:
+        tx.delete(ManagementNode, self._node)
+        if self._predecessor_dead:
+            tx.delete_where(ManagementNode, host_name=self._host_name, port=self._port)
+        epoch = _next_epoch(tx)
+        tx.insert(
+            ManagementNode(
+                uuid=self._node,
+                host_name=self._host_name,
+                port=self._port,
+                join_date=tx.now,
+                heart_beat=tx.now,
+                epoch=epoch,
+            )
+        )
+        return tx.find(ManagementNode), epoch
+
+    def _leave(self, tx: Tx) -> bool:
+        left = tx.delete_where(ManagementNode, uuid=self._node, epoch=self._joined) > 0
+        if left:
+            _next_epoch(tx)
+        return left
+
+    def _round(self, tx: Tx, still: list[tuple[NodeId, _Seen]]) -> tuple[list[ManagementNode], int] | None:
+        own = {"uuid": self._node, "epoch": self._joined}
+        if not tx.update_where(ManagementNode, own, heart_beat=tx.now):
+            return None
+        for node, seen in still:
+            if tx.delete_where(ManagementNode, uuid=node, heart_beat=seen.heart_beat, epoch=seen.epoch):
+                _next_epoch(tx)
+                tx.after_commit(partial(log.warning, "a node is gone", gone=node, heart_beat=seen.heart_beat))
+        row = tx.get(RingEpoch, _EPOCH_KEY)
+        return tx.find(ManagementNode), row.epoch if row is not None else self._joined
+
+    def _still(self) -> list[tuple[NodeId, _Seen]]:
+        """Members whose heartbeat has stood still for too long."""
+        before = self._clock.monotonic() - MISSED_HEARTBEATS * self._heartbeat_seconds()
+        return [(node, seen) for node, seen in self._seen.items() if seen.since <= before]
+
+    def _apply(self, members: Iterable[ManagementNode], epoch: int) -> None:
+        now = self._clock.monotonic()
+        before, self._seen = self._seen, {}
+        restarted: list[NodeId] = []
+        nodes: list[NodeId] = []
+        for row in members:
+            nodes.append(row.uuid)
+            if row.uuid == self._node:
+                continue
+            known = before.get(row.uuid)
+            if known is not None and known.epoch != row.epoch:
+                restarted.append(row.uuid)
+            moved = known is None or known.heart_beat != row.heart_beat or known.epoch != row.epoch
+            self._seen[row.uuid] = _Seen(row, now) if known is None or moved else known
+        self._ring.set_members(nodes, epoch, restarted=restarted)
+
+
+class FolderLock:
+    """Says that one process, and no other here, works with a data folder. Ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock of `folder`, which must exist.
+
+        Raises:
+            CairnError: ``node.folder-in-use``.
+        """
+        self._file = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 20).decode(errors="replace").strip()
+            os.close(self._file)
+            raise CairnError(
+                "node.folder-in-use",
+                f"Process {holder or '(unknown)'} works with {folder} already. Stop it, or choose another data folder.",
+                kind=ErrorKind.CONFLICT,
+                details={"folder": str(folder), "process": holder},
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock up. Safe to repeat."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _next_epoch(tx: Tx) -> int:
+    """Count up first, then read: so two nodes never read the same number."""
+    if not tx.execute(_COUNT_UP):
+        tx.insert(RingEpoch(uuid=_EPOCH_KEY, epoch=1))
+    row = tx.get(RingEpoch, _EPOCH_KEY)
+    assert row is not None, "it was written just now"
+    return row.epoch
+
+
+def _fenced(node: NodeId) -> CairnError:
+    return CairnError(
+        "node.fenced",
+        f"Node {node} is no member any more: it was silent for too long, or started again elsewhere. Others do its "
+        "work; start it again.",
+        kind=ErrorKind.UNAVAILABLE,
+        details={"node": node},
+    )

@@ -1,0 +1,230 @@
+"""Numbers of one node, for Prometheus. Each node has a registry of its own; nothing is global.
+
+Observing happens on the hottest paths, some thirty times for each VM, so counts are kept in plain lists here and turned
+into Prometheus families only when somebody asks for them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from threading import Lock
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from cairn.kernel.clock import Clock
+
+#: Upper bounds in seconds, from a local message to a long download.
+SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
+#: Upper bounds for numbers of things handled at once.
+SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+class Series:
+    """One histogram: observe it often, read it seldom."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value`."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulated counts by upper bound, as Prometheus wants them."""
+        found: list[tuple[str, float]] = []
+        cumulated = 0
+        for bound, number in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            cumulated += number
+            found.append((bound, float(cumulated)))
+        return found
+
+
+class Histogram:
+    """Histograms by labels. Keep what `of` returns: looking it up costs more than observing."""
+
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...], bounds: tuple[float, ...] = SECONDS) -> None:
+        self._name, self._help, self._labels, self._bounds = name, help_text, labels, bounds
+        self._series: dict[tuple[str, ...], Series] = {}
+
+    def of(self, *labels: str) -> Series:
+        """The histogram with these labels."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Series(self._bounds)
+        return series
+
+    def family(self) -> Metric:
+        """As Prometheus wants it."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, series in self._series.items():
+            family.add_metric(labels, series.buckets(), series.total)
+        return family
+
+
+class Counter:
+    """Counts by labels; they only grow."""
+
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
+        self._name, self._help, self._labels = name, help_text, labels
+        self._values: dict[tuple[str, ...], float] = {}
+
+    def add(self, *labels: str, amount: float = 1) -> None:
+        """Count `amount` more."""
+        self._values[labels] = self._values.get(labels, 0) + amount
+
+    def value(self, *labels: str) -> float:
+        """The count so far; 0 if there was none."""
+        return self._values.get(labels, 0)
+
+    def family(self) -> Metric:
+        """As Prometheus wants it."""
+        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Gauge:
+    """A value by labels that goes up and down, set or read when somebody asks."""
+
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> None:
+        self._name, self._help, self._labels = name, help_text, labels
+        self._values: dict[tuple[str, ...], float] = {}
+        self._read: Callable[[], dict[tuple[str, ...], float]] | None = None
+
+    def set(self, value: float, *labels: str) -> None:
+        """The value is `value` now."""
+        self._values[labels] = value
+
+    def add(self, amount: float, *labels: str) -> None:
+        """The value is greater by `amount` (less, if negative)."""
+        self._values[labels] = self._values.get(labels, 0) + amount
+
+    def value(self, *labels: str) -> float:
+        """The value now; 0 if it was never set."""
+        return self.values().get(labels, 0)
+
+    def read_from(self, read: Callable[[], dict[tuple[str, ...], float]]) -> None:
+        """Ask `read` for all values (by labels) whenever metrics are rendered, instead of being told."""
+        self._read = read
+
+    def values(self) -> dict[tuple[str, ...], float]:
+        """All values now, by labels."""
+        return self._read() if self._read is not None else dict(self._values)
+
+    def family(self) -> Metric:
+        """As Prometheus wants it."""
+        family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, value in self.values().items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Metrics(Collector):
+    """All numbers of one node."""
+
+    def __init__(self) -> None:
+        self._families: list[Histogram | Counter | Gauge] = []
+        self.messages = self.histogram(
+            "cairn_message_seconds", "Handling of messages, by tag and outcome (ok, error).", "message", "outcome"
+        )
+        self.events = self.histogram("cairn_event_seconds", "Handling of events by subscribers.", "event", "subscriber")
+        self.queue_running = self.gauge("cairn_queue_running", "Work running in resource queues.", "kind")
+        self.queue_waiting = self.gauge("cairn_queue_waiting", "Work waiting in resource queues.", "kind")
+        self.queue_keys = self.gauge("cairn_queues", "Resource queues that are not empty.", "kind")
+        self.queue_wait = self.histogram("cairn_queue_wait_seconds", "Waiting for a turn in a resource queue.", "kind")
+        self.jobs = self.gauge("cairn_jobs", "Jobs by state (running, waiting).", "state")
+        self.agents = AgentCounts(self)
+        self.store = StoreCounts(self)
+        self.loop_lag = self.histogram("cairn_event_loop_lag_seconds", "How late the event loop runs what is due.")
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def histogram(self, name: str, help_text: str, *labels: str, bounds: tuple[float, ...] = SECONDS) -> Histogram:
+        """A new histogram of this node; for plugins, too."""
+        family = Histogram(name, help_text, labels, bounds)
+        self._families.append(family)
+        return family
+
+    def counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        """A new counter of this node."""
+        family = Counter(name, help_text, labels)
+        self._families.append(family)
+        return family
+
+    def gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        """A new gauge of this node."""
+        family = Gauge(name, help_text, labels)
+        self._families.append(family)
+        return family
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, for Prometheus' registry."""
+        return [family.family() for family in self._families]
+
+    def render(self) -> bytes:
+        """All numbers in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class AgentCounts:
+    """Calls to agents."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.seconds = metrics.histogram("cairn_agent_call_seconds", "Calls to agents, by command.", "command")
+        self.errors = metrics.counter(
+            "cairn_agent_errors", "Failed calls to agents, by command and code.", "command", "code"
+        )
+        self.repeats = metrics.counter(
+            "cairn_agent_asked_again", "Calls whose answer did not come by itself, by command.", "command"
+        )
+
+    def called(self, command: str, seconds: float, outcome: str) -> None:
+        """A call has ended; `outcome` is ``ok`` or the error's code."""
+        self.seconds.of(command).observe(seconds)
+        if outcome != "ok":
+            self.errors.add(command, outcome)
+
+    def asked_again(self, command: str) -> None:
+        """The answer to a call did not come by itself."""
+        self.repeats.add(command)
+
+
+class StoreCounts:
+    """Transactions. Called from the store's threads."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        seconds = metrics.histogram("cairn_transaction_seconds", "Commits and reads (write, read).", "kind")
+        self.writes, self.reads = seconds.of("write"), seconds.of("read")
+        self.batch = metrics.histogram("cairn_transaction_batch", "Transactions in one commit.", bounds=SIZES).of()
+        self._lock = Lock()
+
+    def committed(self, transactions: int, seconds: float) -> None:
+        """One commit made that many transactions durable."""
+        with self._lock:
+            self.writes.observe(seconds)
+            self.batch.observe(transactions)
+
+    def read(self, seconds: float) -> None:
+        """One read took that long."""
+        with self._lock:
+            self.reads.observe(seconds)
+
+
+async def watch_loop(metrics: Metrics, clock: Clock, interval_seconds: float = 1.0) -> None:
+    """Measure, until cancelled, how late the event loop wakes whoever sleeps."""
+    lag = metrics.loop_lag.of()
+    while True:
+        due = clock.monotonic() + interval_seconds
+        await clock.sleep(interval_seconds)
+        lag.observe(max(0.0, clock.monotonic() - due))

@@ -1,0 +1,1 @@
+"""Plugins: manifests, extension points, loading and leaving out."""

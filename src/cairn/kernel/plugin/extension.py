@@ -1,0 +1,59 @@
+"""Extension points: protocols that owners declare and call, and plugins implement.
+
+An owner declares a `typing.Protocol` in its ``extensions.py`` and asks for its implementations when it needs them::
+
+    for guard in extensions.of(VmStartGuard):
+        await guard.pre_start_vm(vm)
+
+A plugin provides one while it is built: ``parts.extensions.provide(VmStartGuard, self, name="security_group")``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from cairn.kernel.error import CairnError, ErrorKind
+
+E = TypeVar("E")
+
+
+class Extensions:
+    """The implementations of a node's extension points, in the order in which they were provided."""
+
+    def __init__(self) -> None:
+        self._all: dict[type, dict[str, object]] = {}
+
+    def provide(self, point: type[E], implementation: E, *, name: str) -> None:
+        """Add an implementation. `name` is the plugin's, or the type it stands for (``KVM``, ``LocalStorage``).
+
+        Raises:
+            CairnError: ``plugin.extension-twice``.
+        """
+        known = self._all.setdefault(point, {})
+        if name in known:
+            raise CairnError(
+                "plugin.extension-twice",
+                f"{point.__name__} is provided twice under the name {name!r}. Leave one of the two plugins out.",
+                kind=ErrorKind.INVALID,
+            )
+        known[name] = implementation
+
+    def of(self, point: type[E]) -> list[E]:
+        """All implementations of an extension point."""
+        return cast("list[E]", list(self._all.get(point, {}).values()))
+
+    def named(self, point: type[E], name: str) -> E:
+        """The implementation for a type (``plugin.no-extension``, naming those that there are)."""
+        known = self._all.get(point, {})
+        if name not in known:
+            raise CairnError(
+                "plugin.no-extension",
+                f"No plugin handles {name!r} ({point.__name__}); there are: {', '.join(known) or 'none'}. "
+                "Was the plugin left out?",
+                kind=ErrorKind.UNAVAILABLE,
+            )
+        return cast("E", known[name])
+
+    def names(self, point: type[E]) -> list[str]:
+        """Under which names an extension point is provided."""
+        return list(self._all.get(point, {}))

@@ -1,0 +1,85 @@
+"""What can be asked, as data: for completion in the CLI, the API's documentation, the UI's view builder."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from cairn.kernel.query.catalog import Catalog, Column, Entity
+from cairn.kernel.query.condition import Operator
+from cairn.kernel.query.value import OPERATORS
+
+
+class FieldDescription(Struct, frozen=True, kw_only=True):
+    """A field of an entity."""
+
+    name: str
+    kind: str  #: id, text, int, float, bool, time, enum, bytes, json
+    doc: str
+    unit: str  #: of a number; "" for none
+    choices: tuple[str, ...]  #: of an enumeration
+    nullable: bool
+    indexed: bool  #: conditions on it alone stay fast in large tables
+    shown: bool  #: whether inventories have it (tags are only for conditions)
+    many: bool  #: it has a list of values; a condition looks whether one of them fits
+    operators: tuple[str, ...]
+
+
+class JoinDescription(Struct, frozen=True, kw_only=True):
+    """A way to another entity."""
+
+    name: str
+    entity: str
+    many: bool
+    nested: bool  #: inventories show them as a list of this name
+
+
+class EntityDescription(Struct, frozen=True, kw_only=True):
+    """An entity."""
+
+    name: str
+    doc: str
+    key: str
+    fields: tuple[FieldDescription, ...]
+    joins: tuple[JoinDescription, ...]
+    parent: str | None  #: of a subtype
+    type_field: str | None  #: of a parent: a condition type=value on it makes the subtype's fields usable
+    subtypes: dict[str, str]  #: of a parent: the type's value -> the subtype's name
+    owned: bool  #: who is not an admin sees only its own
+
+
+def describe(catalog: Catalog) -> dict[str, EntityDescription]:
+    """All entities, by name, in alphabetical order."""
+    return {name: _entity(catalog.entities[name]) for name in sorted(catalog.entities)}
+
+
+def _entity(entity: Entity) -> EntityDescription:
+    return EntityDescription(
+        name=entity.name,
+        doc=entity.info.doc,
+        key=entity.key.wire,
+        fields=tuple(_field(column, entity) for column in entity.columns.values()),
+        joins=tuple(
+            JoinDescription(name=join.name, entity=join.target, many=join.many, nested=join.name in entity.lists)
+            for join in sorted(entity.joins.values(), key=lambda join: join.name)
+        ),
+        parent=entity.parent,
+        type_field=entity.subtype_field,
+        subtypes=dict(entity.subtypes),
+        owned=entity.owner is not None or entity.owned_by is not None,
+    )
+
+
+def _field(column: Column, entity: Entity) -> FieldDescription:
+    field = column.field
+    return FieldDescription(
+        name=column.name,
+        kind=field.kind.value,
+        doc=field.doc,
+        unit=field.unit,
+        choices=field.choices,
+        nullable=field.nullable or column.set,
+        indexed=field.index or field.unique or field.key is not None,
+        shown=not column.set or column.name in entity.lists,
+        many=column.set,
+        operators=tuple(one.value for one in Operator if one in OPERATORS[field.kind]),
+    )

@@ -1,0 +1,198 @@
+"""The query engine: conditions in, inventories out, over every entity of the schema, without code per query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.query.catalog import Catalog, Column, Entity, TagTables
+from cairn.kernel.query.condition import Condition, Operator, parse
+from cairn.kernel.query.describe import EntityDescription, describe
+from cairn.kernel.query.inventory import Inventory, InventoryReader
+from cairn.kernel.query.plan import Planner, Scope, Shares
+from cairn.kernel.query.resolve import Comparison, fixed_subtype, resolve, unknown
+from cairn.kernel.store.record import Kind
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.kernel.store.tx import Tx
+
+MAX_LIMIT = 10_000
+DEFAULT_LIMIT = 1_000
+EVERYTHING = Scope()
+
+
+class QueryRequest(Struct, frozen=True, kw_only=True):
+    """What is asked.
+
+    `conditions`: texts, all must hold. `limit`: 0 to 10,000 inventories, from number `start` on (0 is the first).
+    `count`: only the number of all that fit; `reply_with_count`: it besides the page. `sort`: a field, ``+field`` or
+    ``-field`` (descending); None: in the order of creation. `fields`: only these; none: all.
+    """
+
+    entity: str
+    conditions: Sequence[str] = ()
+    limit: int = DEFAULT_LIMIT
+    start: int = 0
+    count: bool = False
+    reply_with_count: bool = False
+    sort: str | None = None
+    fields: Sequence[str] = ()
+
+
+class QueryAnswer(Struct, frozen=True, kw_only=True):
+    """What fits: a page of inventories (None if only the number was asked for), the number of all (if it was)."""
+
+    inventories: list[Inventory] | None = None
+    total: int | None = None
+
+
+class QueryEngine:
+    """Answers queries on the store's records.
+
+    Args:
+        schema: all records.
+        store: where they are.
+        tags: the tables with tags, for ``__systemTag__`` and ``__userTag__``; None: there are no tags.
+        shares: the table that tells what is shared with whom; None: nothing is.
+
+    Raises:
+        CairnError: ``store.bad-record``: what a record declares for queries cannot work; the sentence names the class.
+    """
+
+    def __init__(
+        self, schema: Schema, store: Store, *, tags: TagTables | None = None, shares: Shares | None = None
+    ) -> None:
+        self._catalog = Catalog(schema, tags)
+        self._store = store
+        self._shares = shares
+        self._reader = InventoryReader(self._catalog, store.driver)
+
+    async def run(self, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
+        """Answer a query, all of it from one snapshot.
+
+        Raises:
+            CairnError: ``query.unknown-entity``, ``query.unknown-field``, ``query.no-operator``,
+                ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``; each says
+                where, what was found, and what would fit.
+        """
+        asked = self._understand(request)
+        return await self._store.read(lambda tx: self._answer(tx, asked, scope))
+
+    def run_in(self, tx: Tx, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
+        """As `run`, inside a transaction."""
+        return self._answer(tx, self._understand(request), scope)
+
+    async def get(self, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
+        """The inventory of one resource; None if there is none that `scope` may see (``query.unknown-entity``)."""
+        return await self._store.read(lambda tx: self.inventory(tx, entity, uuid, scope))
+
+    def inventory(self, tx: Tx, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
+        """As `get`, inside a transaction. Fast: one statement for the row and one for each list shown inside."""
+        here = self._entity(entity)
+        if scope.owner is not None or here.type_column is not None:
+            planner = Planner(self._catalog, self._store.driver, scope, self._shares)
+            key = here.columns[here.key.wire]
+            comparison = Comparison(hops=(), column=key.column, operator=Operator.EQUAL, values=(uuid,), indexed=True)
+            page = planner.page(here, [comparison], None, None, 1, 0)
+            if not tx.fetch(page.text, page.values):
+                return None
+        found = self._reader.read(tx, here, (uuid,))
+        return found[0] if found else None
+
+    def schema(self) -> dict[str, EntityDescription]:
+        """All entities with their fields and joins: for completion, the API's documentation, view builders."""
+        return describe(self._catalog)
+
+    def _entity(self, name: str) -> Entity:
+        found = self._catalog.find(name)
+        if found is None:
+            names = sorted(self._catalog.entities)
+            raise unknown("query.unknown-entity", "entity", name, f"there is no entity {name!r}; there are", names)
+        return found
+
+    def _understand(self, request: QueryRequest) -> _Asked:
+        _check_limits(request)
+        entity = self._entity(request.entity)
+        conditions = [parse(text) for text in request.conditions]
+        entity = fixed_subtype(self._catalog, entity, conditions)
+        return _Asked(
+            entity=entity,
+            conditions=conditions,
+            comparisons=[resolve(self._catalog, entity, condition) for condition in conditions],
+            sort=_sort(entity, request.sort),
+            fields=self._fields(entity, request.fields),
+            request=request,
+        )
+
+    def _fields(self, entity: Entity, fields: Sequence[str]) -> tuple[str, ...]:
+        shown = [name for name, column in entity.columns.items() if not column.set]
+        known = dict.fromkeys([*shown, *entity.lists])
+        for name in entity.subtypes.values():
+            subtype = self._catalog.entities[name]
+            known |= dict.fromkeys([*(n for n, column in subtype.columns.items() if not column.set), *subtype.lists])
+        for name in fields:
+            if name not in known:
+                what = f"fields: {entity.name} has no field {name!r}; there are"
+                raise unknown("query.unknown-field", "fields", name, what, list(known))
+        return tuple(dict.fromkeys(fields))
+
+    def _answer(self, tx: Tx, asked: _Asked, scope: Scope) -> QueryAnswer:
+        request, entity = asked.request, asked.entity
+        planner = Planner(self._catalog, self._store.driver, scope, self._shares)
+        rare = self._rare(tx, planner, asked)
+        total: int | None = None
+        if request.count or request.reply_with_count:
+            counted = planner.count(entity, asked.comparisons, rare)
+            total = int(tx.fetch(counted.text, counted.values)[0][0] or 0)
+        if request.count:
+            return QueryAnswer(total=total)
+        page = planner.page(entity, asked.comparisons, rare, asked.sort, request.limit, request.start)
+        keys = [row[0] for row in tx.fetch(page.text, page.values)]
+        return QueryAnswer(inventories=self._reader.read(tx, entity, keys, asked.fields), total=total)
+
+    def _rare(self, tx: Tx, planner: Planner, asked: _Asked) -> Comparison | None:
+        """A condition behind hops that few rows fit, if the query should begin there."""
+        leading = [one for one in asked.comparisons if planner.can_lead(one)]
+        behind = [one for one in leading if one.hops]
+        if not behind:
+            return None
+        for comparison in [*(one for one in leading if not one.hops), *behind]:
+            probe = planner.probe(asked.entity, comparison)
+            if not tx.fetch(probe.text, probe.values):
+                return comparison
+        return None
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """A request, understood."""
+
+    entity: Entity
+    conditions: list[Condition]
+    comparisons: list[Comparison]
+    sort: tuple[Column, bool] | None
+    fields: tuple[str, ...]
+    request: QueryRequest
+
+
+def _check_limits(request: QueryRequest) -> None:
+    if not 0 <= request.limit <= MAX_LIMIT:
+        raise _bad_limit("limit", request.limit, f"0 to {MAX_LIMIT} would fit; page with start")
+    if not 0 <= request.start < 2**63:
+        raise _bad_limit("start", request.start, "0 or more would fit")
+
+
+def _bad_limit(name: str, found: int, fits: str) -> CairnError:
+    return CairnError("query.bad-limit", f"{name}: found {found}; {fits}.", fields={name: f"found {found}; {fits}"})
+
+
+def _sort(entity: Entity, text: str | None) -> tuple[Column, bool] | None:
+    if text is None or not text.strip():
+        return None
+    name = text.strip().lstrip("+-")
+    sortable = {n: c for n, c in entity.columns.items() if not c.set and c.field.kind not in (Kind.JSON, Kind.BYTES)}
+    if name not in sortable:
+        what = f"sort: {entity.name} cannot be sorted by {name!r}; + or - and a field fit, with the fields"
+        raise unknown("query.bad-sort", "sort", name, what, list(sortable))
+    return sortable[name], text.strip().startswith("-")

@@ -1,0 +1,178 @@
+"""Inventories: rows by key, with what the record's extensions add and the lists that are shown inside.
+
+Texts are made once per entity (and number of keys, rounded up). Keys come and inventories go in the same order. One
+statement per table, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+
+from cairn.kernel.query.catalog import Catalog, Entity, ShownList
+from cairn.kernel.store.driver import Driver, Row
+from cairn.kernel.store.record import Field, Kind, RecordInfo, SqlValue
+from cairn.kernel.store.tx import Tx
+from cairn.kernel.store.types import from_micros
+
+Inventory = dict[str, object]
+Decode = Callable[[object], object]
+_CHUNK = 8_192
+_SHOW: dict[Kind, Decode] = {
+    Kind.TIME: cast("Decode", from_micros),
+    Kind.BOOL: cast("Decode", bool),
+    Kind.JSON: cast("Decode", msgspec.json.decode),
+}
+
+
+class _Table(Struct, frozen=True, eq=False):
+    """How rows of one table are read: the key first (or, in a list, the column that holds the parent's key)."""
+
+    select: str  #: up to and without the list of keys
+    order: str
+    names: tuple[str, ...]  #: wire names of the columns behind the first
+    decoders: tuple[tuple[str, Decode], ...]
+
+    def read(self, tx: Tx, keys: Sequence[SqlValue]) -> list[tuple[SqlValue, Inventory]]:
+        """The rows with these keys, each with its first column."""
+        names, decoders = self.names, self.decoders
+        found: list[tuple[SqlValue, Inventory]] = []
+        for row in self._rows(tx, keys):
+            shown: Inventory = dict(zip(names, row[1:], strict=True))
+            for name, decode in decoders:
+                value = shown[name]
+                if value is not None:
+                    shown[name] = decode(value)
+            found.append((row[0], shown))
+        return found
+
+    def _rows(self, tx: Tx, keys: Sequence[SqlValue]) -> list[Row]:
+        if len(keys) == 1:
+            return tx.fetch(f"{self.select} = ?{self.order}", keys)
+        rows: list[Row] = []
+        for at in range(0, len(keys), _CHUNK):
+            some = keys[at : at + _CHUNK]
+            padded = [*some, *[some[-1]] * ((1 << (len(some) - 1).bit_length()) - len(some))]
+            rows += tx.fetch(f"{self.select} IN ({', '.join('?' * len(padded))}){self.order}", padded)
+        return rows
+
+
+class InventoryReader:
+    """Reads inventories of every entity."""
+
+    def __init__(self, catalog: Catalog, driver: Driver) -> None:
+        self._catalog = catalog
+        self._quote = driver.dialect.identifier_preparer.quote
+        self._row_order = driver.row_order
+        self._bases: dict[tuple[str, frozenset[str]], _Table] = {}
+        self._extensions: dict[tuple[str, frozenset[str]], _Table] = {}
+        self._children: dict[ShownList, _Table] = {}
+
+    def read(self, tx: Tx, entity: Entity, keys: Sequence[SqlValue], fields: Collection[str] = ()) -> list[Inventory]:
+        """The inventories of the rows with these keys, in their order; missing rows are left out.
+
+        `fields`: only these (wire names); none: all.
+        """
+        if not keys:
+            return []
+        wanted = frozenset(fields)
+        table = self._bases.get((entity.base.meta.table, wanted)) or self._make_base(entity.base, wanted)
+        found = dict(table.read(tx, keys))
+        self._complete(tx, entity, found, wanted)
+        return [found[key] for key in keys if key in found]
+
+    def _complete(self, tx: Tx, entity: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]) -> None:
+        """Add what extends the rows, and the lists; take out what was read only to know the type."""
+        base = self._catalog.entities[entity.parent] if entity.parent is not None else entity
+        if base.subtypes:
+            self._extend(tx, base, found, wanted)
+        for shown in base.lists.values():
+            if not wanted or shown.name in wanted:
+                self._add_list(tx, shown, found)
+
+    def _extend(self, tx: Tx, base: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]) -> None:
+        by_type: dict[object, list[SqlValue]] = {}
+        for key, inventory in found.items():
+            by_type.setdefault(inventory[str(base.subtype_field)], []).append(key)
+        for value, keys in by_type.items():
+            name = base.subtypes.get(str(value))
+            if name is not None:
+                self._extend_one(tx, self._catalog.entities[name], keys, found, wanted)
+        if wanted and base.subtype_field not in wanted:
+            for inventory in found.values():
+                inventory.pop(str(base.subtype_field), None)
+
+    def _extend_one(
+        self, tx: Tx, subtype: Entity, keys: list[SqlValue], found: dict[SqlValue, Inventory], wanted: frozenset[str]
+    ) -> None:
+        table = self._extensions.get((subtype.name, wanted)) or self._make_extension(subtype, wanted)
+        if table.names:
+            for key, more in table.read(tx, keys):
+                found[key].update(more)
+        parent = self._catalog.entities[str(subtype.parent)]
+        for shown in subtype.lists.values():
+            if shown.name not in parent.lists and (not wanted or shown.name in wanted):
+                self._add_list(tx, shown, {key: found[key] for key in keys})
+
+    def _add_list(self, tx: Tx, shown: ShownList, found: dict[SqlValue, Inventory]) -> None:
+        lists: dict[SqlValue, list[object]] = {}
+        for key, inventory in found.items():
+            inventory[shown.name] = lists[key] = []
+        if not lists:
+            return
+        table = self._children.get(shown) or self._make_child(shown)
+        rows = table.read(tx, list(lists))
+        if shown.entity is None:
+            for key, row in rows:
+                lists[key].append(row[shown.other])
+            return
+        child = self._catalog.entities[shown.entity]
+        if (child.lists or child.subtypes or child.parent) and rows:
+            key_name = child.key.wire
+            self._complete(tx, child, {cast("SqlValue", row[key_name]): row for _, row in rows}, frozenset())
+        for key, row in rows:
+            lists[key].append(row)
+
+    def _make_base(self, base: RecordInfo, wanted: frozenset[str]) -> _Table:
+        entity = self._catalog.entities[str(base.meta.entity)]
+        fields = [
+            field
+            for field in base.fields
+            if not field.hidden and (not wanted or field.wire in wanted or field.wire == entity.subtype_field)
+        ]
+        table = self._bases[base.meta.table, wanted] = self._table(base.meta.table, base.key.name, fields, "")
+        return table
+
+    def _make_extension(self, subtype: Entity, wanted: frozenset[str]) -> _Table:
+        info = subtype.info
+        fields = [
+            field for field in info.fields if not (field.hidden or field.key) and (not wanted or field.wire in wanted)
+        ]
+        table = self._table(info.meta.table, info.key.name, fields, "")
+        self._extensions[subtype.name, wanted] = table
+        return table
+
+    def _make_child(self, shown: ShownList) -> _Table:
+        order = self._row_order or ""
+        if shown.entity is None:
+            info = self._catalog.schema.by_table[shown.table]
+            field = msgspec.structs.replace(info.by_name[shown.other], wire=shown.other)
+            table = self._table(shown.table, shown.own, [field], order)
+        else:
+            child = self._catalog.entities[shown.entity]
+            fields = [field for field in child.base.fields if not field.hidden]
+            columns = [self._quote(shown.order_by)] if shown.order_by is not None else []
+            order = ", ".join([*columns, order or self._quote(child.key.name)])
+            table = self._table(shown.table, shown.own, fields, order)
+        self._children[shown] = table
+        return table
+
+    def _table(self, table: str, key: str, fields: Sequence[Field], order: str) -> _Table:
+        quote = self._quote
+        columns = ", ".join([quote(key), *(quote(field.name) for field in fields)])
+        select = f"SELECT {columns} FROM {quote(table)} WHERE {quote(key)}"  # noqa: S608
+        decoders = tuple((field.wire, _SHOW[field.kind]) for field in fields if field.kind in _SHOW)
+        return _Table(select, f" ORDER BY {order}" if order else "", tuple(field.wire for field in fields), decoders)

@@ -1,0 +1,114 @@
+"""Values in conditions: text into the field's own type, as the database compares it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.query.condition import LISTS, NULL_TESTS, PATTERNS, Condition, Operator, wrong
+from cairn.kernel.store.record import Field, Kind, SqlValue
+from cairn.kernel.store.types import to_micros
+
+MAX_LIST = 10_000
+_NULLS = NULL_TESTS
+_EQUALITY = _NULLS | LISTS | {Operator.EQUAL, Operator.NOT_EQUAL}
+_ORDER = _EQUALITY | {Operator.GREATER, Operator.AT_LEAST, Operator.LESS, Operator.AT_MOST}
+_ALL = frozenset(Operator)
+OPERATORS: dict[Kind, frozenset[Operator]] = {
+    Kind.ID: _ALL,
+    Kind.TEXT: _ALL,
+    Kind.ENUM: _ALL,
+    Kind.INT: _ORDER,
+    Kind.FLOAT: _ORDER,
+    Kind.TIME: _ORDER,
+    Kind.BOOL: _EQUALITY,
+    Kind.BYTES: _NULLS,
+    Kind.JSON: _NULLS | PATTERNS,
+}
+_EXPECTED = {
+    Kind.INT: "a whole number of at most 64 bits would fit",
+    Kind.FLOAT: "a number would fit",
+    Kind.BOOL: "true or false would fit",
+    Kind.TIME: "a time such as 2026-11-22T13:05:09Z would fit (without zone: UTC)",
+}
+
+
+def values_of(condition: Condition, field: Field) -> list[SqlValue]:
+    """The condition's value, or each of its comma list, as the database compares it; none for null tests.
+
+    Raises:
+        CairnError: ``query.bad-operator`` if the field cannot be compared that way, ``query.bad-value``.
+    """
+    operator = condition.operator
+    if operator not in OPERATORS[field.kind]:
+        fits = " ".join(one.value for one in Operator if one in OPERATORS[field.kind])
+        position = condition.text.find(operator)
+        raise wrong(
+            "query.bad-operator",
+            condition.text,
+            position,
+            operator,
+            f"{field.wire} is {field.kind.value}; {fits} would fit",
+        )
+    if operator in NULL_TESTS:
+        return []
+    if operator in PATTERNS:
+        return [_pattern(condition.value)]
+    texts = condition.value.split(",") if operator in LISTS else [condition.value]
+    if len(texts) > MAX_LIST:
+        raise _bad(condition, f"{len(texts)} values", f"at most {MAX_LIST} values would fit")
+    return [_value(condition, field, text) for text in texts]
+
+
+def _value(condition: Condition, field: Field, text: str) -> SqlValue:
+    match field.kind:
+        case Kind.INT | Kind.FLOAT | Kind.TIME:
+            try:
+                return _number(field.kind, text.strip())
+            except (ValueError, OverflowError):
+                raise _bad(condition, text, f"{field.wire} is {field.kind.value}; {_EXPECTED[field.kind]}") from None
+        case Kind.BOOL:
+            if text.strip().lower() not in ("true", "false"):
+                raise _bad(condition, text, f"{field.wire} is bool; {_EXPECTED[field.kind]}")
+            return int(text.strip().lower() == "true")
+        case Kind.ENUM:
+            for choice in field.choices:
+                if choice.lower() == text.lower():
+                    return choice
+            raise _bad(condition, text, f"{field.wire} is one of {', '.join(field.choices)}")
+        case _:
+            return text
+
+
+def _number(kind: Kind, text: str) -> int | float:
+    if kind is Kind.TIME:
+        moment = datetime.fromisoformat(text)
+        return to_micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    if kind is Kind.FLOAT:
+        number = float(text)
+        if math.isnan(number):
+            raise ValueError(text)
+        return number
+    whole = int(text) if text.lstrip("+-").isdecimal() else float(text)
+    if whole != int(whole) or not -(2**63) <= whole < 2**63:
+        raise ValueError(text)
+    return int(whole)
+
+
+def _pattern(text: str) -> str:
+    r"""`%` and `_` as they are; a backslash before a character takes its meaning away. Our own escape is ``|``."""
+    made: list[str] = []
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            following = next(characters, "\\")
+            made.append(f"|{following}" if following in "%_|" else following)
+        else:
+            made.append("||" if character == "|" else character)
+    return "".join(made)
+
+
+def _bad(condition: Condition, found: str, fits: str) -> CairnError:
+    position = condition.text.find(condition.operator) + len(condition.operator)
+    return wrong("query.bad-value", condition.text, position, found, fits)

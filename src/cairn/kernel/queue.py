@@ -1,0 +1,271 @@
+"""Resource queues: everything that is done to one resource takes its turn in the resource's queue.
+
+There are no locks in cairn. Work on a resource runs on the node that owns it, in the queue under its key, first in
+first out, one at a time or N at a time. The number is read whenever a place is given away, so that a changed setting
+takes effect at once.
+
+Each entry is answered exactly once: by its work, by its cancellation, or, while it waits, by its deadline. An entry
+that leaves while it waits frees nothing and holds up nobody. A place is handed from the work that ends to the entry
+that is next in the same turn of the loop, so nobody can slip in between.
+
+Work runs in the task of whoever asked. If it asks, through whatever calls, for a key that it holds already, it would
+wait for itself: the turns held are part of the context, and asking again is refused. A key with parallelism above 1 is
+refused as well: with all places taken by such work it would wait just the same. A task that was started by the work and
+outlives it may ask again once the work has ended, and a job that it started waits for its turn like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TypeVar
+
+from msgspec import Struct
+
+from cairn.kernel.bus.context import CallContext, current
+from cairn.kernel.bus.deadline import DeadlineWheel, Expiring, is_watched, watch_expired
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.ids import JobId
+from cairn.kernel.metrics import Metrics, Series
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_SECONDS = 1800.0
+
+
+class QueueEntry(Struct, frozen=True, kw_only=True):
+    """One piece of work in a queue, as the API shows it."""
+
+    name: str
+    job: JobId | None
+    #: seconds that it has been waiting or running
+    seconds: float
+
+
+class QueueReport(Struct, frozen=True, kw_only=True):
+    """One queue, as the API shows it."""
+
+    key: str
+    parallelism: int
+    running: list[QueueEntry]
+    waiting: list[QueueEntry]
+
+
+class _Entry(Expiring):
+    """One piece of work: first waiting, then running."""
+
+    __slots__ = ("job", "name", "queue", "since", "turn")
+
+    def __init__(self, queue: _Queue, name: str, job: JobId | None, since: float, at: float) -> None:
+        super().__init__(at)
+        self.queue = queue
+        self.name = name
+        self.job = job
+        self.since = since
+        self.turn: asyncio.Future[None] | None = None
+
+    def expire(self) -> None:
+        """Its deadline passed while it waited."""
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_exception(_deadline_passed(self))
+
+
+_HELD: ContextVar[tuple[_Entry, ...]] = ContextVar("cairn-held-turns", default=())
+
+
+class _Queue:
+    """The entries of one key."""
+
+    __slots__ = ("key", "parallelism", "running", "series", "waiting")
+
+    def __init__(self, key: str, series: Series) -> None:
+        self.key = key
+        self.series = series
+        self.parallelism: Callable[[], int] | int = 1
+        self.running: dict[_Entry, None] = {}
+        self.waiting: OrderedDict[_Entry, None] = OrderedDict()  # any entry may leave, and that must stay cheap
+
+    def places(self) -> int:
+        """How many may run at once, as of now; at least 1."""
+        limit = self.parallelism
+        return max(1, limit if isinstance(limit, int) else limit())
+
+    def has_place(self) -> bool:
+        """Whether a new entry need not wait."""
+        return not self.waiting and len(self.running) < self.places()
+
+
+class ResourceQueues:
+    """All queues of one node.
+
+    Args:
+        clock: for deadlines and for how long things wait.
+        metrics: told of lengths and waiting, by the key's kind: what stands before its colon.
+        default_timeout: seconds to wait for who brings no time-out and has no deadline; read at each.
+    """
+
+    def __init__(
+        self, clock: Clock, metrics: Metrics, *, default_timeout: Callable[[], float] = lambda: DEFAULT_TIMEOUT_SECONDS
+    ) -> None:
+        self._clock = clock
+        self._default_timeout = default_timeout
+        self._metrics = metrics
+        self._wheel = DeadlineWheel(clock)
+        self._queues: dict[str, _Queue] = {}
+        metrics.queue_running.read_from(lambda: self._by_kind(lambda queue: len(queue.running)))
+        metrics.queue_waiting.read_from(lambda: self._by_kind(lambda queue: len(queue.waiting)))
+        metrics.queue_keys.read_from(lambda: self._by_kind(lambda queue: 1))
+
+    async def run(
+        self,
+        key: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        name: str,
+        parallelism: Callable[[], int] | int = 1,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        """Wait for a turn in the queue `key`, do `work`, and return its result.
+
+        Args:
+            key: ``<kind>:<uuid>``, e.g. ``"vm:…"``.
+            work: called when its turn has come; what it raises is raised here.
+            name: says what is done, for reports and errors.
+            parallelism: how many may run at once; a callable is asked at each turn. Below 1 counts as 1.
+            timeout_seconds: how long to wait for a turn, at most until the context's deadline. None: until that, or
+                without one the default.
+
+        Raises:
+            CairnError: ``queue.deadline-passed`` while it waited; nothing was done.
+                ``queue.would-deadlock``: this work holds `key` already.
+        """
+        held = _HELD.get()
+        context = current()
+        if held:
+            _check_not_held(held, key, name, context.job)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
+        queue.parallelism = parallelism
+        now = self._clock.monotonic()
+        entry = _Entry(queue, name, context.job, now, self._deadline(context, now, timeout_seconds))
+        if queue.has_place():
+            queue.running[entry] = None
+        else:
+            await self._wait(queue, entry)
+        queue.series.observe(entry.since - now)
+        token = _HELD.set((*held, entry))
+        try:
+            return await work()
+        finally:
+            _HELD.reset(token)
+            del queue.running[entry]
+            self._dispatch(queue)
+
+    def changed(self, prefix: str = "") -> None:
+        """Look again at the parallelism of queues whose key begins with `prefix`. Call it after a setting changed."""
+        for queue in [queue for key, queue in self._queues.items() if key.startswith(prefix)]:
+            self._dispatch(queue)
+
+    def inspect(self, prefix: str = "") -> list[QueueReport]:
+        """Every queue that is not empty and whose key begins with `prefix`: what runs, what waits, since when."""
+        now = self._clock.monotonic()
+        return [
+            QueueReport(
+                key=key,
+                parallelism=queue.places(),
+                running=[_report(entry, now) for entry in queue.running],
+                waiting=[_report(entry, now) for entry in queue.waiting],
+            )
+            for key, queue in self._queues.items()
+            if key.startswith(prefix)
+        ]
+
+    def _deadline(self, context: CallContext, now: float, timeout_seconds: float | None) -> float:
+        if timeout_seconds is None:
+            return context.deadline if context.deadline is not None else now + self._default_timeout()
+        own = now + timeout_seconds
+        return own if context.deadline is None else min(own, context.deadline)
+
+    async def _wait(self, queue: _Queue, entry: _Entry) -> None:
+        """Wait for `entry`'s turn. Whoever watches the task for this deadline anyway spares the wheel an entry."""
+        turn = entry.turn = asyncio.get_running_loop().create_future()
+        queue.waiting[entry] = None
+        if not is_watched(entry.at):
+            self._wheel.add(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._leave(queue, entry)
+            if watch_expired():
+                raise _deadline_passed(entry) from None
+            raise
+        except CairnError:
+            self._leave(queue, entry)
+            raise
+        finally:
+            self._wheel.discard(entry)
+
+    def _leave(self, queue: _Queue, entry: _Entry) -> None:
+        """Take out an entry that does not want its turn any more, whether it had come just now or not."""
+        queue.waiting.pop(entry, None)
+        queue.running.pop(entry, None)
+        self._dispatch(queue)
+
+    def _dispatch(self, queue: _Queue) -> None:
+        """Give free places to those who are next, and forget a queue in which nothing is left."""
+        places = queue.places() if queue.waiting else 0
+        while queue.waiting and len(queue.running) < places:
+            entry, _ = queue.waiting.popitem(last=False)
+            turn = entry.turn
+            if turn is not None and not turn.done():  # else it is leaving
+                entry.since = self._clock.monotonic()
+                queue.running[entry] = None
+                turn.set_result(None)
+        if not queue.running and not queue.waiting and self._queues.get(queue.key) is queue:
+            del self._queues[queue.key]
+
+    def _by_kind(self, number: Callable[[_Queue], int]) -> dict[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {}
+        for key, queue in self._queues.items():
+            labels = (kind_of(key),)
+            found[labels] = found.get(labels, 0) + number(queue)
+        return found
+
+
+def kind_of(key: str) -> str:
+    """What stands before the colon of a key: the label in metrics. Keys without one are ``other``."""
+    kind, colon, _ = key.partition(":")
+    return kind if colon else "other"
+
+
+def _check_not_held(held: tuple[_Entry, ...], key: str, name: str, job: JobId | None) -> None:
+    """Refuse what would wait for itself. Another job, started from within the work, only waits for its end."""
+    for entry in held:
+        if entry.queue.key == key and entry.job == job and entry in entry.queue.running:
+            raise CairnError(
+                "queue.would-deadlock",
+                f"{name!r} asks for a turn in the queue {key!r} from within {entry.name!r}, which holds it and would "
+                "wait for itself. Do the inner work without the queue.",
+                kind=ErrorKind.INTERNAL,
+                details={"key": key, "holds": entry.name, "asks": name},
+            )
+
+
+def _deadline_passed(entry: _Entry) -> CairnError:
+    queue = entry.queue
+    ahead = ", ".join(sorted({running.name for running in queue.running})) or "nothing"
+    return CairnError(
+        "queue.deadline-passed",
+        f"{entry.name!r} did not get its turn in the queue {queue.key!r} before its deadline; running there: {ahead}. "
+        "Nothing of it was done; ask again, or look at what takes so long.",
+        kind=ErrorKind.TIMEOUT,
+        details={"key": queue.key, "running": ahead},
+    )
+
+
+def _report(entry: _Entry, now: float) -> QueueEntry:
+    return QueueEntry(name=entry.name, job=entry.job, seconds=max(0.0, now - entry.since))

@@ -1,0 +1,104 @@
+"""The ring: which node owns a key. Every node that knows the same members answers the same.
+
+Each node has many points on a circle of 64-bit hashes; a key belongs to the first point at or after its own hash.
+With 1,024 points a node's share strays by about 3 % of itself, so five nodes carry 20 % ± 3 each with a wide margin; a
+node that joins or leaves moves only its own share.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.ids import NodeId
+
+_POINTS_PER_DIGEST = 8
+
+
+class RingChange(Struct, frozen=True, kw_only=True):
+    """What listeners are told after the members changed."""
+
+    epoch: int
+    members: frozenset[NodeId]
+    joined: frozenset[NodeId]
+    left: frozenset[NodeId]
+
+
+class Ring:
+    """Maps keys to nodes. Changes only through `set_members`; the epoch says which list of members it is."""
+
+    def __init__(self, virtual_nodes: int = 1024) -> None:
+        """`virtual_nodes`: points on the circle for each node, rounded up to a multiple of 8."""
+        self._digests = -(-virtual_nodes // _POINTS_PER_DIGEST)
+        self._hashes: list[int] = []
+        self._owners: list[NodeId] = []
+        self._only: NodeId | None = None
+        self._listeners: list[Callable[[RingChange], None]] = []
+        self.members: frozenset[NodeId] = frozenset()
+        self.epoch: int = 0
+
+    def node_of(self, key: str) -> NodeId:
+        """The member that owns `key`.
+
+        Raises:
+            CairnError: ``ring.empty`` while there are no members.
+        """
+        if self._only is not None:
+            return self._only
+        if not self._hashes:
+            raise CairnError(
+                "ring.empty", "No node is in service yet; ask again in a moment.", kind=ErrorKind.UNAVAILABLE
+            )
+        place = bisect_left(self._hashes, int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big"))
+        return self._owners[place] if place < len(self._owners) else self._owners[0]
+
+    def set_members(self, members: Iterable[NodeId], epoch: int, *, restarted: Iterable[NodeId] = ()) -> bool:
+        """Take `members` as the list of `epoch`. Old news (a lower epoch) changes nothing and returns False.
+
+        Args:
+            members: all of them.
+            epoch: counts up with every change.
+            restarted: members that left and joined again unseen; listeners are told that they left and joined.
+
+        Raises:
+            ValueError: this epoch is known with other members: two lists must never share an epoch.
+        """
+        new = frozenset(members)
+        if epoch < self.epoch or (epoch == self.epoch and new == self.members):
+            return False
+        if epoch == self.epoch and self.members:
+            raise ValueError(f"epoch {epoch} has members {sorted(self.members)}, and is now said to have {sorted(new)}")
+        again = frozenset(restarted) & new & self.members
+        joined, left = (new - self.members) | again, (self.members - new) | again
+        change = RingChange(epoch=epoch, members=new, joined=joined, left=left)
+        self._build(new)
+        self.members, self.epoch = new, epoch
+        for listener in list(self._listeners):
+            listener(change)
+        return True
+
+    def listen(self, listener: Callable[[RingChange], None]) -> Callable[[], None]:
+        """Call `listener` after each change of members. Returns what ends it; safe to repeat. It must not raise."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
+
+    def _build(self, members: frozenset[NodeId]) -> None:
+        points = sorted((point, node) for node in members for point in self._points(node))
+        self._hashes = [point for point, _ in points]
+        self._owners = [node for _, node in points]
+        self._only = next(iter(members)) if len(members) == 1 else None
+
+    def _points(self, node: NodeId) -> Iterable[int]:
+        for number in range(self._digests):
+            digest = blake2b(f"{node}/{number}".encode(), digest_size=8 * _POINTS_PER_DIGEST).digest()
+            for start in range(0, len(digest), 8):
+                yield int.from_bytes(digest[start : start + 8], "big")

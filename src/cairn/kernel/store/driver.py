@@ -1,0 +1,90 @@
+"""What the store asks of a database. SQLite has it (`sqlite.py`); another is added by another pair of these classes.
+
+Both are used by one thread at a time. SQL texts have ``?`` where values go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy import Dialect
+
+from cairn.kernel.store.record import SqlValue
+
+Row = tuple[SqlValue, ...]
+
+
+class Trouble(StrEnum):
+    """What kind of error the database gave."""
+
+    DUPLICATE = "duplicate"
+    REFERENCE = "reference"
+    NULL = "null"
+    FULL = "full"
+    READ_ONLY = "read-only"
+    BUSY = "busy"
+    BROKEN = "broken"  #: input or output error, damaged file
+    OTHER = "other"
+
+
+class Connection(Protocol):
+    """One connection to the database."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; some errors end it."""
+
+    def begin(self) -> None:
+        """Open a transaction; for a writer, take the right to write at once."""
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+
+    def rollback(self) -> None:
+        """Give up the transaction, if one is open."""
+
+    def savepoint(self) -> None:
+        """Mark this place in the transaction."""
+
+    def release(self) -> None:
+        """Forget the mark, keep what was done."""
+
+    def rollback_to_savepoint(self) -> None:
+        """Undo what was done since the mark, and forget it."""
+
+    def execute(self, sql: str, values: Sequence[SqlValue]) -> int:
+        """Run a statement; how many rows it changed."""
+
+    def execute_many(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> int:
+        """Run a statement once per set of values; how many rows it changed in all."""
+
+    def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
+        """Run a query; all its rows."""
+
+    def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
+        """Run a query; its first row."""
+
+    def optimize(self) -> None:
+        """Bring the statistics that plans depend on up to date. Cheap when nothing changed."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class Driver(Protocol):
+    """A database."""
+
+    dialect: Dialect
+    row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
+
+    def connect(self, *, read_only: bool) -> Connection:
+        """A new connection."""
+
+    def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
+        """What kind of error this is, and for duplicates and nulls what the database says it is about
+        (``table.column``, comma separated); None if it is none of the database's."""
+
+    def close(self) -> None:
+        """Remove what the database leaves behind only while open. All connections are closed before."""

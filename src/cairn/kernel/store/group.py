@@ -1,0 +1,179 @@
+"""Group commit: how the functions that wait are run, committed together and answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar, cast
+
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.statements import Statements
+from cairn.kernel.store.trouble import translate
+from cairn.kernel.store.tx import Tx
+
+R = TypeVar("R")
+_BATCH = 256
+_BATCH_SECONDS = 0.05
+
+
+class StoreMetrics(Protocol):
+    """Who wants to know how the store does. Called from the store's threads."""
+
+    def committed(self, transactions: int, seconds: float) -> None:
+        """One commit made that many transactions durable; `seconds` from the first one's begin."""
+
+    def read(self, seconds: float) -> None:
+        """One read took that long."""
+
+
+class NoMetrics:
+    """For who does not care."""
+
+    def committed(self, transactions: int, seconds: float) -> None:
+        """Nobody wants to know."""
+
+    def read(self, seconds: float) -> None:
+        """Nobody wants to know."""
+
+
+class Call(Generic[R]):
+    """One function on its way, and what came of it."""
+
+    __slots__ = ("after", "error", "function", "future", "result")
+
+    def __init__(self, function: Callable[[Tx], R], future: asyncio.Future[R] | None) -> None:
+        self.function = function
+        self.future = future
+        self.result: R | None = None
+        self.error: BaseException | None = None
+        self.after: list[Callable[[], None]] = []
+
+    def run(self, tx: Tx) -> None:
+        """Call the function; keep what comes of it, whatever it is."""
+        self.result, self.error = None, None
+        try:
+            self.result = self.function(tx)
+        except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
+            self.error = error
+        self.after = [] if self.error else tx.take_after_commit()
+
+    def answer(self) -> None:
+        """On the event loop: make the calls that waited for the commit, then wake who waits for the result."""
+        loop = asyncio.get_running_loop()
+        for call in self.after:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 (one subscriber must not hurt another)
+                loop.call_exception_handler({"message": "a call after a commit failed", "exception": error})
+        if self.future is None or self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(_raisable(self.error))
+        else:
+            self.future.set_result(cast("R", self.result))
+
+
+def _raisable(error: BaseException) -> BaseException:
+    return RuntimeError("a transaction function raised StopIteration") if isinstance(error, StopIteration) else error
+
+
+def _lost() -> CairnError:
+    """The database gave up the whole transaction, and the function went on as if nothing had been."""
+    return CairnError(
+        "store.lost",
+        "a transaction function went on after an error that ended its transaction. This is a bug in cairn.",
+        kind=ErrorKind.INTERNAL,
+    )
+
+
+class Runner:
+    """What writer, readers and the inline mode share: how to run functions on a connection."""
+
+    def __init__(self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics) -> None:
+        self.driver = driver
+        self.schema = schema
+        self.clock = clock
+        self.metrics = metrics
+        self.statements = Statements(driver.dialect)
+
+    def tx(self, connection: Connection, *, writable: bool) -> Tx:
+        """A transaction to hand to one function."""
+        return Tx(connection, self.driver, self.schema, self.statements, self.clock.now(), writable=writable)
+
+    def read(self, connection: Connection, call: Call[object]) -> None:
+        """Run a function on a snapshot."""
+        started = self.clock.monotonic()
+        try:
+            connection.begin()
+            call.run(self.tx(connection, writable=False))
+            connection.rollback()
+        except Exception as error:  # noqa: BLE001 (whoever asked for the read gets it)
+            call.error = error
+        if call.error is not None:
+            call.error = translate(call.error, self.driver)
+        self.metrics.read(self.clock.monotonic() - started)
+
+    def write(
+        self, connection: Connection, first: Call[object], more: Callable[[], Call[object] | None]
+    ) -> list[Call[object]]:
+        """Run `first` and whatever `more` gives in one transaction, and commit. All that were run, with results."""
+        started = self.clock.monotonic()
+        calls: list[Call[object]] = []
+        kept: list[Call[object]] = []  # those whose changes are in the open transaction
+        call: Call[object] | None = first
+        while call is not None:
+            calls.append(call)
+            if self._run(connection, call, alone=not kept):
+                kept.append(call)
+            elif kept and not connection.in_transaction:
+                self._run_again(connection, kept)
+                kept = []
+            enough = len(calls) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
+            call = None if enough else more()
+        self._commit(connection, kept)
+        self.metrics.committed(len(kept), self.clock.monotonic() - started)
+        return calls
+
+    def _run(self, connection: Connection, call: Call[object], *, alone: bool) -> bool:
+        """Run one function; whether its changes are in the open transaction."""
+        try:
+            if alone:
+                if not connection.in_transaction:
+                    connection.begin()
+                call.run(self.tx(connection, writable=True))
+                if call.error is not None:
+                    connection.rollback()
+            else:
+                connection.savepoint()
+                call.run(self.tx(connection, writable=True))
+                if call.error is None:
+                    connection.release()
+                elif connection.in_transaction:
+                    connection.rollback_to_savepoint()
+        except Exception as error:  # noqa: BLE001 (the caller of this one function gets it)
+            connection.rollback()
+            call.error, call.after = error, []
+        if call.error is None and not connection.in_transaction:
+            call.error, call.after = _lost(), []
+        if call.error is not None:
+            call.error = translate(call.error, self.driver)
+        return call.error is None
+
+    def _run_again(self, connection: Connection, lost: list[Call[object]]) -> None:
+        """An error of another function ended the transaction that these were in: each gets one of its own."""
+        for call in lost:
+            if self._run(connection, call, alone=True):
+                self._commit(connection, [call])
+
+    def _commit(self, connection: Connection, calls: list[Call[object]]) -> None:
+        if not connection.in_transaction:
+            return
+        try:
+            connection.commit()
+        except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
+            connection.rollback()
+            for call in calls:
+                call.error, call.after = translate(error, self.driver), []

@@ -1,0 +1,308 @@
+"""Migrations: Alembic without its command line, in process, all of an upgrade in one transaction.
+
+Each location (a folder ``…/<name>/migrations/versions`` or ``…/<name>/versions``) is a history of its own, with its own
+version table ``alembic_version_<name>``: the core's first, then one for each plugin that has tables. So a plugin can be
+left out, and come back later, without anybody missing its revisions; its tables stay meanwhile. Scripts may rely on
+the newest state of the locations before theirs.
+
+A node calls `upgrade` before it opens its store. If the database is at every location's newest revision already,
+Alembic is not even imported. To write a new script after a change to records, a developer calls `revision` and reads
+what it wrote; a test calls `check`, which finds what was forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import sqlite_path
+from cairn.kernel.store.types import CairnType
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+    from alembic.operations.ops import MigrationScript
+
+_VERSION_TABLE = "alembic_version_"
+_REVISION = re.compile(r'^revision\b[^=\n]*=\s*"([^"]+)"', re.MULTILINE)
+_DOWN_REVISION = re.compile(r'^down_revision\b[^=\n]*=\s*"([^"]+)"', re.MULTILINE)
+_COLLATED = re.compile(r'(\w+)"? \w+ COLLATE')
+_TEMPLATE = '''"""{message}."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from cairn.kernel.store import types
+
+revision = "{revision}"
+down_revision = {down_revision}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    {upgrade}
+
+
+def downgrade() -> None:
+    """Go back."""
+    {downgrade}
+'''
+
+
+def upgrade(url: str | Path, locations: Sequence[Path]) -> bool:
+    """Bring the database to the newest revision of every location; whether anything was to be done.
+
+    Safe to repeat; after a crash in the middle nothing has happened.
+
+    Args:
+        url: as for `Store.open`; the file is made if missing.
+        locations: folders with scripts, the core's first.
+
+    Raises:
+        CairnError: ``store.newer-database`` (a newer cairn has been at it), ``store.migration-failed``,
+            ``store.bad-locations``, ``store.bad-url``.
+    """
+    path = sqlite_path(url)
+    labels = _labels(locations)
+    if all(_is_newest(path, label, location) for label, location in labels.items()):
+        return False
+    with _connection(path) as connection, connection.begin():
+        for label, location in labels.items():
+            _upgrade_one(connection, label, location)
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise _failed(f"rows of {broken[0][0]} would point to rows of {broken[0][2]} that do not exist")
+    return True
+
+
+def check(url: str | Path, schema: Schema) -> list[str]:
+    """What differs between the records and the database, a line each; nothing, if all migrations are there."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with _connection(sqlite_path(url)) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
+        found = [str(difference) for difference in compare_metadata(context, schema.metadata)]
+        return found + _lost_traits(connection, schema)
+
+
+def _lost_traits(connection: sa.Connection, schema: Schema) -> list[str]:
+    """Tables that are not STRICT and columns without their collation, which rebuilding a table loses unless told."""
+    made: dict[str, str] = dict(
+        connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all()
+    )
+    found: list[str] = []
+    for name, table in schema.metadata.tables.items():
+        is_there = made.get(name)
+        if is_there is None:
+            continue
+        should_be = str(CreateTable(table).compile(dialect=connection.dialect))
+        if not is_there.rstrip().endswith("STRICT"):
+            found.append(f"table {name} is not STRICT")
+        if lost := set(_COLLATED.findall(should_be)) ^ set(_COLLATED.findall(is_there)):
+            found.append(f"table {name}: the collation differs in {', '.join(sorted(lost))}")
+    return found
+
+
+def revision(
+    message: str, location: Path, schema: Schema, locations: Sequence[Path], tables: Collection[str] | None = None
+) -> Path | None:
+    """Write the script that takes the database from the newest scripts to the records; None if nothing differs.
+
+    Args:
+        message: what changes, a few words; becomes the file's name and docstring.
+        location: where to write it; one of `locations`.
+        schema: all records, those of the locations before included.
+        locations: all folders that matter to it, the core's first.
+        tables: the location's own tables; None: all of the schema. A table that earlier scripts of the location made
+            and that no record has any more is dropped.
+
+    Returns:
+        The file. Read it, and format it, before it is committed.
+    """
+    from alembic.autogenerate import produce_migrations
+    from alembic.migration import MigrationContext
+
+    with tempfile.TemporaryDirectory(prefix="cairn-migration-") as folder:
+        path = Path(folder) / "store.db"
+        upgrade(path, [one for one in locations if one != location])
+        others = _tables_of(path)
+        upgrade(path, locations)
+        own = (set(tables) if tables is not None else set(schema.metadata.tables)) | (_tables_of(path) - others)
+
+        options = {
+            "compare_type": True,
+            "render_as_batch": True,
+            "include_object": lambda _item, name, kind, *_: kind != "table" or name in own,
+        }
+        with _connection(path) as connection:
+            context = MigrationContext.configure(connection, opts=options)
+            script = produce_migrations(context, schema.metadata)
+            if script.upgrade_ops is None or script.upgrade_ops.is_empty():
+                return None
+            return _write(message, location, script, context)
+
+
+def _write(message: str, location: Path, script: MigrationScript, context: object) -> Path:
+    from alembic.autogenerate import render_python_code
+
+    label = _label(location)
+    last = _newest(location)
+    number = 1 + len([one for one in location.glob("*.py") if not one.name.startswith("_")])
+    slug = re.sub(r"[^a-z0-9]+", "_", message.lower()).strip("_")
+    assert script.upgrade_ops is not None
+    assert script.downgrade_ops is not None
+    bodies = [
+        render_python_code(ops, render_item=_render_item, render_as_batch=True, migration_context=context)  # type: ignore[arg-type]
+        for ops in (script.upgrade_ops, script.downgrade_ops)
+    ]
+    text = _TEMPLATE.format(
+        message=message[:1].upper() + message[1:].rstrip("."),
+        revision=f"{label}_{number:04d}",
+        down_revision="None" if last is None else f'"{last}"',
+        upgrade=_without_comments(bodies[0]),
+        downgrade=_without_comments(bodies[1]),
+    )
+    if "sa." not in text.partition("depends_on")[2]:
+        text = text.replace("import sqlalchemy as sa\n", "")
+    location.mkdir(parents=True, exist_ok=True)
+    file = location / f"{number:04d}_{slug}.py"
+    file.write_text(text)
+    return file
+
+
+def _without_comments(body: str) -> str:
+    """The body as it goes behind the four spaces of the template."""
+    return "\n".join(line for line in body.splitlines() if not line.strip().startswith("# ###")).strip() or "pass"
+
+
+def _render_item(kind: str, item: object, context: AutogenContext) -> str | bool:
+    if kind == "type" and isinstance(item, CairnType):
+        return f"types.{item.spec()}"
+    return False
+
+
+def _is_ours(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or not str(name).startswith(_VERSION_TABLE)
+
+
+def _tables_of(path: Path) -> set[str]:
+    with _connection(path) as connection:
+        return {name for name in sa.inspect(connection).get_table_names() if _is_ours(name, "table", None)}
+
+
+def _label(location: Path) -> str:
+    for part in reversed(location.absolute().parts):
+        if part not in ("versions", "migrations"):
+            return re.sub(r"\W", "_", part)
+    raise CairnError("store.bad-locations", f"{location} is no folder for migration scripts.", kind=ErrorKind.INTERNAL)
+
+
+def _labels(locations: Sequence[Path]) -> dict[str, Path]:
+    labels: dict[str, Path] = {}
+    for location in locations:
+        label = _label(location)
+        if label in labels:
+            text = f"migration folders {labels[label]} and {location} have the same name {label!r}; rename one."
+            raise CairnError("store.bad-locations", text, kind=ErrorKind.INTERNAL)
+        labels[label] = location
+    return labels
+
+
+def _newest(location: Path) -> str | None:
+    """The newest revision of a location, read off its scripts without running them; None if there are no scripts."""
+    revisions: set[str] = set()
+    below: set[str] = set()
+    for file in location.glob("*.py"):
+        text = file.read_text()
+        revisions.update(_REVISION.findall(text))
+        below.update(_DOWN_REVISION.findall(text))
+    heads = revisions - below
+    if len(heads) > 1:
+        text = f"{location} has more than one newest revision: {', '.join(sorted(heads))}. Put them in a row."
+        raise CairnError("store.bad-locations", text, kind=ErrorKind.INTERNAL)
+    return next(iter(heads), None)
+
+
+def _is_newest(path: Path, label: str, location: Path) -> bool:
+    newest = _newest(location)
+    if newest is None:
+        return True
+    if not path.exists():
+        return False
+    connection = sqlite3.connect(path)
+    try:
+        found = connection.execute(f"SELECT version_num FROM {_VERSION_TABLE}{label}").fetchall()  # noqa: S608 (our own name)
+    except sqlite3.OperationalError:
+        return False  # no such table yet
+    finally:
+        connection.close()
+    return found == [(newest,)]
+
+
+def _upgrade_one(connection: sa.Connection, label: str, location: Path) -> None:
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    if _newest(location) is None:
+        return
+    scripts = ScriptDirectory(str(location.parent), version_locations=[str(location)])
+
+    def steps(current: object, _: object) -> list[object]:
+        return list(scripts._upgrade_revs("heads", current))  # type: ignore[arg-type]
+
+    with EnvironmentContext(Config(), scripts, fn=steps, destination_rev="heads") as environment:
+        environment.configure(
+            connection=connection, version_table=_VERSION_TABLE + label, transactional_ddl=False, render_as_batch=True
+        )
+        try:
+            environment.run_migrations()
+        except CommandError as error:
+            text = (
+                f"the database knows a revision of {label!r} that this cairn does not ({error}). "
+                "It was used with a newer cairn: run that one, or go back to a backup."
+            )
+            raise CairnError("store.newer-database", text, kind=ErrorKind.UNAVAILABLE) from error
+        except sa.exc.SQLAlchemyError as error:
+            raise _failed(f"{label}: {error}") from error
+
+
+def _failed(why: str) -> CairnError:
+    text = f"the database could not be brought up to date: {why}. Nothing was changed."
+    return CairnError("store.migration-failed", text, kind=ErrorKind.INTERNAL)
+
+
+@contextmanager
+def _connection(path: Path) -> Iterator[sa.Connection]:
+    """A connection on which schema changes are part of the transaction, as everything else is."""
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=NullPool)
+
+    @sa.event.listens_for(engine, "connect")
+    def by_hand(raw: sqlite3.Connection, _: object) -> None:
+        raw.isolation_level = None
+        raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()

@@ -1,0 +1,368 @@
+"""Records: one declaration gives the table, the typed row, and what a query may ask of it.
+
+    class Cluster(Record, frozen=True, kw_only=True):
+        \"\"\"Hosts that can stand in for each other.\"\"\"
+
+        meta: ClassVar[TableMeta] = TableMeta(table="cluster", entity="Cluster")
+        uuid: Annotated[ClusterId, Key()]
+        name: Annotated[str, Text(255), Index(), Doc("what people call it")]
+        zone_uuid: Annotated[ZoneId, References(Zone, join="zone", back="clusters")]
+        state: ClusterState = ClusterState.ENABLED
+        create_date: datetime
+
+A field's kind follows from its type. A `NewType` of str is an id, compared exactly; so is a str that is a key, a
+reference, an owner, or whose name ends in ``uuid``. Any other str is text, compared without regard to case unless it is
+marked ``Text(…, exact=True)``. int, float, bool, aware datetime, StrEnum and bytes are themselves; anything else that
+msgspec encodes is stored as JSON text. ``X | None`` may be null.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum, StrEnum
+from functools import cache
+from typing import Annotated, ClassVar, NewType, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import ColumnClause, TableClause, column, table
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store import types as columns
+from cairn.kernel.store.types import CairnType, from_micros, to_micros
+
+SqlValue = str | int | float | bytes | None
+OnDelete = str
+
+
+class Key(Struct, frozen=True):
+    """The primary key; each record has exactly one. `auto`: a whole number that the database counts up (insert 0)."""
+
+    auto: bool = False
+
+
+class References(Struct, frozen=True, kw_only=False):
+    """The field holds the key of another record; the database enforces it, and an index is made.
+
+    `target` is a record class or a table's name, resolved when the schema is built, so that cycles and plugins work.
+    `join` names the way there in queries, `back` the way from there to here. `on_delete`: "restrict" (the target
+    cannot go while this row is there), "cascade" (this row goes too) or "set-null".
+    """
+
+    target: type[Record] | str
+    join: str | None = None
+    back: str | None = None
+    on_delete: OnDelete = "restrict"
+
+
+class Index(Struct, frozen=True):
+    """Queries often look for it: an index is made."""
+
+
+class Unique(Struct, frozen=True):
+    """No two rows have the same value (nulls excepted)."""
+
+
+class Text(Struct, frozen=True):
+    """Up to `length` characters (None: no bound). `exact`: compared with regard to case."""
+
+    length: int | None = 255
+    exact: bool = False
+
+
+class Hidden(Struct, frozen=True):
+    """Never shown and never queryable: secrets, password hashes."""
+
+
+class Owner(Struct, frozen=True):
+    """The uuid of the account that owns the row; who is not an admin sees only its own."""
+
+
+class Doc(Struct, frozen=True):
+    """One sentence on what the field says."""
+
+    text: str
+
+
+class Unit(Struct, frozen=True):
+    """The unit of the number: bytes, Hz, seconds."""
+
+    text: str
+
+
+class Wire(Struct, frozen=True):
+    """The field's name in the API where it is not the camel case of its own."""
+
+    name: str
+
+
+class Nested(Struct, frozen=True, kw_only=True):
+    """A list of child inventories shown inside this one's: all rows of `entity` whose field `by` holds our key."""
+
+    entity: str
+    by: str
+    order_by: str | None = None
+
+
+class Uuids(Struct, frozen=True, kw_only=True):
+    """A list of uuids shown in the inventory: column `other` of the rows of `link` whose column `own` is our key."""
+
+    link: str
+    own: str
+    other: str
+
+
+class Via(Struct, frozen=True, kw_only=True):
+    """A join through a link table: `own` holds our key, `other` that of the target entity."""
+
+    link: str
+    own: str
+    other: str
+    target: str
+
+
+class SubType(Struct, frozen=True, kw_only=True):
+    """The record adds fields to the rows of `parent` whose `column` has `value`; both share the key."""
+
+    parent: type[Record] | str
+    column: str
+    value: str
+
+
+class TableMeta(Struct, frozen=True, kw_only=True):
+    """What a record says of itself as a whole.
+
+    `entity`: its name in queries; None keeps the table internal. `owned_by`: a field with `References`: the row
+    belongs to whoever owns the row it points to. `nested`: lists inside the inventory (a string ``"Entity.field"`` is
+    short for `Nested`). `via`: joins through link tables, by name.
+    """
+
+    table: str
+    entity: str | None = None
+    nested: Mapping[str, Nested | Uuids | str] = {}
+    via: Mapping[str, Via] = {}
+    extends: SubType | None = None
+    owned_by: str | None = None
+    unique_together: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+class Record(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A row of a table. Subclasses declare `meta` and their fields."""
+
+    meta: ClassVar[TableMeta]
+
+
+class Kind(StrEnum):
+    """What a field's values are."""
+
+    ID = "id"
+    TEXT = "text"
+    INT = "int"
+    FLOAT = "float"
+    BOOL = "bool"
+    TIME = "time"
+    ENUM = "enum"
+    BYTES = "bytes"
+    JSON = "json"
+
+
+Codec = Callable[[object], object]
+
+
+class Field(Struct, frozen=True, kw_only=True, eq=False):
+    """A field, as store and query engine see it."""
+
+    name: str  #: in Python and in the table
+    wire: str  #: in the API
+    kind: Kind
+    type: object  #: the Python type without None and markers
+    nullable: bool
+    column: CairnType[object]
+    key: Key | None = None
+    reference: References | None = None
+    index: bool = False
+    unique: bool = False
+    hidden: bool = False
+    owner: bool = False
+    exact: bool = False
+    doc: str = ""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    encode: Codec | None = None  #: Python value (not None) -> driver value; None: as it is
+    decode: Codec | None = None  #: driver value (not None) -> Python value; None: as it is
+
+
+class RecordInfo(Struct, frozen=True, kw_only=True, eq=False):
+    """All about one record class."""
+
+    record: type[Record]
+    meta: TableMeta
+    doc: str
+    fields: tuple[Field, ...]
+    by_name: dict[str, Field]
+    key: Field
+    owner: Field | None
+    table: TableClause  #: for statements; `Schema` holds the real tables with their constraints
+
+
+def mistake(record: type, what: str) -> CairnError:
+    """A declaration that cannot work (``store.bad-record``): a bug in the class named."""
+    return CairnError("store.bad-record", f"{record.__module__}.{record.__qualname__}: {what}", kind=ErrorKind.INTERNAL)
+
+
+@cache
+def info(record: type[Record]) -> RecordInfo:
+    """What the class declares, worked out once. Raises ``store.bad-record`` if it cannot work."""
+    meta = getattr(record, "meta", None)
+    if not isinstance(meta, TableMeta):
+        raise mistake(record, "it needs `meta: ClassVar[TableMeta] = TableMeta(table=…)`.")
+    hints = get_type_hints(record, include_extras=True)
+    fields = tuple(_field(record, f.name, f.encode_name, hints[f.name]) for f in msgspec.structs.fields(record))
+    keys = [field for field in fields if field.key]
+    if len(keys) != 1:
+        found = ", ".join(field.name for field in keys) or "none"
+        raise mistake(record, f"exactly one field is marked Key(); found {found}.")
+    owners = [field for field in fields if field.owner]
+    if len(owners) > 1:
+        raise mistake(record, f"at most one field is marked Owner(); found {', '.join(f.name for f in owners)}.")
+    return RecordInfo(
+        record=record,
+        meta=meta,
+        doc=(record.__doc__ or "").strip(),
+        fields=fields,
+        by_name={field.name: field for field in fields},
+        key=keys[0],
+        owner=owners[0] if owners else None,
+        table=table(meta.table, *(cast("ColumnClause[object]", column(f.name, f.column)) for f in fields)),
+    )
+
+
+def table_of(record: type[Record]) -> TableClause:
+    """The record's table for SQLAlchemy statements: ``t = table_of(Host); select(t.c.uuid).where(…)``.
+
+    Build a statement once, at module level, with `bindparam` where values come in: it is compiled once and kept.
+    """
+    return info(record).table
+
+
+def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
+    plain, markers, nullable = _unwrap(hint)
+    found = {type(marker): marker for marker in markers}
+    kind, base = _kind(plain)
+    key = cast("Key | None", found.get(Key))
+    reference = cast("References | None", found.get(References))
+    text = cast("Text | None", found.get(Text))
+    if text is not None and kind not in (Kind.TEXT, Kind.ID):
+        raise mistake(record, f"field {name} is marked Text() but is of type {plain!r}.")
+    if kind is Kind.TEXT and text is None and (key or reference or Owner in found or name.endswith("uuid")):
+        kind = Kind.ID
+    if reference is not None and reference.on_delete not in ("restrict", "cascade", "set-null"):
+        raise mistake(record, f"field {name}: on_delete is {reference.on_delete!r}; restrict, cascade or set-null fit.")
+    if reference is not None and reference.on_delete == "set-null" and not nullable:
+        raise mistake(record, f"field {name}: on_delete is set-null, so its type must allow None.")
+    if key is not None and (nullable or (key.auto and kind is not Kind.INT)):
+        raise mistake(record, f"field {name} is the key: its type cannot allow None, and Key(auto=True) wants an int.")
+    doc, unit, name_on_wire = found.get(Doc), found.get(Unit), found.get(Wire)
+    encode, decode = _codec(kind, base)
+    return Field(
+        name=name,
+        wire=name_on_wire.name if isinstance(name_on_wire, Wire) else wire,
+        kind=kind,
+        type=base,
+        nullable=nullable,
+        column=_column(kind, text),
+        key=key,
+        reference=reference,
+        index=Index in found or reference is not None,
+        unique=Unique in found,
+        hidden=Hidden in found,
+        owner=Owner in found,
+        exact=kind is not Kind.TEXT or (text is not None and text.exact),
+        doc=doc.text if isinstance(doc, Doc) else "",
+        unit=unit.text if isinstance(unit, Unit) else "",
+        choices=tuple(str(member.value) for member in base)
+        if kind is Kind.ENUM and isinstance(base, type(Enum))
+        else (),
+        encode=encode,
+        decode=decode,
+    )
+
+
+def _unwrap(hint: object) -> tuple[object, list[object], bool]:
+    """The plain type, its markers, and whether None is allowed."""
+    markers: list[object] = []
+    nullable = False
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *more = get_args(hint)
+            markers += more
+        elif get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint):
+            rest = tuple(arg for arg in get_args(hint) if arg is not type(None))
+            nullable = True
+            hint = rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 (built at run time)
+        else:
+            return hint, markers, nullable
+
+
+def _kind(plain: object) -> tuple[Kind, object]:
+    new_type = isinstance(plain, NewType)
+    while isinstance(plain, NewType):
+        plain = plain.__supertype__
+    if plain is str:
+        return (Kind.ID if new_type else Kind.TEXT), str
+    simple = {int: Kind.INT, float: Kind.FLOAT, bool: Kind.BOOL, datetime: Kind.TIME, bytes: Kind.BYTES}
+    if isinstance(plain, type) and plain in simple:
+        return simple[plain], plain
+    if isinstance(plain, type) and issubclass(plain, StrEnum):
+        return Kind.ENUM, plain
+    return Kind.JSON, plain
+
+
+def _column(kind: Kind, text: Text | None) -> CairnType[object]:
+    made: object
+    match kind:
+        case Kind.ID:
+            made = columns.Id() if text is None else columns.Name(text.length, exact=True)
+        case Kind.TEXT:
+            made = columns.Name() if text is None else columns.Name(text.length, exact=text.exact)
+        case Kind.INT:
+            made = columns.Whole()
+        case Kind.FLOAT:
+            made = columns.Real()
+        case Kind.BOOL:
+            made = columns.Flag()
+        case Kind.TIME:
+            made = columns.Moment()
+        case Kind.ENUM:
+            made = columns.Choice()
+        case Kind.BYTES:
+            made = columns.Blob()
+        case Kind.JSON:
+            made = columns.Json()
+    return cast("CairnType[object]", made)
+
+
+def _codec(kind: Kind, base: object) -> tuple[Codec | None, Codec | None]:
+    """How values go into the database and come out; None where they are the same on both sides."""
+    if kind is Kind.TIME:
+        return cast("Codec", to_micros), cast("Codec", from_micros)
+    if kind is Kind.BOOL:
+        return cast("Codec", int), cast("Codec", bool)
+    if kind is Kind.ENUM:
+        return _enum_codec(cast("type[StrEnum]", base))
+    if kind is Kind.JSON:
+        encoder, decoder = msgspec.json.Encoder(), msgspec.json.Decoder(cast("type[object]", base))
+        return (lambda value: encoder.encode(value).decode()), cast("Codec", decoder.decode)
+    return None, None
+
+
+def _enum_codec(enum: type[StrEnum]) -> tuple[Codec, Codec]:
+    members = {member.value: member for member in enum}
+
+    def encode(value: object) -> object:
+        return value._value_ if type(value) is enum else enum(str(value))._value_
+
+    return encode, cast("Codec", members.__getitem__)

@@ -1,0 +1,164 @@
+"""SQLite: write-ahead log, every commit flushed, foreign keys on."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from cairn.kernel.store.driver import Connection, Row, Trouble
+from cairn.kernel.store.record import SqlValue
+
+_STATEMENTS_KEPT = 1024
+_BUSY_MILLISECONDS = 10_000
+_WRITER_CACHE_KIB = 32 * 1024
+_READER_CACHE_KIB = 8 * 1024
+_CHECKPOINT_PAGES = 4000
+_ANALYZED_ROWS = 1000
+
+
+class SqliteConnection:
+    """A connection of the standard library, transactions by our own hand."""
+
+    def __init__(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
+        self._connection = connection
+        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+        self._execute = connection.execute
+        self._execute_many = connection.executemany
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection.in_transaction
+
+    def begin(self) -> None:
+        """A writer waits here, at most `_BUSY_MILLISECONDS`, for another process that writes."""
+        self._execute(self._begin)
+
+    def commit(self) -> None:
+        """Flushed to the disk when this returns."""
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Safe when no transaction is open."""
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    def savepoint(self) -> None:
+        """Mark this place."""
+        self._execute("SAVEPOINT one")
+
+    def release(self) -> None:
+        """Forget the mark."""
+        self._execute("RELEASE one")
+
+    def rollback_to_savepoint(self) -> None:
+        """Undo to the mark and forget it."""
+        self._execute("ROLLBACK TO one")
+        self._execute("RELEASE one")
+
+    def execute(self, sql: str, values: Sequence[SqlValue]) -> int:
+        """How many rows were changed."""
+        return self._execute(sql, values).rowcount
+
+    def execute_many(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> int:
+        """How many rows were changed in all."""
+        return self._execute_many(sql, values).rowcount
+
+    def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
+        """All rows."""
+        return self._execute(sql, values).fetchall()
+
+    def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
+        """The first row."""
+        cursor = self._execute(sql, values)
+        row: Row | None = cursor.fetchone()
+        cursor.close()
+        return row
+
+    def optimize(self) -> None:
+        """Analyze tables that changed much, looking at some of their rows only."""
+        self._execute("PRAGMA optimize")
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()
+
+
+class SqliteDriver:
+    """A database file, or a private one that is gone when closed (`path` None).
+
+    Args:
+        path: the file; made if missing, its folder must exist.
+        shared: with `path` None: several connections see the same (a temporary file); else one in memory.
+    """
+
+    row_order: str | None = "rowid"
+
+    def __init__(self, path: Path | None, *, shared: bool = False) -> None:
+        self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._durable = path is not None
+        if path is None and shared:
+            self._folder = tempfile.TemporaryDirectory(prefix="cairn-store-")
+            path = Path(self._folder.name) / "store.db"
+        self._path = path
+
+    def connect(self, *, read_only: bool) -> Connection:
+        """A connection tuned for its use."""
+        name = ":memory:" if self._path is None else str(self._path)
+        raw = sqlite3.connect(
+            name, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT, timeout=0
+        )
+        for pragma in self._pragmas(read_only):
+            raw.execute(f"PRAGMA {pragma}")
+        return SqliteConnection(raw, read_only=read_only)
+
+    def _pragmas(self, read_only: bool) -> list[str]:
+        cache = _READER_CACHE_KIB if read_only else _WRITER_CACHE_KIB
+        return [
+            f"busy_timeout={_BUSY_MILLISECONDS}",
+            "foreign_keys=ON",
+            "journal_mode=WAL",
+            f"synchronous={'FULL' if self._durable else 'OFF'}",
+            f"cache_size=-{cache}",
+            "temp_store=MEMORY",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+            f"analysis_limit={_ANALYZED_ROWS}",
+            f"query_only={'ON' if read_only else 'OFF'}",
+        ]
+
+    def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
+        """By SQLite's own result codes."""
+        if isinstance(error, OverflowError):
+            return Trouble.OTHER, str(error)
+        if not isinstance(error, sqlite3.Error):
+            return None
+        code = getattr(error, "sqlite_errorcode", 0) or 0
+        about = str(error).partition("failed: ")[2]
+        if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+            return Trouble.DUPLICATE, about
+        if code in (sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY, sqlite3.SQLITE_CONSTRAINT_TRIGGER):
+            return Trouble.REFERENCE, ""
+        if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+            return Trouble.NULL, about
+        primary = {
+            sqlite3.SQLITE_FULL: Trouble.FULL,
+            sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+            sqlite3.SQLITE_BUSY: Trouble.BUSY,
+            sqlite3.SQLITE_LOCKED: Trouble.BUSY,
+            sqlite3.SQLITE_IOERR: Trouble.BROKEN,
+            sqlite3.SQLITE_CORRUPT: Trouble.BROKEN,
+            sqlite3.SQLITE_NOTADB: Trouble.BROKEN,
+            sqlite3.SQLITE_CANTOPEN: Trouble.BROKEN,
+        }
+        return primary.get(code & 0xFF, Trouble.OTHER), str(error)
+
+    def close(self) -> None:
+        """The private file goes."""
+        if self._folder is not None:
+            self._folder.cleanup()

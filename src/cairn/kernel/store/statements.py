@@ -1,0 +1,345 @@
+"""SQL texts, each built once by SQLAlchemy and kept, with what turns values into parameters and rows into records.
+
+A text depends on the record and the shape of the call (which fields, which of them null or lists), never on values, so
+the database's own cache of prepared statements is hit every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Generic, TypeVar, cast
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Dialect,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Row
+from cairn.kernel.store.record import Codec, Record, RecordInfo, SqlValue, info
+
+T = TypeVar("T", bound=Record)
+Statement = Select[*tuple[object, ...]] | Insert | Update | Delete
+MAX_IN_LIST = 16_384
+_KEPT = 2048
+_EQUAL, _NULL = 0, -1
+Shape = tuple[tuple[str, int], ...]
+
+
+class InsertPlan(Struct, frozen=True, eq=False):
+    """How a record becomes a row."""
+
+    sql: str
+    pick: Callable[[Record], tuple[object, ...]]
+    encoders: tuple[tuple[int, Codec], ...]
+
+    def values(self, record: Record) -> list[SqlValue]:
+        """The record's values as the database takes them."""
+        values = list(self.pick(record))
+        for position, encode in self.encoders:
+            value = values[position]
+            if value is not None:
+                values[position] = encode(value)
+        return cast("list[SqlValue]", values)
+
+
+class SelectPlan(Struct, Generic[T], frozen=True, eq=False):
+    """How rows become records."""
+
+    sql: str
+    make: Callable[[Row], T]
+
+
+class CompiledPlan(Struct, frozen=True, eq=False):
+    """A statement that somebody built with SQLAlchemy."""
+
+    statement: Statement  #: kept, so that its identity is not used again
+    compiled: SQLCompiler
+    sql: str
+    parameters: tuple[tuple[str, object, Codec | None], ...]  #: name, value if none is given, encoder
+    decoders: tuple[tuple[int, Codec], ...]
+    expands: bool
+
+    def bind(self, given: Mapping[str, object]) -> tuple[str, list[SqlValue]]:
+        """The text and its values in order."""
+        if self.expands:
+            return self._expand(given)
+        values: list[object] = []
+        for name, default, encode in self.parameters:
+            value = given.get(name, default)
+            values.append(value if encode is None or value is None else encode(value))
+        return self.sql, cast("list[SqlValue]", values)
+
+    def _expand(self, given: Mapping[str, object]) -> tuple[str, list[SqlValue]]:
+        state = self.compiled.construct_expanded_state(dict(given))
+        processors = {**self.compiled._bind_processors, **state.processors}
+        values: list[object] = []
+        for name in state.positiontup or ():
+            value, encode = state.parameters[name], processors.get(name)
+            values.append(value if not callable(encode) else encode(value))
+        return state.statement, cast("list[SqlValue]", values)
+
+    def decode(self, rows: list[Row]) -> list[tuple[object, ...]]:
+        """The rows as Python values."""
+        if not self.decoders:
+            return cast("list[tuple[object, ...]]", rows)
+        decoded: list[tuple[object, ...]] = []
+        for row in rows:
+            values: list[object] = list(row)
+            for position, decode in self.decoders:
+                values[position] = decode(values[position])
+            decoded.append(tuple(values))
+        return decoded
+
+
+class Statements:
+    """All SQL texts of one store. Several threads may use it: each entry is made whole before it is put in."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._inserts: dict[type[Record], InsertPlan] = {}
+        self._gets: dict[type[Record], SelectPlan[Record]] = {}
+        self._texts: dict[tuple[object, ...], str] = {}
+        self._makers: dict[type[Record], Callable[[Row], Record]] = {}
+        self._compiled: dict[int, CompiledPlan] = {}
+
+    def insert(self, record: type[Record]) -> InsertPlan:
+        """The plan for inserting one record."""
+        return self._inserts.get(record) or self._make_insert(info(record))
+
+    def get(self, record: type[T]) -> SelectPlan[T]:
+        """The plan for reading one record by key."""
+        plan = self._gets.get(record) or self._make_get(info(record))
+        return cast("SelectPlan[T]", plan)
+
+    def find(
+        self, record: type[T], equal: Mapping[str, object], order_by: str | None, descending: bool, limited: bool
+    ) -> tuple[SelectPlan[T], list[SqlValue]] | None:
+        """The plan and its values for records whose fields are equal to `equal`; None if that can match nothing."""
+        here = info(record)
+        where = where_values(here, equal)
+        if where is None:
+            return None
+        shape, values = where
+        key = ("find", record, shape, order_by, descending, limited)
+        sql = self._texts.get(key)
+        if sql is None:
+            query = select(*here.table.c).where(*conditions(here, shape))
+            if order_by is not None:
+                column = here.table.c[field_name(here, order_by)]
+                query = query.order_by(column.desc() if descending else column.asc())
+            sql = self._keep(key, str(query.compile(dialect=self._dialect)) + (" LIMIT ?" if limited else ""))
+        return cast("SelectPlan[T]", SelectPlan(sql, self._maker(here))), values
+
+    def count(self, record: type[Record], equal: Mapping[str, object]) -> tuple[str, list[SqlValue]] | None:
+        """The text that counts such records; None if there can be none."""
+        here = info(record)
+        where = where_values(here, equal)
+        if where is None:
+            return None
+        shape, values = where
+        key = ("count", record, shape)
+        sql = self._texts.get(key)
+        if sql is None:
+            query = select(func.count()).select_from(here.table).where(*conditions(here, shape))
+            sql = self._keep(key, str(query.compile(dialect=self._dialect)))
+        return sql, values
+
+    def update(
+        self, record: type[Record], equal: Mapping[str, object], values: Mapping[str, object]
+    ) -> tuple[str, list[SqlValue]] | None:
+        """The text that sets `values` where fields are equal to `equal`; None if that can change nothing."""
+        here = info(record)
+        where = where_values(here, equal)
+        if where is None or not values:
+            return None
+        shape, where_bound = where
+        names = tuple(values)
+        key = ("update", record, names, shape)
+        bound = [encoded(here, name, value) for name, value in values.items()]
+        sql = self._texts.get(key)
+        if sql is None:
+            sets: list[tuple[ColumnElement[object], ColumnElement[object]]] = [
+                (here.table.c[name], bindparam(f"v{i}")) for i, name in enumerate(names)
+            ]
+            change = update(here.table).ordered_values(*sets).where(*conditions(here, shape))
+            sql = self._keep(key, str(change.compile(dialect=self._dialect)))
+        return sql, bound + where_bound
+
+    def delete(self, record: type[Record], equal: Mapping[str, object]) -> tuple[str, list[SqlValue]] | None:
+        """The text that deletes such records; None if there can be none."""
+        here = info(record)
+        where = where_values(here, equal)
+        if where is None:
+            return None
+        shape, values = where
+        key = ("delete", record, shape)
+        sql = self._texts.get(key)
+        if sql is None:
+            change = delete(here.table).where(*conditions(here, shape))
+            sql = self._keep(key, str(change.compile(dialect=self._dialect)))
+        return sql, values
+
+    def compiled(self, statement: Statement) -> CompiledPlan:
+        """The plan of a statement that somebody built; kept by the statement's identity."""
+        return self._compiled.get(id(statement)) or self._compile(statement)
+
+    def _keep(self, key: tuple[object, ...], sql: str) -> str:
+        if len(self._texts) >= _KEPT:
+            self._texts.clear()
+        self._texts[key] = sql
+        return sql
+
+    def _maker(self, here: RecordInfo) -> Callable[[Row], Record]:
+        made = self._makers.get(here.record)
+        if made is None:
+            made = self._makers[here.record] = _maker(here)
+        return made
+
+    def _make_insert(self, here: RecordInfo) -> InsertPlan:
+        fields = [field for field in here.fields if not (field.key and field.key.auto)]
+        names = [field.name for field in fields]
+        statement = insert(here.table).values({name: bindparam(name) for name in names})
+        compiled = statement.compile(dialect=self._dialect)
+        order = compiled.positiontup or []
+        pick = attrgetter(*order) if len(order) > 1 else _single(order[0])
+        encoders = tuple(
+            (position, encode)
+            for position, name in enumerate(order)
+            if (encode := here.by_name[name].encode) is not None
+        )
+        plan = self._inserts[here.record] = InsertPlan(str(compiled), pick, encoders)
+        return plan
+
+    def _make_get(self, here: RecordInfo) -> SelectPlan[Record]:
+        query = select(*here.table.c).where(here.table.c[here.key.name] == bindparam("w0"))
+        sql = str(query.compile(dialect=self._dialect))
+        plan = self._gets[here.record] = SelectPlan(sql, self._maker(here))
+        return plan
+
+    def _compile(self, statement: Statement) -> CompiledPlan:
+        compiled = statement.compile(dialect=self._dialect)
+        processors = compiled._bind_processors
+        plan = CompiledPlan(
+            statement=statement,
+            compiled=compiled,
+            sql=str(compiled),
+            parameters=tuple(
+                (name, compiled.params.get(name), cast("Codec | None", processors.get(name)))
+                for name in compiled.positiontup or ()
+            ),
+            decoders=self._result_decoders(statement),
+            expands=bool(compiled.post_compile_params),
+        )
+        if len(self._compiled) >= _KEPT:
+            self._compiled.clear()
+        self._compiled[id(statement)] = plan
+        return plan
+
+    def _result_decoders(self, statement: Statement) -> tuple[tuple[int, Codec], ...]:
+        if not isinstance(statement, Select):
+            return ()
+        found: list[tuple[int, Codec]] = []
+        for position, column in enumerate(statement.selected_columns):
+            processor = column.type.result_processor(self._dialect, None)
+            if processor is not None:
+                found.append((position, processor))
+        return tuple(found)
+
+
+def field_name(here: RecordInfo, name: str) -> str:
+    """`name`, if the record has such a field."""
+    if name not in here.by_name:
+        raise CairnError(
+            "store.unknown-field",
+            f"{here.record.__qualname__} has no field {name!r}; it has {', '.join(here.by_name)}.",
+            kind=ErrorKind.INTERNAL,
+        )
+    return name
+
+
+def encoded(here: RecordInfo, name: str, value: object) -> SqlValue:
+    """A field's value as the database takes it."""
+    encode = here.by_name[field_name(here, name)].encode
+    return cast("SqlValue", value if encode is None or value is None else encode(value))
+
+
+def where_values(here: RecordInfo, equal: Mapping[str, object]) -> tuple[Shape, list[SqlValue]] | None:
+    """The shape of a condition and its values; None if an empty list makes it impossible.
+
+    Lists are padded to the next power of two with their last value, so that there are few shapes.
+    """
+    shape: list[tuple[str, int]] = []
+    values: list[SqlValue] = []
+    for name, value in equal.items():
+        if value is None:
+            shape.append((field_name(here, name), _NULL))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            if not value:
+                return None
+            some = _padded([encoded(here, name, one) for one in value])
+            shape.append((name, len(some)))
+            values += some
+        else:
+            shape.append((name, _EQUAL))
+            values.append(encoded(here, name, value))
+    return tuple(shape), values
+
+
+def conditions(here: RecordInfo, shape: Shape) -> list[ColumnElement[bool]]:
+    """The WHERE clause of a shape, its parameters in the order of `where_values`."""
+    found: list[ColumnElement[bool]] = []
+    for i, (name, count) in enumerate(shape):
+        column = here.table.c[name]
+        if count == _NULL:
+            found.append(column.is_(None))
+        elif count == _EQUAL:
+            found.append(column == bindparam(f"w{i}"))
+        else:
+            found.append(column.in_([bindparam(f"w{i}_{j}") for j in range(count)]))
+    return found
+
+
+def _padded(values: Sequence[SqlValue]) -> list[SqlValue]:
+    if len(values) > MAX_IN_LIST:
+        raise CairnError(
+            "store.too-many-values",
+            f"a list of {len(values)} values is too long for one statement; at most {MAX_IN_LIST} fit. Go in parts.",
+            kind=ErrorKind.INTERNAL,
+        )
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+def _single(name: str) -> Callable[[Record], tuple[object, ...]]:
+    pick = attrgetter(name)
+    return lambda record: (pick(record),)
+
+
+def _maker(here: RecordInfo) -> Callable[[Row], Record]:
+    names = tuple(field.name for field in here.fields)
+    decoders = tuple((field.name, field.decode) for field in here.fields if field.decode is not None)
+    record = cast("Callable[..., Record]", here.record)
+
+    def make(row: Row) -> Record:
+        values: dict[str, object] = dict(zip(names, row, strict=True))
+        for name, decode in decoders:
+            value = values[name]
+            if value is not None:
+                values[name] = decode(value)
+        return record(**values)
+
+    return make

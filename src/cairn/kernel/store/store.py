@@ -1,0 +1,255 @@
+"""The store: transactions as plain functions, run off the event loop, many in one commit.
+
+**Writing.** One thread owns the only connection that writes. It takes a waiting function, opens a transaction and runs
+it; as long as more are waiting it runs them in the same transaction, each in a savepoint (the first needs none: when it
+fails, nothing else is lost by rolling back everything). Then it commits once, and only then are all of them answered.
+So a flush to the disk is shared by whoever waits, nobody is told of a success that is not durable, and one that fails
+disturbs no other. If the commit itself fails, all of its functions fail.
+
+**Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
+sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor
+holds it up.
+
+**Inline** (simulation, tests): everything runs on the event loop at once, in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.group import Call, NoMetrics, Runner, StoreMetrics
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.sqlite import SqliteDriver
+from cairn.kernel.store.trouble import translate
+from cairn.kernel.store.tx import Tx
+
+__all__ = ["Store", "StoreMetrics", "Tx"]
+
+R = TypeVar("R")
+_READERS = 2
+_Calls = queue.SimpleQueue["Call[object] | None"]
+
+
+class Store:
+    """The node's database. Made by `open` or `memory`."""
+
+    def __init__(self, runner: Runner, *, inline: bool) -> None:
+        self._runner = runner
+        self._inline = inline
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._writer = runner.driver.connect(read_only=False)
+        self._writes: _Calls = queue.SimpleQueue()
+        self._reads: _Calls = queue.SimpleQueue()
+        self._readers: list[Connection] = []
+        self._threads: list[threading.Thread] = []
+        if not inline:
+            self._start_threads()
+
+    @classmethod
+    async def open(
+        cls,
+        url_or_path: str | Path,
+        schema: Schema,
+        clock: Clock,
+        metrics: StoreMetrics | None = None,
+        *,
+        inline: bool = False,
+        create_tables: bool = False,
+    ) -> Store:
+        """Open a database file.
+
+        Args:
+            url_or_path: the file, or ``sqlite:///`` and its path. Its folder must exist.
+            schema: all records.
+            clock: for `Tx.now`.
+            metrics: is told of commits and reads.
+            inline: run everything on the event loop.
+            create_tables: make tables that are missing; for tests. A node runs `migrations.upgrade` before it opens.
+
+        Raises:
+            CairnError: ``store.broken`` if the file cannot be opened, ``store.bad-url`` for another kind of database.
+        """
+        driver = SqliteDriver(sqlite_path(url_or_path))
+        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=create_tables)
+
+    @classmethod
+    async def memory(
+        cls, schema: Schema, clock: Clock, metrics: StoreMetrics | None = None, *, inline: bool = False
+    ) -> Store:
+        """A private, empty database with all tables, gone when closed. `inline`: everything runs on the event loop."""
+        driver = SqliteDriver(None, shared=not inline)
+        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=True)
+
+    @classmethod
+    def _made(
+        cls,
+        driver: Driver,
+        schema: Schema,
+        clock: Clock,
+        metrics: StoreMetrics | None,
+        *,
+        inline: bool,
+        create_tables: bool,
+    ) -> Store:
+        runner = Runner(driver, schema, clock, metrics or NoMetrics())
+        try:
+            store = cls(runner, inline=inline)
+            if create_tables:
+                store._create_tables()
+            store._writer.optimize()
+        except Exception as error:
+            translated = translate(error, driver)
+            if translated is error:
+                raise
+            raise translated from error
+        return store
+
+    @property
+    def schema(self) -> Schema:
+        """All records."""
+        return self._runner.schema
+
+    @property
+    def driver(self) -> Driver:
+        """The database's ways. For the query engine."""
+        return self._runner.driver
+
+    async def write(self, fn: Callable[[Tx], R]) -> R:
+        """Run `fn` in a transaction; its result, once the commit is durable.
+
+        An exception of `fn` undoes what it did (and nothing else) and is raised here. `fn` may be run more than once
+        (see `Tx`). If the caller is cancelled while it waits, the transaction may or may not be done.
+
+        Raises:
+            CairnError: what `fn` raises; ``store.full``, ``store.busy``, ``store.broken`` from the commit;
+                ``store.closed``.
+        """
+        self._check_open()
+        if self._inline:
+            return self._run_inline(fn, writing=True)
+        call: Call[R] = Call(fn, self._loop.create_future())
+        self._writes.put(cast("Call[object]", call))
+        return await cast("asyncio.Future[R]", call.future)
+
+    async def read(self, fn: Callable[[Tx], R]) -> R:
+        """Run `fn` on a snapshot that has everything acknowledged before; its result. `fn` cannot change anything.
+
+        Raises:
+            CairnError: what `fn` raises; ``store.broken``, ``store.closed``.
+        """
+        self._check_open()
+        if self._inline:
+            return self._run_inline(fn, writing=False)
+        call: Call[R] = Call(fn, self._loop.create_future())
+        self._reads.put(cast("Call[object]", call))
+        return await cast("asyncio.Future[R]", call.future)
+
+    async def optimize(self) -> None:
+        """Refresh the statistics that query plans depend on; worth a call each hour. Cheap when little changed."""
+        self._check_open()
+        if self._inline:
+            self._writer.optimize()
+            return
+        call: Call[object] = Call(lambda _: self._writer.optimize(), self._loop.create_future())
+        self._writes.put(call)
+        await cast("asyncio.Future[object]", call.future)
+
+    async def close(self) -> None:
+        """Finish what was asked for, and end. Safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writes.put(None)
+        for _ in self._readers:
+            self._reads.put(None)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
+        for connection in [*self._readers, self._writer]:
+            connection.close()
+        self._runner.driver.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CairnError("store.closed", "the store is closed: the node is going down.", kind=ErrorKind.UNAVAILABLE)
+
+    def _create_tables(self) -> None:
+        for table in self.schema.metadata.tables.values():
+            make = CreateTable(table, if_not_exists=True)
+            self._writer.execute(str(make.compile(dialect=self.driver.dialect)), ())
+            for index in table.indexes:
+                add = CreateIndex(index, if_not_exists=True)
+                self._writer.execute(str(add.compile(dialect=self.driver.dialect)), ())
+
+    def _start_threads(self) -> None:
+        self._readers = [self._runner.driver.connect(read_only=True) for _ in range(_READERS)]
+        targets: list[Callable[[], None]] = [
+            self._write_loop,
+            *(partial(self._read_loop, connection) for connection in self._readers),
+        ]
+        for number, target in enumerate(targets):
+            thread = threading.Thread(target=target, name=f"store-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _write_loop(self) -> None:
+        calls = self._writes
+        while (first := calls.get()) is not None:
+            self._answer(self._runner.write(self._writer, first, self._next_write))
+
+    def _next_write(self) -> Call[object] | None:
+        try:
+            call = self._writes.get_nowait()
+        except queue.Empty:
+            return None
+        if call is None:
+            self._writes.put(None)  # the end is for the loop, after this commit
+        return call
+
+    def _read_loop(self, connection: Connection) -> None:
+        while (call := self._reads.get()) is not None:
+            self._runner.read(connection, call)
+            self._answer([call])
+
+    def _answer(self, calls: list[Call[object]]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_answer_all, calls)
+
+    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool) -> R:
+        call: Call[R] = Call(fn, None)
+        if writing:
+            self._runner.write(self._writer, cast("Call[object]", call), lambda: None)
+        else:
+            self._runner.read(self._writer, cast("Call[object]", call))
+        call.answer()
+        if call.error is not None:
+            raise call.error
+        return cast("R", call.result)
+
+
+def _answer_all(calls: list[Call[object]]) -> None:
+    for call in calls:
+        call.answer()
+
+
+def sqlite_path(url_or_path: str | Path) -> Path:
+    """The file that a path or ``sqlite:///`` URL names (``store.bad-url`` for another kind of URL)."""
+    text = str(url_or_path)
+    if text.startswith("sqlite:///"):
+        return Path(text.removeprefix("sqlite:///"))
+    if "://" in text:
+        raise CairnError(
+            "store.bad-url", f"{text.partition('://')[0]!r} is no database that cairn can open; sqlite is."
+        )
+    return Path(text)

@@ -1,0 +1,69 @@
+"""What went wrong in the database, as an error that somebody can act on."""
+
+from __future__ import annotations
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Driver, Trouble
+from cairn.kernel.store.record import RecordInfo
+
+
+def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnError:
+    """The error for `trouble`.
+
+    Args:
+        trouble: what kind it is.
+        about: what the database (or a look into it) says it is about: ``table.column``, comma separated, with
+            ``=value`` where known.
+        record: the record that was written.
+    """
+    table = record.meta.table if record is not None else about.partition(".")[0]
+    names = [name.partition(".")[2].partition("=")[0] for name in about.split(", ") if "." in name]
+    match trouble:
+        case Trouble.DUPLICATE:
+            message = f"{table}: there is already a row with this {' and '.join(names) or 'key'}. Choose another."
+            return _conflict("store.duplicate", message, names, "a value that no other row has", table)
+        case Trouble.REFERENCE:
+            message = f"{table}: {_reference_story(table, about)}"
+            return _conflict("store.reference", message, names, "the key of a row that exists", table)
+        case Trouble.NULL:
+            message = f"{table}: {', '.join(names)} must not be null. This is a bug in cairn."
+            return CairnError("store.null", message, kind=ErrorKind.INTERNAL, details={"table": table})
+        case Trouble.FULL:
+            message = "the database cannot grow: its disk is full. Nothing was changed; free some space and try again."
+            return CairnError("store.full", message, kind=ErrorKind.EXHAUSTED)
+        case Trouble.READ_ONLY:
+            message = "the database is read-only. Make its file and folder writable for cairn, then try again."
+            return CairnError("store.read-only", message, kind=ErrorKind.UNAVAILABLE)
+        case Trouble.BUSY:
+            message = "another process holds the database for writing. End it, or try again when it is done."
+            return CairnError("store.busy", message, kind=ErrorKind.UNAVAILABLE)
+        case Trouble.BROKEN:
+            message = f"the database cannot be read or written ({about}). Look at its disk."
+            return CairnError("store.broken", message, kind=ErrorKind.UNAVAILABLE)
+        case Trouble.OTHER:
+            message = f"the database refused a statement ({about}). This is a bug in cairn."
+            return CairnError("store.refused", message, kind=ErrorKind.INTERNAL)
+
+
+def translate(error: BaseException, driver: Driver) -> BaseException:
+    """A database's error as one of ours; any other as it is."""
+    found = driver.trouble(error)
+    if found is None:
+        return error
+    translated = explain(*found, None)
+    translated.__cause__ = error
+    return translated
+
+
+def _reference_story(table: str, about: str) -> str:
+    if "=" in about:
+        field, _, value = about.partition(".")[2].partition("=")
+        return f"{field} points to {value!r}, which does not exist. It may have been deleted; choose another."
+    if about:
+        return f"the row is still in use by {about}. Delete or detach what uses it first."
+    return "a row that it points to does not exist, or rows still point to it."
+
+
+def _conflict(code: str, message: str, names: list[str], fits: str, table: str) -> CairnError:
+    fields = dict.fromkeys(names, f"found one that does not fit; {fits} would")
+    return CairnError(code, message, kind=ErrorKind.CONFLICT, fields=fields, details={"table": table, "fields": names})

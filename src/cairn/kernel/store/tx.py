@@ -1,0 +1,235 @@
+"""A transaction, as the functions given to `Store.write` and `Store.read` see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NoReturn, TypeVar
+
+from sqlalchemy import Delete, Insert, Select, Update
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Connection, Driver, Row, Trouble
+from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.statements import Statements
+from cairn.kernel.store.trouble import explain
+
+T = TypeVar("T", bound=Record)
+
+
+class Tx:
+    """One transaction. Valid only inside the function it was given to.
+
+    The function must do nothing besides using it: it may be run again after a deadlock or a lost connection, and what
+    it does elsewhere is not undone. Keyword arguments are fields; a list (tuple, set) as value means "one of", None
+    means null.
+
+    Raises (all methods that change something):
+        CairnError: ``store.duplicate`` (a key or unique field is taken), ``store.reference`` (a row that is pointed to
+            is missing, or one that others point to was to be deleted), ``store.null``, ``store.full`` (disk full),
+            ``store.read-only`` (inside `Store.read`), ``store.unknown-field``.
+    """
+
+    __slots__ = ("_after", "_connection", "_driver", "_schema", "_statements", "_writable", "now")
+
+    def __init__(
+        self,
+        connection: Connection,
+        driver: Driver,
+        schema: Schema,
+        statements: Statements,
+        now: datetime,
+        *,
+        writable: bool,
+    ) -> None:
+        self.now = now  #: from the node's clock, the same all through the transaction
+        self._connection = connection
+        self._driver = driver
+        self._schema = schema
+        self._statements = statements
+        self._writable = writable
+        self._after: list[Callable[[], None]] = []
+
+    def insert(self, record: Record) -> None:
+        """Add one row."""
+        plan = self._statements.insert(type(record))
+        self._change(plan.sql, plan.values(record), type(record), [record])
+
+    def insert_many(self, records: Iterable[Record]) -> None:
+        """Add rows, of one class or several, in the order given."""
+        waiting: list[Record] = []
+        for record in records:
+            if waiting and type(record) is not type(waiting[0]):
+                self._insert_alike(waiting)
+                waiting = []
+            waiting.append(record)
+        self._insert_alike(waiting)
+
+    def get(self, type_: type[T], key: str | int) -> T | None:
+        """The row with this key."""
+        plan = self._statements.get(type_)
+        row = self._connection.fetch_one(plan.sql, (key,))
+        return None if row is None else plan.make(row)
+
+    def find(
+        self,
+        type_: type[T],
+        *,
+        order_by: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        **equal: object,
+    ) -> list[T]:
+        """The rows whose fields have these values, in no order unless `order_by` names a field."""
+        return self._find(type_, equal, order_by, descending, limit)
+
+    def count(self, type_: type[Record], **equal: object) -> int:
+        """How many rows have these values."""
+        found = self._statements.count(type_, equal)
+        return 0 if found is None else int(self.fetch(*found)[0][0] or 0)
+
+    def update(self, type_: type[Record], key: str | int, /, **values: object) -> int:
+        """Set fields of the row with this key; 1 if there is one, else 0."""
+        return self.update_where(type_, {info(type_).key.name: key}, **values)
+
+    def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
+        """Set fields of all rows that fit `where`; how many."""
+        found = self._statements.update(type_, where, values)
+        return 0 if found is None else self._change(*found, type_, [values])
+
+    def delete(self, type_: type[Record], key: str | int) -> int:
+        """Delete the row with this key; 1 if there was one, else 0."""
+        return self.delete_where(type_, **{info(type_).key.name: key})
+
+    def delete_where(self, type_: type[Record], **equal: object) -> int:
+        """Delete all rows with these values (no values: all rows); how many."""
+        found = self._statements.delete(type_, equal)
+        return 0 if found is None else self._change(*found, type_, [], deleting=equal)
+
+    def rows(
+        self, statement: Select[*tuple[object, ...]], params: Mapping[str, object] | None = None
+    ) -> list[tuple[object, ...]]:
+        """The rows of a SQLAlchemy query, values as Python has them (enumerations as text).
+
+        Keep the statement (module level, `bindparam` for values): it is compiled once per object.
+        """
+        plan = self._statements.compiled(statement)
+        sql, values = plan.bind(params or {})
+        return plan.decode(self.fetch(sql, values))
+
+    def execute(self, statement: Update | Insert | Delete, params: Mapping[str, object] | None = None) -> int:
+        """Run a SQLAlchemy statement; how many rows it changed.
+
+        For claims: ``update(t).values(available=t.c.available - bindparam("need")).where(t.c.available >=
+        bindparam("need"))`` changes 1 row or, if there is not enough, 0. Keep the statement, as for `rows`.
+        """
+        plan = self._statements.compiled(statement)
+        sql, values = plan.bind(params or {})
+        return self._change(sql, values, None, [])
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call this on the event loop once the commit is durable; not at all if the transaction is rolled back."""
+        self._after.append(call)
+
+    def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
+        """The rows of a query given as text, values as the database has them. For the query engine."""
+        return self._connection.fetch(sql, values)
+
+    def take_after_commit(self) -> list[Callable[[], None]]:
+        """What is to be called after the commit. For the store."""
+        return self._after
+
+    def _find(
+        self,
+        type_: type[T],
+        equal: Mapping[str, object],
+        order_by: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[T]:
+        found = self._statements.find(type_, equal, order_by, descending, limit is not None)
+        if found is None:
+            return []
+        plan, values = found
+        make = plan.make
+        return [make(row) for row in self.fetch(plan.sql, values if limit is None else [*values, limit])]
+
+    def _insert_alike(self, records: list[Record]) -> None:
+        if not records:
+            return
+        if len(records) == 1:
+            self.insert(records[0])
+            return
+        self._check_writable()
+        plan = self._statements.insert(type(records[0]))
+        try:
+            self._connection.execute_many(plan.sql, [plan.values(record) for record in records])
+        except Exception as error:  # noqa: BLE001 (translated, or raised again)
+            self._fail(error, info(type(records[0])), records, None)
+
+    def _change(
+        self,
+        sql: str,
+        values: Sequence[SqlValue],
+        type_: type[Record] | None,
+        written: Sequence[Record | Mapping[str, object]],
+        deleting: Mapping[str, object] | None = None,
+    ) -> int:
+        if not self._writable:
+            self._check_writable()
+        try:
+            return self._connection.execute(sql, values)
+        except Exception as error:  # noqa: BLE001 (translated, or raised again)
+            self._fail(error, None if type_ is None else info(type_), written, deleting)
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise CairnError(
+                "store.read-only",
+                "a function given to Store.read changes data; give it to Store.write.",
+                kind=ErrorKind.INTERNAL,
+            )
+
+    def _fail(
+        self,
+        error: Exception,
+        record: RecordInfo | None,
+        written: Sequence[Record | Mapping[str, object]],
+        deleting: Mapping[str, object] | None,
+    ) -> NoReturn:
+        found = self._driver.trouble(error)
+        if found is None:
+            raise error
+        trouble, about = found
+        missing = trouble is Trouble.REFERENCE and record is not None and self._connection.in_transaction
+        where = self._broken_reference(record, written, deleting) if missing and record is not None else ""
+        raise explain(trouble, about or where, record) from error
+
+    def _broken_reference(
+        self,
+        record: RecordInfo,
+        written: Sequence[Record | Mapping[str, object]],
+        deleting: Mapping[str, object] | None,
+    ) -> str:
+        """The field that points to nothing, or the table that points to what was to be deleted; "" if unclear."""
+        if deleting is not None:
+            users = [
+                f"{other.meta.table}.{field.name}"
+                for other, field in self._schema.referring_to(record)
+                if self._in_use(record, other, field.name, deleting)
+            ]
+            return ", ".join(users)
+        for field in record.fields:
+            if field.reference is None:
+                continue
+            target = self._schema.target(record.record, field.reference)
+            for one in written:
+                value: object = one.get(field.name) if isinstance(one, Mapping) else getattr(one, field.name)
+                if value is not None and not self._find(target.record, {target.key.name: value}, limit=1):
+                    return f"{record.meta.table}.{field.name}={value}"
+        return ""
+
+    def _in_use(self, record: RecordInfo, other: RecordInfo, field: str, deleting: Mapping[str, object]) -> bool:
+        keys = [getattr(row, record.key.name) for row in self._find(record.record, deleting, limit=1000)]
+        return bool(self._find(other.record, {field: keys}, limit=1))

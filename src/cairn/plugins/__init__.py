@@ -1,0 +1,1 @@
+"""Plugins of the distribution, on the terms that any other plugin has."""

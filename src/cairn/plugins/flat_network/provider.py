@@ -1,0 +1,237 @@
+"""The provider ``Flat``: DHCP, DNS and metadata on the VM's own host, so that no router has to run for a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.network import (
+    DhcpEntry,
+    EnsureDhcp,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    RemoveMetadata,
+    SetMetadata,
+)
+from cairn.agents.protocol.wire import AgentCommand, Done
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.store.store import Store, Tx
+from cairn.plugins.flat_network.model import FlatDhcpServer
+from cairn.services.host.extensions import HostAgents
+from cairn.services.host.messages import ListHosts
+from cairn.services.l3.extensions import L3Networks, L3View
+from cairn.services.vm.extensions import NicSpec, VmNetworkSpec
+from cairn.services.vm.messages import ListVmNetworks, VmNetworks
+
+TYPE: Final = "Flat"
+DHCP: Final = "DHCP"
+DNS: Final = "DNS"
+USERDATA: Final = "Userdata"
+
+AnyCommand = AgentCommand[Done]
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """A network that Flat serves, and with what."""
+
+    view: L3View
+    dhcp_ip: str | None  #: None: it has no DHCP by Flat
+    metadata: bool
+
+
+class _Guest(Struct, frozen=True, kw_only=True):
+    """A VM's network card, with what its network tells the VM."""
+
+    vm_uuid: str
+    hostname: str
+    nic: NicSpec
+    user_data: str | None
+    ssh_keys: list[str]
+
+    def entry(self) -> DhcpEntry:
+        return DhcpEntry(
+            mac=self.nic.mac, ip=self.nic.ip, hostname=self.hostname, vm=self.vm_uuid, is_default=self.nic.is_default
+        )
+
+    def metadata(self) -> SetMetadata:
+        return SetMetadata(
+            network=self.nic.l3_network_uuid,
+            ip=self.nic.ip,
+            vm=self.vm_uuid,
+            hostname=self.hostname,
+            user_data=self.user_data,
+            ssh_keys=self.ssh_keys,
+        )
+
+
+class FlatProvider:
+    """Implements `NetworkServices`, `VmNetworkService` and `HostConnected`.
+
+    Args:
+        agents: the way to hosts' agents.
+        networks: the L3 service's answers inside transactions.
+        automatic: whether new networks are served without being asked for.
+    """
+
+    name = "Flat network"
+    doc = "DHCP, DNS and metadata for VMs on the hosts that they run on."
+    types = (DHCP, DNS, USERDATA)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        agents: Callable[[], HostAgents],
+        networks: Callable[[], L3Networks],
+        automatic: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._agents = agents
+        self._networks = networks
+        self._automatic = automatic
+
+    # -- networks ------------------------------------------------------------------------------------------------------
+
+    def automatic(self) -> bool:
+        """By its setting."""
+        return self._automatic()
+
+    def prepare(self, tx: Tx, l3_network: str) -> None:
+        """Claim the address of a network's DHCP servers, once; a network without ranges gets it with its first one.
+
+        Raises:
+            CairnError: ``l3.no-free-address``.
+        """
+        view = self._networks().views(tx, [l3_network]).get(l3_network)
+        if view is not None and view.netmask is not None and view.services.get(DHCP) == TYPE:
+            self._server(tx, l3_network)
+
+    def _server(self, tx: Tx, l3_network: str) -> FlatDhcpServer:
+        there = tx.get(FlatDhcpServer, l3_network)
+        if there is not None:
+            return there
+        claimed = self._networks().claim(tx, l3_network, used_for=None)
+        server = FlatDhcpServer(l3_network_uuid=l3_network, ip=claimed.ip, used_ip_uuid=claimed.used_ip_uuid)
+        tx.insert(server)
+        return server
+
+    async def _served(self, l3_networks: Iterable[str]) -> dict[str, Served]:
+        """Those of some networks that Flat serves. Claims what should have been claimed when a range was added."""
+        wanted = list(dict.fromkeys(l3_networks))
+        found = await self._store.read(lambda tx: self._look(tx, wanted, claim=False))
+        if any(one.dhcp_ip is None and one.view.services.get(DHCP) == TYPE for one in found.values()):
+            found = await self._store.write(lambda tx: self._look(tx, wanted, claim=True))
+        return found
+
+    def _look(self, tx: Tx, l3_networks: Sequence[str], *, claim: bool) -> dict[str, Served]:
+        views = self._networks().views(tx, l3_networks)
+        servers = {row.l3_network_uuid: row for row in tx.find(FlatDhcpServer, l3_network_uuid=l3_networks)}
+        found: dict[str, Served] = {}
+        for uuid, view in views.items():
+            dhcp, metadata = view.services.get(DHCP) == TYPE, view.services.get(USERDATA) == TYPE
+            if dhcp and claim and uuid not in servers:
+                servers[uuid] = self._server(tx, uuid)
+            if dhcp or metadata:
+                ip = servers[uuid].ip if dhcp and uuid in servers else None
+                found[uuid] = Served(view=view, dhcp_ip=ip, metadata=metadata)
+        return found
+
+    # -- one VM --------------------------------------------------------------------------------------------------------
+
+    async def apply(self, vm: VmNetworkSpec) -> None:
+        """Have its host answer its DHCP requests and tell it its metadata."""
+        served = await self._served(nic.l3_network_uuid for nic in vm.nics)
+        commands: list[AnyCommand] = []
+        for guest in _guests(vm):
+            one = served.get(guest.nic.l3_network_uuid)
+            if one is not None:
+                commands += _serving(one, vm.bridges[guest.nic.l3_network_uuid], [guest], replace=False)
+        await self._send(vm.host_uuid, commands)
+
+    async def release(self, vm: VmNetworkSpec) -> None:
+        """Have its host forget it."""
+        networks = [nic.l3_network_uuid for nic in vm.nics]
+        served = await self._store.read(lambda tx: self._look(tx, networks, claim=False))
+        commands: list[AnyCommand] = []
+        for nic in vm.nics:
+            one = served.get(nic.l3_network_uuid)
+            if one is not None and one.dhcp_ip is not None:
+                commands.append(RemoveDhcpEntries(network=one.view.uuid, macs=[nic.mac]))
+            if one is not None and one.metadata:
+                commands.append(RemoveMetadata(network=one.view.uuid, vm=vm.vm_uuid))
+        await self._send(vm.host_uuid, commands)
+
+    async def _send(self, host: str, commands: Sequence[AnyCommand]) -> None:
+        """Send all at a time and wait for each to end, then raise the first error: nothing is left running behind."""
+        agents = self._agents()
+        calls = (agents.call(host, command) for command in commands)
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    # -- one host ---------------------------------------------------------------------------------------------------------
+
+    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+        """Make DHCP and metadata of a host what the database says: VMs that left meanwhile are forgotten there."""
+        vms = (await self._bus.call(ListVmNetworks(host_uuid=host))).vms
+        guests: dict[str, list[_Guest]] = {}
+        for vm in vms:
+            for guest in _guests(vm):
+                if guest.nic.ip:
+                    guests.setdefault(guest.nic.l3_network_uuid, []).append(guest)
+        served = await self._served(guests)
+        commands: list[AnyCommand] = [
+            RemoveDhcp(network=network) for network in await self._without_guests(host, guests)
+        ]
+        for network, one in served.items():
+            commands += _serving(one, one.view.bridge, guests[network], replace=True)
+        await self._send(host, commands)
+
+    async def _without_guests(self, host: str, guests: Iterable[str]) -> list[str]:
+        """Networks that the host could serve but has no VM in; servers may be left there of VMs that are gone."""
+        known = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
+        if not known:
+            return []
+        cluster, busy = known[0].cluster_uuid, set(guests)
+
+        def fn(tx: Tx) -> list[str]:
+            idle = [row.l3_network_uuid for row in tx.find(FlatDhcpServer) if row.l3_network_uuid not in busy]
+            return [uuid for uuid, view in self._networks().views(tx, idle).items() if cluster in view.cluster_uuids]
+
+        return await self._store.read(fn)
+
+
+def _guests(vm: VmNetworkSpec | VmNetworks) -> list[_Guest]:
+    return [
+        _Guest(vm_uuid=vm.vm_uuid, hostname=vm.hostname, nic=nic, user_data=vm.user_data, ssh_keys=vm.ssh_keys)
+        for nic in vm.nics
+    ]
+
+
+def _serving(served: Served, bridge: str, guests: Sequence[_Guest], *, replace: bool) -> list[AnyCommand]:
+    """What makes a host serve guests of one network. The commands may come in any order."""
+    commands: list[AnyCommand] = []
+    if served.dhcp_ip is not None:
+        commands.append(
+            EnsureDhcp(
+                network=served.view.uuid,
+                bridge=bridge,
+                dhcp_ip=served.dhcp_ip,
+                netmask=guests[0].nic.netmask,
+                gateway=guests[0].nic.gateway,
+                dns=served.view.dns,
+                domain=served.view.dns_domain,
+                mtu=served.view.mtu,
+                entries=[guest.entry() for guest in guests],
+                replace=replace,
+            )
+        )
+    if served.metadata:
+        commands += [guest.metadata() for guest in guests]
+    return commands

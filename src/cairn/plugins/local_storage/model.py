@@ -1,0 +1,38 @@
+"""Local storage: what each host's disk holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit
+
+
+class LocalStorageHost(Record, frozen=True, kw_only=True):
+    """A host's share of a local primary storage."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="local_storage_host_ref",
+        entity="LocalStorageHostRef",
+        unique_together=(("primary_storage_uuid", "host_uuid"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    primary_storage_uuid: Annotated[
+        str, References("primary_storage", join="primaryStorage", back="localStorageHostRefs", on_delete="cascade")
+    ]
+    host_uuid: Annotated[str, References("host", join="host", back="localStorageHostRefs", on_delete="cascade")]
+    total_capacity: Annotated[int, Unit("bytes")] = 0
+    available_capacity: Annotated[int, Unit("bytes"), Doc("not given to volumes yet")] = 0
+    total_physical_capacity: Annotated[int, Unit("bytes")] = 0
+    available_physical_capacity: Annotated[int, Unit("bytes"), Doc("free on the file system")] = 0
+
+
+class LocalStorageVolume(Record, frozen=True, kw_only=True):
+    """Which host's disk a volume is on, and the space it was given; one row a volume, so that it is safe to repeat."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="local_storage_resource_ref", entity="LocalStorageResourceRef")
+
+    resource_uuid: Annotated[str, Key(), Doc("the volume")]
+    primary_storage_uuid: Annotated[str, Index()]
+    host_uuid: Annotated[str, References("host", join="host", back="localStorageResourceRefs")]
+    size: Annotated[int, Unit("bytes")]

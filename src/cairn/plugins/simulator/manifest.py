@@ -1,0 +1,32 @@
+"""The simulator plugin, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.plugins.simulator.driver import ADD, TYPE, RecordSimulator, SimulatorHypervisor, SimulatorService
+from cairn.plugins.simulator.messages import AddSimulatorHost
+from cairn.plugins.simulator.model import SimulatorHost
+from cairn.services.host.extensions import HostRemoval, Hypervisor
+
+
+def build(parts: Parts) -> None:
+    """Make the plugin's objects."""
+    driver = SimulatorHypervisor()
+    SimulatorService(parts.bus, parts.lazy_flows(), parts.tags)
+    parts.extensions.provide(Hypervisor, driver, name=TYPE)
+    parts.extensions.provide(HostRemoval, driver, name="simulator")
+    parts.steps.append(RecordSimulator())
+
+
+MANIFEST = Manifest(
+    name="simulator",
+    doc="Hosts and backup storage that `cairn simulator` plays.",
+    build=build,
+    requires=("host",),
+    records=(SimulatorHost,),
+    api=(AddSimulatorHost,),
+    workflows=(ADD,),
+    workflow_file=Path(__file__).parent / "workflows.toml",
+)

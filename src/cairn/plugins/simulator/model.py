@@ -1,0 +1,20 @@
+"""Simulated hosts."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Key, Record, SubType, TableMeta, Text
+
+
+class SimulatorHost(Record, frozen=True, kw_only=True):
+    """A host that `cairn simulator` plays."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="simulator_host",
+        entity="SimulatorHost",
+        extends=SubType(parent="host", column="hypervisor_type", value="Simulator"),
+    )
+
+    uuid: Annotated[str, Key()]
+    url: Annotated[str, Text(2048), Doc("where the simulator plays it: http://127.0.0.1:7900/hosts/sim-0001")]

@@ -1,0 +1,108 @@
+"""What can be asked of backup storage."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.api import (
+    ApiCommand,
+    ApiDelete,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    post,
+)
+from cairn.kernel.bus.message import Event
+
+
+class BackupStorageStateEvent(StrEnum):
+    """What people ask of a backup storage's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class _BackupStorageAction(ApiCommand[Reference], frozen=True, kw_only=True):
+    abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "uuid"
+    entity: ClassVar[str | None] = "BackupStorage"
+
+    uuid: Annotated[Uuid, Refers("BackupStorage")]
+
+
+class UpdateBackupStorage(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.update"):
+    """Change a backup storage's name or description."""
+
+    http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "updateBackupStorage")
+
+    name: Name | None = None
+    description: Description | None = None
+
+
+class ChangeBackupStorageState(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.change-state"):
+    """Enable a backup storage, or disable it: no new images, and no new VMs from those that are there."""
+
+    http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "changeBackupStorageState")
+
+    state_event: BackupStorageStateEvent
+
+
+class ReconnectBackupStorage(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.reconnect"):
+    """Put a backup storage's agent right and connect to it again. Safe to repeat."""
+
+    http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "reconnectBackupStorage")
+
+
+class _ZoneCommand(ApiCommand[Reference], frozen=True, kw_only=True):
+    abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "backup_storage_uuid"
+    entity: ClassVar[str | None] = "BackupStorage"
+
+    zone_uuid: Annotated[Uuid, Refers("Zone")]
+    backup_storage_uuid: Annotated[Uuid, Refers("BackupStorage")]
+
+
+class AttachBackupStorageToZone(_ZoneCommand, frozen=True, kw_only=True, tag="backup-storage.attach"):
+    """Let the hosts of a zone fetch images from a backup storage.
+
+    Errors: ``backup-storage.attached-already``.
+    """
+
+    http: ClassVar[Http] = post("/zones/{zoneUuid}/backup-storage/{backupStorageUuid}")
+
+
+class DetachBackupStorageFromZone(_ZoneCommand, frozen=True, kw_only=True, tag="backup-storage.detach"):
+    """Take a backup storage from a zone. One that is not attached there is success."""
+
+    http: ClassVar[Http] = delete("/zones/{zoneUuid}/backup-storage/{backupStorageUuid}")
+
+
+class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-storage.delete"):
+    """Take a backup storage out of the cloud; no images may be on it.
+
+    With ``deleteMode=Enforcing`` the images on it are removed first (an image that is nowhere else is Deleted then), and
+    a server that cannot be reached is forgotten as it is.
+
+    Errors: ``backup-storage.in-use``, ``backup-storage.not-cleaned``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/backup-storage/{uuid}")
+
+    uuid: Uuid
+
+
+class BackupStorageStatusChanged(Event, frozen=True, kw_only=True, tag="backup-storage.status-changed"):
+    """A backup storage was connected or lost."""
+
+    backup_storage: str
+    name: str
+    before: str
+    status: str
+    reason: str | None = None

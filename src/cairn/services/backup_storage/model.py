@@ -1,0 +1,63 @@
+"""Backup storage: where images are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, References, TableMeta, Text, Unit, Uuids, Via
+
+
+class BackupStorageState(StrEnum):
+    """What people want of a backup storage."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: no new images, and no new VMs from those that are there
+
+
+class BackupStorageStatus(StrEnum):
+    """What is known of a backup storage."""
+
+    CONNECTING = "Connecting"
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+
+
+class BackupStorage(Record, frozen=True, kw_only=True):
+    """A server that keeps images and hands them out to hosts."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="backup_storage",
+        entity="BackupStorage",
+        nested={
+            "attachedZoneUuids": Uuids(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid")
+        },
+        via={"zone": Via(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid", target="Zone")},
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    url: Annotated[str, Text(2048), Doc("the folder on the server that images are kept in")]
+    description: Annotated[str | None, Text(2048)] = None
+    type: Annotated[str, Doc("SftpBackupStorage or SimulatorBackupStorage")]
+    state: BackupStorageState = BackupStorageState.ENABLED
+    status: BackupStorageStatus = BackupStorageStatus.CONNECTING
+    status_reason: Annotated[str | None, Text(2048), Doc("why it is not connected")] = None
+    total_capacity: Annotated[int, Unit("bytes")] = 0
+    available_capacity: Annotated[int, Unit("bytes")] = 0
+    agent_boot: Annotated[str, Hidden(), Doc("changes when the agent was restarted")] = ""
+    create_date: datetime
+    last_op_date: datetime
+
+
+class BackupStorageZoneRef(Record, frozen=True, kw_only=True):
+    """A backup storage whose images the hosts of a zone can fetch."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="backup_storage_zone_ref", unique_together=(("backup_storage_uuid", "zone_uuid"),)
+    )
+
+    uuid: Annotated[str, Key()]
+    backup_storage_uuid: Annotated[str, References("backup_storage", on_delete="cascade")]
+    zone_uuid: Annotated[str, References("zone", on_delete="cascade")]

@@ -1,0 +1,196 @@
+"""Which host takes a VM.
+
+Candidates come from an index, the one with the most free memory first, a few at a time, so that the cost of a claim does
+not grow with the number of hosts. Plugins may refuse candidates (`HostFilter`). The claim itself is one UPDATE that looks
+again, so two claims never take the same memory. Only when nobody fits is every host looked at, to tell why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Select, Update, bindparam, select, update
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.record import table_of
+from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.host.model import Host, HostClaim, HostState, HostStatus
+
+_PAGES = (4, 60, 500)
+_REPORTED = 200
+_NARROWING = ("zone_uuid", "cluster_uuid", "host_uuid")
+
+
+def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
+    host = table_of(Host)
+    query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name).where(
+        host.c.state == HostState.ENABLED.value,
+        host.c.status == HostStatus.CONNECTED.value,
+        host.c.available_memory_capacity >= bindparam("memory_bytes"),
+        host.c.available_cpu_capacity >= bindparam("cpu_num"),
+    )
+    for name in narrow:
+        query = query.where(host.c["uuid" if name == "host_uuid" else name] == bindparam(name))
+    return (
+        query.order_by(host.c.available_memory_capacity.desc(), host.c.uuid)
+        .limit(bindparam("most"))
+        .offset(bindparam("start"))
+    )
+
+
+def _take() -> Update:
+    host = table_of(Host)
+    return (
+        update(host)
+        .where(
+            host.c.uuid == bindparam("of"),
+            host.c.available_memory_capacity >= bindparam("memory"),
+            host.c.available_cpu_capacity >= bindparam("cpu"),
+        )
+        .values(
+            available_memory_capacity=host.c.available_memory_capacity - bindparam("memory"),
+            available_cpu_capacity=host.c.available_cpu_capacity - bindparam("cpu"),
+        )
+    )
+
+
+def _give() -> Update:
+    host = table_of(Host)
+    return (
+        update(host)
+        .where(host.c.uuid == bindparam("of"))
+        .values(
+            available_memory_capacity=host.c.available_memory_capacity + bindparam("memory"),
+            available_cpu_capacity=host.c.available_cpu_capacity + bindparam("cpu"),
+        )
+    )
+
+
+class Allocator:
+    """Claims hosts for VMs, and gives claims back.
+
+    Args:
+        filters: the plugins' say.
+    """
+
+    def __init__(self, filters: Callable[[], Sequence[HostFilter]]) -> None:
+        self._filters = filters
+        self._queries: dict[tuple[str, ...], Select[Any]] = {}
+        self._taking = _take()
+        self._giving = _give()
+
+    def claim(self, tx: Tx, need: HostNeed) -> Candidate:
+        """Take the capacity of a host that fits.
+
+        Raises:
+            CairnError: ``host.none-fits``, with each host's reason.
+        """
+        start = 0
+        for page in (*_PAGES, *([_PAGES[-1]] * 1000)):
+            found = self._page(tx, need, start, page)
+            refused = self._refused(tx, need, found)
+            for candidate in found:
+                if candidate.host_uuid not in refused and self._take(tx, need, candidate.host_uuid):
+                    return candidate
+            if len(found) < page:
+                break
+            start += page
+        raise self._nobody(tx, need)
+
+    def release(self, tx: Tx, vm: str) -> str | None:
+        """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
+        claim = tx.get(HostClaim, vm)
+        if claim is None:
+            return None
+        tx.delete(HostClaim, vm)
+        tx.execute(self._giving, {"of": claim.host_uuid, "memory": claim.memory_bytes, "cpu": claim.cpu_num})
+        return claim.host_uuid
+
+    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
+        """Book a VM on the host where it was found, whether it fits or not. Safe to repeat."""
+        claim = tx.get(HostClaim, vm)
+        if claim is not None and claim.host_uuid == host:
+            return
+        self.release(tx, vm)
+        row = tx.get(Host, host)
+        if row is None:
+            return
+        tx.update(
+            Host,
+            host,
+            available_memory_capacity=row.available_memory_capacity - memory_bytes,
+            available_cpu_capacity=row.available_cpu_capacity - cpu_num,
+        )
+        tx.insert(HostClaim(vm_uuid=vm, host_uuid=host, cpu_num=cpu_num, memory_bytes=memory_bytes))
+
+    def _page(self, tx: Tx, need: HostNeed, start: int, most: int) -> list[Candidate]:
+        narrow = tuple(name for name in _NARROWING if getattr(need, name) is not None)
+        query = self._queries.get(narrow)
+        if query is None:
+            query = self._queries[narrow] = _candidates(narrow)
+        parameters: dict[str, object] = {name: getattr(need, name) for name in narrow}
+        parameters |= {"memory_bytes": need.memory_bytes, "cpu_num": need.cpu_num, "most": most, "start": start}
+        return [
+            Candidate(host_uuid=str(row[0]), cluster_uuid=str(row[1]), zone_uuid=str(row[2]), name=str(row[3]))
+            for row in tx.rows(query, parameters)
+        ]
+
+    def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+        refused: dict[str, str] = {}
+        for judge in self._filters():
+            rest = [candidate for candidate in candidates if candidate.host_uuid not in refused]
+            if not rest:
+                break
+            refused |= judge.refuse(tx, need, rest)
+        return refused
+
+    def _take(self, tx: Tx, need: HostNeed, host: str) -> bool:
+        if not tx.execute(self._taking, {"of": host, "memory": need.memory_bytes, "cpu": need.cpu_num}):
+            return False
+        tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_bytes))
+        return True
+
+    def _nobody(self, tx: Tx, need: HostNeed) -> CairnError:
+        hosts = tx.find(Host, order_by="name", limit=_REPORTED)
+        if not hosts:
+            return CairnError(
+                "host.none-fits",
+                "No host fits: there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
+                kind=ErrorKind.EXHAUSTED,
+            )
+        reasons = {host.uuid: self._reason(host, need) for host in hosts}
+        open_hosts = [
+            Candidate(host_uuid=host.uuid, cluster_uuid=host.cluster_uuid, zone_uuid=host.zone_uuid, name=host.name)
+            for host in hosts
+            if reasons[host.uuid] is None
+        ]
+        reasons |= self._refused(tx, need, open_hosts)
+        told = {host.name: reasons[host.uuid] or "was just taken by another VM" for host in hosts}
+        lines = "; ".join(f"{name} {reason}" for name, reason in list(told.items())[:10])
+        more = f"; and {len(told) - 10} more" if len(told) > 10 else ""
+        return CairnError(
+            "host.none-fits",
+            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_bytes >> 20} MiB: {lines}{more}. "
+            "Free or add capacity, or ask for less.",
+            kind=ErrorKind.EXHAUSTED,
+            details={"hosts": told},
+        )
+
+    def _reason(self, host: Host, need: HostNeed) -> str | None:
+        if need.host_uuid not in (None, host.uuid):
+            return "is not the host that was asked for"
+        if need.cluster_uuid not in (None, host.cluster_uuid):
+            return "is not in the cluster that was asked for"
+        if need.zone_uuid not in (None, host.zone_uuid):
+            return "is not in the zone that was asked for"
+        if host.state is not HostState.ENABLED:
+            return f"is {host.state.value}"
+        if host.status is not HostStatus.CONNECTED:
+            return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
+        if host.available_memory_capacity < need.memory_bytes:
+            return f"has {host.available_memory_capacity >> 20} MiB of memory free"
+        if host.available_cpu_capacity < need.cpu_num:
+            return f"has {host.available_cpu_capacity} virtual CPUs free"
+        return None

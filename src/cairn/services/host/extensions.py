@@ -1,0 +1,106 @@
+"""What plugins can do with hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.wire import AgentCommand, Result
+from cairn.kernel.agent.client import AgentEndpoint
+from cairn.kernel.store.store import Tx
+
+R = TypeVar("R", bound=Result)
+
+
+class Hypervisor(Protocol):
+    """A kind of host (``KVM``, ``Simulator``), named by its hypervisor type."""
+
+    def endpoint(self, tx: Tx, host: str) -> AgentEndpoint:
+        """Where the host's agent listens."""
+
+    async def deploy(self, host: str) -> None:
+        """Put the agent there, or see that it is there as it should be. Safe to repeat."""
+
+    async def remove(self, host: str) -> None:
+        """Take the agent away. A host that cannot be reached is an error; nothing there is success."""
+
+
+class HostAgents(Protocol):
+    """Provided by the host service, under the name ``host``: the way to every host's agent."""
+
+    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+        """Have the host's agent do something, in the host's queue (``host.parallelism`` at a time).
+
+        Raises:
+            CairnError: ``host.not-found``, ``agent.unreachable``, or what the agent answers.
+        """
+
+
+class HostNeed(Struct, frozen=True, kw_only=True):
+    """What a VM needs of a host."""
+
+    vm_uuid: str
+    cpu_num: int
+    memory_bytes: int
+    disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
+    image_uuid: str
+    l3_network_uuids: list[str]
+    zone_uuid: str | None = None
+    cluster_uuid: str | None = None
+    host_uuid: str | None = None
+    primary_storage_uuid: str | None = None
+    root_volume_uuid: str | None = None  #: of a VM that has its disk already: it runs where that is
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A host that may take a VM."""
+
+    host_uuid: str
+    cluster_uuid: str
+    zone_uuid: str
+    name: str
+
+
+class HostFilter(Protocol):
+    """Has a say in which hosts may take a VM. Called inside the transaction that claims the host."""
+
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+        """Hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
+
+
+class HostConnected(Protocol):
+    """Is told in a host's connecting, after the agent answered and before VMs may be placed; may refuse by raising."""
+
+    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+        """Prepare the host: folders, bridges, DHCP. Safe to repeat: it runs at every (re)connect."""
+
+
+class HostRemoval(Protocol):
+    """Has a say when a host is to go, and tidies up its own rows. Called inside transactions."""
+
+    def why_not_remove(self, tx: Tx, host: str) -> str | None:
+        """What still needs the host (``3 VMs have their disks on it``), or None."""
+
+    def host_removed(self, tx: Tx, host: str) -> None:
+        """The host's row goes now: remove what points to it. Safe to repeat."""
+
+
+class HostPinged(Protocol):
+    """Is told what a host says of its VMs, at every ping."""
+
+    async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
+        """`vms`: VM uuid -> power state, all that the host had at some moment after `asked_at`."""
+
+
+class HostLedger(Protocol):
+    """Provided by the host service, under the name ``host``: the book of what VMs hold, for those that moved by themselves."""
+
+    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
+        """The VM is on that host, whether it fits or not. Safe to repeat."""
+
+    def release(self, tx: Tx, vm: str) -> str | None:
+        """The VM is on no host; returns where it was. Safe to repeat."""

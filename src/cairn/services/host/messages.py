@@ -1,0 +1,91 @@
+"""What can be asked of hosts."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from cairn.kernel.api import ApiCommand, ApiDelete, Description, Http, Name, Reference, Refers, Uuid, action, delete
+from cairn.kernel.bus.message import Event, Query
+from cairn.services.host.machine import StateEvent
+
+
+class UpdateHost(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.update"):
+    """Change a host's name, description or address. A new address is used at the next connect."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/hosts/{uuid}/actions", "updateHost")
+    entity: ClassVar[str | None] = "Host"
+
+    uuid: Annotated[Uuid, Refers("Host")]
+    name: Name | None = None
+    description: Description | None = None
+    management_ip: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class ChangeHostState(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.change-state"):
+    """Enable a host, disable it (no new VMs), or take it into maintenance (no VMs at all, not watched)."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/hosts/{uuid}/actions", "changeHostState")
+    entity: ClassVar[str | None] = "Host"
+
+    uuid: Annotated[Uuid, Refers("Host")]
+    state_event: StateEvent
+
+
+class ReconnectHost(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.reconnect"):
+    """Put a host's agent right and connect to it again. Safe to repeat; nothing changes on a host that is as it should be."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/hosts/{uuid}/actions", "reconnectHost")
+    entity: ClassVar[str | None] = "Host"
+
+    uuid: Annotated[Uuid, Refers("Host")]
+
+
+class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
+    """Take a host out of the cloud; it must have no VMs.
+
+    With ``deleteMode=Enforcing`` a host that cannot be reached is forgotten without its agent being removed.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/hosts/{uuid}")
+
+    uuid: Uuid
+
+
+class HostView(Struct, frozen=True, kw_only=True):
+    """A host, as other services need it."""
+
+    uuid: str
+    name: str
+    cluster_uuid: str
+    zone_uuid: str
+    management_ip: str
+    connected: bool
+
+
+class HostList(Struct, frozen=True, kw_only=True):
+    """Some hosts."""
+
+    hosts: list[HostView]
+
+
+class ListHosts(Query[HostList], frozen=True, kw_only=True, tag="host.list"):
+    """The hosts of some clusters, and those with some uuids; one that does not exist is left out."""
+
+    cluster_uuids: list[str] = []
+    host_uuids: list[str] = []
+
+
+class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-changed"):
+    """A host was connected or lost."""
+
+    host: str
+    name: str
+    before: str
+    status: str
+    reason: str | None = None

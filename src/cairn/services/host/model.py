@@ -1,0 +1,76 @@
+"""Hosts and what is claimed of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Text, Unique, Unit
+
+
+class HostState(StrEnum):
+    """What people want of a host."""
+
+    ENABLED = "Enabled"  #: VMs may be placed on it
+    DISABLED = "Disabled"  #: no new VMs; those that run stay
+    MAINTENANCE = "Maintenance"  #: no VMs, not watched
+
+
+class HostStatus(StrEnum):
+    """What is known of a host."""
+
+    CONNECTING = "Connecting"
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+
+
+class Host(Record, frozen=True, kw_only=True):
+    """A machine that runs VMs."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="host",
+        entity="Host",
+        indexes=(("state", "status", "available_memory_capacity"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    zone_uuid: Annotated[str, References("zone", join="zone", back="hosts")]
+    cluster_uuid: Annotated[str, References("cluster", join="cluster", back="hosts")]
+    management_ip: Annotated[str, Unique(), Doc("where it is reached: an IPv4 address or a name")]
+    hypervisor_type: Annotated[str, Doc("KVM or Simulator")]
+    state: HostState = HostState.ENABLED
+    status: HostStatus = HostStatus.CONNECTING
+    status_reason: Annotated[str | None, Text(2048), Doc("why it is not connected")] = None
+    architecture: str = ""
+    cpu_num: Annotated[int, Doc("logical processors")] = 0
+    cpu_sockets: int = 0
+    total_cpu_capacity: Annotated[int, Doc("virtual CPUs that may be given to VMs")] = 0
+    available_cpu_capacity: Annotated[int, Doc("virtual CPUs that are free")] = 0
+    total_memory_capacity: Annotated[int, Unit("bytes")] = 0
+    available_memory_capacity: Annotated[int, Unit("bytes")] = 0
+    accelerator: Annotated[str, Doc("kvm, or tcg where the hardware's help cannot be used")] = ""
+    accelerator_note: Annotated[str, Text(1024), Doc("why it is not kvm")] = ""
+    os_distribution: str = ""
+    os_version: str = ""
+    kernel: str = ""
+    cpu_model: str = ""
+    libvirt_version: str = ""
+    qemu_version: str = ""
+    features: Annotated[dict[str, bool], Doc("what its kernel can do")] = {}
+    agent_boot: Annotated[str, Doc("changes when the agent was restarted")] = ""
+    create_date: datetime
+    last_op_date: datetime
+
+
+class HostClaim(Record, frozen=True, kw_only=True):
+    """What a VM takes of a host; one row a VM, so that taking and giving back are safe to repeat."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="host_claim")
+
+    vm_uuid: Annotated[str, Key()]
+    host_uuid: Annotated[str, References("host")]
+    cpu_num: int
+    memory_bytes: int

@@ -1,0 +1,76 @@
+"""Claiming a host for a VM, and giving it back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
+from cairn.kernel.store.store import Tx
+from cairn.services.host.allocator import Allocator
+from cairn.services.host.extensions import HostNeed
+from cairn.services.host.model import Host
+
+
+class ClaimHostInput(Struct, frozen=True, kw_only=True):
+    """What the VM needs."""
+
+    host_need: HostNeed
+
+
+class ClaimHostOutput(Struct, frozen=True, kw_only=True):
+    """Where the VM goes."""
+
+    placed_host_uuid: str
+    placed_cluster_uuid: str
+    placed_zone_uuid: str
+    hypervisor_type: str
+
+
+class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
+    """Take the memory and CPUs of a host that fits."""
+
+    name = "host.claim"
+    title = "choosing a host"
+
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
+
+    def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
+        """Claim."""
+        chosen = self._allocator.claim(tx, given.host_need)
+        host = tx.get(Host, chosen.host_uuid)
+        assert host is not None
+        return ClaimHostOutput(
+            placed_host_uuid=chosen.host_uuid,
+            placed_cluster_uuid=chosen.cluster_uuid,
+            placed_zone_uuid=chosen.zone_uuid,
+            hypervisor_type=host.hypervisor_type,
+        )
+
+    def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:
+        """Give it back."""
+        self._allocator.release(tx, given.host_need.vm_uuid)
+
+
+class ReleaseHostInput(Struct, frozen=True, kw_only=True):
+    """Whose claim."""
+
+    vm_uuid: str
+
+
+class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
+    """Give a VM's host back."""
+
+    name = "host.release"
+    title = "giving the host's capacity back"
+    nothing_to_undo: ClassVar[str | None] = "the VM has left the host by then, so its claim stays given back"
+
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
+
+    def do(self, tx: Tx, given: ReleaseHostInput) -> Nothing:
+        """Release."""
+        self._allocator.release(tx, given.vm_uuid)
+        return NOTHING

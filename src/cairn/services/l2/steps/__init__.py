@@ -1,0 +1,1 @@
+"""What is done to L2 networks, step by step."""

@@ -1,0 +1,296 @@
+"""What can be asked of L3 networks, and what their service shows to others."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from cairn.kernel.api import (
+    ApiCommand,
+    ApiCreate,
+    ApiDelete,
+    ApiQuery,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    get,
+    post,
+)
+
+Ipv4 = Annotated[str, Meta(min_length=7, max_length=15, description="an IPv4 address, 10.0.0.1")]
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+DnsDomain = Annotated[str, Meta(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$", description="cloud.example.com")]
+ServiceMap = Annotated[dict[str, list[str]], Meta(min_length=1, description="provider's uuid -> service types")]
+
+
+class StateEvent(StrEnum):
+    """What can be made of a network's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class Category(StrEnum):
+    """What a network is for."""
+
+    PUBLIC = "Public"
+    PRIVATE = "Private"
+    SYSTEM = "System"
+
+
+class ClaimedAddress(Struct, frozen=True, kw_only=True):
+    """An address taken for a VM in one of its networks."""
+
+    l3_network_uuid: str
+    used_ip_uuid: str
+    ip_range_uuid: str
+    ip: str
+    netmask: str
+    gateway: str
+
+
+class CreateL3Network(ApiCreate, frozen=True, kw_only=True, tag="l3.create"):
+    """Make an L3 network on an L2 network. It needs an address range before VMs can have network cards in it.
+
+    Providers that serve networks by themselves (``Flat``, unless its setting says otherwise) attach their services.
+    """
+
+    http: ClassVar[Http] = post("/l3-networks")
+    entity: ClassVar[str | None] = "L3Network"
+
+    name: Name
+    description: Description | None = None
+    l2_network_uuid: Annotated[Uuid, Refers("L2Network")]
+    type: Literal["L3BasicNetwork"] = "L3BasicNetwork"
+    category: Category = Category.PRIVATE
+    ip_version: Literal[4] = 4
+    system: bool = False  #: for the cloud's own use, not for users' VMs
+    dns_domain: DnsDomain | None = None  #: what guests are told as their domain
+
+
+class UpdateL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.update"):
+    """Change an L3 network; what is left out stays. Guests learn of another domain when they are started again.
+
+    Errors: ``l3-network.not-found``.
+    """
+
+    http: ClassVar[Http] = action("/l3-networks/{uuid}/actions", "updateL3Network")
+    entity: ClassVar[str | None] = "L3Network"
+
+    uuid: Annotated[Uuid, Refers("L3Network")]
+    name: Name | None = None
+    description: Description | None = None
+    dns_domain: DnsDomain | None = None
+    category: Category | None = None
+    system: bool | None = None
+
+
+class ChangeL3NetworkState(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.change-state"):
+    """Enable an L3 network, or disable it: it gives no addresses to new network cards, those that are there stay."""
+
+    http: ClassVar[Http] = action("/l3-networks/{uuid}/actions", "changeL3NetworkState")
+    entity: ClassVar[str | None] = "L3Network"
+
+    uuid: Annotated[Uuid, Refers("L3Network")]
+    state_event: StateEvent
+
+
+class DeleteL3Network(ApiDelete, frozen=True, kw_only=True, tag="l3.delete"):
+    """Remove an L3 network with its address ranges. Errors: ``l3.in-use`` while VMs have network cards in it."""
+
+    http: ClassVar[Http] = delete("/l3-networks/{uuid}")
+
+    uuid: Uuid
+
+
+class AddIpRange(ApiCreate, frozen=True, kw_only=True, tag="l3.add-ip-range"):
+    """Add addresses to an L3 network, from `startIp` to `endIp`, both included.
+
+    All ranges of a network are of one subnet with one gateway. Errors: ``l3.bad-range`` (which field, what would fit),
+    ``l3.another-subnet``, ``l3.range-overlaps`` (with a range of any network of the same L2 network).
+    """
+
+    http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/ip-ranges")
+    entity: ClassVar[str | None] = "IpRange"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    name: Name
+    description: Description | None = None
+    start_ip: Ipv4
+    end_ip: Ipv4
+    netmask: Ipv4
+    gateway: Ipv4 | None = None  #: outside of the range; by default the first address of the subnet
+
+
+class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-ip-range-by-cidr"):
+    """Add all addresses of a subnet but its gateway to an L3 network.
+
+    A gateway in the middle of the subnet leaves two ranges; the answer is the one that begins lower. Errors: as `AddIpRange`.
+    """
+
+    http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/ip-ranges/by-cidr")
+    entity: ClassVar[str | None] = "IpRange"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    name: Name
+    description: Description | None = None
+    network_cidr: Annotated[str, Meta(max_length=18, description="a subnet, 10.0.0.0/24")]
+    gateway: Ipv4 | None = None  #: by default the first address of the subnet
+
+
+class DeleteIpRange(ApiDelete, frozen=True, kw_only=True, tag="l3.delete-ip-range"):
+    """Remove an address range. Errors: ``l3.range-in-use`` while VMs have addresses of it."""
+
+    http: ClassVar[Http] = delete("/l3-networks/ip-ranges/{uuid}")
+
+    uuid: Uuid
+
+
+class AddDnsToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.add-dns"):
+    """Add a name server that guests are told. One that is there already is success.
+
+    A host's DHCP server tells it from the next start of a VM of that network there on.
+    """
+
+    http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/dns")
+    entity: ClassVar[str | None] = "L3Network"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    dns: Ipv4
+
+
+class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.remove-dns"):
+    """Take a name server away. One that is not there is success."""
+
+    http: ClassVar[Http] = delete("/l3-networks/{l3NetworkUuid}/dns/{dns}")
+    entity: ClassVar[str | None] = "L3Network"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    dns: Ipv4
+
+
+class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.attach-service"):
+    """Have providers serve an L3 network. What is attached already is success.
+
+    Errors: ``l3.no-provider``, ``l3.not-offered`` (with what the provider offers), ``l3.service-taken`` (another provider has
+    that service in this network; detach it first).
+    """
+
+    http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/network-services")
+    entity: ClassVar[str | None] = "L3Network"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    network_services: ServiceMap
+
+
+class DetachNetworkServiceFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.detach-service"):
+    """Take services from an L3 network. What is not attached is success.
+
+    Errors: ``l3.in-use`` while VMs have network cards in it.
+    """
+
+    http: ClassVar[Http] = delete("/l3-networks/{l3NetworkUuid}/network-services")
+    entity: ClassVar[str | None] = "L3Network"
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    network_services: ServiceMap
+
+
+class FreeIp(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An address that nobody has."""
+
+    ip_range_uuid: str
+    ip: str
+    netmask: str
+    gateway: str
+
+
+class FreeIps(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Some free addresses."""
+
+    inventories: list[FreeIp]
+
+
+class GetFreeIp(ApiQuery[FreeIps], frozen=True, kw_only=True, tag="l3.free-ip"):
+    """Free addresses of an L3 network, lowest first. They may be taken by others at any moment."""
+
+    http: ClassVar[Http] = get("/l3-networks/{l3NetworkUuid}/ip/free")
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    ip_range_uuid: Annotated[Uuid, Refers("IpRange")] | None = None  #: only of this range
+    start: Ipv4 | None = None  #: only from this address on
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class IpCapacityData(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The addresses of one resource."""
+
+    resource_uuid: str
+    total_capacity: int
+    available_capacity: int
+    used_ip_address_number: int
+
+
+class IpCapacity(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many addresses there are."""
+
+    total_capacity: int
+    available_capacity: int
+    used_ip_address_number: int
+    ipv4_total_capacity: int
+    ipv4_available_capacity: int
+    ipv4_used_ip_address_number: int
+    ipv6_total_capacity: int = 0
+    ipv6_available_capacity: int = 0
+    ipv6_used_ip_address_number: int = 0
+    resource_type: str  #: whose numbers `capacity_data` has: ``Zone``, ``L3Network`` or ``IpRange``
+    capacity_data: list[IpCapacityData]
+    success: bool = True
+
+
+class GetIpAddressCapacity(ApiQuery[IpCapacity], frozen=True, kw_only=True, tag="l3.ip-capacity"):
+    """How many addresses address ranges, L3 networks or zones have; give one of the lists, or `all`."""
+
+    http: ClassVar[Http] = get("/ip-capacity")
+
+    zone_uuids: list[Annotated[Uuid, Refers("Zone")]] = []
+    l3_network_uuids: list[Annotated[Uuid, Refers("L3Network")]] = []
+    ip_range_uuids: list[Annotated[Uuid, Refers("IpRange")]] = []
+    all: bool = False  #: of all zones
+
+
+class IpAvailability(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether an address can be taken."""
+
+    available: bool
+    reason: str | None = None  #: why not
+    success: bool = True
+
+
+class CheckIpAvailability(ApiQuery[IpAvailability], frozen=True, kw_only=True, tag="l3.check-ip"):
+    """Whether an address of an L3 network can be taken."""
+
+    http: ClassVar[Http] = get("/l3-networks/{l3NetworkUuid}/ip/{ip}/availability")
+
+    l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
+    ip: Ipv4
+    ip_range_check: bool = True  #: whether it must be in one of the network's ranges
+
+
+class NetworkServiceTypes(Struct, frozen=True, kw_only=True):
+    """What is offered."""
+
+    types: dict[str, list[str]]  #: provider's type -> service types
+
+
+class GetNetworkServiceTypes(ApiQuery[NetworkServiceTypes], frozen=True, kw_only=True, tag="l3.service-types"):
+    """Which network services there are, by provider."""
+
+    http: ClassVar[Http] = get("/network-services/types")

@@ -1,0 +1,172 @@
+"""L3 networks, their address ranges, and who has which address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import (
+    Doc,
+    Hidden,
+    Index,
+    Key,
+    Nested,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unique,
+    Uuids,
+)
+from cairn.services.l3.messages import Category
+
+
+class L3State(StrEnum):
+    """What people want of a network."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: no new network cards; those that are there stay
+
+
+class L3Network(Record, frozen=True, kw_only=True):
+    """A subnet on an L2 network, in which VMs have network cards."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="l3_network",
+        entity="L3Network",
+        nested={
+            "ipRanges": Nested(entity="IpRange", by="l3_network_uuid", order_by="start_long"),
+            "dns": Uuids(link="l3_network_dns", own="l3_network_uuid", other="dns"),
+            "networkServices": Nested(entity="NetworkServiceL3NetworkRef", by="l3_network_uuid", order_by="id"),
+        },
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    type: str = "L3BasicNetwork"
+    zone_uuid: Annotated[str, References("zone", join="zone", back="l3Networks")]
+    l2_network_uuid: Annotated[str, References("l2_network", join="l2Network", back="l3Networks")]
+    state: L3State = L3State.ENABLED
+    category: Category = Category.PRIVATE
+    system: Annotated[bool, Doc("for the cloud's own use")] = False
+    dns_domain: Annotated[str | None, Doc("what guests are told as their domain")] = None
+    ip_version: int = 4
+    create_date: datetime
+    last_op_date: datetime
+
+
+class IpRange(Record, frozen=True, kw_only=True):
+    """Addresses that a network's VMs are given."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="ip_range", entity="IpRange")
+
+    uuid: Annotated[str, Key()]
+    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="ipRanges", on_delete="cascade")]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    start_ip: Annotated[str, Doc("the first address")]
+    end_ip: Annotated[str, Doc("the last address, included")]
+    netmask: str
+    gateway: str
+    network_cidr: Annotated[str, Doc("the subnet that it is in")]
+    prefix_len: int
+    ip_version: int = 4
+    ip_range_type: str = "Normal"
+    start_long: Annotated[int, Hidden()]
+    end_long: Annotated[int, Hidden()]
+    #: Addresses from here on were never given out by turn; those below that are free are in `ReleasedIp`.
+    next_long: Annotated[int, Hidden()]
+    create_date: datetime
+    last_op_date: datetime
+
+
+class UsedIp(Record, frozen=True, kw_only=True):
+    """An address that somebody has."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="used_ip", entity="UsedIp", unique_together=(("l3_network_uuid", "ip_in_long"),)
+    )
+
+    uuid: Annotated[str, Key()]
+    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="usedIps", on_delete="cascade")]
+    ip_range_uuid: Annotated[str, References("ip_range", join="ipRange", back="usedIps", on_delete="cascade")]
+    ip: Annotated[str, Index()]
+    ip_in_long: Annotated[int, Doc("the address as a number")]
+    netmask: str
+    gateway: str
+    ip_version: int = 4
+    used_for: Annotated[str | None, Index(), Doc("the VM that has it; none: the cloud itself")] = None
+    create_date: datetime
+
+
+class ReleasedIp(Record, frozen=True, kw_only=True):
+    """An address that was given out by turn and given back. The longest released is given out first."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="released_ip", unique_together=(("ip_range_uuid", "ip_in_long"),))
+
+    id: Annotated[int, Key(auto=True)] = 0
+    ip_range_uuid: Annotated[str, References("ip_range", on_delete="cascade")]
+    ip_in_long: int
+
+
+class L3NetworkDns(Record, frozen=True, kw_only=True):
+    """A name server that a network's guests are told."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="l3_network_dns", unique_together=(("l3_network_uuid", "dns"),))
+
+    id: Annotated[int, Key(auto=True)] = 0
+    l3_network_uuid: Annotated[str, References("l3_network", on_delete="cascade")]
+    dns: str
+    create_date: datetime
+
+
+class NetworkServiceProvider(Record, frozen=True, kw_only=True):
+    """Who serves networks with DHCP and the like."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="network_service_provider",
+        entity="NetworkServiceProvider",
+        nested={
+            "networkServiceTypes": Uuids(link="network_service_type", own="network_service_provider_uuid", other="type")
+        },
+    )
+
+    uuid: Annotated[str, Key()]
+    name: str
+    description: Annotated[str, Text(2048)]
+    type: Annotated[str, Unique()]
+    create_date: datetime
+    last_op_date: datetime
+
+
+class NetworkServiceType(Record, frozen=True, kw_only=True):
+    """A service that a provider offers."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="network_service_type", unique_together=(("network_service_provider_uuid", "type"),)
+    )
+
+    id: Annotated[int, Key(auto=True)] = 0
+    network_service_provider_uuid: Annotated[str, References("network_service_provider", on_delete="cascade")]
+    type: str
+
+
+class NetworkServiceL3NetworkRef(Record, frozen=True, kw_only=True):
+    """A provider serves a network with a service."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="network_service_l3_network_ref",
+        entity="NetworkServiceL3NetworkRef",
+        unique_together=(("l3_network_uuid", "network_service_type"),),
+    )
+
+    id: Annotated[int, Key(auto=True), Hidden()] = 0
+    l3_network_uuid: Annotated[
+        str, References("l3_network", join="l3Network", back="networkServices", on_delete="cascade")
+    ]
+    network_service_provider_uuid: Annotated[
+        str, References("network_service_provider", join="serviceProvider", back="networkServiceRefs")
+    ]
+    network_service_type: Annotated[str, Doc("DHCP, DNS, Userdata, ...")]

@@ -1,0 +1,1 @@
+"""What is done to L3 networks, step by step."""

@@ -1,0 +1,77 @@
+"""Addresses of VMs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
+from cairn.kernel.store.store import Tx
+from cairn.services.l3.addresses import Addresses
+from cairn.services.l3.messages import ClaimedAddress
+from cairn.services.l3.model import UsedIp
+from cairn.services.l3.tags import static_ips
+
+
+class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
+    """Which VM, in which networks."""
+
+    vm_uuid: str
+    l3_network_uuids: list[str]
+    system_tags: list[str]  #: ``staticIp::{l3}::{ip}`` asks for an address by name
+
+
+class ClaimAddressesOutput(Struct, frozen=True, kw_only=True):
+    """What it got."""
+
+    addresses: list[ClaimedAddress]  #: in the order of `l3_network_uuids`
+
+
+class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput]):
+    """Take an address for a VM in each of its networks."""
+
+    name = "l3.claim-addresses"
+    title = "taking addresses"
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    def do(self, tx: Tx, given: ClaimAddressesInput) -> ClaimAddressesOutput:
+        """Claim."""
+        wanted = static_ips(given.system_tags)
+        return ClaimAddressesOutput(
+            addresses=[
+                self._addresses.claim(tx, network, used_for=given.vm_uuid, required_ip=wanted.get(network))
+                for network in given.l3_network_uuids
+            ]
+        )
+
+    def undo(self, tx: Tx, given: ClaimAddressesInput, made: ClaimAddressesOutput | None) -> None:
+        """Give them back."""
+        if made is not None:
+            self._addresses.release(tx, tx.find(UsedIp, uuid=[claimed.used_ip_uuid for claimed in made.addresses]))
+
+
+class ReleaseAddressesInput(Struct, frozen=True, kw_only=True):
+    """Which VM."""
+
+    vm_uuid: str
+
+
+class ReleaseAddresses(TransactionStep[ReleaseAddressesInput, Nothing]):
+    """Give all addresses of a VM back. One that has none is success."""
+
+    name = "l3.release-addresses"
+    title = "giving addresses back"
+    nothing_to_undo: ClassVar[str | None] = (
+        "the VM has left its host by then and gets other addresses if it ever returns"
+    )
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    def do(self, tx: Tx, given: ReleaseAddressesInput) -> Nothing:
+        """Release."""
+        self._addresses.release_of(tx, given.vm_uuid)
+        return NOTHING

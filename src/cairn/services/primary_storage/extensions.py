@@ -1,0 +1,62 @@
+"""What plugins can do with primary storage: be a kind of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate
+from cairn.services.image.messages import ImageSpec
+from cairn.services.volume.messages import VolumeSpec
+
+
+class CachedImage(Struct, frozen=True, kw_only=True):
+    """Where an image is cached."""
+
+    path: str
+    format: str
+
+
+class PrimaryStorageDriver(Protocol):
+    """A kind of primary storage, named by its type (``LocalStorage``).
+
+    The synchronous ones are called inside transactions.
+    """
+
+    def refuse(
+        self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
+    ) -> dict[str, str]:
+        """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> "it …"."""
+
+    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> None:
+        """Take the space for a volume (``primary-storage.no-space``)."""
+
+    def release(self, tx: Tx, volume: str) -> None:
+        """Give a volume's space back. Safe to repeat."""
+
+    def host_of(self, tx: Tx, volume: str) -> str | None:
+        """The host whose disk a volume is on; None when any host can reach it."""
+
+    def volume_path(self, mount_path: str, account: str, volume: str) -> str:
+        """Where a root volume's file is."""
+
+    async def cache_image(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
+        """Have the image where volumes for `host` can be based on it. Safe to repeat."""
+
+    async def drop_image(self, storage: str, image: str) -> None:
+        """Remove caches of an image that no volume is based on. Safe to repeat."""
+
+    async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
+        """Make the volume's file, or see that it is there. Safe to repeat."""
+
+    async def delete_volume(self, volume: VolumeSpec) -> None:
+        """Remove the volume's file. Safe to repeat; nothing there is success."""
+
+    async def attached(self, storage: str, cluster: str) -> None:
+        """A cluster begins to use the storage: prepare its connected hosts. Safe to repeat."""
+
+    def detachable(self, tx: Tx, storage: str, cluster: str) -> str | None:
+        """What keeps the storage from being taken from a cluster, as a sentence's end; None: nothing."""

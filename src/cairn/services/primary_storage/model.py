@@ -1,0 +1,92 @@
+"""Primary storage: where volumes live."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Text, Unit, Uuids, Via
+
+
+class PrimaryStorageState(StrEnum):
+    """What people want of a primary storage."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: no new volumes
+
+
+class PrimaryStorageStatus(StrEnum):
+    """What is known of a primary storage."""
+
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+
+
+class PrimaryStorage(Record, frozen=True, kw_only=True):
+    """Where volumes live: local disks of hosts, or storage that hosts share."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="primary_storage",
+        entity="PrimaryStorage",
+        nested={
+            "attachedClusterUuids": Uuids(
+                link="primary_storage_cluster_ref", own="primary_storage_uuid", other="cluster_uuid"
+            )
+        },
+        via={
+            "cluster": Via(
+                link="primary_storage_cluster_ref", own="primary_storage_uuid", other="cluster_uuid", target="Cluster"
+            )
+        },
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    zone_uuid: Annotated[str, References("zone", join="zone", back="primaryStorage")]
+    url: Annotated[str, Text(2048), Doc("of local storage: a folder on each host")]
+    type: Annotated[str, Doc("LocalStorage")]
+    state: PrimaryStorageState = PrimaryStorageState.ENABLED
+    status: PrimaryStorageStatus = PrimaryStorageStatus.CONNECTED
+    mount_path: Annotated[str, Text(2048)]
+    total_capacity: Annotated[int, Unit("bytes")] = 0
+    available_capacity: Annotated[int, Unit("bytes"), Doc("not given to volumes yet")] = 0
+    total_physical_capacity: Annotated[int, Unit("bytes")] = 0
+    available_physical_capacity: Annotated[int, Unit("bytes")] = 0
+    create_date: datetime
+    last_op_date: datetime
+
+
+class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):
+    """A primary storage that the hosts of a cluster can use."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="primary_storage_cluster_ref", unique_together=(("primary_storage_uuid", "cluster_uuid"),)
+    )
+
+    uuid: Annotated[str, Key()]
+    primary_storage_uuid: Annotated[str, References("primary_storage", on_delete="cascade")]
+    cluster_uuid: Annotated[str, References("cluster")]
+
+
+class ImageCache(Record, frozen=True, kw_only=True):
+    """An image that volumes on a primary storage are based on."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="image_cache",
+        entity="ImageCache",
+        unique_together=(("primary_storage_uuid", "host_uuid", "image_uuid"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    primary_storage_uuid: Annotated[
+        str, References("primary_storage", join="primaryStorage", back="imageCaches", on_delete="cascade")
+    ]
+    host_uuid: Annotated[str | None, Doc("of local storage: whose disk; None: shared")] = None
+    image_uuid: Annotated[str, Index(), Doc("an image may be gone while volumes still need its cache")]
+    install_path: Annotated[str, Text(2048)]
+    format: str
+    size: Annotated[int, Unit("bytes"), Doc("virtual")]
+    actual_size: Annotated[int, Unit("bytes")]
+    create_date: datetime

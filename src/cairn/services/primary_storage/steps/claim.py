@@ -1,0 +1,107 @@
+"""Space for a new VM's root volume, and the image it is based on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.step import ActionStep, TransactionStep
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate
+from cairn.services.image.messages import ImageSpec
+from cairn.services.primary_storage.extensions import PrimaryStorageDriver
+from cairn.services.primary_storage.service import storages_of
+
+
+class ClaimStorageInput(Struct, frozen=True, kw_only=True):
+    """For which volume, where."""
+
+    placed_host_uuid: str
+    placed_cluster_uuid: str
+    placed_zone_uuid: str
+    root_volume_uuid: str
+    root_size_bytes: int
+    primary_storage_uuid: str | None
+
+
+class ClaimStorageOutput(Struct, frozen=True, kw_only=True):
+    """Where the volume goes."""
+
+    root_storage_uuid: str
+    root_storage_type: str
+    root_storage_path: str
+
+
+class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
+    """Take the space for the root volume."""
+
+    name = "primary-storage.claim"
+    title = "choosing a place for the disk"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    def do(self, tx: Tx, given: ClaimStorageInput) -> ClaimStorageOutput:
+        """Claim, on the storage with the most space that takes it."""
+        choices = storages_of(tx, [given.placed_cluster_uuid], given.primary_storage_uuid)
+        candidate = Candidate(
+            host_uuid=given.placed_host_uuid,
+            cluster_uuid=given.placed_cluster_uuid,
+            zone_uuid=given.placed_zone_uuid,
+            name="",
+        )
+        for storage in sorted(choices.get(given.placed_cluster_uuid, []), key=lambda row: -row.available_capacity):
+            driver = self._extensions.named(PrimaryStorageDriver, storage.type)
+            if driver.refuse(tx, storage.uuid, [candidate], given.root_size_bytes, None):
+                continue
+            driver.claim(tx, storage.uuid, given.placed_host_uuid, given.root_volume_uuid, given.root_size_bytes)
+            return ClaimStorageOutput(
+                root_storage_uuid=storage.uuid, root_storage_type=storage.type, root_storage_path=storage.mount_path
+            )
+        raise CairnError(
+            "primary-storage.no-space",
+            f"No primary storage of the chosen host has {given.root_size_bytes >> 20} MiB left for the disk. "
+            "Ask for a smaller disk, expunge VMs, or add storage.",
+            kind=ErrorKind.EXHAUSTED,
+        )
+
+    def undo(self, tx: Tx, given: ClaimStorageInput, made: ClaimStorageOutput | None) -> None:
+        """Give it back."""
+        if made is not None:
+            self._extensions.named(PrimaryStorageDriver, made.root_storage_type).release(tx, given.root_volume_uuid)
+
+
+class CacheImageInput(Struct, frozen=True, kw_only=True):
+    """Which image, where."""
+
+    image: ImageSpec
+    root_storage_uuid: str
+    root_storage_type: str
+    placed_host_uuid: str
+
+
+class CacheImageOutput(Struct, frozen=True, kw_only=True):
+    """Where it is."""
+
+    cached_image_path: str
+    cached_image_format: str
+
+
+class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
+    """Have the image on the primary storage."""
+
+    name = "primary-storage.cache-image"
+    title = "fetching the image"
+    nothing_to_undo: ClassVar[str | None] = "the next VM of the image uses the cache; it goes with the image"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    async def do(self, given: CacheImageInput) -> CacheImageOutput:
+        """Fetch, if it is not there."""
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        cached = await driver.cache_image(given.root_storage_uuid, given.placed_host_uuid, given.image)
+        return CacheImageOutput(cached_image_path=cached.path, cached_image_format=cached.format)

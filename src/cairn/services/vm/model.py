@@ -1,0 +1,114 @@
+"""VMs and their network cards."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import (
+    Doc,
+    Hidden,
+    Index,
+    Key,
+    Nested,
+    Owner,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unique,
+    Unit,
+)
+
+
+class VmState(StrEnum):
+    """Where a VM stands."""
+
+    CREATED = "Created"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    REBOOTING = "Rebooting"
+    DESTROYING = "Destroying"
+    DESTROYED = "Destroyed"
+    EXPUNGING = "Expunging"
+    PAUSED = "Paused"
+    UNKNOWN = "Unknown"  #: its host cannot be asked
+    CRASHED = "Crashed"
+
+
+#: states that a running workflow owns
+TRANSITIONAL = frozenset({VmState.STARTING, VmState.STOPPING, VmState.REBOOTING, VmState.DESTROYING, VmState.EXPUNGING})
+
+
+class VmInstance(Record, frozen=True, kw_only=True):
+    """A virtual machine."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="vm_instance",
+        entity="VmInstance",
+        nested={
+            "vmNics": Nested(entity="VmNic", by="vm_instance_uuid", order_by="device_id"),
+            "allVolumes": Nested(entity="Volume", by="vm_instance_uuid", order_by="device_id"),
+        },
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    account_uuid: Annotated[str, Owner(), Index()]
+    zone_uuid: Annotated[str | None, References("zone", join="zone", back="vmInstances")] = None
+    cluster_uuid: Annotated[str | None, References("cluster", join="cluster", back="vmInstances")] = None
+    host_uuid: Annotated[str | None, References("host", join="host", back="vmInstance"), Doc("where it runs")] = None
+    last_host_uuid: Annotated[str | None, Doc("where it ran last")] = None
+    image_uuid: Annotated[str | None, References("image", join="image", back="vmInstances", on_delete="set-null")] = (
+        None
+    )
+    instance_offering_uuid: Annotated[
+        str | None,
+        References("instance_offering", join="instanceOffering", back="vmInstances", on_delete="set-null"),
+    ] = None
+    root_volume_uuid: Annotated[str | None, Index()] = None
+    default_l3_network_uuid: str | None = None
+    platform: str = "Linux"
+    architecture: str = "x86_64"
+    guest_os_type: str | None = None
+    type: str = "UserVm"
+    hypervisor_type: str = "KVM"
+    cpu_num: int
+    cpu_speed: Annotated[int, Unit("MHz")] = 0
+    memory_size: Annotated[int, Unit("bytes")]
+    reserved_memory_size: Annotated[int, Unit("bytes")] = 0
+    allocator_strategy: str = "DefaultHostAllocatorStrategy"
+    state: Annotated[VmState, Index()]
+    state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
+    hostname: Annotated[str, Doc("what it is called inside its networks")]
+    user_data: Annotated[str | None, Hidden(), Text(None)] = None
+    ssh_keys: Annotated[list[str], Hidden()] = []
+    create_date: Annotated[datetime, Index()]
+    last_op_date: datetime
+
+
+class VmNic(Record, frozen=True, kw_only=True):
+    """A network card of a VM."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="vm_nic", entity="VmNic", owned_by="vm_instance_uuid")
+
+    uuid: Annotated[str, Key()]
+    vm_instance_uuid: Annotated[str, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]
+    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="vmNics")]
+    used_ip_uuid: Annotated[str | None, Hidden()] = None
+    ip: Annotated[str | None, Index()] = None
+    netmask: str | None = None
+    gateway: str | None = None
+    mac: Annotated[str, Unique()]
+    device_id: int
+    internal_name: Annotated[str, Doc("of the tap on the host")]
+    driver_type: str = "virtio"
+    hypervisor_type: str = "KVM"
+    state: str = "enable"
+    type: str = "VNIC"
+    create_date: datetime
+    last_op_date: datetime

@@ -1,0 +1,1 @@
+"""Steps of the VM service, a file per operation."""

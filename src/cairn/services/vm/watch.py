@@ -1,0 +1,132 @@
+"""Making the database true: what hypervisors say of VMs against what is written down.
+
+Three ways lead here: an agent's report (at once), a ping's answer (within the interval, when a report was lost), and a
+host that was lost or came back. A VM in a transitional state belongs to its workflow and is left alone; so is one that
+changed since the host was asked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from cairn.agents.protocol import vm as agent
+from cairn.agents.protocol.vm import PowerState
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.clock import Clock
+from cairn.kernel.event import EventRow, Events
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.extensions import HostAgents, HostLedger
+from cairn.services.host.model import HostStatus
+from cairn.services.vm.machine import observed
+from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
+from cairn.services.vm.model import TRANSITIONAL, VmInstance, VmState
+from cairn.services.vm.states import VmStates
+
+_log = structlog.get_logger("cairn.vm.watch")
+
+
+class VmWatch:
+    """Compares hosts' words with the database; implements `HostPinged`."""
+
+    def __init__(
+        self, bus: Bus, store: Store, clock: Clock, events: Events, states: VmStates, extensions: Extensions
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._states = states
+        self._extensions = extensions
+        self._strange: set[tuple[str, str]] = set()
+        bus.register(ObserveVm, self.observe)
+        events.subscribe("vm.watch", {"host.status-changed"}, self.host_changed, durable=True)
+
+    async def observe(self, message: ObserveVm) -> None:
+        """One VM, as its host reports it."""
+        power = PowerState(message.power)
+        await self._store.write(lambda tx: self._compare(tx, message.vm, message.host, power, message.reason, None))
+
+    async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
+        """All VMs of a host, as it has them."""
+
+        def differs(tx: Tx) -> bool:
+            rows = {row.uuid: row.state for row in tx.find(VmInstance, host_uuid=host)}
+            agree = all(_agrees(state, vms.get(uuid)) for uuid, state in rows.items())
+            return not agree or bool(vms.keys() - rows.keys())
+
+        def fn(tx: Tx) -> None:
+            for row in tx.find(VmInstance, host_uuid=host):
+                power = PowerState(vms.get(row.uuid, PowerState.STOPPED.value))
+                self._compare(tx, row.uuid, host, power, "seen when the host was asked", asked_at)
+            for uuid, state in vms.items():
+                self._compare(tx, uuid, host, PowerState(state), "seen when the host was asked", asked_at)
+
+        if await self._store.read(differs):
+            await self._store.write(fn)
+
+    async def host_changed(self, event: EventRow) -> None:
+        """A host was lost: its VMs are Unknown. It came back: ask it."""
+        host = event.resource_uuid or ""
+        status = event.content.get("status")
+        if status == HostStatus.DISCONNECTED.value:
+            await self._store.write(lambda tx: self._unknown(tx, host))
+        elif status == HostStatus.CONNECTED.value:
+            asked_at = self._clock.now()
+            agents = self._extensions.named(HostAgents, "host")
+            found = await agents.call(host, agent.ListVms(), timeout_seconds=30.0)
+            await self.host_pinged(host, {uuid: state.value for uuid, state in found.vms.items()}, asked_at)
+
+    def _unknown(self, tx: Tx, host: str) -> None:
+        for vm in tx.find(VmInstance, host_uuid=host, state=[VmState.RUNNING, VmState.PAUSED]):
+            self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
+
+    def _compare(
+        self, tx: Tx, uuid: str, host: str, power: PowerState, reason: str | None, asked_at: datetime | None
+    ) -> None:
+        vm = tx.get(VmInstance, uuid)
+        if vm is None or vm.state is VmState.DESTROYED:
+            self._note_strange(tx, uuid, host, power)
+            return
+        if vm.state in TRANSITIONAL or (asked_at is not None and vm.last_op_date >= asked_at):
+            return
+        if power is PowerState.RUNNING and vm.host_uuid != host:
+            self._moved(tx, vm, host)
+            return
+        if vm.host_uuid != host:
+            return
+        state = observed(vm.state, power)
+        if state is not None:
+            self._settle(tx, vm, state, power, reason)
+
+    def _moved(self, tx: Tx, vm: VmInstance, host: str) -> None:
+        """It runs where the database does not have it."""
+        _log.warning("vm.turned-up", vm=vm.uuid, name=vm.name, host=host, before=vm.host_uuid)
+        ledger = self._extensions.named(HostLedger, "host")
+        ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
+        self._states.change(tx, vm, VmState.RUNNING, "it was found running there", host_uuid=host, last_host_uuid=host)
+
+    def _settle(self, tx: Tx, vm: VmInstance, state: VmState, power: PowerState, reason: str | None) -> None:
+        _log.info("vm.observed", vm=vm.uuid, name=vm.name, before=vm.state, state=state, power=power, reason=reason)
+        ledger = self._extensions.named(HostLedger, "host")
+        if state is VmState.STOPPED:
+            ledger.release(tx, vm.uuid)
+            self._states.change(tx, vm, state, reason or f"it was found {power.value}", host_uuid=None)
+            return
+        if vm.host_uuid is not None:
+            ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
+        self._states.change(tx, vm, state, reason)
+
+    def _note_strange(self, tx: Tx, uuid: str, host: str, power: PowerState) -> None:
+        if power in (PowerState.STOPPED, PowerState.CRASHED) or (uuid, host) in self._strange:
+            return
+        self._strange.add((uuid, host))
+        _log.warning("vm.strange", vm=uuid, host=host, power=power)
+        self._events.emit(tx, StrangeVmSeen(vm=uuid, host=host, power=power.value), resource=host)
+
+
+def _agrees(state: VmState, power: str | None) -> bool:
+    if state in TRANSITIONAL:
+        return True
+    return observed(state, PowerState(power or PowerState.STOPPED.value)) is None

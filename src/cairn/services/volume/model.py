@@ -1,0 +1,51 @@
+"""Volumes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text, Unit
+
+
+class VolumeState(StrEnum):
+    """What people want of a volume."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class VolumeStatus(StrEnum):
+    """Where a volume stands."""
+
+    CREATING = "Creating"
+    READY = "Ready"
+    DELETED = "Deleted"
+
+
+class Volume(Record, frozen=True, kw_only=True):
+    """A disk of a VM."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="volume", entity="Volume")
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    account_uuid: Annotated[str, Owner(), Index()]
+    primary_storage_uuid: Annotated[str, References("primary_storage", join="primaryStorage", back="volumes")]
+    vm_instance_uuid: Annotated[str | None, References("vm_instance", join="vmInstance", back="allVolumes")] = None
+    root_image_uuid: Annotated[str | None, References("image", join="image", back="volumes", on_delete="set-null")] = (
+        None
+    )
+    install_path: Annotated[str, Text(2048)]
+    type: Annotated[str, Doc("Root or Data")] = "Root"
+    format: str = "qcow2"
+    size: Annotated[int, Unit("bytes")]
+    actual_size: Annotated[int, Unit("bytes")] = 0
+    device_id: int = 0
+    state: VolumeState = VolumeState.ENABLED
+    status: VolumeStatus = VolumeStatus.CREATING
+    is_shareable: bool = False
+    create_date: datetime
+    last_op_date: datetime

@@ -1,0 +1,193 @@
+"""A VM's root volume, from its row to its file and back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.error import not_found
+from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Tx
+from cairn.services.image.messages import ImageSpec
+from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver
+from cairn.services.primary_storage.model import PrimaryStorage
+from cairn.services.volume.messages import VolumeSpec
+from cairn.services.volume.model import Volume, VolumeStatus
+
+
+class RecordRootInput(Struct, frozen=True, kw_only=True):
+    """Whose, how large, where."""
+
+    vm_uuid: str
+    name: str
+    account_uuid: str
+    image: ImageSpec
+    root_volume_uuid: str
+    root_size_bytes: int
+    root_storage_uuid: str
+    root_storage_type: str
+    root_storage_path: str
+
+
+class RootVolumeOutput(Struct, frozen=True, kw_only=True):
+    """The volume."""
+
+    root_volume: VolumeSpec
+
+
+class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
+    """Write the root volume down."""
+
+    name = "volume.record-root"
+    title = "writing the disk down"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    def do(self, tx: Tx, given: RecordRootInput) -> RootVolumeOutput:
+        """Insert."""
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        path = driver.volume_path(given.root_storage_path, given.account_uuid, given.root_volume_uuid)
+        tx.insert(
+            Volume(
+                uuid=given.root_volume_uuid,
+                name=f"ROOT-for-{given.name}"[:255],
+                account_uuid=given.account_uuid,
+                primary_storage_uuid=given.root_storage_uuid,
+                vm_instance_uuid=given.vm_uuid,
+                root_image_uuid=given.image.uuid,
+                install_path=path,
+                size=given.root_size_bytes,
+                status=VolumeStatus.READY,
+                create_date=tx.now,
+                last_op_date=tx.now,
+            )
+        )
+        spec = VolumeSpec(
+            uuid=given.root_volume_uuid,
+            primary_storage_uuid=given.root_storage_uuid,
+            install_path=path,
+            format="qcow2",
+            size_bytes=given.root_size_bytes,
+            device_id=0,
+        )
+        return RootVolumeOutput(root_volume=spec)
+
+    def undo(self, tx: Tx, given: RecordRootInput, made: RootVolumeOutput | None) -> None:
+        """Strike it out."""
+        tx.delete(Volume, given.root_volume_uuid)
+
+
+class LoadRootInput(Struct, frozen=True, kw_only=True):
+    """Which volume."""
+
+    root_volume_uuid: str
+
+
+class LoadRootOutput(Struct, frozen=True, kw_only=True):
+    """The volume, and the kind of storage it is on."""
+
+    root_volume: VolumeSpec
+    root_storage_type: str
+
+
+class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
+    """Read the root volume of a VM that has one."""
+
+    name = "volume.load-root"
+    title = "looking the disk up"
+    nothing_to_undo: ClassVar[str | None] = "it only reads"
+
+    def do(self, tx: Tx, given: LoadRootInput) -> LoadRootOutput:
+        """Read."""
+        volume = tx.get(Volume, given.root_volume_uuid)
+        if volume is None:
+            raise not_found("volume", "rootVolumeUuid", given.root_volume_uuid)
+        storage = tx.get(PrimaryStorage, volume.primary_storage_uuid)
+        assert storage is not None
+        return LoadRootOutput(root_volume=spec_of(volume), root_storage_type=storage.type)
+
+
+class CreateVolumeInput(Struct, frozen=True, kw_only=True):
+    """Which volume, where, over which image."""
+
+    root_volume: VolumeSpec
+    root_storage_type: str
+    placed_host_uuid: str
+    cached_image_path: str
+    cached_image_format: str
+
+
+class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
+    """Make the volume's file."""
+
+    name = "volume.create"
+    title = "making the disk"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    async def do(self, given: CreateVolumeInput) -> Nothing:
+        """Make it."""
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        base = CachedImage(path=given.cached_image_path, format=given.cached_image_format)
+        await driver.create_volume(given.root_volume, given.placed_host_uuid, base)
+        return NOTHING
+
+    async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
+        """Remove it."""
+        await self._extensions.named(PrimaryStorageDriver, given.root_storage_type).delete_volume(given.root_volume)
+
+
+class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
+    """Which volume."""
+
+    root_volume: VolumeSpec
+    root_storage_type: str
+
+
+class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
+    """Remove the volume's file."""
+
+    name = "volume.delete"
+    title = "removing the disk"
+    nothing_to_undo: ClassVar[str | None] = "what is removed cannot be brought back; trying again goes on"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    async def do(self, given: DeleteVolumeInput) -> Nothing:
+        """Remove it."""
+        await self._extensions.named(PrimaryStorageDriver, given.root_storage_type).delete_volume(given.root_volume)
+        return NOTHING
+
+
+class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
+    """Forget the volume and give its space back."""
+
+    name = "volume.erase"
+    title = "giving the disk's space back"
+    nothing_to_undo: ClassVar[str | None] = "its file is gone by then"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    def do(self, tx: Tx, given: DeleteVolumeInput) -> Nothing:
+        """Erase."""
+        self._extensions.named(PrimaryStorageDriver, given.root_storage_type).release(tx, given.root_volume.uuid)
+        tx.delete(Volume, given.root_volume.uuid)
+        return NOTHING
+
+
+def spec_of(volume: Volume) -> VolumeSpec:
+    """The volume, as others need it."""
+    return VolumeSpec(
+        uuid=volume.uuid,
+        primary_storage_uuid=volume.primary_storage_uuid,
+        install_path=volume.install_path,
+        format=volume.format,
+        size_bytes=volume.size,
+        device_id=volume.device_id,
+    )

@@ -1,0 +1,94 @@
+"""What a management node is started with: each setting has a default, a description and an environment variable.
+
+Unlike global configuration (`cairn.kernel.config`) these are fixed for the life of the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from cairn.kernel.error import invalid
+
+
+def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where state lives unless told: /var/lib/cairn for root, the XDG data folder for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/cairn")
+    base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "cairn"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Start-up settings. Above each: what it does; its environment variable is ``CAIRN_`` and its name in capitals."""
+
+    #: folder of the database, keys, secrets and logs
+    data_dir: Path
+    #: address:port pairs that the API listens on, separated by commas
+    listen: str = "127.0.0.1:8080"
+    #: address:port that agents report to, over TLS; empty: agents are polled
+    agent_listen: str = ""
+    #: the URL under which agents reach `agent_listen`; empty: made of it
+    agent_url: str = ""
+    #: address of the database; empty: SQLite in the data folder
+    database: str = ""
+    #: the admin's password at the first start; empty: one is made and written to a file
+    admin_password: str = ""
+    #: plugins left out, separated by commas
+    plugins_disabled: str = ""
+    #: modules of further plugins (each with a MANIFEST), separated by commas
+    plugins_extra: str = ""
+    #: folder of the operator's workflow files (``*.toml``); empty: ``workflows.d`` in the data folder
+    workflow_dir: str = ""
+    #: folder of the operator's own Ansible task files, run around the deployment of agents; empty: none
+    ansible_dir: str = ""
+    #: folder of the wheels that agents are installed from; empty: where ``make setup`` puts them
+    wheels_dir: str = ""
+    #: debug, info, warning or error
+    log_level: str = "info"
+    #: json (a line of JSON per event) or console (for people)
+    log_format: str = "json"
+    #: how long sessions live without renewal, in seconds
+    session_seconds: int = 7200
+    #: most bytes of a request's body
+    max_body_bytes: int = 1 << 20
+
+
+def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:
+    """The settings: arguments first, then the environment, then defaults.
+
+    Raises:
+        CairnError: ``settings.bad-value`` naming the environment variable.
+    """
+    values: dict[str, object] = {"data_dir": default_data_dir(environment)}
+    for field in msgspec.structs.fields(Settings):
+        variable = f"CAIRN_{field.name.upper()}"
+        text = environment.get(variable)
+        if text is not None:
+            values[field.name] = _parse(variable, field.type, text)
+    values.update({name: value for name, value in given.items() if value is not None})
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _parse(variable: str, kind: object, text: str) -> object:
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise invalid("settings.bad-value", variable, text, "a whole number would fit") from None
+    return Path(text) if kind is Path else text
+
+
+def listeners(setting: str, text: str) -> list[tuple[str, int]]:
+    """The address and port pairs of ``127.0.0.1:8080,[::1]:8080`` (``settings.bad-value``)."""
+    pairs: list[tuple[str, int]] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        host, _, port = part.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise invalid("settings.bad-value", setting, part, "address:port would fit, as in 127.0.0.1:8080")
+        pairs.append((host.strip("[]"), int(port)))
+    return pairs

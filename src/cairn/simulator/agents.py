@@ -1,0 +1,261 @@
+"""The simulated agents: requests in, answers out, over a world; no sockets in here.
+
+The rules of a task are those of a real agent: it is run at most once; repeated, it is answered with the same reply;
+work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back.
+Without a dial that says otherwise everything is done and answered at once, in one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.wire import Failure, Pong, Reply, Report, Request, Result
+from cairn.kernel.clock import Clock
+from cairn.simulator import commands
+from cairn.simulator.dials import Dial, Dials
+from cairn.simulator.refusal import Refused
+from cairn.simulator.world import SimHost, World, restart_agents
+
+Send = Callable[[str, bytes], Awaitable[None]]
+"""How call-backs and reports leave: URL, body. What cannot be sent is lost, as it would be in reality."""
+
+_WORKING: Final = b""
+_EMPTY: Final = b"{}"
+_REMEMBERED: Final = 100_000  #: tasks, for each host
+
+_encoder = msgspec.json.Encoder()
+_request_decoder = msgspec.json.Decoder(Request)
+
+
+class _Success(Struct, frozen=True, kw_only=True):
+    """A `Reply` with its result not yet encoded, so that both are encoded in one go."""
+
+    task: str
+    result: Result
+
+
+class Exchange(Protocol):
+    """One request that waits for its answer."""
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Answer it. A second answer is sent too where that is possible, and dropped where it is not."""
+
+    def drop(self) -> None:
+        """Break the connection without an answer."""
+
+
+class SimulatedAgents:
+    """Answers the agents' protocol for every host of a world.
+
+    Args:
+        world: what there is; changed by commands.
+        clock: for delays, and for the time in reports.
+        send: how call-backs and reports leave; None: they get lost.
+        dials: faults; None: a set of its own, seeded by the world.
+    """
+
+    def __init__(self, world: World, clock: Clock, send: Send | None = None, dials: Dials | None = None) -> None:
+        self.world = world
+        self.clock = clock
+        self.send = send
+        self.dials = dials or Dials(world.seed)
+        self.changes = 0  #: how many requests may have changed the world, so that one sees whether to save it
+        self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._version = version("cairn-cloud")
+
+    async def handle(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Answer one request to ``/hosts/<name>/v1/…``; for `cairn.testing.transport.MemoryTransport`.
+
+        Raises:
+            ConnectionResetError: the host is dead, or the answer got lost.
+        """
+        exchange = _FutureExchange(asyncio.get_running_loop().create_future())
+        self.receive(method, path, body or b"", exchange)
+        return await exchange.future
+
+    def receive(self, method: str, path: str, body: bytes, exchange: Exchange) -> None:
+        """Take a request to ``/hosts/<name>/v1/…``; it is answered now or later."""
+        parts = path.split("/", 3)
+        if len(parts) < 4 or parts[1] != "hosts":
+            exchange.answer(404, b'{"error":"there is nothing here"}')
+            return
+        _, _, name, call = parts
+        host = self.world.hosts.get(name)
+        if host is None:
+            exchange.answer(404, _encoder.encode({"error": f"there is no host {name}"}))
+        elif self.dials.dead(name):
+            exchange.drop()
+        elif call == "v1/commands" and method == "POST":
+            self._command(host, body, exchange)
+        elif call.startswith("v1/tasks/") and method == "GET":
+            self._task(host, call[9:], exchange)
+        elif call == "v1/ping" and method == "GET":
+            exchange.answer(200, self._pong(host))
+        else:
+            exchange.answer(404, _encoder.encode({"error": f"{method} {call} is no call of an agent"}))
+
+    def kill_vm(self, name: str, vm: str) -> bool:
+        """The VM's process dies by itself, which is reported; whether it was running."""
+        host = self.world.hosts[name]
+        domain = host.vms.get(vm)
+        if domain is None or domain.state is not PowerState.RUNNING:
+            return False
+        host.power_off(vm)
+        domain.state = PowerState.CRASHED
+        self.changes += 1
+        if host.host is not None and host.report_url is not None:
+            report = Report(
+                host=host.host,
+                kind="vm.state",
+                vm=vm,
+                state=PowerState.CRASHED,
+                reason="crashed",
+                time=self.clock.now().timestamp(),
+            )
+            self._post(host.name, host.report_url, _encoder.encode(report))
+        return True
+
+    def restart_agent(self, name: str) -> None:
+        """The host's agent forgets its tasks, and has a new boot id; what is on the host stays."""
+        restart_agents(self.world, name)
+        self._tasks[name] = {}
+        self.changes += 1
+
+    def reset(self, world: World) -> None:
+        """Another world, no dials."""
+        self.world = world
+        self.dials.clear()
+        self._tasks = {name: {} for name in world.hosts}
+        self.changes += 1
+
+    # Tasks.
+
+    def _command(self, host: SimHost, body: bytes, exchange: Exchange) -> None:
+        try:
+            request = _request_decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            failure = Failure(code=codes.BAD_REQUEST, message=f"The request does not decode: {error}.")
+            exchange.answer(400, _encoder.encode(Reply(task="", error=failure)))
+            return
+        known = self._tasks[host.name].get(request.task)
+        if known is not None:
+            _tell(known, exchange)
+        elif self.dials.turned:
+            self._with_dial(host, request, exchange, self.dials.find(host.name, request.command))
+        else:
+            exchange.answer(200, self._run(host, request))
+
+    def _task(self, host: SimHost, task: str, exchange: Exchange) -> None:
+        known = self._tasks[host.name].get(task)
+        if known is None:
+            exchange.answer(404, _EMPTY)
+        else:
+            _tell(known, exchange)
+
+    def _run(self, host: SimHost, request: Request) -> bytes:
+        """Do the work, and remember the reply."""
+        try:
+            result = commands.apply(self.world, host, request.command, request.body)
+        except Refused as refused:
+            return self._remember(host, _encoder.encode(Reply(task=request.task, error=refused.failure)), request.task)
+        self.changes += 1
+        return self._remember(host, _encoder.encode(_Success(task=request.task, result=result)), request.task)
+
+    def _fail(self, host: SimHost, request: Request, code: str, message: str) -> bytes:
+        reply = Reply(task=request.task, error=Failure(code=code, message=message))
+        return self._remember(host, _encoder.encode(reply), request.task)
+
+    def _remember(self, host: SimHost, reply: bytes, task: str) -> bytes:
+        tasks = self._tasks[host.name]
+        tasks[task] = reply
+        if len(tasks) > _REMEMBERED:
+            del tasks[next(iter(tasks))]
+        return reply
+
+    # Faults.
+
+    def _with_dial(self, host: SimHost, request: Request, exchange: Exchange, dial: Dial) -> None:
+        delay = self.dials.delay(dial)
+        if delay <= 0 and not dial.slow:
+            self._answer(exchange, self._run_or_fail(host, request, dial), dial)
+            return
+        tasks = self._tasks[host.name]
+        tasks[request.task] = _WORKING
+        late = dial.slow or delay > request.wait_seconds
+        if late:
+            self.clock.call_later(0.0 if dial.slow else request.wait_seconds, lambda: exchange.answer(202, _EMPTY))
+
+        def finish() -> None:
+            if self._tasks[host.name] is not tasks:
+                exchange.drop()  # the agent was restarted in the meantime
+            elif delay > request.deadline_seconds:
+                reply = self._fail(host, request, codes.DEADLINE, "The deadline passed. Try again with a longer one.")
+                self._finish(host, request, exchange, reply, dial, late=late)
+            else:
+                self._finish(host, request, exchange, self._run_or_fail(host, request, dial), dial, late=late)
+
+        self.clock.call_later(min(delay, request.deadline_seconds), finish)
+
+    def _run_or_fail(self, host: SimHost, request: Request, dial: Dial) -> bytes:
+        if self.dials.fails(dial):
+            return self._fail(host, request, dial.error_code, f"A simulated failure of {request.command}.")
+        return self._run(host, request)
+
+    def _finish(
+        self, host: SimHost, request: Request, exchange: Exchange, reply: bytes, dial: Dial, *, late: bool
+    ) -> None:
+        if not late:
+            self._answer(exchange, reply, dial)
+        elif request.callback is not None and not self.dials.loses(dial):
+            for _ in range(2 if self.dials.doubles(dial) else 1):
+                self._post(host.name, request.callback, reply)
+
+    def _answer(self, exchange: Exchange, reply: bytes, dial: Dial) -> None:
+        if self.dials.loses(dial):
+            exchange.drop()
+            return
+        exchange.answer(200, reply)
+        if self.dials.doubles(dial):
+            exchange.answer(200, reply)
+
+    # What leaves by itself.
+
+    def _post(self, name: str, url: str, body: bytes) -> None:
+        if self.send is None or self.dials.dead(name):
+            return
+        task = asyncio.ensure_future(self.send(url, body))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _pong(self, host: SimHost) -> bytes:
+        vms = {uuid: str(vm.state) for uuid, vm in host.vms.items()}
+        return _encoder.encode(Pong(host=host.host, version=self._version, boot=host.boot, vms=vms))
+
+
+class _FutureExchange:
+    def __init__(self, future: asyncio.Future[tuple[int, bytes]]) -> None:
+        self.future = future
+
+    def answer(self, status: int, body: bytes) -> None:
+        if not self.future.done():
+            self.future.set_result((status, body))
+
+    def drop(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(ConnectionResetError("the simulated agent broke the connection"))
+
+
+def _tell(known: bytes, exchange: Exchange) -> None:
+    if known == _WORKING:
+        exchange.answer(202, _EMPTY)
+    else:
+        exchange.answer(200, known)

@@ -1,0 +1,377 @@
+"""Every command of the protocol, applied to a world at once (those on files: `storage`).
+
+A command either changes the world and answers, or raises `Refused` and changes nothing. What cannot be on a real host
+is refused here too: a VM over a volume that does not exist, a volume over an image that is not cached, a file taken
+from under a running VM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
+from cairn.agents.protocol.network import (
+    EnsureBridge,
+    EnsureDhcp,
+    EnsureVxlan,
+    RemoveBridge,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    RemoveMetadata,
+    SetMetadata,
+)
+from cairn.agents.protocol.storage import (
+    CacheImage,
+    CreateVolume,
+    DeleteFile,
+    DownloadImage,
+    GetCapacity,
+    InitStorage,
+)
+from cairn.agents.protocol.vm import (
+    Console,
+    DestroyVm,
+    GetConsole,
+    ListVms,
+    PowerState,
+    RebootVm,
+    StartVm,
+    StopVm,
+    VmList,
+    VmStatus,
+)
+from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Result
+from cairn.simulator import storage
+from cairn.simulator.refusal import Refused
+from cairn.simulator.world import SimBridge, SimDhcp, SimHost, SimMetadata, SimVm, World
+
+C = TypeVar("C", bound=AgentCommand[Any])
+R = TypeVar("R", bound=Result)
+
+_DONE: Final = Done()
+
+
+# The machine.
+
+
+def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
+    """Remember who it is and where reports go."""
+    host.host = command.host
+    host.report_url = command.report_url
+    return facts(world, host, GetFacts())
+
+
+def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
+    """What the simulated machine is."""
+    machine = host.machine
+    used = sum(vm.memory_bytes for vm in host.vms.values() if vm.state is PowerState.RUNNING)
+    return HostFacts(
+        hostname=host.name,
+        architecture="x86_64",
+        os_distribution="simulated",
+        os_version=str(PROTOCOL_VERSION),
+        kernel="simulated",
+        cpu_model="Simulated CPU",
+        cpu_num=machine.cpu_num,
+        cpu_sockets=2 if machine.cpu_num > 1 else 1,
+        memory_bytes=machine.memory_bytes,
+        available_memory_bytes=max(machine.memory_bytes - used, 0),
+        accelerator="kvm",
+        libvirt_version="9.0.0",
+        qemu_version="7.2.0",
+        features={"vlan": True, "vxlan": True, "nftables_bridge": True, "vhost_net": True},
+        addresses=[host.address],
+    )
+
+
+def forget(world: World, host: SimHost, command: Forget) -> Done:
+    """The host leaves the cloud."""
+    if host.vms:
+        raise Refused(codes.BUSY, f"{host.name} still has {len(host.vms)} VMs. Destroy or move them first.")
+    host.host = host.report_url = None
+    host.bridges.clear()
+    host.dhcp.clear()
+    host.metadata.clear()
+    return _DONE
+
+
+# Networks.
+
+
+def ensure_bridge(world: World, host: SimHost, command: EnsureBridge) -> Done:
+    """A bridge without a tunnel."""
+    _check_bridge_name(command.bridge)
+    host.bridges[command.bridge] = SimBridge(
+        bridge=command.bridge, mtu=command.mtu, physical_interface=command.physical_interface
+    )
+    return _DONE
+
+
+def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
+    """A bridge with a tunnel port."""
+    _check_bridge_name(command.bridge)
+    if not 1 <= command.vni <= 16_777_214:
+        raise Refused(codes.BAD_REQUEST, f"vni: found {command.vni}; 1 to 16777214 fits.")
+    for other in host.bridges.values():
+        if other.vni == command.vni and other.bridge != command.bridge:
+            raise Refused(codes.BUSY, f"VNI {command.vni} has the bridge {other.bridge} already. Remove that first.")
+    host.bridges[command.bridge] = SimBridge(
+        bridge=command.bridge,
+        mtu=command.mtu,
+        vni=command.vni,
+        local_ip=command.local_ip,
+        peers=sorted(set(command.peers)),
+        port=command.port,
+    )
+    return _DONE
+
+
+def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
+    """The bridge goes, unless a VM is on it."""
+    for uuid, vm in host.vms.items():
+        if vm.state is PowerState.RUNNING and any(nic.bridge == command.bridge for nic in vm.nics):
+            raise Refused(codes.BUSY, f"The bridge {command.bridge} is used by the running VM {uuid}. Stop it first.")
+    host.bridges.pop(command.bridge, None)
+    return _DONE
+
+
+def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
+    """The network's server, with these entries added to (or instead of) those there are."""
+    _need_bridge(host, command.bridge)
+    old = host.dhcp.get(command.network)
+    entries = {} if old is None or command.replace else old.entries
+    for entry in command.entries:
+        entries[entry.mac] = entry
+    host.dhcp[command.network] = SimDhcp(
+        network=command.network,
+        bridge=command.bridge,
+        dhcp_ip=command.dhcp_ip,
+        netmask=command.netmask,
+        gateway=command.gateway,
+        dns=command.dns,
+        domain=command.domain,
+        mtu=command.mtu,
+        entries=entries,
+    )
+    return _DONE
+
+
+def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries) -> Done:
+    """Entries go; the server with the last of them."""
+    server = host.dhcp.get(command.network)
+    if server is not None:
+        for mac in command.macs:
+            server.entries.pop(mac, None)
+        if not server.entries:
+            del host.dhcp[command.network]
+    return _DONE
+
+
+def remove_dhcp(world: World, host: SimHost, command: RemoveDhcp) -> Done:
+    """The network's server and metadata go."""
+    host.dhcp.pop(command.network, None)
+    host.metadata.pop(command.network, None)
+    return _DONE
+
+
+def set_metadata(world: World, host: SimHost, command: SetMetadata) -> Done:
+    """What the VM is told. An address belongs to the VM that was named last."""
+    vms = host.metadata.setdefault(command.network, {})
+    for vm in [vm for vm, known in vms.items() if known.ip == command.ip and vm != command.vm]:
+        del vms[vm]
+    vms[command.vm] = SimMetadata(
+        network=command.network,
+        ip=command.ip,
+        vm=command.vm,
+        hostname=command.hostname,
+        user_data=command.user_data,
+        ssh_keys=command.ssh_keys,
+    )
+    return _DONE
+
+
+def remove_metadata(world: World, host: SimHost, command: RemoveMetadata) -> Done:
+    """The VM is told nothing any more."""
+    vms = host.metadata.get(command.network)
+    if vms is not None:
+        vms.pop(command.vm, None)
+        if not vms:
+            del host.metadata[command.network]
+    return _DONE
+
+
+# Virtual machines.
+
+
+def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
+    """Start it, if it is not running."""
+    vm = host.vms.get(command.vm)
+    if vm is None or vm.state is not PowerState.RUNNING:
+        _check_startable(host, command)
+        vm = SimVm(
+            title=command.title,
+            cpu_num=command.cpu_num,
+            memory_bytes=command.memory_bytes,
+            disks=command.disks,
+            nics=command.nics,
+            state=PowerState.RUNNING,
+            vnc_port=host.next_vnc_port,
+        )
+        host.next_vnc_port += 1
+        host.power_on(command.vm, vm)
+        host.consoles[command.vm] = _boot_text(command.title)
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def stop_vm(world: World, host: SimHost, command: StopVm) -> VmStatus:
+    """Its domain goes; its console's text stays."""
+    if command.mode not in ("grace", "cold"):
+        raise Refused(codes.BAD_REQUEST, f"mode: found {command.mode!r}; 'grace' or 'cold' fits.")
+    host.power_off(command.vm)
+    host.vms.pop(command.vm, None)
+    return VmStatus(state=PowerState.STOPPED)
+
+
+def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
+    """Stop and start it with the same definition."""
+    vm = host.vms.get(command.vm)
+    if vm is None or vm.state is not PowerState.RUNNING:
+        raise Refused(codes.VM_NOT_RUNNING, f"The VM {command.vm} is not running on {host.name}. Start it instead.")
+    vm.boots += 1
+    host.consoles[command.vm] += _boot_text(vm.title)
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
+    """Nothing of it is left but its disks."""
+    host.power_off(command.vm)
+    host.vms.pop(command.vm, None)
+    host.consoles.pop(command.vm, None)
+    return _DONE
+
+
+def list_vms(world: World, host: SimHost, command: ListVms) -> VmList:
+    """Every domain."""
+    return VmList(vms={uuid: vm.state for uuid, vm in host.vms.items()})
+
+
+def get_console(world: World, host: SimHost, command: GetConsole) -> Console:
+    """The end of what it wrote."""
+    vm = host.vms.get(command.vm)
+    text = host.consoles.get(command.vm, "")
+    return Console(
+        text=text[-command.size_bytes :] if command.size_bytes > 0 else "",
+        vnc_address=host.address if vm else None,
+        vnc_port=vm.vnc_port if vm else None,
+    )
+
+
+# What they check.
+
+
+def _check_bridge_name(name: str) -> None:
+    if not 0 < len(name) <= 15 or "/" in name or " " in name:
+        raise Refused(codes.BAD_REQUEST, f"bridge: found {name!r}; 1 to 15 characters without blanks and slashes fit.")
+
+
+def _need_bridge(host: SimHost, name: str) -> None:
+    if name not in host.bridges:
+        raise Refused(
+            codes.MISSING_BRIDGE, f"There is no bridge {name} on {host.name}. Have the L2 network made there first."
+        )
+
+
+def _check_startable(host: SimHost, command: StartVm) -> None:
+    if command.cpu_num < 1 or command.memory_bytes < 1 << 20:
+        raise Refused(
+            codes.BAD_REQUEST, f"{command.cpu_num} CPUs and {command.memory_bytes} bytes of memory make no VM."
+        )
+    if command.memory_bytes > host.machine.memory_bytes:
+        raise Refused(
+            codes.HYPERVISOR, f"cannot set up guest memory: {host.name} has {host.machine.memory_bytes} bytes."
+        )
+    if not command.disks or len({disk.device_id for disk in command.disks}) < len(command.disks):
+        raise Refused(codes.BAD_REQUEST, "disks: at least one, each with a device number of its own, fit.")
+    for disk in command.disks:
+        if disk.path not in host.volumes:
+            raise Refused(codes.MISSING_FILE, f"There is no volume {disk.path} on {host.name}. Create it first.")
+    for nic in command.nics:
+        _need_bridge(host, nic.bridge)
+    _check_not_in_use(host, command)
+
+
+def _check_not_in_use(host: SimHost, command: StartVm) -> None:
+    for disk in command.disks:
+        other = host.taken.get(disk.path)
+        if other is not None:
+            raise Refused(codes.HYPERVISOR, f'Failed to get "write" lock on {disk.path}: the VM {other} has it.')
+    for nic in command.nics:
+        other = host.taken.get(nic.device)
+        if other is not None:
+            raise Refused(codes.HYPERVISOR, f"Unable to create tap device {nic.device}: the VM {other} has it.")
+
+
+def _boot_text(title: str) -> str:
+    return f"simulated boot of {title}\n{title} login: "
+
+
+# The table.
+
+Apply = Callable[[World, SimHost, AgentCommand[Any]], Result]
+
+
+def _entry(
+    kind: type[C], apply: Callable[[World, SimHost, C], R]
+) -> tuple[str, tuple[msgspec.json.Decoder[AgentCommand[Any]], Apply]]:
+    decoder = cast("msgspec.json.Decoder[AgentCommand[Any]]", msgspec.json.Decoder(kind))
+    return kind.name, (decoder, cast("Apply", apply))
+
+
+COMMANDS: Final = dict(
+    (
+        _entry(Connect, connect),
+        _entry(GetFacts, facts),
+        _entry(Forget, forget),
+        _entry(EnsureBridge, ensure_bridge),
+        _entry(EnsureVxlan, ensure_vxlan),
+        _entry(RemoveBridge, remove_bridge),
+        _entry(EnsureDhcp, ensure_dhcp),
+        _entry(RemoveDhcpEntries, remove_dhcp_entries),
+        _entry(RemoveDhcp, remove_dhcp),
+        _entry(SetMetadata, set_metadata),
+        _entry(RemoveMetadata, remove_metadata),
+        _entry(InitStorage, storage.init_storage),
+        _entry(GetCapacity, storage.get_capacity),
+        _entry(CacheImage, storage.cache_image),
+        _entry(DownloadImage, storage.download_image),
+        _entry(CreateVolume, storage.create_volume),
+        _entry(DeleteFile, storage.delete_file),
+        _entry(StartVm, start_vm),
+        _entry(StopVm, stop_vm),
+        _entry(RebootVm, reboot_vm),
+        _entry(DestroyVm, destroy_vm),
+        _entry(ListVms, list_vms),
+        _entry(GetConsole, get_console),
+    )
+)
+"""By the command's name: how its body is decoded, and what it does to the world."""
+
+
+def apply(world: World, host: SimHost, name: str, body: msgspec.Raw) -> Result:
+    """Carry out the command `name` on `host`.
+
+    Raises:
+        Refused: the failure that a real agent would answer; nothing was changed.
+    """
+    known = COMMANDS.get(name)
+    if known is None:
+        raise Refused(codes.UNKNOWN_COMMAND, f"There is no command {name!r} here. Bring the agent up to this version.")
+    try:
+        command = known[0].decode(body)
+    except msgspec.MsgspecError as error:
+        raise Refused(codes.BAD_REQUEST, f"{name}: {error}.") from error
+    return known[1](world, host, command)

@@ -1,0 +1,64 @@
+"""What a simulated download brings, told by nothing but its URL, so that every run sees the same.
+
+The last part of the URL's path decides: ``not-an-image…`` is an HTML page, ``backing…`` an image with a backing file,
+``missing…`` a 404; a name that ends in ``.raw`` is a raw image, everything else a qcow2. Hosts below ``.invalid`` do
+not exist, and nobody listens on port 9. ``?virtual=BYTES&size=BYTES`` sets the sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from msgspec import Struct
+
+from cairn.agents.protocol import codes
+from cairn.simulator.refusal import Refused
+
+_VIRTUAL_SIZE_BYTES = 1 << 30
+_ACTUAL_SIZE_BYTES = 13 << 20
+_DISCARD = 9  #: the port that nobody listens on
+
+
+class Download(Struct, frozen=True, kw_only=True):
+    """A file as it came from its URL."""
+
+    format: str
+    virtual_size_bytes: int
+    actual_size_bytes: int
+    sha256: str
+
+
+def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:
+    """What is at `url`, if it is a good image of the wanted format."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https", "file"):
+        raise Refused(
+            codes.DOWNLOAD_FAILED, f"{url}: the scheme {parts.scheme!r} is not fetched; http, https, file fit."
+        )
+    name = unquote(parts.path).rpartition("/")[2]
+    if (parts.hostname or "").endswith(".invalid") or name.startswith("missing") or parts.port == _DISCARD:
+        raise Refused(codes.DOWNLOAD_FAILED, f"{url} cannot be fetched: there is nothing there. Check the URL.")
+    if parts.scheme == "file" and parts.path.startswith(("/etc/", "/proc/", "/dev/", "/root/")):
+        raise Refused(codes.PATH_REFUSED, f"{url}: this folder is not open for images. Put the image into one that is.")
+    if name.startswith("not-an-image"):
+        raise Refused(codes.NOT_AN_IMAGE, f"{url} is no disk image, it begins with '<html>'. Check the URL.")
+    if name.startswith("backing"):
+        raise Refused(codes.BACKING_FILE, f"{url} refers to the backing file '/etc/shadow'. Flatten the image first.")
+    found_format = "raw" if name.endswith(".raw") else "qcow2"
+    if found_format != wanted_format:
+        raise Refused(codes.WRONG_FORMAT, f"{url} is {found_format}, not {wanted_format}. Name the right format.")
+    size = _number(parts.query, "size", _ACTUAL_SIZE_BYTES)
+    if size > max_bytes:
+        raise Refused(codes.IMAGE_TOO_LARGE, f"{url} has {size} bytes; at most {max_bytes} are allowed.")
+    return Download(
+        format=found_format,
+        virtual_size_bytes=_number(parts.query, "virtual", _VIRTUAL_SIZE_BYTES),
+        actual_size_bytes=size,
+        sha256=hashlib.sha256(url.encode()).hexdigest(),
+    )
+
+
+def _number(query: str, key: str, default: int) -> int:
+    values = parse_qs(query).get(key, [])
+    return int(values[0]) if values and values[0].isdigit() else default

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from cairn.agents.backup.images import BackupImages
+from cairn.agents.downloads import Downloader
+from cairn.agents.errors import AgentError
+from cairn.agents.files import Folders, PreparedFolders
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.storage import DownloadImage
+from cairn.agents.runner import SystemRunner
+from cairn.agents.state import Record
+
+needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils is not installed")
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        (folder / "in").mkdir()
+        folders = Folders(Record(folder / "s.json", PreparedFolders), folder / "data")
+        folders.prepare(str(self.store))
+        self.images = BackupImages(folders, Downloader(None, [folder / "in"]), SystemRunner())
+
+    def download(self, name: str, image_format: str = "qcow2") -> DownloadImage:
+        path = str(self.store / "images" / "x" / name)
+        return DownloadImage(url=f"file://{self.folder}/in/{name}", path=path, format=image_format)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@needs_qemu
+async def test_image_is_taken_in_with_its_hash_and_again(world: World) -> None:
+    source = world.folder / "in" / "a.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "8M"], check=True)
+    first = await world.images.download(world.download("a.qcow2"))
+    assert first == await world.images.download(world.download("a.qcow2"))
+    assert first.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (first.path, first.virtual_size_bytes) == (world.download("a.qcow2").path, 8 << 20)
+
+
+async def test_what_is_no_image_is_refused_and_nothing_is_left(world: World) -> None:
+    (world.folder / "in" / "page").write_text("<!doctype html>")
+    with pytest.raises(AgentError) as caught:
+        await world.images.download(world.download("page"))
+    assert caught.value.code == codes.NOT_AN_IMAGE
+    assert list(world.store.rglob("x*")) == []
+
+
+async def test_images_are_handed_out_by_relative_path_and_nothing_else_is(world: World) -> None:
+    (world.store / "images").mkdir()
+    (world.store / "images" / "a").write_bytes(b"image")
+    (world.store / "images" / ".a.part").write_bytes(b"half")
+    (world.folder / "secret").write_text("x")
+    (world.store / "link").symlink_to(world.folder / "secret")
+    app = web.Application()
+    app.router.add_get("/v1/images/{path:.+}", world.images.hand_out)
+    async with TestClient(TestServer(app)) as client:
+        async with client.get("/v1/images/images/a") as response:
+            assert (response.status, await response.read()) == (200, b"image")
+        for path in (
+            "images/none",
+            "images/.a.part",
+            "link",
+            "images",
+            "%2e%2e/secret",
+            "..%2Fsecret",
+            "%2Fetc/passwd",
+        ):
+            async with client.get(f"/v1/images/{path}") as response:
+                assert response.status == 404, path

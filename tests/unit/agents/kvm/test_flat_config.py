@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cairn.agents.errors import AgentError
+from cairn.agents.kvm.flat_config import (
+    FlatNetwork,
+    dhcp_hosts,
+    dns_names,
+    dnsmasq_conf,
+    isolation_rules,
+    with_dhcp,
+)
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp
+
+L3 = "ab" * 16
+
+
+def entry(number: int, **changes: object) -> DhcpEntry:
+    fields = {"mac": f"fa:00:00:00:00:0{number}", "ip": f"10.0.0.1{number}", "hostname": f"web{number}", "vm": "a" * 32}
+    return DhcpEntry(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def command(*entries: DhcpEntry, **changes: object) -> EnsureDhcp:
+    fields = {"network": L3, "bridge": "br0", "dhcp_ip": "10.0.0.2", "netmask": "255.255.255.0", "gateway": "10.0.0.1"}
+    return EnsureDhcp(**{**fields, "entries": list(entries), **changes})  # type: ignore[arg-type]
+
+
+def network(*entries: DhcpEntry, **changes: object) -> FlatNetwork:
+    return with_dhcp(FlatNetwork(network=L3), command(*entries, **changes))
+
+
+def conf(**changes: object) -> list[str]:
+    made = network(entry(1), **changes)
+    assert made.dhcp is not None
+    return dnsmasq_conf(made, made.dhcp, Path("/d")).splitlines()
+
+
+def test_only_known_machines_are_answered_from_static_leases() -> None:
+    lines = conf()
+    assert "dhcp-ignore=tag:!known" in lines
+    assert "dhcp-range=10.0.0.0,static,255.255.255.0,24h" in lines
+    assert "dhcp-hostsfile=/d/hosts" in lines
+
+
+def test_default_route_goes_only_to_default_cards_by_both_options() -> None:
+    lines = conf()
+    assert "dhcp-option=tag:default,3,10.0.0.1" in lines
+    assert "dhcp-option=tag:!default,3" in lines
+    for option in (121, 249):
+        assert f"dhcp-option=tag:default,{option},169.254.169.254/32,10.0.0.2,0.0.0.0/0,10.0.0.1" in lines
+        assert f"dhcp-option=tag:!default,{option},169.254.169.254/32,10.0.0.2" in lines
+
+
+def test_network_without_a_gateway_gives_no_default_route() -> None:
+    lines = conf(gateway="")
+    assert "dhcp-option=3" in lines
+    assert not any("0.0.0.0/0" in line for line in lines)
+
+
+def test_name_servers_domain_and_mtu() -> None:
+    assert {"dhcp-option=6,10.0.0.2", "dhcp-option=26,1500"} <= set(conf())
+    lines = conf(dns=["1.1.1.1", "8.8.8.8"], domain="example.org", mtu=1450)
+    assert {"dhcp-option=6,1.1.1.1,8.8.8.8", "dhcp-option=15,example.org", "dhcp-option=26,1450"} <= set(lines)
+
+
+@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="dnsmasq-base is not installed")
+def test_dnsmasq_understands_its_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "dnsmasq.conf"
+    path.write_text("\n".join(conf(domain="example.org")))
+    done = subprocess.run(["dnsmasq", "--test", f"--conf-file={path}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_leases_and_names_are_sorted_by_address() -> None:
+    made = network(entry(2, is_default=False), entry(1))
+    assert dhcp_hosts(made).splitlines() == [
+        "fa:00:00:00:00:01,set:default,10.0.0.11,web1",
+        "fa:00:00:00:00:02,10.0.0.12,web2",
+    ]
+    assert dns_names(made).splitlines() == ["10.0.0.11 web1", "10.0.0.12 web2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("My VM!", "my-vm"), ("a\nb,set:x", "a-b-set-x"), ("***", "ip-10-0-0-11"), ("x" * 80, "x" * 63), ("-a-", "a")],
+)
+def test_names_that_are_no_host_names_are_made_into_some(given: str, expected: str) -> None:
+    assert network(entry(1, hostname=given)).entries["fa:00:00:00:00:01"].hostname == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dhcp_ip": "10.0.0.2\nx"},
+        {"netmask": "255.0.255.0"},
+        {"gateway": "gw"},
+        {"dns": ["1.1.1.1,2"]},
+        {"domain": "a\nb"},
+        {"bridge": "br0; x"},
+        {"network": "../x"},
+        {"entries": [DhcpEntry(mac="x", ip="10.0.0.3", hostname="h", vm="v")]},
+        {"entries": [DhcpEntry(mac="fa:00:00:00:00:01", ip="10.0.0.3,x", hostname="h", vm="v")]},
+    ],
+)
+def test_values_that_would_break_a_configuration_file_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(AgentError) as caught:
+        with_dhcp(FlatNetwork(network=L3), msgspec.structs.replace(command(), **changes))
+    assert caught.value.code == codes.BAD_REQUEST
+
+
+def test_entries_are_added_replaced_by_mac_and_address_or_all_replaced() -> None:
+    both = with_dhcp(network(entry(1)), command(entry(2)))
+    assert len(both.entries) == 2
+    moved = with_dhcp(both, command(entry(1, ip="10.0.0.77")))
+    assert {e.ip for e in moved.entries.values()} == {"10.0.0.77", "10.0.0.12"}
+    taken_over = with_dhcp(both, command(entry(3, ip="10.0.0.11")))
+    assert {e.mac[-1] for e in taken_over.entries.values()} == {"2", "3"}
+    assert len(with_dhcp(both, command(entry(3), replace=True)).entries) == 1
+
+
+def test_names_on_the_machine_fit_and_the_mac_is_the_same_on_every_host() -> None:
+    made = network(entry(1))
+    assert len(made.outer) <= 15
+    assert made.mac == network(entry(2)).mac
+    assert int(made.mac[:2], 16) & 0b11 == 0b10  # local, unicast
+
+
+def test_rules_stop_arp_and_dhcp_of_the_server_in_both_directions_without_conntrack() -> None:
+    made = network(entry(1))
+    assert made.dhcp is not None
+    rules = isolation_rules(made, made.dhcp, "vx42")
+    for direction in ("iifname", "oifname"):
+        for side in ("saddr", "daddr"):
+            assert f'{direction} "vx42" arp {side} ip {{ 10.0.0.2, 169.254.169.254 }} drop' in rules
+    assert 'oifname "vx42" ether saddr { fa:00:00:00:00:01 } udp dport 67 drop' in rules
+    assert "ct " not in rules
+    assert rules.startswith(f"table bridge {made.table} {{ }}\ndelete table bridge {made.table}\n")
+
+
+def test_without_an_uplink_there_is_nothing_to_stop() -> None:
+    made = network(entry(1))
+    assert made.dhcp is not None
+    assert "chain" not in isolation_rules(made, made.dhcp, None)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cairn.agents.blocking import KeyedLocks
+from cairn.agents.errors import AgentError
+from cairn.agents.kvm.accelerator import Accelerator, Verdict
+from cairn.agents.kvm.vms import VmRecord, Vms
+from cairn.agents.kvm.watch import VmWatch
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, ListVms, Nic, PowerState, RebootVm, StartVm, StopVm
+from cairn.agents.state import Record, Records
+from tests.unit.agents.fakes import FakeHypervisor, FakeRunner, RushingClock
+
+VM = "a" * 32
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hypervisor = FakeHypervisor()
+        self.runner = FakeRunner()
+        self.clock = RushingClock()
+        self.net = folder / "net"
+        (self.net / "br0" / "bridge").mkdir(parents=True)
+        (folder / "root.qcow2").write_text("x")
+        locks = KeyedLocks()
+        self.vms = Vms(
+            hypervisor=self.hypervisor,
+            accelerator=Accelerator(
+                self.runner, Record(folder / "accelerator.json", Verdict), device=folder / "no-kvm"
+            ),
+            watch=VmWatch(self.hypervisor, locks, self.clock, lambda *_: None),
+            locks=locks,
+            runner=self.runner,
+            records=Records(folder / "vms", VmRecord),
+            console_dir=folder / "console",
+            clock=self.clock,
+            sys_net=self.net,
+        )
+
+    def start(self, **changes: object) -> StartVm:
+        disks = [Disk(path=str(self.folder / "root.qcow2"), device_id=0)]
+        nics = [Nic(mac="fa:00:00:00:00:01", bridge="br0", device="vnic1.0")]
+        fields = {"vm": VM, "title": "t", "cpu_num": 1, "memory_bytes": 1 << 27, "disks": disks, "nics": nics}
+        return StartVm(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def refused(call: object, code: str) -> str:
+    with pytest.raises(AgentError) as caught:
+        await call  # type: ignore[misc]
+    assert caught.value.code == code
+    return caught.value.message
+
+
+async def test_start_runs_the_vm_and_is_success_the_second_time(world: World) -> None:
+    first = await world.vms.start(world.start())
+    world.hypervisor.xml.clear()
+    assert await world.vms.start(world.start()) == first
+    assert (first.state, first.vnc_port) == (PowerState.RUNNING, 5900)
+    assert world.hypervisor.xml == {}
+    assert (await world.vms.list(ListVms())).vms == {VM: PowerState.RUNNING}
+
+
+async def test_start_replaces_a_leftover_definition(world: World) -> None:
+    world.hypervisor.domains[VM] = PowerState.STOPPED
+    await world.vms.start(world.start(title="new"))
+    assert "<title>new</title>" in world.hypervisor.xml[VM]
+
+
+async def test_start_says_which_disk_or_bridge_is_missing(world: World) -> None:
+    missing = [Disk(path="/none/x.qcow2", device_id=0)]
+    assert "/none/x.qcow2" in await refused(world.vms.start(world.start(disks=missing)), codes.MISSING_FILE)
+    nics = [Nic(mac="fa:00:00:00:00:01", bridge="br7", device="vnic1.0")]
+    assert "br7" in await refused(world.vms.start(world.start(nics=nics)), codes.MISSING_BRIDGE)
+    assert world.hypervisor.domains == {}
+
+
+async def test_start_that_fails_leaves_no_definition(world: World) -> None:
+    world.hypervisor.start_error = AgentError(codes.NO_MEMORY, "no memory")
+    await refused(world.vms.start(world.start()), codes.NO_MEMORY)
+    assert world.hypervisor.domains == {}
+
+
+async def test_kvm_that_does_not_work_is_refused_with_the_reason(world: World) -> None:
+    message = await refused(world.vms.start(world.start(accelerator="kvm")), codes.MISSING_ACCELERATOR)
+    assert "no-kvm" in message
+    await refused(world.vms.start(world.start(accelerator="magic")), codes.BAD_REQUEST)
+
+
+async def test_graceful_stop_presses_the_button_and_undefines(world: World) -> None:
+    await world.vms.start(world.start())
+    for _ in range(2):
+        assert (await world.vms.stop(StopVm(vm=VM))).state is PowerState.STOPPED
+    assert world.hypervisor.presses == 1
+    assert world.hypervisor.domains == {}
+
+
+async def test_deaf_guest_is_pressed_again_and_stopped_when_its_time_is_up(world: World) -> None:
+    world.hypervisor.deaf = True
+    await world.vms.start(world.start())
+    began = world.clock.now
+    await world.vms.stop(StopVm(vm=VM, grace_seconds=10))
+    assert 10 <= world.clock.now - began < 11
+    assert world.hypervisor.presses == 3
+    assert world.hypervisor.domains == {}
+
+
+async def test_cold_stop_does_not_ask(world: World) -> None:
+    await world.vms.start(world.start())
+    await world.vms.stop(StopVm(vm=VM, mode="cold"))
+    assert world.hypervisor.presses == 0
+    await refused(world.vms.stop(StopVm(vm=VM, mode="warm")), codes.BAD_REQUEST)
+
+
+async def test_reboot_keeps_the_definition_and_wants_a_running_vm(world: World) -> None:
+    await refused(world.vms.reboot(RebootVm(vm=VM)), codes.VM_NOT_RUNNING)
+    await world.vms.start(world.start())
+    assert (await world.vms.reboot(RebootVm(vm=VM))).state is PowerState.RUNNING
+    assert world.hypervisor.presses == 1
+
+
+async def test_destroy_leaves_nothing_but_the_disks_and_finds_nothing_the_second_time(world: World) -> None:
+    await world.vms.start(world.start())
+    (world.net / "vnic1.0").mkdir()
+    for name in (f"{VM}.log", f"{VM}.log.0"):
+        (world.folder / "console" / name).write_text("x")
+    await world.vms.destroy(DestroyVm(vm=VM))
+    await world.vms.destroy(DestroyVm(vm=VM))
+    assert world.hypervisor.domains == {}
+    assert world.runner.ran == ["ip link delete dev vnic1.0"]
+    assert list((world.folder / "console").iterdir()) == []
+    assert list((world.folder / "vms").iterdir()) == []
+    assert (world.folder / "root.qcow2").exists()
+
+
+async def test_disk_has_a_user_only_while_the_vm_runs(world: World) -> None:
+    disk = str((world.folder / "root.qcow2").resolve())
+    await world.vms.start(world.start())
+    assert await world.vms.user_of(disk) == VM
+    assert await world.vms.user_of("/other") is None
+    await world.vms.stop(StopVm(vm=VM, mode="cold"))
+    assert await world.vms.user_of(disk) is None
+
+
+async def test_console_is_the_end_of_the_log_with_the_rotated_one_before_it(world: World) -> None:
+    await world.vms.start(world.start())
+    (world.folder / "console" / f"{VM}.log").write_text("new")
+    (world.folder / "console" / f"{VM}.log.0").write_text("older ")
+    assert (await world.vms.console(GetConsole(vm=VM))).text == "older new"
+    assert (await world.vms.console(GetConsole(vm=VM, size_bytes=5))).text == "r new"
+    assert (await world.vms.console(GetConsole(vm=VM, size_bytes=2))).text == "ew"
+    assert (await world.vms.console(GetConsole(vm="b" * 32))).text == ""
+
+
+@pytest.mark.parametrize("vm", ["", "../" + "a" * 29, "A" * 32])
+async def test_wrong_uuid_never_becomes_a_path(world: World, vm: str) -> None:
+    await refused(world.vms.destroy(DestroyVm(vm=vm)), codes.BAD_REQUEST)
+    await refused(world.vms.console(GetConsole(vm=vm)), codes.BAD_REQUEST)

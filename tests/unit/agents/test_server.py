@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from cairn.agents.commands import Registry, handles
+from cairn.agents.delivery import Delivery
+from cairn.agents.errors import AgentError
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.storage import Capacity, GetCapacity
+from cairn.agents.protocol.wire import Pong, Request
+from cairn.agents.server import MAX_BODY_BYTES, Server
+from cairn.agents.tasks import TaskTable
+from cairn.agents.tls import client_context, server_context
+from tests.unit.agents.certificates import TestAuthority
+from tests.unit.agents.fakes import FakeClock, FakePoster
+
+
+class Area:
+    """The clock decides whether the work is done in time."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    @handles(GetCapacity)
+    async def capacity(self, command: GetCapacity) -> Capacity:
+        if command.path == "slow":
+            await self.clock.sleep(1000)
+        return Capacity(total_bytes=2, available_bytes=1)
+
+
+class World:
+    def __init__(self, clock: FakeClock, *, trusted: bool = True) -> None:
+        self.clock = clock
+        self.poster = FakePoster()
+        self.healthy = True
+        table = TaskTable(Registry([Area(clock)]), Delivery(self.poster, clock), clock)
+        self.server = Server(table, self.ping, trusted=trusted)
+
+    async def ping(self) -> Pong:
+        if not self.healthy:
+            raise AgentError(codes.HYPERVISOR_UNAVAILABLE, "libvirtd does not answer.")
+        return Pong(host="h", version="1")
+
+
+def body(task: str = "t", path: str = "/", callback: str | None = None) -> bytes:
+    command = msgspec.Raw(msgspec.json.encode(GetCapacity(path=path)))
+    return msgspec.json.encode(
+        Request(task=task, command="storage.capacity", body=command, callback=callback, deadline_seconds=1e6)
+    )
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[tuple[World, TestClient[web.Request, web.Application]]]:
+    made = World(FakeClock())
+    async with TestClient(TestServer(made.server.app)) as client:
+        yield made, client
+
+
+Fixture = tuple[World, TestClient[web.Request, web.Application]]
+
+
+async def test_quick_command_is_answered_at_once(world: Fixture) -> None:
+    _, client = world
+    async with client.post("/v1/commands", data=body()) as response:
+        assert response.status == 200
+        assert await response.json() == {"task": "t", "result": {"totalBytes": 2, "availableBytes": 1}}
+
+
+async def test_slow_command_is_accepted_and_called_back_when_it_is_done() -> None:
+    made = World(FakeClock())
+    async with TestClient(TestServer(made.server.app)) as client:
+        request = body(path="slow", callback="https://node/cb").replace(b'"waitSeconds":5.0', b'"waitSeconds":0')
+        posted = asyncio.ensure_future(_answer(client.post("/v1/commands", data=request)))
+        while not posted.done():
+            await made.clock.advance(0)
+        assert await posted == (202, {})
+        assert await _answer(client.get("/v1/tasks/t")) == (202, {})
+        await made.clock.advance(1000)
+        assert [url for url, _ in made.poster.posted] == ["https://node/cb"]
+        assert (await _answer(client.get("/v1/tasks/t")))[0] == 200
+
+
+async def test_task_never_heard_of_is_404(world: Fixture) -> None:
+    _, client = world
+    assert await _answer(client.get("/v1/tasks/none")) == (404, {})
+
+
+async def _answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> tuple[int, object]:
+    async with call as response:
+        return response.status, await response.json()
+
+
+async def test_ping_without_hypervisor_is_503_and_not_an_empty_list_of_vms(world: Fixture) -> None:
+    made, client = world
+    made.healthy = False
+    async with client.get("/v1/ping") as response:
+        assert response.status == 503
+        assert (await response.json())["error"]["code"] == codes.HYPERVISOR_UNAVAILABLE
+
+
+@pytest.mark.parametrize("wrong", [b"", b"{}", b"[]", b'{"task":7}', body()[:-3]])
+async def test_request_that_does_not_decode_is_400_to_no_task(world: Fixture, wrong: bytes) -> None:
+    _, client = world
+    async with client.post("/v1/commands", data=wrong) as response:
+        assert response.status == 400
+        answer = await response.json()
+        assert (answer["task"], answer["error"]["code"]) == ("", codes.BAD_REQUEST)
+
+
+async def test_too_long_request_is_413(world: Fixture) -> None:
+    _, client = world
+    async with client.post("/v1/commands", data=b" " * (MAX_BODY_BYTES + 1)) as response:
+        assert response.status == 413
+
+
+class Tls:
+    """A server with TLS, and clients with all kinds of certificates."""
+
+    def __init__(self, authority: TestAuthority, url: str) -> None:
+        self.authority = authority
+        self.url = url
+
+    async def get(self, context: ssl.SSLContext, path: str) -> int:
+        async with aiohttp.ClientSession() as session, session.get(self.url + path, ssl=context) as response:
+            return response.status
+
+
+@pytest.fixture
+async def tls(tmp_path: Path) -> AsyncIterator[Tls]:
+    async def image(_: web.Request) -> web.Response:
+        return web.Response(text="image")
+
+    authority = TestAuthority(tmp_path / "pki")
+    made = World(FakeClock(), trusted=False)
+    made.server.app.router.add_get("/v1/images/x", image)
+    runner = web.AppRunner(made.server.app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(authority.issue("host1")))
+    await site.start()
+    yield Tls(authority, f"https://127.0.0.1:{runner.addresses[0][1]}")
+    await runner.cleanup()
+
+
+async def test_management_node_may_give_commands(tls: Tls) -> None:
+    assert await tls.get(client_context(tls.authority.issue("cairn-management-node")), "/v1/ping") == 200
+    assert await tls.get(client_context(tls.authority.issue("n1", "cairn-management-node")), "/v1/ping") == 200
+
+
+async def test_other_machines_of_the_cloud_may_fetch_images_but_not_give_commands(tls: Tls) -> None:
+    context = client_context(tls.authority.issue("host2", "cairn-agent"))
+    assert await tls.get(context, "/v1/images/x") == 200
+    assert await tls.get(context, "/v1/ping") == 403
+    assert await tls.get(context, "/v1/tasks/x") == 403
+
+
+async def test_strangers_are_not_talked_to(tls: Tls, tmp_path: Path) -> None:
+    nobody = ssl.create_default_context(cafile=tls.authority.issue("x").ca)
+    stranger = TestAuthority(tmp_path / "other").issue("cairn-management-node")
+    evil = ssl.create_default_context(cafile=tls.authority.issue("x").ca)
+    evil.load_cert_chain(stranger.cert, stranger.key)
+    for context in (nobody, evil):
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await tls.get(context, "/v1/images/x")

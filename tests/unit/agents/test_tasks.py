@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from cairn.agents.commands import Registry, handles
+from cairn.agents.delivery import Delivery
+from cairn.agents.errors import AgentError
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.storage import Capacity, GetCapacity
+from cairn.agents.protocol.wire import Request
+from cairn.agents.tasks import TaskTable
+from tests.unit.agents.fakes import FakeClock, FakePoster, settle
+
+CALLBACK = "https://node/callback"
+
+
+class Area:
+    """Answers when the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.slow = asyncio.Event()
+        self.runs = 0
+        self.cancelled = False
+
+    @handles(GetCapacity)
+    async def capacity(self, command: GetCapacity) -> Capacity:
+        self.runs += 1
+        try:
+            await (self.slow if command.path == "slow" else self.gate).wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        if command.path == "bad":
+            raise AgentError(codes.NO_SPACE, "full")
+        return Capacity(total_bytes=2, available_bytes=1)
+
+
+class World:
+    def __init__(self, **limits: float) -> None:
+        self.clock = FakeClock()
+        self.poster = FakePoster()
+        self.area = Area()
+        self.table = TaskTable(
+            Registry([self.area]),
+            Delivery(self.poster, self.clock),
+            self.clock,
+            keep_count=int(limits.get("keep_count", 10)),
+            keep_seconds=limits.get("keep_seconds", 3600.0),
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def request(task: str = "t1", path: str = "/", command: str = "storage.capacity", deadline: float = 300.0) -> Request:
+    body = msgspec.Raw(msgspec.json.encode(GetCapacity(path=path)))
+    return Request(task=task, command=command, body=body, deadline_seconds=deadline)
+
+
+async def test_same_task_sent_twice_runs_once_and_gets_the_same_reply(world: World) -> None:
+    first, second = world.table.submit(request()), world.table.submit(request())
+    world.area.gate.set()
+    reply = await world.table.wait(first, 5)
+    assert first is second
+    assert world.area.runs == 1
+    assert reply is await world.table.wait(world.table.submit(request()), 5)
+    assert reply is not None
+    assert reply.result is not None
+    assert msgspec.json.decode(reply.result, type=Capacity) == Capacity(total_bytes=2, available_bytes=1)
+
+
+async def test_task_that_takes_longer_than_waited_for_has_no_reply_yet(world: World) -> None:
+    task = world.table.submit(request())
+    waiting = asyncio.ensure_future(world.table.wait(task, 5))
+    await world.clock.advance(5)
+    assert await waiting is None
+    world.area.gate.set()
+    await settle()
+    assert task.reply is not None
+
+
+async def test_late_reply_is_sent_to_the_callback_once(world: World) -> None:
+    task = world.table.submit(request())
+    world.table.call_back(task, CALLBACK)
+    world.table.call_back(task, CALLBACK)
+    world.area.gate.set()
+    await settle()
+    assert [url for url, _ in world.poster.posted] == [CALLBACK]
+    assert msgspec.json.decode(world.poster.posted[0][1])["task"] == "t1"
+
+
+async def test_callback_asked_for_after_the_end_is_sent_at_once(world: World) -> None:
+    world.area.gate.set()
+    task = world.table.submit(request())
+    await world.table.wait(task, 5)
+    world.table.call_back(task, CALLBACK)
+    await settle()
+    assert len(world.poster.posted) == 1
+
+
+async def test_deadline_cancels_the_work_and_says_so(world: World) -> None:
+    task = world.table.submit(request(deadline=7))
+    await world.clock.advance(7)
+    assert world.area.cancelled
+    assert task.reply is not None
+    assert task.reply.error is not None
+    assert task.reply.error.code == codes.DEADLINE
+    assert "7 s" in task.reply.error.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (request(path="bad"), codes.NO_SPACE),
+        (request(command="no.such"), codes.UNKNOWN_COMMAND),
+        (Request(task="t1", command="storage.capacity", body=msgspec.Raw(b'{"path":7}')), codes.BAD_REQUEST),
+        (Request(task="t1", command="storage.capacity", body=msgspec.Raw(b'{"path":"","x":1}')), codes.BAD_REQUEST),
+    ],
+)
+async def test_failure_is_a_reply_with_its_code(world: World, sent: Request, code: str) -> None:
+    world.area.gate.set()
+    reply = await world.table.wait(world.table.submit(sent), 5)
+    assert reply is not None
+    assert reply.error is not None
+    assert reply.error.code == code
+    assert reply.result is None
+
+
+async def test_finished_tasks_are_forgotten_after_their_time() -> None:
+    world = World(keep_seconds=60)
+    world.area.gate.set()
+    await world.table.wait(world.table.submit(request()), 5)
+    await world.clock.advance(59)
+    assert world.table.find("t1") is not None
+    await world.clock.advance(2)
+    assert world.table.find("t1") is None
+
+
+async def test_oldest_finished_tasks_are_forgotten_when_there_are_too_many_but_running_ones_never() -> None:
+    world = World(keep_count=2)
+    running = world.table.submit(request("running", path="slow"))
+    world.area.gate.set()
+    for name in ("a", "b", "c"):
+        await world.table.wait(world.table.submit(request(name)), 5)
+    assert world.table.find("a") is None
+    assert world.table.find("c") is not None
+    assert world.table.find("running") is running
+
+
+async def test_close_answers_what_runs_with_stopped(world: World) -> None:
+    task = world.table.submit(request())
+    await settle()
+    await world.table.close()
+    assert task.reply is not None
+    assert task.reply.error is not None
+    assert task.reply.error.code == codes.STOPPED

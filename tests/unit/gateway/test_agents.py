@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import msgspec
+from tests.unit.gateway.world import Answer, request
+
+from cairn.agents.protocol.wire import Report
+from cairn.gateway.agents import AgentDoor
+from cairn.kernel.error import CairnError, ErrorKind
+
+
+class Desk:
+    """Takes what agents send."""
+
+    def __init__(self) -> None:
+        self.replies: list[bytes] = []
+        self.reports: list[Report] = []
+        self.door = AgentDoor(self.deliver, self.report)
+
+    def deliver(self, body: bytes) -> bool:
+        if body == b"nonsense":
+            raise CairnError("agent.bad-answer", "An agent's call-back is no reply.", kind=ErrorKind.INTERNAL)
+        self.replies.append(body)
+        return False
+
+    async def report(self, report: Report) -> None:
+        if report.kind == "bug":
+            raise RuntimeError("a bug")
+        self.reports.append(report)
+
+    async def post(self, path: str, body: bytes, verb: str = "POST") -> Answer:
+        return await request(self.door, verb, path, body, {})
+
+
+async def test_reply_is_delivered_even_if_nobody_waits_any_more() -> None:
+    desk = Desk()
+
+    answer = await desk.post("/agents/callback", b'{"task":"t1"}')
+
+    assert answer.status == 200
+    assert desk.replies == [b'{"task":"t1"}']
+
+
+async def test_reply_that_is_none_is_refused_for_good() -> None:
+    answer = await Desk().post("/agents/callback", b"nonsense")
+
+    assert (answer.status, answer.json()["code"]) == (400, "agent.bad-answer")
+
+
+async def test_report_is_handed_on() -> None:
+    desk = Desk()
+    report = Report(host="h1", kind="vm.state", vm="v1", state="Stopped")
+
+    answer = await desk.post("/agents/report", msgspec.json.encode(report))
+
+    assert answer.status == 200
+    assert desk.reports == [report]
+
+
+async def test_report_that_is_none_is_refused_for_good() -> None:
+    for body in (b"", b"{}", b"\xff"):
+        answer = await Desk().post("/agents/report", body)
+        assert (answer.status, answer.json()["code"]) == (400, "agent.bad-report")
+
+
+async def test_bug_is_answered_so_that_the_agent_tries_again() -> None:
+    answer = await Desk().post("/agents/report", b'{"host":"h1","kind":"bug"}')
+
+    assert (answer.status, answer.json()["code"]) == (500, "internal.bug")
+
+
+async def test_nothing_else_is_served() -> None:
+    assert (await Desk().post("/v1/zones", b"")).status == 404
+    assert (await Desk().post("/agents/report", b"", verb="GET")).status == 405

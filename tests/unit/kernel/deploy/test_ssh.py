@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.kernel.deploy.conftest import Sshd
+
+from cairn.kernel.deploy.ssh import HostKey, KnownHosts, SshTarget, check_login, check_target, scan_host_key
+from cairn.kernel.error import CairnError
+
+ED = HostKey("ssh-ed25519", "QUFBQQ==")
+OTHER_ED = HostKey("ssh-ed25519", "QkJCQg==")
+RSA = HostKey("ssh-rsa", "Q0NDQw==")
+TARGET = SshTarget(host="198.18.0.11", password="secret")
+
+
+def test_password_is_in_no_text_of_a_target() -> None:
+    assert "secret" not in f"{TARGET} {TARGET!r}"
+
+
+def test_first_sight_pins_and_later_checks_pass(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path / "hosts")
+
+    known.check("u1", TARGET, [ED, RSA])
+    known.check("u1", TARGET, [ED])
+    known.check("u1", TARGET, [RSA, ED])
+
+    assert known.pinned("u1") == (ED, RSA)
+    assert "198.18" not in known.path("u1").read_text()
+
+
+def test_changed_key_is_refused_with_both_fingerprints_and_a_way_out(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path)
+    known.check("u1", TARGET, [ED])
+
+    with pytest.raises(CairnError) as caught:
+        known.check("u1", TARGET, [OTHER_ED])
+
+    assert caught.value.code == "ssh.host-key-changed"
+    assert caught.value.details == {"found": OTHER_ED.fingerprint, "pinned": ED.fingerprint}
+    for part in (OTHER_ED.fingerprint, ED.fingerprint, str(known.path("u1"))):
+        assert part in caught.value.message
+    assert known.pinned("u1") == (ED,)
+
+
+def test_machine_that_shows_only_kinds_never_pinned_is_refused(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path)
+    known.check("u1", TARGET, [ED])
+
+    with pytest.raises(CairnError, match="is pinned for it"):
+        known.check("u1", TARGET, [RSA])
+
+
+def test_forgotten_pin_is_pinned_anew(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path)
+    known.check("u1", TARGET, [ED])
+
+    known.forget("u1")
+    known.forget("u1")
+    known.check("u1", TARGET, [OTHER_ED])
+
+    assert known.pinned("u1") == (OTHER_ED,)
+
+
+@pytest.mark.parametrize("uuid", ["../x", "", "a b"])
+def test_pin_name_that_could_leave_the_folder_is_refused(tmp_path: Path, uuid: str) -> None:
+    with pytest.raises(CairnError):
+        KnownHosts(tmp_path).path(uuid)
+
+
+@pytest.mark.parametrize(
+    ("host", "username", "port"),
+    [("-oProxyCommand=x", "root", 22), ("a b", "root", 22), ("", "root", 22), ("h", "-x", 22), ("h", "root", 0)],
+)
+def test_address_that_ssh_could_take_for_an_option_is_refused(host: str, username: str, port: int) -> None:
+    with pytest.raises(CairnError) as caught:
+        check_target(SshTarget(host=host, username=username, port=port))
+    assert caught.value.code == "ssh.bad-address"
+    assert caught.value.fields
+
+
+async def pinned(sshd: Sshd, folder: Path) -> KnownHosts:
+    known = KnownHosts(folder / "known hosts")
+    known.check("u1", sshd.target, await scan_host_key(sshd.target))
+    return known
+
+
+async def test_scan_finds_the_key_of_a_real_sshd_and_the_right_key_logs_in(sshd: Sshd, tmp_path: Path) -> None:
+    keys = await scan_host_key(sshd.target)
+
+    assert [key.blob for key in keys] == [sshd.host_key]
+    await check_login(sshd.target, "u1", await pinned(sshd, tmp_path))
+
+
+async def test_wrong_key_and_wrong_password_are_login_failures(sshd: Sshd, tmp_path: Path) -> None:
+    known = await pinned(sshd, tmp_path)
+    wrong_key = msgspec.structs.replace(sshd.target, private_key_path=sshd.folder / "host")
+    wrong_password = SshTarget(host=sshd.target.host, port=sshd.target.port, password="wrong'$pass")
+    no_key = msgspec.structs.replace(sshd.target, private_key_path=tmp_path / "none")
+
+    for target in (wrong_key, wrong_password, no_key):
+        with pytest.raises(CairnError) as caught:
+            await check_login(target, "u1", known)
+        assert caught.value.code == "ssh.login-failed"
+        assert "wrong'$pass" not in str(caught.value)
+
+
+async def test_key_that_others_can_read_is_named(sshd: Sshd, tmp_path: Path) -> None:
+    (sshd.folder / "user").chmod(0o644)
+
+    with pytest.raises(CairnError, match="0600"):
+        await check_login(sshd.target, "u1", await pinned(sshd, tmp_path))
+
+
+async def test_machine_installed_anew_is_refused_by_scan_and_by_login(
+    start_sshd: Callable[[int], Sshd], tmp_path: Path
+) -> None:
+    first = start_sshd(0)
+    known = await pinned(first, tmp_path)
+    second = start_sshd(first.target.port)
+
+    with pytest.raises(CairnError) as by_scan:
+        known.check("u1", second.target, await scan_host_key(second.target))
+    with pytest.raises(CairnError) as by_login:
+        await check_login(second.target, "u1", known)
+
+    assert by_scan.value.code == by_login.value.code == "ssh.host-key-changed"
+    assert by_scan.value.details == by_login.value.details
+
+
+async def test_closed_port_is_unreachable(free_port: int) -> None:
+    with pytest.raises(CairnError) as caught:
+        await scan_host_key(SshTarget(host="127.0.0.1", port=free_port))
+    assert caught.value.code == "ssh.unreachable"
+    assert "Connect call failed" in caught.value.message or "refused" in caught.value.message
+
+
+async def test_port_that_accepts_and_says_nothing_times_out(tmp_path: Path) -> None:
+    silent = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    async with silent:
+        target = SshTarget(host="127.0.0.1", port=silent.sockets[0].getsockname()[1], password="x")
+        with pytest.raises(CairnError) as caught:
+            await check_login(target, "u1", KnownHosts(tmp_path), timeout_seconds=0.2)
+    assert caught.value.code == "ssh.timeout"
+
+
+async def test_missing_sshpass_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CairnError) as caught:
+        await check_login(SshTarget(host="127.0.0.1", password="x"), "u1", KnownHosts(tmp_path))
+    assert caught.value.code == "ssh.no-sshpass"
+
+
+async def test_no_descriptor_is_left_open_by_a_login_with_password(sshd: Sshd, tmp_path: Path) -> None:
+    known = await pinned(sshd, tmp_path)
+    target = SshTarget(host=sshd.target.host, port=sshd.target.port, password="wrong")
+    with pytest.raises(CairnError):
+        await check_login(target, "u1", known)
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(CairnError):
+        await check_login(target, "u1", known)
+
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.ids import NodeId
+from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, fence
+from cairn.kernel.ring import Ring
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.testing.clock import VirtualClock
+
+
+class FlakyStore:
+    """The store as one node sees it: it can be cut off from it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.reachable = True
+
+    def __getattr__(self, name: str) -> object:
+        if not self.reachable:
+            raise CairnError("store.broken", "The database cannot be reached.", kind=ErrorKind.UNAVAILABLE)
+        return getattr(self.store, name)
+
+
+class Node:
+    """One node: its ring, its membership, and whether it was told that it is fenced."""
+
+    def __init__(self, name: str, store: Store, clock: VirtualClock, *, dead: bool = False, port: int = 0) -> None:
+        self.id = NodeId(name * 32)
+        self.ring = Ring()
+        self.store = FlakyStore(store)
+        self.fenced: list[str] = []
+        self.membership = Membership(
+            self.store,  # type: ignore[arg-type]
+            self.ring,
+            clock,
+            self.id,
+            host_name="127.0.0.1",
+            port=port or ord(name),
+            on_fenced=lambda error: self.fenced.append(error.code),
+            predecessor_dead=dead,
+        )
+
+
+class Cloud:
+    """Nodes on one store and one clock."""
+
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.nodes: list[Node] = []
+
+    async def start(self, name: str, *, dead: bool = False, port: int = 0) -> Node:
+        node = Node(name, self.store, self.clock, dead=dead, port=port)
+        self.nodes.append(node)
+        await self.clock.run(node.membership.start())
+        return node
+
+    async def rows(self) -> list[str]:
+        return sorted(row.uuid[0] for row in await self.store.read(lambda tx: tx.find(ManagementNode)))
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+async def cloud(clock: VirtualClock) -> AsyncIterator[Cloud]:
+    store = await Store.memory(Schema(RECORDS), clock, inline=True)
+    cloud = Cloud(store, clock)
+    yield cloud
+    for node in cloud.nodes:
+        node.membership.drop()
+    await clock.settle()
+    await store.close()
+
+
+def members(node: Node) -> str:
+    return "".join(sorted(member[0] for member in node.ring.members))
+
+
+async def test_nodes_that_join_are_seen_by_all_with_one_epoch_each(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    b = await cloud.start("b")
+    c = await cloud.start("c")
+    assert (members(a), a.ring.epoch) == ("a", 1)
+    assert (members(c), c.ring.epoch) == ("abc", 3)
+    await clock.advance(2)
+    assert [(members(node), node.ring.epoch) for node in (a, b, c)] == [("abc", 3)] * 3
+
+
+async def test_first_node_is_ready_without_waiting(cloud: Cloud, clock: VirtualClock) -> None:
+    await cloud.start("a")
+    assert clock.monotonic() == 0.0
+
+
+async def test_node_that_leaves_is_out_of_the_ring_at_the_next_heartbeat(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b = await cloud.start("a"), await cloud.start("b")
+    await clock.advance(2)
+    await b.membership.stop()
+    await b.membership.stop()
+    await clock.advance(2)
+    assert (members(a), a.ring.epoch) == ("a", 3)
+    assert b.fenced == []
+
+
+async def test_node_that_dies_is_declared_gone_after_three_silent_intervals(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b, c = await cloud.start("a"), await cloud.start("b"), await cloud.start("c")
+    await clock.advance(3)
+    b.membership.drop()
+    await clock.advance(5)
+    assert members(a) == "abc"
+    await clock.advance(5)
+    assert [(members(node), node.ring.epoch) for node in (a, c)] == [("ac", 4)] * 2
+    assert await cloud.rows() == ["a", "c"]
+
+
+async def test_nodes_whose_heart_beats_are_never_declared_gone(cloud: Cloud, clock: VirtualClock) -> None:
+    nodes = [await cloud.start(name) for name in "abc"]
+    await clock.advance(600)
+    assert [(members(node), node.ring.epoch, node.fenced) for node in nodes] == [("abc", 3, [])] * 3
+
+
+async def test_node_cut_off_from_the_database_is_replaced_and_stops_itself(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b, _ = await cloud.start("a"), await cloud.start("b"), await cloud.start("c")
+    await clock.advance(2)
+    b.store.reachable = False
+    await clock.advance(10)
+    assert members(a) == "ac"
+    assert b.fenced == ["node.fenced"]
+
+
+async def test_node_that_was_only_slow_is_fenced_when_it_comes_back(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b = await cloud.start("a"), await cloud.start("b")
+    await clock.advance(2)
+    b.membership.drop()  # it hangs
+    await clock.advance(10)
+    assert members(a) == "a"
+    with pytest.raises(CairnError) as caught:
+        await cloud.store.write(b.membership.fence)
+    assert caught.value.code == "node.fenced"
+    assert not await b.membership.beat()
+    assert members(b) == "ab"
+
+
+async def test_node_whose_row_was_taken_away_hears_of_it_at_its_next_heartbeat(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    a = await cloud.start("a")
+    await cloud.store.write(lambda tx: tx.delete(ManagementNode, a.id))
+    await clock.advance(20)
+    assert a.fenced == ["node.fenced"]
+
+
+async def test_lone_node_whose_database_is_away_goes_on(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    a.store.reachable = False
+    await clock.advance(60)
+    a.store.reachable = True
+    await clock.advance(2)
+    assert a.fenced == []
+    assert await cloud.store.write(a.membership.fence) == 1
+
+
+async def test_fence_lets_members_write_and_gives_the_epoch(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    await cloud.start("b")
+    assert await cloud.store.write(a.membership.fence) == 2
+    assert await cloud.store.read(lambda tx: fence(tx, a.id, 1)) == 2
+
+
+async def test_fence_refuses_who_has_not_joined_and_who_has_left(cloud: Cloud) -> None:
+    stranger = Node("z", cloud.store, cloud.clock)
+    a = await cloud.start("a")
+    await a.membership.stop()
+    for node in (stranger, a):
+        with pytest.raises(CairnError, match="is no member any more"):
+            await cloud.store.write(node.membership.fence)
+
+
+async def test_restart_after_a_crash_takes_over_its_dead_predecessor_at_once(cloud: Cloud, clock: VirtualClock) -> None:
+    old = await cloud.start("a")
+    await clock.advance(1)
+    old.membership.drop()
+    new = await cloud.start("a", dead=True)
+    assert clock.monotonic() == 1.0
+    assert (members(new), new.ring.epoch) == ("a", 2)
+    assert await cloud.store.write(new.membership.fence) == 2
+    with pytest.raises(CairnError):
+        await cloud.store.write(old.membership.fence)
+    assert not await old.membership.beat()
+
+
+async def test_restart_under_another_id_at_the_same_address_takes_over_too(cloud: Cloud, clock: VirtualClock) -> None:
+    (await cloud.start("a", port=8080)).membership.drop()
+    new = await cloud.start("b", dead=True, port=8080)
+    assert members(new) == "b"
+
+
+async def test_others_hear_of_a_restart_as_leaving_and_joining(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b = await cloud.start("a"), await cloud.start("b")
+    await clock.advance(2)
+    left: list[frozenset[NodeId]] = []
+    a.ring.listen(lambda change: left.append(change.left))
+    b.membership.drop()
+    await cloud.start("b", dead=True)
+    await clock.advance(2)
+    assert left == [{b.id}]
+    assert members(a) == "ab"
+
+
+async def test_start_beside_a_row_of_unknown_fate_waits_until_it_is_surely_dead(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    (await cloud.start("a")).membership.drop()
+    new = await cloud.start("a")
+    assert clock.monotonic() == 6.0
+    assert members(new) == "a"
+
+
+async def test_second_process_under_a_living_nodes_id_is_refused(cloud: Cloud, clock: VirtualClock) -> None:
+    first = await cloud.start("a")
+    with pytest.raises(CairnError, match=r"Another process runs as node a+ at 127\.0\.0\.1:97") as caught:
+        await cloud.start("a")
+    assert caught.value.code == "node.already-running"
+    await clock.advance(10)
+    assert first.fenced == []
+
+
+def test_folder_is_locked_until_released(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    with pytest.raises(CairnError, match=r"Process \d+ works with .* already") as caught:
+        FolderLock(tmp_path)
+    assert caught.value.code == "node.folder-in-use"
+    lock.release()
+    lock.release()
+    FolderLock(tmp_path).release()

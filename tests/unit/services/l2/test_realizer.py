@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from tests.unit.services.rig import CLUSTER, OTHER_CLUSTER, Rig, missing_interface, names
+
+from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.network import EnsureVxlan
+from cairn.kernel.error import CairnError
+from cairn.services.host.extensions import HostConnected
+
+FACTS = HostFacts(hostname="host", architecture="x86_64")
+
+
+async def connect(rig: Rig, host: str) -> None:
+    await rig.extensions.named(HostConnected, "l2").host_connecting(host, FACTS)
+    rig.hosts[host] = replace(rig.hosts[host], connected=True)
+
+
+async def test_a_connecting_host_gets_the_networks_of_its_cluster_and_no_others(rig: Rig) -> None:
+    host = rig.host(1, connected=False)
+    await rig.attach(await rig.l2("a", interface="eth0"))
+    await rig.attach(await rig.vxlan(vni=5))
+    await rig.attach(await rig.l2("b", interface="eth1"), OTHER_CLUSTER)
+    await rig.settle()
+
+    await connect(rig, host)
+
+    assert names(await rig.settle()) == [(1, "EnsureBridge"), (1, "EnsureVxlan")]
+
+
+async def test_a_new_host_is_told_to_the_hosts_that_are_there(rig: Rig) -> None:
+    old = rig.host(1)
+    l2 = await rig.vxlan()
+    await rig.attach(l2)
+    await rig.settle()
+
+    await connect(rig, rig.host(2, connected=False))
+
+    calls = await rig.settle()
+    assert names(calls) == [(1, "EnsureVxlan"), (2, "EnsureVxlan")]
+    told = dict(calls)[old]
+    assert isinstance(told, EnsureVxlan)
+    assert told.peers == ["192.0.2.2"]
+
+
+async def test_a_host_that_comes_back_disturbs_nobody(rig: Rig) -> None:
+    host = rig.host(1)
+    rig.host(2)
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+
+    await connect(rig, host)
+
+    assert names(await rig.settle()) == [(1, "EnsureVxlan")]
+
+
+async def test_hosts_that_connect_together_have_the_others_told_once(rig: Rig) -> None:
+    rig.host(1)
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+    new = [rig.host(number, connected=False) for number in range(2, 7)]
+
+    for host in new:
+        await connect(rig, host)
+    calls = await rig.settle()
+
+    assert [name for name in names(calls) if name[0] == 1] == [(1, "EnsureVxlan")]
+
+
+async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: Rig) -> None:
+    host = rig.host(1, connected=False)
+    l2 = await rig.vxlan()
+    await rig.attach(l2)
+    rig.hosts[host] = replace(rig.hosts[host], connected=True)
+    realizer = rig.extensions.named(HostConnected, "l2")
+    rig.agents.gated.add(host)
+    slow = rig.clock.run(realizer.ensure(host, [l2]))  # type: ignore[attr-defined]
+    import asyncio
+
+    task = asyncio.ensure_future(slow)
+    await rig.clock.settle()
+    rig.agents.gated.clear()
+    rig.agents.refuse[host] = missing_interface()
+    with pytest.raises(CairnError):
+        await realizer.host_connecting(host, FACTS)
+    rig.agents.refuse.clear()
+    rig.agents.gates[host].set()
+    await task
+    await rig.settle()
+
+    await realizer.ensure(host, [l2])  # type: ignore[attr-defined]
+
+    assert names(await rig.settle()) == [(1, "EnsureVxlan")]
+
+
+async def test_a_host_known_by_name_only_is_told_that_tunnels_need_an_address(rig: Rig) -> None:
+    rig.host(1, address="host-1.example")
+    rig.host(2)
+    l2 = await rig.vxlan()
+
+    with pytest.raises(CairnError, match="its tunnel") as caught:
+        await rig.attach(l2)
+
+    assert caught.value.cause is not None
+    assert caught.value.cause.code == "l2.no-tunnel-address"
+    told = [command for _, command in await rig.settle() if isinstance(command, EnsureVxlan)]
+    assert [command.peers for command in told] == [[]]
+
+
+async def test_a_failing_refresh_is_tried_again_at_the_next_occasion(rig: Rig) -> None:
+    old = rig.host(1)
+    await rig.attach(await rig.vxlan())
+    rig.agents.refuse[old] = missing_interface()
+    await connect(rig, rig.host(2, connected=False))
+    await rig.settle()
+    rig.agents.refuse.clear()
+
+    await connect(rig, rig.host(3, connected=False))
+
+    calls = [command for host, command in await rig.settle() if host == old]
+    assert isinstance(calls[0], EnsureVxlan)
+    assert calls[0].peers == ["192.0.2.2", "192.0.2.3"]
+
+
+async def test_parallelism_bounds_how_many_hosts_are_worked_on(rig: Rig) -> None:
+    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "l2", "realize.parallelism", "3"))
+    hosts = [rig.host(number) for number in range(1, 9)]
+    rig.agents.gated.update(hosts)
+    l2 = await rig.l2()
+    import asyncio
+
+    task = asyncio.ensure_future(rig.attach(l2, CLUSTER))
+    await rig.clock.settle()
+
+    assert len(rig.agents.calls) == 3
+    rig.agents.gated.clear()
+    for host in hosts:
+        rig.agents.gates[host].set()
+    await task
+    assert len(rig.agents.calls) == 8

@@ -1,0 +1,88 @@
+"""The virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from cairn.kernel.clock import Clock
+from cairn.testing.clock import START, VirtualClock
+
+
+def test_time_stands_still_until_it_is_moved() -> None:
+    clock: Clock = VirtualClock()
+    assert clock.now() == START
+    assert clock.monotonic() == 0.0
+
+
+async def test_advance_fires_timers_in_the_order_of_their_instants() -> None:
+    clock = VirtualClock()
+    seen: list[tuple[str, float]] = []
+    clock.call_later(3, lambda: seen.append(("late", clock.monotonic())))
+    clock.call_later(1, lambda: seen.append(("early", clock.monotonic())))
+    clock.call_later(1, lambda: seen.append(("early too", clock.monotonic())))
+    clock.call_later(9, lambda: seen.append(("not yet", clock.monotonic())))
+    await clock.advance(5)
+    assert seen == [("early", 1), ("early too", 1), ("late", 3)]
+    assert clock.monotonic() == 5
+    assert clock.now() == START + timedelta(seconds=5)
+    assert clock.pending() == 1
+
+
+async def test_advance_lets_a_task_sleep_again_and_again() -> None:
+    clock = VirtualClock()
+    instants: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            await clock.sleep(1)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            instants.append(clock.monotonic())
+
+    task = asyncio.create_task(tick())
+    await clock.advance(3.5)
+    task.cancel()
+    assert instants == [1, 2, 3]
+
+
+async def test_a_cancelled_timer_and_a_cancelled_sleep_leave_nothing() -> None:
+    clock = VirtualClock()
+    timer = clock.call_later(1, lambda: pytest.fail("called"))
+    timer.cancel()
+    timer.cancel()
+    task = asyncio.create_task(clock.sleep(2))
+    await clock.advance(0)
+    assert clock.pending() == 1
+    task.cancel()
+    await clock.advance(5)
+    assert clock.pending() == 0
+
+
+async def test_sleeping_for_nothing_returns_without_a_move() -> None:
+    clock = VirtualClock()
+    await clock.sleep(0)
+    await clock.sleep(-1)
+    assert clock.monotonic() == 0
+
+
+async def test_run_moves_the_clock_as_far_as_the_work_needs() -> None:
+    clock = VirtualClock()
+
+    async def work() -> str:
+        await clock.sleep(100)
+        await clock.sleep(0.5)
+        return "done"
+
+    assert await clock.run(work()) == "done"
+    assert clock.monotonic() == 100.5
+
+
+async def test_run_says_so_when_nothing_will_ever_wake_the_work() -> None:
+    clock = VirtualClock()
+    with pytest.raises(TimeoutError, match="stuck"):
+        await clock.run(asyncio.Event().wait())
+    with pytest.raises(TimeoutError, match="limit"):
+        await clock.run(clock.sleep(10), limit_seconds=5)
