@@ -19,8 +19,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cairn.kernel.clock import SystemClock
 from tests.unit.gateway.world import AS_ALICE, World, world
+
+from cairn.kernel.clock import SystemClock
 
 CALLS = 19_200
 CONNECTIONS = 64
@@ -75,7 +76,7 @@ async def alone() -> float:
 
     started = cpu_seconds()
     for _ in range(CALLS):
-        await cloud.gateway(dict(scope), receive, send)  # type: ignore[arg-type]
+        await cloud.gateway(dict(scope), receive, send)
     return (cpu_seconds() - started) / CALLS * 1e6
 
 

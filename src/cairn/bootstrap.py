@@ -46,8 +46,8 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.membership import FolderLock, Membership
 from cairn.kernel.metrics import Metrics, watch_loop
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.plugin.loader import Loaded, find
-from cairn.kernel.plugin.manifest import Parts
+from cairn.kernel.plugin.loader import find
+from cairn.kernel.plugin.manifest import Loaded, Parts
 from cairn.kernel.query.catalog import TagTables
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.queue import ResourceQueues
@@ -68,6 +68,7 @@ COLLECTIONS = {
     "SimulatorHost": "/hosts/simulators",
     "BackupStorage": "/backup-storage",
     "SftpBackupStorage": "/backup-storage/sftp",
+    "SimulatorBackupStorage": "/backup-storage/simulators",
     "PrimaryStorage": "/primary-storage",
     "LocalStorageHostRef": "/primary-storage/local-storage/hosts",
     "LocalStorageResourceRef": "/primary-storage/local-storage/resource-refs",
@@ -159,7 +160,9 @@ class Node:
         node: NodeId | None = None,
         probe: FlowProbe | None = None,
         loaded: Loaded | None = None,
+        installer: AgentInstaller | None = None,
         on_fenced: Callable[[CairnError], None] | None = None,
+        predecessor_dead: bool = False,
     ) -> Node:
         """Put a node together.
 
@@ -171,6 +174,9 @@ class Node:
             node: its id; None: kept in the data folder.
             probe: for tests of workflows.
             loaded: plugins; None: those that the settings ask for.
+            installer: puts agents on machines; None: by Ansible.
+            on_fenced: called when this node is no member any more.
+            predecessor_dead: no other process runs with this node's id; known by itself when the node has its own store.
 
         Raises:
             CairnError: ``workflow.wrong-list``, ``plugin.*``, ``store.*``, ``node.folder-in-use``.
@@ -213,7 +219,9 @@ class Node:
         operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
         deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
         wheels = Path(settings.wheels_dir) if settings.wheels_dir else None
-        installer = AgentInstaller(settings.data_dir / "ssh" / "keys", deployer, authority, known_hosts, wheels)
+        installer = installer or AgentInstaller(
+            settings.data_dir / "ssh" / "keys", deployer, authority, known_hosts, wheels
+        )
         tags = Tags(ids, (tag for manifest in loaded.manifests for tag in manifest.tags))
         extensions = Extensions()
         membership = Membership(
@@ -224,7 +232,7 @@ class Node:
             host_name=_first(settings.listen)[0],
             port=_first(settings.listen)[1],
             on_fenced=on_fenced or (lambda error: None),
-            predecessor_dead=alone,
+            predecessor_dead=predecessor_dead or alone,
         )
         parts = Parts(
             node=node,
@@ -244,7 +252,7 @@ class Node:
             agents=agents,
             metrics=metrics,
             extensions=extensions,
-            cascade=Cascade(bus, store),
+            cascade=Cascade(store, bus),
             authority=authority,
             deployer=deployer,
             installer=installer,

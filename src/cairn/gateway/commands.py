@@ -1,7 +1,8 @@
 """Calls that change something: from a decoded message to a job, and what a caller sees of it.
 
 A call is refused before it becomes a job if it refers to something that is not there. Once it is a job it is answered
-202, or, if the caller prefers to wait (``Prefer: wait=30``), with its result.
+202, or, if the caller prefers to wait (``Prefer: wait=30``), 200 with its result. 200 always comes with the result: so
+does a removal of what is gone already, which needs no job.
 
 Calls are safe to repeat with the same ``X-Job-UUID``. For that the uuid of a new resource, when the caller gives none,
 is worked out from the job's: the repeated call is the same call. A repeated call whose resource has gone meanwhile is
@@ -112,7 +113,7 @@ class Commands:
         missing = await self._references.missing(plan, message, Scope() if who is None else who.scope)
         if missing and not (chosen and await self._is_repeated(job, plan, who)):
             if plan.is_delete and all(param.wire in plan.variables for param, _ in missing):
-                return _nothing_to_delete(job, plan, wait_seconds)
+                return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
             raise not_found(plan, missing)
         fresh = not missing and await self._jobs.submit(
             job, message, actor=None if who is None else who.account_uuid, timeout_seconds=timeout_seconds
@@ -211,13 +212,6 @@ def view(row: Job, progress: Progress | None) -> JobView:
 def _accepted(job: JobId, state: JobState) -> Reply:
     location = f"{JOBS_PATH}/{job}"
     return json_reply(Accepted(uuid=job, location=location, state=state), 202, headers={"Location": location})
-
-
-def _nothing_to_delete(job: JobId, plan: ApiPlan, wait_seconds: float) -> Reply:
-    """What is gone is deleted; for what others own, nobody learns that it is there."""
-    if wait_seconds > 0:
-        return Reply(b"{}", headers={"Preference-Applied": "wait"})
-    return json_reply(JobView(uuid=job, api=plan.name, state=JobState.SUCCEEDED, result=msgspec.Raw(b"{}")))
 
 
 def _timeout(call: Call, plan: ApiPlan) -> float:

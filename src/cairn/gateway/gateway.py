@@ -66,7 +66,7 @@ class Gateway:
         ids: for jobs.
         clock: for measuring.
         collections: entity -> path of its collection, where it is not the plural of its name.
-        admin_entities: entities that only an admin may query.
+        admin_entities: entities that only an admin may query; by default those whose rows tell of every account's doings.
         configuration: the global configuration's settings, for ``/v1/schema``.
         ready: whether the node takes calls; for ``/readyz``.
         mounts: first segment of a path -> another app that serves everything below it: other dialects, the web UI.
@@ -90,7 +90,7 @@ class Gateway:
         ids: IdSource,
         clock: Clock,
         collections: Mapping[str, str] | None = None,
-        admin_entities: frozenset[str] = frozenset(),
+        admin_entities: frozenset[str] = frozenset({"Event", "Job"}),
         configuration: Sequence[AnySetting] = (),
         ready: Callable[[], bool] = lambda: True,
         mounts: Mapping[str, ASGIApp] | None = None,
@@ -108,9 +108,10 @@ class Gateway:
         self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
         self._server: HttpServer | None = None
         self._openapi: bytes | None = None
-        self.plans = [ApiPlan(api) for api in sorted(apis, key=lambda api: api.__name__)]
         entities = query.schema()
         self.paths = {entity: collection_path(entity, collections or {}) for entity in entities}
+        by_path = {path: entity for entity, path in self.paths.items()}
+        self.plans = [ApiPlan(api, by_path) for api in sorted(apis, key=lambda api: api.__name__)]
         self._queries = Queries(query, authenticator, admin_entities)
         self._metadata = Metadata(self.plans, entities, self.paths, configuration)
         self._streams = EventStreams(events, store, authenticator, self._waiting)
@@ -224,7 +225,7 @@ class Gateway:
 
     def _action(self, plans: Sequence[ApiPlan]) -> Endpoint:
         """Several actions share a path; the body's key tells which one is meant."""
-        by_key = {str(plan.http.key): plan for plan in plans}
+        by_key = {plan.key: plan for plan in plans}
         if len(by_key) < len(plans):
             names = ", ".join(plan.name for plan in plans)
             raise TypeError(f"PUT {plans[0].http.path}: two of {names} have the same key; give each its own")

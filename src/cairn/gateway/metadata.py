@@ -126,7 +126,7 @@ def _api(plan: ApiPlan) -> ApiView:
         doc=class_doc(plan.cls),
         verb=plan.http.verb,
         path=f"/v1{plan.http.path}",
-        key=plan.http.key,
+        key=plan.key if plan.has_body else None,
         is_job=plan.is_command,
         access=plan.access.value,
         entity=plan.cls.entity if issubclass(plan.cls, ApiCommand) else None,

@@ -164,7 +164,7 @@ def _add_action(operation: Schema, plan: ApiPlan, body: Schema) -> None:
 
 
 def _body(plan: ApiPlan, name: str) -> Schema:
-    key = str(plan.http.key)
+    key = plan.key
     return {
         "type": "object",
         "title": f"{plan.name}Body",
@@ -182,7 +182,11 @@ def _responses(plan: ApiPlan, names: Mapping[type, str]) -> Schema:
         "headers": {"Location": {"schema": {"type": "string"}}},
         "content": {"application/json": {"schema": {"$ref": _REF.format(name="Accepted")}}},
     }
-    return {"202": accepted, "200": {**done, "description": "With `Prefer: wait`: the result."}, "default": _PROBLEM}
+    return {
+        "202": accepted,
+        "200": {**done, "description": "The result: with `Prefer: wait`, or when nothing had to be done."},
+        "default": _PROBLEM,
+    }
 
 
 def _result(plan: ApiPlan, names: Mapping[type, str]) -> Schema:

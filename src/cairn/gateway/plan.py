@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
+import msgspec
+
 from cairn.gateway.shape import Param, Shape
 from cairn.gateway.words import found
 from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiDelete, Http
@@ -17,11 +19,16 @@ _VARIABLE: Final = re.compile(r"\{([^}]*)\}")
 class ApiPlan(Shape[AnyApi]):
     """One API message class: its parameters, and how a request becomes a message.
 
+    Args:
+        cls: the class.
+        collections: path of a collection -> its entity. What the path names behind one of these (``/zones/{uuid}``)
+            refers to that entity, whether the field says so or not: so no API forgets whose resource it changes.
+
     Raises:
         TypeError: the class is declared so that it could never be called; the sentence names it.
     """
 
-    def __init__(self, cls: type[AnyApi]) -> None:
+    def __init__(self, cls: type[AnyApi], collections: Mapping[str, str] | None = None) -> None:
         super().__init__(cls, cls.__name__, _VARIABLE.findall(cls.http.path))
         self.cls = cls
         self.http: Http = cls.http
@@ -29,6 +36,8 @@ class ApiPlan(Shape[AnyApi]):
         self.is_command = issubclass(cls, ApiCommand)
         self.is_delete = issubclass(cls, ApiDelete)
         self.creates = "resourceUuid" in self.params
+        self.key = self.http.key or "params"
+        self._infer(collections or {})
         self.references: tuple[Param, ...] = tuple(param for param in self.params.values() if param.refers is not None)
         self._check()
 
@@ -40,8 +49,24 @@ class ApiPlan(Shape[AnyApi]):
                 raise TypeError(f"{where}: {{{variable}}} of {self.http.path} names no field; its fields are: {names}")
         if self.http.verb not in ("GET", "POST", "PUT", "DELETE"):
             raise TypeError(f"{where}: its verb is {self.http.verb!r}; GET, POST, PUT and DELETE are served")
-        if self.has_body and self.http.key is None:
-            raise TypeError(f"{where}: {self.http.verb} needs a key for its body; use post(path) or action(path, key)")
+        if self.http.verb == "PUT" and self.http.key is None:
+            raise TypeError(f"{where}: PUT needs a key for its body; use action(path, key)")
+
+    def _infer(self, collections: Mapping[str, str]) -> None:
+        before, *behind = self.http.path.split("/{")
+        entity = collections.get(before)
+        if entity is None or not behind or not self.variables[0].lower().endswith("uuid"):
+            return
+        param = self.params.get(self.variables[0])
+        if param is not None and param.refers is None:
+            self.params[param.wire] = msgspec.structs.replace(param, refers=entity)
+
+    @property
+    def changed(self) -> Param | None:
+        """The field that names the resource which a command changes: the first of the path, unless it makes one."""
+        if not self.is_command or self.creates or not self.variables:
+            return None
+        return self.params[self.variables[0]]
 
     @property
     def has_body(self) -> bool:
@@ -49,12 +74,12 @@ class ApiPlan(Shape[AnyApi]):
         return self.http.verb in ("POST", "PUT")
 
     def of_body(self, body: Mapping[str, object], variables: Sequence[str]) -> AnyApi:
-        """The message in a body: its fields stand under `http.key`, tags there or beside it, where they win.
+        """The message in a body: its fields stand under `key`, tags there or beside it, where they win.
 
         Raises:
             CairnError: ``api.invalid-field`` with every field that does not fit.
         """
-        key = str(self.http.key)
+        key = self.key
         inner = body.get(key)
         if inner is not None and not isinstance(inner, dict):
             raise self.refused({key: f"{found(inner)}; an object with the fields of {self.name} would fit"})
@@ -69,5 +94,5 @@ class ApiPlan(Shape[AnyApi]):
 
     def _beside(self, name: str) -> str:
         if name in self.params:
-            return f"found beside {self.http.key!r}; inside it, it would fit"
-        return f"unknown; the fields of {self.name} stand in the object {self.http.key!r}"
+            return f"found beside {self.key!r}; inside it, it would fit"
+        return f"unknown; the fields of {self.name} stand in the object {self.key!r}"

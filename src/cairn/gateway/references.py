@@ -1,6 +1,7 @@
 """Fields that refer to other resources: whether these exist, and the caller may see them, before anything is done.
 
-A courtesy that spares callers a failed job: what is there now may be gone when the job runs, so services look again.
+What is there now may be gone when the job runs, so services look again. What a caller may see is decided here alone, and
+so is what it may change: seeing a resource that is shared is enough to use it, but only its owner changes it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from cairn.gateway.plan import ApiPlan
 from cairn.gateway.problem import HttpError
 from cairn.gateway.shape import Param
 from cairn.kernel.api import AnyApi, command_name
-from cairn.kernel.error import ErrorKind
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
 from cairn.kernel.store.store import Store, Tx
@@ -25,15 +26,35 @@ class References:
     def __init__(self, store: Store, query: QueryEngine) -> None:
         self._store = store
         self._query = query
+        self._owned = QueryEngine(store.schema, store)  # knows of no shares
 
     async def missing(self, plan: ApiPlan, message: AnyApi, scope: Scope) -> list[Missing]:
-        """What the call refers to and is not there, or not for this caller to see. One transaction looks for all."""
+        """What the call refers to and is not there, or not for this caller to see. One transaction looks for all.
+
+        Raises:
+            CairnError: ``auth.not-owner`` (forbidden): the call changes what is only shared with its caller.
+        """
         wanted = [(param, uuid) for param in plan.references for uuid in _uuids(getattr(message, param.name))]
         if not wanted:
             return []
-        return await self._store.read(
-            lambda tx: [one for one in wanted if not self._exists(tx, str(one[0].refers), one[1], scope)]
-        )
+        changed = plan.changed
+
+        def fn(tx: Tx) -> list[Missing]:
+            missing = [one for one in wanted if not self._exists(tx, str(one[0].refers), one[1], scope)]
+            if scope.owner is not None and changed is not None and changed.refers is not None and not missing:
+                self._check_owner(tx, changed, str(getattr(message, changed.name)), scope)
+            return missing
+
+        return await self._store.read(fn)
+
+    def _check_owner(self, tx: Tx, changed: Param, uuid: str, scope: Scope) -> None:
+        if self._owned.inventory(tx, str(changed.refers), uuid, scope) is None:
+            raise CairnError(
+                "auth.not-owner",
+                f"{changed.wire}: {uuid!r} is shared with you, so you can use it; only its owner can change it.",
+                kind=ErrorKind.FORBIDDEN,
+                fields={changed.wire: f'found "{uuid}"; the uuid of something of yours would fit'},
+            )
 
     def _exists(self, tx: Tx, entity: str, uuid: str, scope: Scope) -> bool:
         info = self._store.schema.by_entity.get(entity)

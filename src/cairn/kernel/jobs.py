@@ -32,7 +32,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
 from cairn.kernel.store.store import Store, Tx
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Job(Record, frozen=True, kw_only=True):
     tag: Annotated[str, Hidden()]
     request: Annotated[bytes, Hidden()]
     digest: Annotated[str, Hidden()]
-    account_uuid: Annotated[str | None, Index(), Doc("who asked")] = None
+    account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
     state: Annotated[JobState, Index()] = JobState.WAITING
     answer: Annotated[bytes | None, Hidden()] = None
     error: Annotated[ErrorRecord | None, Doc("why it failed")] = None

@@ -55,6 +55,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until(reached: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    while not reached():  # noqa: ASYNC110 - a thread cannot set an asyncio.Event
+        await asyncio.sleep(0)
+
+
 class FakeRunner:
     """Programs that only say what they were told to say. `answers`: beginning of the command line -> how it ends."""
 

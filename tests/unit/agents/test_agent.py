@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+from tests.unit.agents.fakes import FakeClock, FakeHypervisor, FakePoster, FakeRunner
 
 import cairn.agents
 from cairn.agents.agent import Agent
@@ -16,7 +17,6 @@ from cairn.agents.delivery import Delivery
 from cairn.agents.kvm.role import KvmRole
 from cairn.agents.protocol import codes, host, network, storage, vm
 from cairn.agents.protocol.wire import AgentCommand, Request
-from tests.unit.agents.fakes import FakeClock, FakeHypervisor, FakePoster, FakeRunner
 
 COMMANDS = {
     kind.name

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from tests.unit.agents.fakes import settle, until
+
 from cairn.agents.blocking import KeyedLocks, in_thread
-from tests.unit.agents.fakes import settle
 
 
 async def test_cancelled_caller_still_waits_for_the_end_of_the_thread() -> None:
@@ -16,8 +17,7 @@ async def test_cancelled_caller_still_waits_for_the_end_of_the_thread() -> None:
         ended.set()
 
     task = asyncio.create_task(in_thread(work))
-    while not began.is_set():
-        await asyncio.sleep(0)
+    await until(began.is_set)
     task.cancel()
     await settle()
     assert not task.done()

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import msgspec
+from tests.unit.agents.fakes import FakeClock, FakePoster, RushingClock, settle
 
 from cairn.agents.delivery import GIVE_UP_SECONDS, MAX_REPORTS, Delivery
 from cairn.agents.protocol.wire import Reply, Report
-from tests.unit.agents.fakes import FakeClock, FakePoster, RushingClock, settle
 
 URL = "https://node/x"
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cairn.agents import files
+from cairn.agents.blocking import in_thread
 from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
@@ -46,7 +47,7 @@ async def url() -> AsyncIterator[str]:
 async def refused(downloader: Downloader, url: str, target: Path, max_bytes: int = 1 << 30) -> AgentError:
     with pytest.raises(AgentError) as caught:
         await downloader.fetch(url, target, max_bytes)
-    assert not target.exists()
+    assert not await in_thread(target.exists)
     return caught.value
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.runner import Completed
 from cairn.agents.state import Record
-from tests.unit.agents.fakes import FakeRunner
 
 HOST = "a" * 32
 ADDRESSES = (

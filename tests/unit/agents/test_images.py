@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.images import inspect
 from cairn.agents.protocol import codes
 from cairn.agents.runner import SystemRunner
-from tests.unit.agents.fakes import FakeRunner
 
 MIB = 1 << 20
 

@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from tests.unit.agents.certificates import TestAuthority
+from tests.unit.agents.fakes import FakeClock, FakePoster
 
 from cairn.agents.commands import Registry, handles
 from cairn.agents.delivery import Delivery
@@ -21,8 +23,6 @@ from cairn.agents.protocol.wire import Pong, Request
 from cairn.agents.server import MAX_BODY_BYTES, Server
 from cairn.agents.tasks import TaskTable
 from cairn.agents.tls import client_context, server_context
-from tests.unit.agents.certificates import TestAuthority
-from tests.unit.agents.fakes import FakeClock, FakePoster
 
 
 class Area:

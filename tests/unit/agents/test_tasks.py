@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from tests.unit.agents.fakes import FakeClock, FakePoster, settle
 
 from cairn.agents.commands import Registry, handles
 from cairn.agents.delivery import Delivery
@@ -12,7 +13,6 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity, GetCapacity
 from cairn.agents.protocol.wire import Request
 from cairn.agents.tasks import TaskTable
-from tests.unit.agents.fakes import FakeClock, FakePoster, settle
 
 CALLBACK = "https://node/callback"
 

@@ -6,6 +6,7 @@ from tests.unit.gateway.world import (
     AS_ADMIN,
     AS_ALICE,
     AS_BOB,
+    BOB,
     MISSING,
     World,
 )
@@ -199,8 +200,7 @@ async def test_delete_of_what_is_gone_succeeds_without_a_job(cloud: World) -> No
     answer = await cloud.call("DELETE", f"/v1/boxes/{MISSING}", None, AS_ALICE)
 
     assert answer.status == 200
-    assert answer.json()["state"] == "Succeeded"
-    assert answer.json()["result"] == {}
+    assert answer.json() == {}
 
 
 async def test_delete_of_what_another_owns_does_nothing(cloud: World, clock: VirtualClock) -> None:
@@ -211,6 +211,21 @@ async def test_delete_of_what_another_owns_does_nothing(cloud: World, clock: Vir
 
     assert answer.status == 200
     assert (await cloud.call("GET", f"/v1/boxes/{box}", None, AS_ALICE)).status == 200
+
+
+async def test_what_is_shared_can_be_used_but_not_changed(cloud: World) -> None:
+    site = await cloud.site()
+    box = await cloud.box(owner=ALICE)
+    await cloud.share(box, BOB)
+
+    seen = await cloud.call("GET", f"/v1/boxes/{box}", None, AS_BOB)
+    used = await cloud.call("POST", "/v1/boxes", {"params": {"name": "b", "siteUuid": site, "likeUuid": box}}, AS_BOB)
+    renamed = await cloud.call("PUT", f"/v1/boxes/{box}/actions", {"renameBox": {"name": "x"}}, AS_BOB)
+    deleted = await cloud.call("DELETE", f"/v1/boxes/{box}", None, AS_BOB)
+
+    assert (seen.status, used.status) == (200, 202)
+    assert (renamed.status, renamed.json()["code"]) == (403, "auth.not-owner")
+    assert deleted.status == 403
 
 
 async def test_job_is_hidden_from_other_accounts_and_shown_to_admins(cloud: World) -> None:

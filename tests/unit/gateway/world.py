@@ -42,9 +42,9 @@ from cairn.kernel.event import EventRow, Events
 from cairn.kernel.ids import NodeId, RandomIds
 from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.query import QueryEngine
+from cairn.kernel.query import QueryEngine, Shares
 from cairn.kernel.ring import Ring
-from cairn.kernel.store import Doc, Key, Owner, Record, Schema, Store, TableMeta, Tx
+from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx
 from cairn.settings import Settings, load
 
 ADMIN, ALICE, BOB = "a" * 32, "b" * 32, "c" * 32
@@ -84,6 +84,17 @@ class Box(Record, frozen=True, kw_only=True):
     create_date: datetime
 
 
+class Share(Record, frozen=True, kw_only=True):
+    """Who may see what another owns."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="share")
+
+    uuid: Annotated[str, Key()]
+    resource_uuid: Annotated[str, Index()]
+    account_uuid: Annotated[str | None, Index()] = None
+    to_public: bool = False
+
+
 class Label(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     text_value: Annotated[str, Meta(min_length=1, max_length=8)]  #: what it says
     size: Annotated[int, Meta(ge=1, le=100)] = 10
@@ -108,6 +119,7 @@ class CreateBox(ApiCreate, frozen=True, kw_only=True, tag="test-box.create"):
     secret: Annotated[str, Secret(), Meta(min_length=4)] | None = None
     labels: list[Label] = []
     near: Annotated[list[Uuid], Refers("Site")] = []
+    like_uuid: Annotated[Uuid, Refers("Box")] | None = None
 
 
 class RenameBox(ApiCommand[Reference], frozen=True, kw_only=True, tag="test-box.rename"):
@@ -137,7 +149,7 @@ class DeleteBox(ApiDelete, frozen=True, kw_only=True, tag="test-box.delete"):
     http: ClassVar[Http] = delete("/boxes/{uuid}")
     access: ClassVar[Access] = Access.ACCOUNT
 
-    uuid: Annotated[Uuid, Refers("Box")]
+    uuid: Uuid
 
 
 class CreateSite(ApiCreate, frozen=True, kw_only=True, tag="test-site.create"):
@@ -218,7 +230,7 @@ class World:
         ring.set_members([node], 1)
         ids = RandomIds(seed=7)
         self.bus = Bus(node, ring, MemoryNetwork(clock).transport(node), clock, self.metrics, ids)
-        self.query = QueryEngine(store.schema, store)
+        self.query = QueryEngine(store.schema, store, shares=Shares(table="share"))
         self.events = Events(store, clock, lambda: 3600.0)
         self.jobs = Jobs(
             store=store,
@@ -338,6 +350,11 @@ class World:
         await self.store.write(lambda tx: tx.insert(row))
         return uuid
 
+    async def share(self, box: str, account: str) -> None:
+        """Let another account see a box."""
+        row = Share(uuid=RandomIds().new(), resource_uuid=box, account_uuid=account)
+        await self.store.write(lambda tx: tx.insert(row))
+
 
 async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: dict[str, str]) -> Answer:
     """One request to an ASGI app."""
@@ -373,5 +390,5 @@ async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: di
 
 async def world(clock: Clock, *, max_body_bytes: int = 1 << 16) -> World:
     """A new world."""
-    store = await Store.memory(Schema([Site, Box, Job, EventRow]), clock, inline=True)
+    store = await Store.memory(Schema([Site, Box, Share, Job, EventRow]), clock, inline=True)
     return World(clock, store, load({}, max_body_bytes=max_body_bytes))

@@ -11,10 +11,10 @@ from typing import TypeVar, cast
 from msgspec import Struct
 
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
-from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.api import Reference
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport
+from cairn.kernel.cascade import Cascade, DeleteChildren
 from cairn.kernel.config import GlobalConfig, GlobalConfigRow
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
@@ -92,6 +92,15 @@ def unreachable() -> CairnError:
     return CairnError("agent.unreachable", "It does not answer.", kind=ErrorKind.UNAVAILABLE)
 
 
+def make_parts(**given: object) -> Parts:
+    """Only the parts that these services ask for."""
+    parts = Parts.__new__(Parts)
+    for name, value in given.items():
+        setattr(parts, name, value)
+    parts.steps, parts.background = [], []
+    return parts
+
+
 class Rig:
     """A node with the services under test, and hosts and VMs that a test puts there."""
 
@@ -123,7 +132,7 @@ class Rig:
             retention_seconds=lambda: 60.0,
         )
         queues = ResourceQueues(self.clock, metrics)
-        self.parts = Parts(
+        self.parts = make_parts(
             node=NODE,
             settings=Settings(data_dir=Path("unused")),
             report_url=lambda: None,
@@ -138,10 +147,11 @@ class Rig:
             config=config,
             tags=Tags(self.ids, [tag for manifest in manifests for tag in manifest.tags]),
             query=QueryEngine(schema, store, tags=TagTables()),
-            agents=cast("AgentClient", None),
             metrics=metrics,
             extensions=self.extensions,
+            cascade=(cascade := Cascade(store, bus)),
         )
+        self.parts.steps.append(DeleteChildren(cascade, schema))
         self.extensions.provide(HostAgents, self.agents, name="host")
         bus.register(ListHosts, self._list_hosts)
         bus.register(ListVmNetworks, self._list_vms)

@@ -37,7 +37,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, from_record, internal
 from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, encode_data, fill
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
-from cairn.kernel.flow.workflow import Plan, Workflow, WorkflowBook
+from cairn.kernel.flow.workflow import Plan, Workflow, WorkflowBook, conclusion
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
@@ -46,7 +46,7 @@ P = TypeVar("P", bound=Struct)
 A = TypeVar("A", bound=Struct)
 T = TypeVar("T")
 
-Finisher = Callable[[Tx, JobId, Struct], None]
+Finisher = Callable[[Tx, JobId, object], None]
 Fence = Callable[[Tx], int]
 
 _log = structlog.get_logger("cairn.flow")
@@ -404,7 +404,8 @@ class FlowEngine:
         if run.persisted:
             tx.delete(FlowRun, run.row.uuid)
         if run.row.concludes and run.row.job_uuid is not None:
-            self._finish(tx, JobId(run.row.job_uuid), fill(run.plan.workflow.answer, data))
+            answer = fill(run.plan.workflow.answer, data)
+            self._finish(tx, JobId(run.row.job_uuid), conclusion(answer))
 
     async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
         """Write, and only when that is durable believe it: `position` is where the run stands then."""

@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from cairn.kernel.api import Reference
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import AnyStep
 
@@ -236,6 +237,20 @@ class WorkflowBook:
             steps.append(step)
         _check(workflow.name, entries[-1], "the answer", workflow.answer, known)
         return Plan(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
+
+
+def conclusion(answer: Struct) -> object:
+    """What the job of a workflow's call is answered with.
+
+    A workflow about one resource ends with a record of one field, ``<noun>_uuid``, and its job with that resource; one that
+    ends with `Nothing` has a job with nothing to show; any other answer is shown as it is.
+    """
+    names = answer.__struct_fields__
+    if not names:
+        return None
+    if len(names) == 1 and names[0].endswith("_uuid"):
+        return Reference(uuid=getattr(answer, names[0]))
+    return answer
 
 
 def _types(record: type[Struct]) -> dict[str, object]:

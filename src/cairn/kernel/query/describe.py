@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from cairn.kernel.query.catalog import Catalog, Column, Entity
 from cairn.kernel.query.condition import Operator
+from cairn.kernel.query.resolve import is_indexed
 from cairn.kernel.query.value import OPERATORS
 
 
@@ -78,7 +79,7 @@ def _field(column: Column, entity: Entity) -> FieldDescription:
         unit=field.unit,
         choices=field.choices,
         nullable=field.nullable or column.set,
-        indexed=field.index or field.unique or field.key is not None,
+        indexed=is_indexed(field),
         shown=not column.set or column.name in entity.lists,
         many=column.set,
         operators=tuple(one.value for one in Operator if one in OPERATORS[field.kind]),

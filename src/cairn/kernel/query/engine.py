@@ -156,7 +156,7 @@ class QueryEngine:
         """A condition behind hops that few rows fit, if the query should begin there."""
         leading = [one for one in asked.comparisons if planner.can_lead(one)]
         behind = [one for one in leading if one.hops]
-        if not behind:
+        if not behind and asked.sort is None:
             return None
         for comparison in [*(one for one in leading if not one.hops), *behind]:
             probe = planner.probe(asked.entity, comparison)

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from cairn.kernel.query.catalog import Catalog, Column, Entity, Hop
 from cairn.kernel.query.condition import LISTS, NULL_TESTS, PATTERNS, Operator
-from cairn.kernel.query.resolve import Comparison
+from cairn.kernel.query.resolve import Comparison, is_indexed
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.record import SqlValue
 
@@ -67,7 +67,8 @@ class Planner:
         start: int,
     ) -> Fragment:
         """The keys of the rows asked for, in order. `sort`: the column, and whether descending."""
-        body = self._body(entity, comparisons, rare)
+        by = sort[0] if sort is not None and not sort[0].hops and rare is None else None
+        body = self._body(entity, comparisons, rare, by.column if by is not None and is_indexed(by.field) else None)
         order = self._order(entity, sort)
         text = f"SELECT a.{self._quote(entity.key.name)}{body.text} ORDER BY {order.text} LIMIT ? OFFSET ?"
         return Fragment(text, (*body.values, *order.values, limit, start))
@@ -93,10 +94,20 @@ class Planner:
             Operator.NOT_NULL,
         )
 
-    def _body(self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None) -> Fragment:
+    def _body(
+        self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None, walk: str | None = None
+    ) -> Fragment:
+        """`walk`: the column whose index gives the order asked for. As many rows fit each condition, a page is full
+        after few of them, so no condition on another column may pull the database to that one's index (a plus before
+        the column) and so to sorting all its rows."""
         table = self._quote(entity.base.meta.table)
-        rest = [one for one in comparisons if one is not rare]
-        where = self._all([*self._guard(entity, "a"), *(self._fits(one, "a") for one in rest)])
+        fits: list[Fragment] = []
+        for one in comparisons:
+            if one is not rare:
+                found = self._fits(one, "a")
+                apart = walk is not None and not one.hops and one.column != walk
+                fits.append(Fragment(f"+{found.text}", found.values) if apart else found)
+        where = self._all([*self._guard(entity, "a"), *fits])
         if rare is None:
             return Fragment(f" FROM {table} a WHERE {where.text}", where.values)
         row = self._driver.row_order or self._quote(entity.key.name)
@@ -130,7 +141,7 @@ class Planner:
         inner = self._along(hops, depth + 1, child, comparison)
         link = Fragment(f"{child}.{self._quote(hop.other)} = {alias}.{self._quote(hop.own)}")
         where = self._all([link, *self._guard_hop(hop, child), inner])
-        negated = "" if comparison.none_of and depth == len(hops) - 1 else ""
+        negated = "NOT " if comparison.none_of and depth == len(hops) - 1 else ""
         text = f"{negated}EXISTS (SELECT 1 FROM {self._quote(hop.table)} {child} WHERE {where.text})"  # noqa: S608
         return Fragment(text, where.values)
 

@@ -10,7 +10,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.catalog import Catalog, Column, Entity, Hop
 from cairn.kernel.query.condition import NULL_TESTS, POSITIVE, Condition, Operator, did_you_mean, wrong
 from cairn.kernel.query.value import values_of
-from cairn.kernel.store.record import SqlValue
+from cairn.kernel.store.record import Field, SqlValue
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -60,10 +60,15 @@ def _compare(here: Entity, hops: list[Hop], column: Column, condition: Condition
         column=column.column,
         operator=operator,
         values=values,
-        indexed=column.field.index or column.field.unique or column.field.key is not None,
+        indexed=is_indexed(column.field),
         none_of=none_of,
         any_row=column.set and operator in NULL_TESTS,
     )
+
+
+def is_indexed(field: Field) -> bool:
+    """Whether rows are found, and sorted, by this field without looking at all of them."""
+    return field.index or field.unique or field.key is not None
 
 
 def fixed_subtype(catalog: Catalog, entity: Entity, conditions: list[Condition]) -> Entity:

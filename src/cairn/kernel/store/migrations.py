@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,7 @@ def check(url: str | Path, schema: Schema) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    with _connection(sqlite_path(url)) as connection:
+    with _connection(sqlite_path(url)) as connection, _circles_allowed():
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
         found = [str(difference) for difference in compare_metadata(context, schema.metadata)]
         return found + _lost_traits(connection, schema)
@@ -149,7 +150,7 @@ def revision(
             "render_as_batch": True,
             "include_object": lambda _item, name, kind, *_: kind != "table" or name in own,
         }
-        with _connection(path) as connection:
+        with _connection(path) as connection, _circles_allowed():
             context = MigrationContext.configure(connection, opts=options)
             script = produce_migrations(context, schema.metadata)
             if script.upgrade_ops is None or script.upgrade_ops.is_empty():
@@ -286,6 +287,14 @@ def _upgrade_one(connection: sa.Connection, label: str, location: Path) -> None:
 def _failed(why: str) -> CairnError:
     text = f"the database could not be brought up to date: {why}. Nothing was changed."
     return CairnError("store.migration-failed", text, kind=ErrorKind.INTERNAL)
+
+
+@contextmanager
+def _circles_allowed() -> Iterator[None]:
+    """Tables may refer to each other: a reference to a table that is made later is no trouble for SQLite."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
+        yield
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.plugins.simulator import backup
 from cairn.plugins.simulator.driver import ADD, TYPE, RecordSimulator, SimulatorHypervisor, SimulatorService
-from cairn.plugins.simulator.messages import AddSimulatorHost
-from cairn.plugins.simulator.model import SimulatorHost
+from cairn.plugins.simulator.messages import AddSimulatorBackupStorage, AddSimulatorHost
+from cairn.plugins.simulator.model import SimulatorBackupStorage, SimulatorHost
+from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.host.extensions import HostRemoval, Hypervisor
 
 
@@ -17,16 +19,18 @@ def build(parts: Parts) -> None:
     SimulatorService(parts.bus, parts.lazy_flows(), parts.tags)
     parts.extensions.provide(Hypervisor, driver, name=TYPE)
     parts.extensions.provide(HostRemoval, driver, name="simulator")
-    parts.steps.append(RecordSimulator())
+    backup.SimulatorBackupService(parts.bus, parts.lazy_flows(), parts.tags)
+    parts.extensions.provide(BackupStorageDriver, backup.SimulatorBackup(), name=backup.TYPE)
+    parts.steps += [RecordSimulator(), backup.RecordSimulatorBackup()]
 
 
 MANIFEST = Manifest(
     name="simulator",
     doc="Hosts and backup storage that `cairn simulator` plays.",
     build=build,
-    requires=("host",),
-    records=(SimulatorHost,),
-    api=(AddSimulatorHost,),
-    workflows=(ADD,),
+    requires=("host", "backup_storage"),
+    records=(SimulatorHost, SimulatorBackupStorage),
+    api=(AddSimulatorHost, AddSimulatorBackupStorage),
+    workflows=(ADD, backup.ADD_BACKUP),
     workflow_file=Path(__file__).parent / "workflows.toml",
 )

@@ -23,3 +23,15 @@ class AddSimulatorHost(ApiCreate, frozen=True, kw_only=True, tag="simulator.add-
     url: Annotated[str, Meta(pattern=r"^http://[!-~]+[^/]$", max_length=2048)]  #: http://127.0.0.1:7900/hosts/sim-0001
     memory_capacity: int | None = None  #: accepted for the sake of other clients, and not used
     cpu_capacity: int | None = None  #: accepted for the sake of other clients, and not used
+
+
+class AddSimulatorBackupStorage(ApiCreate, frozen=True, kw_only=True, tag="simulator.add-backup-storage"):
+    """Add a backup storage that `cairn simulator` plays."""
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/backup-storage/simulators")
+    entity: ClassVar[str | None] = "BackupStorage"
+
+    name: Name
+    description: Description | None = None
+    url: Annotated[str, Meta(pattern=r"^http://[!-~]+[^/]$", max_length=2048)]  #: http://127.0.0.1:7900/hosts/backup

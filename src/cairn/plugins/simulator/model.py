@@ -18,3 +18,16 @@ class SimulatorHost(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     url: Annotated[str, Text(2048), Doc("where the simulator plays it: http://127.0.0.1:7900/hosts/sim-0001")]
+
+
+class SimulatorBackupStorage(Record, frozen=True, kw_only=True):
+    """A backup storage that `cairn simulator` plays."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="simulator_backup_storage",
+        entity="SimulatorBackupStorage",
+        extends=SubType(parent="backup_storage", column="type", value="SimulatorBackupStorage"),
+    )
+
+    uuid: Annotated[str, Key()]
+    agent_url: Annotated[str, Text(2048), Doc("where the simulator plays it: http://127.0.0.1:7900/hosts/backup")]

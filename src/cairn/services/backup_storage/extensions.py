@@ -34,6 +34,9 @@ class BackupStorageDriver(Protocol):
     async def remove(self, storage: str) -> None:
         """Take the agent away. A server that cannot be reached is an error; nothing there is success."""
 
+    def removed(self, tx: Tx, storage: str) -> None:
+        """The backup storage's row goes now, and rows that extend it with it: forget what is kept elsewhere."""
+
 
 class BackupStorageAgents(Protocol):
     """Provided by the backup storage service, under the name ``backup_storage``: the way to every agent."""

@@ -68,7 +68,7 @@ def build(parts: Parts) -> None:
         CloseBackupStorage(parts.extensions),
         RemoveContent(parts.extensions),
         RemoveAgent(directory),
-        EraseBackupStorage(parts.tags, directory),
+        EraseBackupStorage(parts.tags, parts.extensions, directory),
     ]
     parts.background.append(monitor)
 

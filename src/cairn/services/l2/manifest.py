@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, Parts
 from cairn.services.host.extensions import HostAgents, HostConnected, HostFilter
 from cairn.services.l2 import config
@@ -38,6 +39,11 @@ def build(parts: Parts) -> None:
     parts.extensions.provide(L2Networks, L2Directory(), name="l2")
     parts.extensions.provide(HostFilter, ReachesNetworks(parts.extensions), name="l2")
     parts.extensions.provide(HostConnected, realizer, name="l2")
+    parts.cascade.register("L2Network", lambda uuid: DeleteL2Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
+    parts.cascade.register_rows(
+        L2NetworkClusterRef,
+        lambda ref: DetachL2NetworkFromCluster(l2_network_uuid=ref.l2_network_uuid, cluster_uuid=ref.cluster_uuid),
+    )
     parts.steps += [
         RecordAttachment(realizer),
         RealizeInCluster(parts.store, realizer),

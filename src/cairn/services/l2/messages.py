@@ -74,9 +74,10 @@ class UpdateL2Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l2.
 
 
 class DeleteL2Network(ApiDelete, frozen=True, kw_only=True, tag="l2.delete"):
-    """Remove an L2 network and its bridges from all hosts.
+    """Remove an L2 network and its bridges from all hosts. Safe to repeat.
 
-    Errors: ``l2.has-l3-networks``, naming them: delete those first. Safe to repeat.
+    With ``deleteMode=Enforcing`` the L3 networks on it go first, unless VMs have network cards in them.
+    Errors: ``l2.has-l3-networks``, naming them; ``cascade.not-deleted``.
     """
 
     route: ClassVar[str | None] = "uuid"

@@ -76,5 +76,5 @@ class L2NetworkClusterRef(Record, frozen=True, kw_only=True):
 
     id: Annotated[int, Key(auto=True)] = 0
     l2_network_uuid: Annotated[str, References("l2_network", on_delete="cascade")]
-    cluster_uuid: Annotated[str, References("cluster", on_delete="cascade")]
+    cluster_uuid: Annotated[str, References("cluster")]
     create_date: datetime

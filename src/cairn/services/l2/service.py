@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from sqlalchemy import bindparam, select
 
-from cairn.kernel.api import ApiCreate, Reference
+from cairn.kernel.api import ApiCreate, DeleteMode, Reference
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
@@ -41,9 +41,12 @@ class ClusterChange(Struct, frozen=True, kw_only=True):
 
 
 class Deletion(Struct, frozen=True, kw_only=True):
-    """Which network."""
+    """Which network, and how."""
 
     uuid: str
+    entity: str
+    resource_uuid: str  #: the same as `uuid`, for the step that clears its way
+    delete_mode: DeleteMode
 
 
 ATTACH = Workflow(
@@ -52,7 +55,8 @@ ATTACH = Workflow(
 DETACH = Workflow(
     name="l2.detach", parameters=ClusterChange, answer=Reference, doc="Takes an L2 network from a cluster's hosts."
 )
-DELETE = Workflow(name="l2.delete", parameters=Deletion, answer=Nothing, doc="Removes an L2 network.")
+DELETE = Workflow(name="l2.delete", parameters=Deletion, answer=Nothing, doc="Removes an L2 network and, when enforced, the L3 networks on it."
+)
 
 
 class L2Service:
@@ -161,7 +165,10 @@ class L2Service:
         def gone(tx: Tx) -> Nothing | None:
             return None if tx.get(L2Network, message.uuid) else Nothing()
 
-        await self._flows().run(DELETE, Deletion(uuid=message.uuid), queue=_queue(message.uuid), unless=gone)
+        parameters = Deletion(
+            uuid=message.uuid, entity="L2Network", resource_uuid=message.uuid, delete_mode=message.delete_mode
+        )
+        await self._flows().run(DELETE, parameters, queue=_queue(message.uuid), unless=gone)
 
     async def attach(self, message: AttachL2NetworkToCluster) -> Reference:
         """Give it to a cluster."""

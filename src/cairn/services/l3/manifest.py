@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, Parts
 from cairn.services.l3 import tags
 from cairn.services.l3.addresses import Addresses
@@ -48,6 +49,7 @@ def build(parts: Parts) -> None:
     L3Service(parts.bus, parts.jobs, parts.tags, parts.extensions, providers)
     RangeService(parts.bus, parts.store, parts.jobs, parts.ids, parts.tags, providers)
     parts.extensions.provide(L3Networks, L3Directory(addresses, parts.extensions), name="l3")
+    parts.cascade.register("L3Network", lambda uuid: DeleteL3Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
     parts.steps += [
         ClaimAddresses(addresses),
         ReleaseAddresses(addresses),

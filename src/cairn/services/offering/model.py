@@ -34,3 +34,20 @@ class InstanceOffering(Record, frozen=True, kw_only=True):
     type: str = "UserVm"
     create_date: datetime
     last_op_date: datetime
+
+
+class DiskOffering(Record, frozen=True, kw_only=True):
+    """A size of data volumes."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="disk_offering", entity="DiskOffering")
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    disk_size: Annotated[int, Unit("bytes")]
+    allocator_strategy: str = "DefaultPrimaryStorageAllocationStrategy"
+    sort_key: int = 0
+    state: OfferingState = OfferingState.ENABLED
+    type: str = "zstack"
+    create_date: datetime
+    last_op_date: datetime

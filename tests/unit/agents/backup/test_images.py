@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def world(tmp_path: Path) -> World:
 @needs_qemu
 async def test_image_is_taken_in_with_its_hash_and_again(world: World) -> None:
     source = world.folder / "in" / "a.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "8M"], check=True)
+    await SystemRunner().run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "8M"])
     first = await world.images.download(world.download("a.qcow2"))
     assert first == await world.images.download(world.download("a.qcow2"))
     assert first.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()

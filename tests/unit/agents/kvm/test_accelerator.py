@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
 from cairn.agents.protocol import codes
 from cairn.agents.runner import Completed
 from cairn.agents.state import Record
-from tests.unit.agents.fakes import FakeRunner
 
 
 class World:
@@ -40,7 +40,7 @@ async def test_guest_that_does_not_get_through_in_time_makes_it_tcg(tmp_path: Pa
     world = World(tmp_path)
 
     class Slow(FakeRunner):
-        async def run(self, *_: object, **__: object) -> Completed:  # type: ignore[override]
+        async def run(self, *_: object, **__: object) -> Completed:
             raise AgentError(codes.COMMAND_FAILED, "did not end")
 
     world.runner = Slow()

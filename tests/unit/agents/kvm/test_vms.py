@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.agents.fakes import FakeHypervisor, FakeRunner, RushingClock
 
 from cairn.agents.blocking import KeyedLocks
 from cairn.agents.errors import AgentError
@@ -12,7 +13,6 @@ from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, ListVms, Nic, PowerState, RebootVm, StartVm, StopVm
 from cairn.agents.state import Record, Records
-from tests.unit.agents.fakes import FakeHypervisor, FakeRunner, RushingClock
 
 VM = "a" * 32
 

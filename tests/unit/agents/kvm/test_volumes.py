@@ -80,7 +80,7 @@ async def test_image_with_another_hash_is_refused_and_nothing_is_left(world: Wor
 
 async def test_hostile_image_is_refused_and_nothing_is_left(world: World) -> None:
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", str(world.source), "1M"]
-    subprocess.run(argv, check=True)
+    await SystemRunner().run(argv)
     await refused(world.volumes.cache(world.cache()), codes.BACKING_FILE)
     assert world.left() == []
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.unit.agents.fakes import FakeClock, FakeHypervisor, until
 
 from cairn.agents.blocking import KeyedLocks
 from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.protocol.vm import PowerState
-from tests.unit.agents.fakes import FakeClock, FakeHypervisor
 
 VM = "a" * 32
 
@@ -72,12 +72,11 @@ async def test_what_happened_without_a_connection_is_found_afterwards(world: Wor
 
 async def test_running_watch_hears_events_from_another_thread(world: World) -> None:
     running = asyncio.create_task(world.watch.run())
-    while world.hypervisor.noticed is None:
-        await asyncio.sleep(0)
+    await until(lambda: world.hypervisor.noticed is not None)
+    assert world.hypervisor.noticed is not None
     world.hypervisor.domains[VM] = PowerState.STOPPED
     await asyncio.to_thread(world.hypervisor.noticed, VM, "crashed")
-    while not world.told:
-        await asyncio.sleep(0)
+    await until(lambda: bool(world.told))
     assert world.told == [(VM, PowerState.STOPPED, "crashed")]
     running.cancel()
     await asyncio.wait({running})

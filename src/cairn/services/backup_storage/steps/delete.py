@@ -15,7 +15,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.directory import BackupStorageDirectory
-from cairn.services.backup_storage.extensions import BackupStorageContent
+from cairn.services.backup_storage.extensions import BackupStorageContent, BackupStorageDriver
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageState
 
 _log = structlog.get_logger("cairn.backup_storage")
@@ -120,15 +120,19 @@ class EraseBackupStorage(TransactionStep[RemoveInput, Nothing]):
     title = "forgetting the backup storage"
     nothing_to_undo: ClassVar[str | None] = "it is the last step"
 
-    def __init__(self, tags: Tags, directory: BackupStorageDirectory) -> None:
+    def __init__(self, tags: Tags, extensions: Extensions, directory: BackupStorageDirectory) -> None:
         self._tags = tags
+        self._extensions = extensions
         self._directory = directory
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
         """Erase; what its kind added to the row, and its zones, go with it."""
-        self._tags.forget(tx, given.backup_storage_uuid)
-        tx.delete(BackupStorage, given.backup_storage_uuid)
-        tx.after_commit(lambda: self._directory.erased(given.backup_storage_uuid))
+        row = tx.get(BackupStorage, given.backup_storage_uuid)
+        if row is not None:
+            self._extensions.named(BackupStorageDriver, row.type).removed(tx, row.uuid)
+            self._tags.forget(tx, row.uuid)
+            tx.delete(BackupStorage, row.uuid)
+            tx.after_commit(lambda: self._directory.erased(given.backup_storage_uuid))
         return NOTHING
 
 

@@ -172,7 +172,7 @@ class EraseAttachments(TransactionStep[EraseInput, DetachedOutput]):
             raise CairnError(
                 "l2.has-l3-networks",
                 f"The L2 network {network.name} cannot be deleted: {len(users)} L3 networks are on it ({names}). "
-                "Delete those first.",
+                "Delete those first, or use deleteMode=Enforcing.",
                 kind=ErrorKind.CONFLICT,
                 details={"l3Networks": [user.uuid for user in users[:100]]},
             )

@@ -19,7 +19,7 @@ class NetworkInput(Struct, frozen=True, kw_only=True):
     placed_host_uuid: str
     hostname: str
     nics: list[NicSpec]
-    bridges: dict[str, str]  #: L3 network uuid -> bridge
+    bridges: dict[str, str] = {}  #: L3 network uuid -> bridge; not known, and not needed, when the VM is let go
     user_data: str | None
     ssh_keys: list[str]
 

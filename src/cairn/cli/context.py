@@ -1,0 +1,69 @@
+"""What every command shares: the node it speaks to, where things are kept, how it prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from cairn.cli.client import Client
+from cairn.cli.http import HttpClient
+from cairn.cli.names import Names
+from cairn.cli.session import Credentials, SessionStore, config_dir
+from cairn.settings import default_data_dir
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Context:
+    """Of one command line. `as_json` is set by whichever option says so, also for errors."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        data_dir: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.url = url
+        self.data_dir = data_dir or default_data_dir(environment)
+        self.environment = environment
+        self.as_json = False
+
+    @cached_property
+    def client(self) -> Client:
+        """The node."""
+        sessions = SessionStore(config_dir(self.environment) / "session.json")
+        return Client(HttpClient(self.url), sessions, Credentials(self.data_dir, self.environment))
+
+    @cached_property
+    def names(self) -> Names:
+        """Uuids by names."""
+        return Names(self.client)
+
+
+pass_context = click.make_pass_decorator(Context, ensure=True)
+
+
+def _set_url(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Context).url = value
+
+
+def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Context).as_json = True
+
+
+def common(command: F) -> F:
+    """Adds ``--url`` and ``--json`` to a command; both are found in its `Context`."""
+    command = click.option(
+        "--url", callback=_set_url, expose_value=False, is_eager=True, help="The node; also CAIRN_URL."
+    )(command)
+    return click.option(
+        "--json", is_flag=True, callback=_set_json, expose_value=False, is_eager=True, help="Print JSON for programs."
+    )(command)

@@ -1,0 +1,146 @@
+"""``cairn query VmInstance vmNics.l3Network.name=flat state=Running fields=name,uuid``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import click
+from msgspec import Struct
+
+from cairn.cli import output
+from cairn.cli.client import Json, Page
+from cairn.cli.context import Context, common, pass_context
+from cairn.cli.errors import usage
+from cairn.cli.schema import Entity, Schema, nearest
+from cairn.cli.values import size_of
+
+_OPTION = re.compile(r"(fields|sort|limit|start)=(.*)", re.DOTALL)
+_COMPARISON = re.compile(r"([A-Za-z0-9_.]+)(!=|>=|<=|=|>|<)([0-9]+[KMGTPkmgtp](?:i?B)?)")
+#: What people want to see of the most common entities; of others what `_GENERIC` finds.
+_COLUMNS = {
+    "VmInstance": ("name", "uuid", "state", "vmNics.ip", "cpuNum", "memorySize", "hostUuid", "createDate"),
+    "Host": (
+        "name", "uuid", "status", "state", "managementIp", "hypervisorType", "availableCpuCapacity",
+        "availableMemoryCapacity",
+    ),
+    "Image": ("name", "uuid", "status", "state", "format", "size"),
+    "L2Network": ("name", "uuid", "type", "vni", "physicalInterface"),
+    "L3Network": ("name", "uuid", "state", "category", "ipRanges.networkCidr"),
+    "IpRange": ("name", "uuid", "startIp", "endIp", "netmask", "gateway"),
+    "VmNic": ("uuid", "ip", "mac", "vmInstanceUuid", "l3NetworkUuid"),
+    "Job": ("uuid", "api", "state", "createDate", "finishDate"),
+    "PrimaryStorage": ("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
+    "BackupStorage": ("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
+    "InstanceOffering": ("name", "uuid", "state", "cpuNum", "memorySize"),
+    "Volume": ("name", "uuid", "state", "status", "type", "size", "vmInstanceUuid"),
+}  # fmt: skip
+_GENERIC = ("name", "uuid", "type", "state", "status", "managementIp", "ip", "size", "createDate")
+_FEW = 6
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What the words of a query say."""
+
+    conditions: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def ask(schema: Schema, entity: Entity, words: Sequence[str]) -> Asked:
+    """Conditions, and ``fields=``, ``sort=``, ``limit=``, ``start=`` among them. Sizes are turned into bytes."""
+    conditions: list[str] = []
+    fields: list[str] = []
+    options: list[tuple[str, str]] = []
+    for word in words:
+        match = _OPTION.fullmatch(word)
+        if match is None or match[1] in entity.by_field:
+            conditions.append(_condition(schema, entity, word))
+        elif match[1] == "fields":
+            fields += [part.strip() for part in match[2].split(",") if part.strip()]
+        else:
+            options.append((match[1], match[2]))
+    return Asked(conditions=tuple(conditions), fields=tuple(fields), options=tuple(options))
+
+
+def _condition(schema: Schema, entity: Entity, word: str) -> str:
+    """``memorySize>=1G`` in bytes; anything else as it is."""
+    match = _COMPARISON.fullmatch(word)
+    field = schema.field_at(entity.name, match[1]) if match else None
+    if match is None or field is None or field.unit != "bytes":
+        return word
+    return f"{match[1]}{match[2]}{size_of(match[3])}"
+
+
+@click.command("query")
+@click.argument("entity")
+@click.argument("words", nargs=-1, metavar="[CONDITION | fields=a,b | sort=-field | limit=N | start=N]...")
+@click.option("--count", is_flag=True, help="Only how many there are.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the uuids.")
+@common
+@pass_context
+def query(context: Context, entity: str, words: tuple[str, ...], count: bool, quiet: bool) -> None:
+    """Find resources of a kind: VmInstance, Host, L3Network, …
+
+    Conditions compare a field, or a field of anything linked to it, with =, !=, >, >=, <, <=, ~= (a pattern with %),
+    !~=, ?= (one of a list), !?=, 'is null', 'not null'; all have to hold.
+
+    \b
+    cairn query VmInstance vmNics.l3Network.name=flat state=Running fields=name,uuid
+    cairn query Host 'vmInstance.name~=web%' sort=-createDate limit=20
+    """
+    client = context.client
+    found = entity_named(client.schema, entity)
+    asked = ask(client.schema, found, words)
+    options = list(asked.options)
+    if count:
+        options.append(("count", "true"))
+    elif asked.fields:
+        options.append(("fields", ",".join(asked.fields)))
+    page = client.query(found.name, asked.conditions, options=options)
+    if context.as_json:
+        output.print_json(page)
+    elif count:
+        click.echo(str(page.total))
+    elif quiet:
+        for inventory in page.inventories:
+            click.echo(str(inventory.get(found.key, "")))
+    else:
+        show(page, found, asked.fields)
+
+
+def entity_named(schema: Schema, name: str) -> Entity:
+    """The entity that people mean (usage error with near names)."""
+    entity = schema.entity(name)
+    if entity is None:
+        known = [one.name for one in schema.entities]
+        hint = nearest(name, known) or f" There are: {', '.join(known)}."
+        raise usage(f"There is nothing called {name!r} to query.{hint}", code="cli.no-such-entity")
+    return entity
+
+
+def show(page: Page, entity: Entity, fields: Sequence[str] = ()) -> None:
+    """A page as a table; what is empty says so."""
+    if not page.inventories:
+        output.say(f"No {entity.name} matches.")
+        return
+    columns = list(fields) or columns_of(entity)
+    output.table(columns, ([_cell(inventory, column, entity) for column in columns] for inventory in page.inventories))
+
+
+def columns_of(entity: Entity) -> list[str]:
+    """The columns that are shown unless fields are asked for."""
+    chosen = _COLUMNS.get(entity.name)
+    known = [name for name in chosen or _GENERIC if name.partition(".")[0] in {*entity.by_field, *entity.by_join}]
+    if chosen is None and len(known) < _FEW:
+        known += [field.name for field in entity.fields if field.shown and field.name not in known]
+    return known if chosen else known[:_FEW]
+
+
+def _cell(inventory: Json, column: str, entity: Entity) -> str:
+    name, _, rest = column.partition(".")
+    value = inventory.get(name)
+    if rest and isinstance(value, list):
+        return ", ".join(output.cell(one.get(rest)) for one in value if isinstance(one, dict)) or "-"
+    field = entity.by_field.get(name)
+    return output.cell(value, field.unit if field else "")

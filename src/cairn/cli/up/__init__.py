@@ -1,0 +1,1 @@
+"""``cairn up``, ``cairn down``, ``cairn status``: a whole cloud on one machine."""

@@ -1,0 +1,137 @@
+"""Programs that ``cairn up`` leaves running: started detached, found again by their pid files, stopped.
+
+A pid file holds the process's start time too: after a reboot its number may be another program's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from cairn.cli.errors import refused
+
+_POLL_SECONDS = 0.1
+_GOODBYE_SECONDS = 30.0
+_LAST_LINES = 15
+
+Sleep = Callable[[float], None]
+
+
+class PidFile(Struct, frozen=True, kw_only=True):
+    """Which process it is."""
+
+    pid: int
+    started: str
+    url: str
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    timeout_seconds: float,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Sleep = time.sleep,  # noqa: TID251 - a command line tool without an event loop
+) -> bool:
+    """Look again and again; whether `condition` came to hold in time. It is looked at once at least."""
+    deadline = monotonic() + timeout_seconds
+    while not condition():
+        if monotonic() >= deadline:
+            return False
+        sleep(_POLL_SECONDS)
+    return True
+
+
+class Daemon:
+    """One background program.
+
+    Args:
+        name: ``node``, ``simulator``.
+        data_dir: its pid file is ``run/<name>.pid`` there, its output goes to ``log/<name>.log``.
+        proc: where the kernel shows processes.
+    """
+
+    def __init__(self, name: str, data_dir: Path, proc: Path = Path("/proc")) -> None:
+        self.name = name
+        self.log = data_dir / "log" / f"{name}.log"
+        self._pid_file = data_dir / "run" / f"{name}.pid"
+        self._proc = proc
+
+    def running(self) -> PidFile | None:
+        """The process, if it runs."""
+        try:
+            found = msgspec.json.decode(self._pid_file.read_bytes(), type=PidFile)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return found if self._started(found.pid) == found.started else None
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str], url: str) -> PidFile:
+        """Start it in a session of its own; it outlives this process and its terminal."""
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(environment),
+                cwd="/",
+                start_new_session=True,
+            )
+        made = PidFile(pid=process.pid, started=self._started(process.pid) or "", url=url)
+        self._pid_file.write_bytes(msgspec.json.encode(made))
+        return made
+
+    def await_ready(self, is_ready: Callable[[], bool], timeout_seconds: float, *, sleep: Sleep | None = None) -> None:
+        """Wait until it answers (exit code 1, with the last lines of its log, when it ends or takes too long)."""
+        more = {} if sleep is None else {"sleep": sleep}
+        wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, **more)
+        if is_ready():
+            return
+        state = "does not answer" if self.running() else "has ended"
+        raise refused(
+            f"The {self.name} {state}. The end of its log, {self.log}:\n{self.last_lines()}",
+            code=f"up.{self.name}-failed",
+        )
+
+    def last_lines(self) -> str:
+        """The end of its log."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return "(there is no log)"
+        return "\n".join(f"  {line[:500]}" for line in lines[-_LAST_LINES:])
+
+    def stop(self, *, sleep: Sleep | None = None) -> bool:
+        """End it, kindly at first, and wait for that; whether it ran. Safe to repeat."""
+        found = self.running()
+        if found is not None:
+            more = {} if sleep is None else {"sleep": sleep}
+            self._signal(found.pid, signal.SIGTERM)
+            if not wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, **more):
+                self._signal(found.pid, signal.SIGKILL)
+                wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, **more)
+        self._pid_file.unlink(missing_ok=True)
+        return found is not None
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def _started(self, pid: int) -> str | None:
+        """When the process started, in the kernel's ticks; None when it is gone, or a zombie."""
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        try:
+            fields = (self._proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in ("Z", "X") else fields[19]

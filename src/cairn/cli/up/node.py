@@ -1,0 +1,68 @@
+"""The management node that ``cairn up`` starts in the background."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cairn.cli.errors import CliError
+from cairn.cli.http import HttpClient
+from cairn.cli.up.daemon import Daemon
+
+_READY_SECONDS = 60.0
+AGENT_PORT = 8443
+
+
+class NodeProcess:
+    """The node of a data folder.
+
+    Args:
+        data_dir: of the node.
+        url: where it is reached; it listens there.
+        environment: it runs with this, and settings of `start`.
+    """
+
+    def __init__(self, data_dir: Path, url: str, environment: Mapping[str, str]) -> None:
+        self.daemon = Daemon("node", data_dir)
+        self.url = url
+        self._data_dir = data_dir
+        self._environment = environment
+
+    def is_ready(self) -> bool:
+        """Whether a node takes calls at the URL, whoever started it."""
+        http = HttpClient(self.url)
+        try:
+            return http.request("GET", "/readyz", timeout_seconds=5).status == 200
+        except CliError:
+            return False
+        finally:
+            http.close()
+
+    def ensure(self, inside: str = "") -> bool:
+        """Start the node unless one answers; whether it was started.
+
+        Args:
+            inside: an address of this machine that hosts reach: agents report there, and the API listens there, too.
+
+        Raises:
+            CliError: exit code 1 with the end of its log when it does not come up.
+        """
+        if self.is_ready():
+            return False
+        if self.daemon.running() is None:
+            command = [sys.executable, "-m", "cairn.cli.main", "serve"]
+            self.daemon.start(command, {**self._environment, **self._settings(inside)}, self.url)
+        self.daemon.await_ready(self.is_ready, _READY_SECONDS)
+        return True
+
+    def _settings(self, inside: str) -> dict[str, str]:
+        parts = urlsplit(self.url)
+        port = parts.port or 80
+        listen = [f"{parts.hostname}:{port}"]
+        settings = {"CAIRN_DATA_DIR": str(self._data_dir)}
+        if inside:
+            listen.append(f"{inside}:{port}")
+            settings["CAIRN_AGENT_LISTEN"] = f"{inside}:{AGENT_PORT}"
+        return {**settings, "CAIRN_LISTEN": ",".join(listen)}

@@ -1,0 +1,256 @@
+"""Deletion of what others refer to: what stands in its way, and having that deleted first.
+
+Nobody lists what belongs to a zone. The schema knows: each field with ``References(..., on_delete="restrict")`` keeps the
+row that it points to from going. So a plugin's table stands in the way of its zone's deletion without the zone's knowing it.
+
+`Cascade.refuse` answers a deletion that is not possible yet. `Cascade.clear` (``deleteMode=Enforcing``) makes it possible:
+it calls the delete commands that services registered, of the deepest resources first (VMs before hosts before clusters).
+Some resources go with others (a network card with its VM) and have no command of their own; they are left to these. What
+cannot go yet is tried again in the next round; the end is when nothing is left, or nothing moves any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar, cast
+
+from msgspec import Struct
+
+from cairn.kernel.api import DeleteMode
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.message import Command
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
+from cairn.kernel.store.record import Field, Record, RecordInfo, info
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store, Tx
+
+T = TypeVar("T", bound=Record)
+
+Commands = Command[object] | Sequence[Command[object]]
+
+_PARALLELISM = 10
+_PER_ROUND = 500
+
+
+class _Child(Struct, frozen=True, kw_only=True):
+    """A row that keeps another from going."""
+
+    table: str
+    key: str
+
+
+class Cascade:
+    """Knows what refers to what, and how each kind of resource is deleted."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._schema: Schema = store.schema
+        self._commands: dict[str, Callable[[Record], Commands]] = {}
+        self._restricting = {record.meta.table: self._restricted(record) for record in self._schema.by_table.values()}
+        self._ranks: dict[str, int] = {}
+        for record in self._schema.by_table.values():
+            self._rank(record, ())
+
+    def register(self, entity: str, command: Callable[[str], Commands]) -> None:
+        """Say how a resource is deleted: `command` makes, of its uuid, the command, or several that are called in order.
+
+        Called with the resource's dependents gone; must be content when the resource is gone, too.
+        """
+        record = self._schema.by_entity[entity]
+        key = record.key.name
+        self._commands[record.meta.table] = lambda row: command(cast("str", getattr(row, key)))
+
+    def register_rows(self, record: type[T], command: Callable[[T], Commands]) -> None:
+        """As `register`, for rows that are no resources (an attachment), which `command` is given whole."""
+        self._commands[info(record).meta.table] = cast("Callable[[Record], Commands]", command)
+
+    # -- what stands in the way -----------------------------------------------------------------------------------
+
+    def dependents(self, tx: Tx, record: type[Record], uuid: str) -> dict[str, int]:
+        """What keeps a row from going: entity -> how many. Empty: it may go."""
+        found: dict[str, int] = {}
+        for child, field in self._restricting[info(record).meta.table]:
+            count = tx.count(child.record, **{field.name: uuid})
+            if count:
+                name = self._name(child, field)
+                found[name] = max(count, found.get(name, 0))
+        return found
+
+    def owned(self, tx: Tx, account: str) -> dict[str, int]:
+        """What an account owns: entity -> how many.
+
+        Rows whose owner may be null (jobs) only tell who it was, and account rows own themselves: neither counts.
+        """
+        found: dict[str, int] = {}
+        for record in self._schema.by_table.values():
+            if record.owner is not None and record.owner.key is None and not record.owner.nullable:
+                count = tx.count(record.record, **{record.owner.name: account})
+                if count:
+                    found[record.meta.entity or record.meta.table] = count
+        return found
+
+    def refuse(self, tx: Tx, record: type[Record], uuid: str, *, noun: str, name: str, can_enforce: bool) -> None:
+        """Raise ``<noun>.in-use``, naming what is in it, unless the row may go.
+
+        Args:
+            noun: of the code: ``zone``.
+            name: what people call the row.
+            can_enforce: whether the sentence offers to enforce the deletion.
+        """
+        found = self.dependents(tx, record, uuid)
+        if not found:
+            return
+        many = sum(found.values()) > 1
+        hint = ", or use deleteMode=Enforcing" if can_enforce else ""
+        raise CairnError(
+            f"{noun}.in-use",
+            f"{in_words(found)} {'are' if many else 'is'} in the {noun.replace('-', ' ')} {name}: "
+            f"delete {'them' if many else 'it'} first{hint}.",
+            kind=ErrorKind.CONFLICT,
+            details={"dependents": {entity: str(count) for entity, count in found.items()}},
+        )
+
+    # -- clearing the way -----------------------------------------------------------------------------------------
+
+    async def clear(self, record: type[Record], uuid: str) -> None:
+        """Delete all that keeps a row from going and can be deleted. Safe to repeat.
+
+        What nobody registered a command for stays, unless it goes with something else: look with `refuse` afterwards.
+
+        Raises:
+            CairnError: ``cascade.not-deleted``, about the first of those left when nothing moves any more.
+        """
+        here = info(record)
+        before: list[_Child] = []
+        errors: list[CairnError] = []
+        while (children := await self._children(here, uuid)) and children != before:
+            errors = await self._round(children)
+            before = children
+        if children and errors:
+            raise errors[0]
+
+    async def _children(self, record: RecordInfo, uuid: str) -> list[_Child]:
+        """Some of those in the way, the deepest kinds first."""
+        fields = sorted(self._restricting[record.meta.table], key=lambda pair: -self._ranks[pair[0].meta.table])
+
+        def fn(tx: Tx) -> list[_Child]:
+            found: list[_Child] = []
+            for child, field in fields:
+                where: dict[str, Any] = {field.name: uuid}
+                rows = tx.find(child.record, order_by=child.key.name, limit=_PER_ROUND, **where)
+                found += [_Child(table=child.meta.table, key=str(getattr(row, child.key.name))) for row in rows]
+            return found
+
+        return await self._store.read(fn)
+
+    async def _round(self, children: Sequence[_Child]) -> list[CairnError]:
+        """Try each, kind after kind, a few at a time; what went wrong."""
+        errors: list[CairnError] = []
+        for table in dict.fromkeys(child.table for child in children):
+            gate = asyncio.Semaphore(_PARALLELISM)
+            async with asyncio.TaskGroup() as group:
+                for child in children:
+                    if child.table == table:
+                        group.create_task(self._try(child, gate, errors), name=f"delete {table}")
+        return errors
+
+    async def _try(self, child: _Child, gate: asyncio.Semaphore, errors: list[CairnError]) -> None:
+        async with gate:
+            try:
+                await self._delete(child)
+            except CairnError as error:
+                errors.append(error)
+
+    async def _delete(self, child: _Child) -> None:
+        record = self._schema.by_table[child.table]
+        if self._restricting[child.table]:
+            await self.clear(record.record, child.key)
+        make = self._commands.get(child.table)
+        row = await self._store.read(lambda tx: tx.get(record.record, child.key)) if make is not None else None
+        if make is None or row is None:
+            return
+        commands = make(row)
+        try:
+            for command in [commands] if isinstance(commands, Command) else commands:
+                await self._bus.call(command)
+        except CairnError as error:
+            name = getattr(row, "name", None) or child.key
+            raise CairnError(
+                "cascade.not-deleted",
+                f"The {record.meta.entity or child.table} {name} could not be deleted. Put right what its error says "
+                "and delete again; what was deleted before it is gone.",
+                kind=error.kind,
+                cause=error,
+            ) from error
+
+    # -- what the schema says -------------------------------------------------------------------------------------
+
+    def _restricted(self, record: RecordInfo) -> list[tuple[RecordInfo, Field]]:
+        return [
+            (child, field)
+            for child, field in self._schema.referring_to(record)
+            if field.reference is not None and field.reference.on_delete == "restrict"
+        ]
+
+    def _rank(self, record: RecordInfo, within: tuple[str, ...]) -> int:
+        """How deep a record is: more than whatever it needs. Cycles count once."""
+        table = record.meta.table
+        known = self._ranks.get(table)
+        if known is not None or table in within:
+            return known or 0
+        targets = [
+            self._schema.target(record.record, field.reference)
+            for field in record.fields
+            if field.reference is not None and field.reference.on_delete != "set-null"
+        ]
+        rank = 1 + max((self._rank(target, (*within, table)) for target in targets), default=-1)
+        self._ranks[table] = rank
+        return rank
+
+    def _name(self, child: RecordInfo, field: Field) -> str:
+        """What people know a record as; an attachment is known by what is attached."""
+        if child.meta.entity is not None:
+            return child.meta.entity
+        others = [
+            self._schema.target(child.record, other.reference).meta.entity
+            for other in child.fields
+            if other.reference is not None and other is not field
+        ]
+        return next((entity for entity in others if entity is not None), child.meta.table.replace("_", " "))
+
+
+def in_words(found: dict[str, int]) -> str:
+    """``2 Clusters and 1 L2Network``."""
+    parts = [
+        f"{count} {name if count == 1 or name.endswith('Storage') else name + 's'}" for name, count in found.items()
+    ]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+class DeleteChildrenInput(Struct, frozen=True, kw_only=True):
+    """Of what, and how."""
+
+    entity: str
+    resource_uuid: str
+    delete_mode: DeleteMode
+
+
+class DeleteChildren(ActionStep[DeleteChildrenInput, Nothing]):
+    """When enforcing, delete what is inside of a resource before it goes itself."""
+
+    name = "cascade.delete-children"
+    title = "deleting what is inside"
+    nothing_to_undo: ClassVar[str | None] = "what was deleted is gone; the rest stays as it is"
+
+    def __init__(self, cascade: Cascade, schema: Schema) -> None:
+        self._cascade = cascade
+        self._schema = schema
+
+    async def do(self, given: DeleteChildrenInput) -> Nothing:
+        """Clear the way; a permissive deletion leaves all as it is, and its next step refuses."""
+        if given.delete_mode is DeleteMode.ENFORCING:
+            await self._cascade.clear(self._schema.by_entity[given.entity].record, given.resource_uuid)
+        return NOTHING

@@ -1,0 +1,180 @@
+"""What can be asked of the node itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
+from cairn.kernel.queue import QueueReport
+
+SettingPart = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class UpdateGlobalConfig(ApiCommand[Reference], frozen=True, kw_only=True, tag="admin.update-config"):
+    """Change a setting, effective at once.
+
+    Errors: ``config.not-found``, ``config.bad-value``; both say what would fit.
+    """
+
+    http: ClassVar[Http] = action("/global-configurations/{category}/{name}/actions", "updateGlobalConfig")
+    entity: ClassVar[str | None] = "GlobalConfig"
+
+    category: SettingPart
+    name: SettingPart
+    value: Annotated[str, Meta(max_length=65_536)]
+
+
+class ResetGlobalConfig(ApiCommand[None], frozen=True, kw_only=True, tag="admin.reset-config"):
+    """Give settings their defaults again: one, those of a category, or (without both fields) all.
+
+    Errors: ``config.not-found``.
+    """
+
+    http: ClassVar[Http] = action("/global-configurations/actions", "resetGlobalConfig")
+
+    category: SettingPart | None = None
+    name: SettingPart | None = None  #: only together with `category`
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """What runs."""
+
+    version: str
+
+
+class GetVersion(ApiQuery[Version], frozen=True, kw_only=True, tag="admin.version"):
+    """The version of the software."""
+
+    http: ClassVar[Http] = action("/management-nodes/actions", "getVersion")
+    access: ClassVar[Access] = Access.ANYBODY
+
+
+class CurrentTime(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The time since 1970-01-01 UTC, as ``MillionSeconds`` (milliseconds) and ``Seconds``."""
+
+    current_time: dict[str, int]
+
+
+class GetCurrentTime(ApiQuery[CurrentTime], frozen=True, kw_only=True, tag="admin.time"):
+    """The node's time of day."""
+
+    http: ClassVar[Http] = action("/management-nodes/actions", "getCurrentTime")
+    access: ClassVar[Access] = Access.ANYBODY
+
+
+class RetryWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.retry-workflow-run"):
+    """Try a failed undo again, now. One that has succeeded meanwhile is success.
+
+    Errors: ``workflow.undo-failed`` (with each step's reason), ``workflow.still-running``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/workflow-runs/{uuid}/actions", "retryWorkflowRun")
+
+    uuid: Annotated[Uuid, Refers("WorkflowRun")]
+
+
+class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.settle-workflow-run"):
+    """Forget a failed undo: an operator has put right what it could not.
+
+    Errors: ``workflow.still-running``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/workflow-runs/{uuid}/actions", "settleWorkflowRun")
+
+    uuid: Annotated[Uuid, Refers("WorkflowRun")]
+
+
+class StepView(Struct, frozen=True, kw_only=True):
+    """A line of a workflow's effective list."""
+
+    name: str
+    title: str
+    origin: str  #: the file that it came from, and how
+
+
+class WorkflowView(Struct, frozen=True, kw_only=True):
+    """A workflow."""
+
+    name: str
+    doc: str
+    steps: list[StepView]
+
+
+class WorkflowAnswer(Struct, frozen=True, kw_only=True):
+    """A workflow."""
+
+    inventory: WorkflowView
+
+
+class WorkflowsAnswer(Struct, frozen=True, kw_only=True):
+    """All workflows, by name."""
+
+    inventories: list[WorkflowView]
+
+
+class GetWorkflow(ApiQuery[WorkflowAnswer], frozen=True, kw_only=True, tag="admin.workflow"):
+    """The steps that an operation takes, and where each line came from.
+
+    Errors: ``workflow.not-found``, with the names there are.
+    """
+
+    http: ClassVar[Http] = get("/workflows/{name}")
+    access: ClassVar[Access] = Access.ADMIN
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class GetWorkflows(ApiQuery[WorkflowsAnswer], frozen=True, kw_only=True, tag="admin.workflows"):
+    """All operations with the steps that they take."""
+
+    http: ClassVar[Http] = get("/workflows")
+    access: ClassVar[Access] = Access.ADMIN
+
+
+class QueuesAnswer(Struct, frozen=True, kw_only=True):
+    """The queues in which something runs or waits."""
+
+    inventories: list[QueueReport]
+
+
+class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="admin.queues"):
+    """What is being done to which resource on this node, what waits for it, and for how long."""
+
+    http: ClassVar[Http] = get("/resource-queues")
+    access: ClassVar[Access] = Access.ADMIN
+
+    prefix: Annotated[str, Meta(max_length=255)] = ""  #: of the queues' keys: ``vm:``
+
+
+class PluginState(StrEnum):
+    """Whether a plugin is part of this node."""
+
+    LOADED = "Loaded"
+    LEFT_OUT = "LeftOut"
+
+
+class PluginView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A service or plugin."""
+
+    name: str
+    doc: str | None = None  #: of one that is loaded
+    state: PluginState
+    reason: str | None = None  #: why it was left out
+
+
+class PluginsAnswer(Struct, frozen=True, kw_only=True):
+    """Services and plugins."""
+
+    inventories: list[PluginView]
+
+
+class GetPlugins(ApiQuery[PluginsAnswer], frozen=True, kw_only=True, tag="admin.plugins"):
+    """All services and plugins: loaded, or left out and why."""
+
+    http: ClassVar[Http] = get("/plugins")
+    access: ClassVar[Access] = Access.ADMIN

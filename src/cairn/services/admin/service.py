@@ -1,0 +1,172 @@
+"""The admin service: the kernel's parts, as people see and change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+
+from cairn.kernel.api import Reference
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.clock import Clock
+from cairn.kernel.config import GlobalConfig, GlobalConfigRow
+from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.flow.journal import FlowRun, RunState
+from cairn.kernel.jobs import Jobs
+from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.admin.messages import (
+    CurrentTime,
+    GetCurrentTime,
+    GetPlugins,
+    GetResourceQueue,
+    GetVersion,
+    GetWorkflow,
+    GetWorkflows,
+    PluginsAnswer,
+    PluginState,
+    PluginView,
+    QueuesAnswer,
+    ResetGlobalConfig,
+    RetryWorkflowRun,
+    SettleWorkflowRun,
+    StepView,
+    UpdateGlobalConfig,
+    Version,
+    WorkflowAnswer,
+    WorkflowsAnswer,
+    WorkflowView,
+)
+
+_DISTRIBUTION = "cairn-cloud"
+
+
+class AdminService:
+    """Answers the messages about the node itself."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        jobs: Jobs,
+        flows: Callable[[], FlowEngine],
+        settings: GlobalConfig,
+        queues: ResourceQueues,
+        clock: Clock,
+        loaded: Callable[[], Loaded],
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._flows = flows
+        self._settings = settings
+        self._queues = queues
+        self._clock = clock
+        self._loaded = loaded
+        bus.register(UpdateGlobalConfig, self.update_config)
+        bus.register(ResetGlobalConfig, self.reset_config)
+        bus.register(GetVersion, self.version)
+        bus.register(GetCurrentTime, self.current_time)
+        bus.register(RetryWorkflowRun, self.retry_run)
+        bus.register(SettleWorkflowRun, self.settle_run)
+        bus.register(GetWorkflow, self.workflow)
+        bus.register(GetWorkflows, self.workflows)
+        bus.register(GetResourceQueue, self.queues)
+        bus.register(GetPlugins, self.plugins)
+
+    # -- settings -------------------------------------------------------------------------------------------------
+
+    async def update_config(self, message: UpdateGlobalConfig) -> Reference:
+        """Change a setting."""
+
+        def fn(tx: Tx) -> Reference:
+            return Reference(uuid=self._settings.set(tx, message.category, message.name, message.value))
+
+        return await self._jobs.commit(fn)
+
+    async def reset_config(self, message: ResetGlobalConfig) -> None:
+        """Give settings their defaults again."""
+        if message.name is not None and message.category is None:
+            raise invalid("config.no-category", "category", None, "the category of the setting named would fit")
+
+        def fn(tx: Tx) -> None:
+            for row in self._rows(tx, message.category, message.name):
+                self._settings.set(tx, row.category, row.name, row.default_value)
+
+        await self._jobs.commit(fn)
+
+    def _rows(self, tx: Tx, category: str | None, name: str | None) -> list[GlobalConfigRow]:
+        rows = [
+            row for row in tx.find(GlobalConfigRow) if category in (None, row.category) and name in (None, row.name)
+        ]
+        if not rows:
+            self._settings.find(category or "", name or "")  # says what there is
+        return rows
+
+    # -- workflows ------------------------------------------------------------------------------------------------
+
+    async def retry_run(self, message: RetryWorkflowRun) -> None:
+        """Try a failed undo again."""
+        if await self._flows().retry(message.uuid):
+            return
+        row = await self._store.read(lambda tx: tx.get(FlowRun, message.uuid))
+        errors = row.undo_errors if row else {}
+        told = "; ".join(f"{step}: {error}" for step, error in errors.items())
+        raise CairnError(
+            "workflow.undo-failed",
+            f"The undo of {row.workflow if row else message.uuid} failed again. {told}. Put that right and retry, or undo "
+            "it by hand and settle the run.",
+            kind=ErrorKind.UNAVAILABLE,
+            details={"errors": errors},
+        )
+
+    async def settle_run(self, message: SettleWorkflowRun) -> None:
+        """Forget a failed undo; one that is gone is success."""
+        row = await self._store.read(lambda tx: tx.get(FlowRun, message.uuid))
+        if row is not None and row.state is not RunState.UNDO_FAILED:
+            raise CairnError(
+                "workflow.still-running",
+                f"The run {row.uuid} of {row.workflow} is {row.state.value}; only one whose undo failed can be settled. "
+                "Cancel its job instead.",
+                kind=ErrorKind.CONFLICT,
+            )
+        await self._flows().settle(message.uuid)
+
+    async def workflow(self, message: GetWorkflow) -> WorkflowAnswer:
+        """One workflow's effective list."""
+        return WorkflowAnswer(inventory=self._view(message.name))
+
+    async def workflows(self, message: GetWorkflows) -> WorkflowsAnswer:
+        """All workflows' effective lists."""
+        return WorkflowsAnswer(inventories=[self._view(name) for name in self._flows().book.names()])
+
+    def _view(self, name: str) -> WorkflowView:
+        plan = self._flows().book.plan(name)
+        pairs = zip(plan.entries, plan.steps, strict=True)
+        return WorkflowView(
+            name=name,
+            doc=plan.workflow.doc,
+            steps=[StepView(name=entry.step, title=step.title, origin=entry.origin) for entry, step in pairs],
+        )
+
+    # -- the node -------------------------------------------------------------------------------------------------
+
+    async def version(self, message: GetVersion) -> Version:
+        """What runs."""
+        return Version(version=metadata.version(_DISTRIBUTION))
+
+    async def current_time(self, message: GetCurrentTime) -> CurrentTime:
+        """The time of day."""
+        milliseconds = int(self._clock.now().timestamp() * 1000)
+        return CurrentTime(current_time={"MillionSeconds": milliseconds, "Seconds": milliseconds // 1000})
+
+    async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
+        """What runs and waits."""
+        return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
+
+    async def plugins(self, message: GetPlugins) -> PluginsAnswer:
+        """What was loaded and what was left out."""
+        loaded = self._loaded()
+        found = [PluginView(name=one.name, doc=one.doc, state=PluginState.LOADED) for one in loaded.manifests]
+        found += [PluginView(name=one.name, state=PluginState.LEFT_OUT, reason=one.reason) for one in loaded.left_out]
+        return PluginsAnswer(inventories=sorted(found, key=lambda view: view.name))

@@ -1,0 +1,103 @@
+"""What can be asked of clusters."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.api import (
+    ApiCommand,
+    ApiCreate,
+    ApiDelete,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    post,
+)
+
+
+class ClusterStateEvent(StrEnum):
+    """What people ask of a cluster's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class HypervisorType(StrEnum):
+    """What a cluster's hosts are."""
+
+    KVM = "KVM"  #: Linux machines with KVM
+    SIMULATOR = "Simulator"  #: hosts of paper, for trying and testing
+
+
+class ClusterType(StrEnum):
+    """Kinds of clusters; there is one."""
+
+    ZSTACK = "zstack"
+
+
+class Architecture(StrEnum):
+    """What processors a cluster's hosts have."""
+
+    X86_64 = "x86_64"
+    AARCH64 = "aarch64"
+    MIPS64EL = "mips64el"
+    LOONGARCH64 = "loongarch64"
+
+
+class CreateCluster(ApiCreate, frozen=True, kw_only=True, tag="cluster.create"):
+    """Create a cluster: hosts of one kind that share networks and storage.
+
+    Errors: ``zone.not-found``.
+    """
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/clusters")
+    entity: ClassVar[str | None] = "Cluster"
+
+    zone_uuid: Annotated[Uuid, Refers("Zone")]
+    name: Name
+    description: Description | None = None
+    hypervisor_type: HypervisorType  #: of all its hosts; fixed
+    type: ClusterType = ClusterType.ZSTACK
+    architecture: Architecture | None = None
+
+
+class UpdateCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="cluster.update"):
+    """Change a cluster's name or description."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/clusters/{uuid}/actions", "updateCluster")
+    entity: ClassVar[str | None] = "Cluster"
+
+    uuid: Annotated[Uuid, Refers("Cluster")]
+    name: Name | None = None
+    description: Description | None = None
+
+
+class ChangeClusterState(ApiCommand[Reference], frozen=True, kw_only=True, tag="cluster.change-state"):
+    """Enable a cluster, or disable it: no VM is placed on its hosts any more, and those that run stay as they are."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/clusters/{uuid}/actions", "changeClusterState")
+    entity: ClassVar[str | None] = "Cluster"
+
+    uuid: Annotated[Uuid, Refers("Cluster")]
+    state_event: ClusterStateEvent
+
+
+class DeleteCluster(ApiDelete, frozen=True, kw_only=True, tag="cluster.delete"):
+    """Delete a cluster that is empty; with ``deleteMode=Enforcing`` its hosts and the VMs on them go first.
+
+    Errors: ``cluster.in-use`` (with what is in it), ``cascade.not-deleted``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/clusters/{uuid}")
+
+    uuid: Uuid

@@ -1,0 +1,23 @@
+"""Keeps VMs from being placed in disabled clusters and zones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cairn.kernel.store.store import Tx
+from cairn.services.cluster.model import Cluster, ClusterState
+from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.zone.model import Zone, ZoneState
+
+
+class ClosedPlaces:
+    """Refuses hosts whose cluster or zone is disabled; implements `HostFilter`. Two queries, however many candidates."""
+
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+        """Hosts in disabled places."""
+        zones = tx.find(Zone, uuid=sorted({one.zone_uuid for one in candidates}), state=ZoneState.DISABLED)
+        clusters = tx.find(Cluster, uuid=sorted({one.cluster_uuid for one in candidates}), state=ClusterState.DISABLED)
+        closed = {zone.uuid: f"is in the zone {zone.name}, which is Disabled" for zone in zones}
+        closed |= {cluster.uuid: f"is in the cluster {cluster.name}, which is Disabled" for cluster in clusters}
+        found = ((one.host_uuid, closed.get(one.cluster_uuid) or closed.get(one.zone_uuid)) for one in candidates)
+        return {host: reason for host, reason in found if reason is not None}

@@ -1,0 +1,1 @@
+"""Steps of the cluster service, a file per operation."""

@@ -1,0 +1,187 @@
+"""What can be asked of accounts and sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from cairn.kernel.api import (
+    Access,
+    ApiCommand,
+    ApiCreate,
+    ApiDelete,
+    ApiQuery,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Secret,
+    Uuid,
+    action,
+    delete,
+    get,
+    post,
+)
+from cairn.kernel.bus.message import Event
+from cairn.services.identity.model import AccountType
+
+Password = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
+SessionUuid = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
+
+
+class PasswordForm(StrEnum):
+    """How passwords are written in a call."""
+
+    PLAIN = "plain"  #: as people type them
+    SHA512 = "sha512"  #: the SHA-512 of that, 128 lower-case hex digits, as ZStack's clients send it
+
+
+class SessionInventory(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A session. Whoever knows its uuid acts as its account."""
+
+    uuid: str
+    account_uuid: str
+    user_uuid: str  #: the account's
+    expired_date: datetime
+    create_date: datetime
+    no_session_evaluation: bool = False  #: always; older clients look for it
+
+
+class SessionAnswer(Struct, frozen=True, kw_only=True):
+    """A session."""
+
+    inventory: SessionInventory
+
+
+class LogInByAccount(ApiQuery[SessionAnswer], frozen=True, kw_only=True, tag="identity.log-in"):
+    """Begin a session. Its uuid goes into the header of further calls: ``Authorization: OAuth <uuid>``.
+
+    Errors: ``auth.wrong-password`` (also for an account that does not exist), ``auth.too-many-tries`` (after five
+    failures within a minute), ``auth.account-disabled``, ``auth.too-many-sessions``.
+    """
+
+    http: ClassVar[Http] = action("/accounts/login", "logInByAccount")
+    access: ClassVar[Access] = Access.ANYBODY
+
+    account_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    password: Password
+    password_form: PasswordForm = PasswordForm.PLAIN
+
+
+class LogOut(ApiQuery[None], frozen=True, kw_only=True, tag="identity.log-out"):
+    """End a session. One that is over is success."""
+
+    http: ClassVar[Http] = delete("/accounts/sessions/{sessionUuid}")
+    access: ClassVar[Access] = Access.ANYBODY
+
+    session_uuid: SessionUuid
+
+
+class Validity(Struct, frozen=True, kw_only=True):
+    """Whether a session is alive."""
+
+    valid: bool
+
+
+class ValidateSession(ApiQuery[Validity], frozen=True, kw_only=True, tag="identity.validate-session"):
+    """Whether a session is alive."""
+
+    http: ClassVar[Http] = get("/accounts/sessions/{sessionUuid}/valid")
+    access: ClassVar[Access] = Access.ANYBODY
+
+    session_uuid: SessionUuid
+
+
+class RenewSession(ApiQuery[SessionAnswer], frozen=True, kw_only=True, tag="identity.renew-session"):
+    """Have a session live longer, counted from now.
+
+    Errors: ``auth.expired``.
+    """
+
+    http: ClassVar[Http] = action("/accounts/sessions/{sessionUuid}/renew", "renewSession")
+
+    session_uuid: SessionUuid
+    duration: Annotated[int, Meta(ge=60, le=31_536_000)] | None = None  #: seconds; by default as after a login
+
+
+class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
+    """Create an account.
+
+    Errors: ``account.name-taken``.
+    """
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/accounts")
+    entity: ClassVar[str | None] = "Account"
+
+    name: Name  #: to log in with; no two accounts have the same
+    password: Password
+    password_form: PasswordForm = PasswordForm.PLAIN
+    type: AccountType = AccountType.NORMAL
+    description: Description | None = None
+
+
+class UpdateAccount(ApiCommand[Reference], frozen=True, kw_only=True, tag="account.update"):
+    """Change an account's name, description or password.
+
+    Who is no admin can change its own account, and needs the old password for a new one. When an admin changes another's
+    password, that account's sessions end; after a change of one's own they go on.
+
+    Errors: ``account.name-taken``, ``auth.wrong-password``, ``auth.too-many-tries``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/accounts/{uuid}", "updateAccount")
+    entity: ClassVar[str | None] = "Account"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Annotated[Uuid, Refers("Account")]
+    name: Name | None = None
+    description: Description | None = None
+    password: Password | None = None
+    old_password: Password | None = None
+    password_form: PasswordForm = PasswordForm.PLAIN  #: of both passwords
+
+
+class AccountStateEvent(StrEnum):
+    """What is asked of an account's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class ChangeAccountState(ApiCommand[Reference], frozen=True, kw_only=True, tag="account.change-state"):
+    """Enable an account, or disable it: its sessions end and nobody can log in with it. What it owns stays as it is.
+
+    Errors: ``account.last-admin``, ``account.own``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/accounts/{uuid}/actions", "changeAccountState")
+    entity: ClassVar[str | None] = "Account"
+
+    uuid: Annotated[Uuid, Refers("Account")]
+    state_event: AccountStateEvent
+
+
+class DeleteAccount(ApiDelete, frozen=True, kw_only=True, tag="account.delete"):
+    """Delete an account that owns nothing. Its sessions end.
+
+    Errors: ``account.in-use`` (with what it owns), ``account.last-admin``, ``account.own``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/accounts/{uuid}")
+
+    uuid: Uuid
+
+
+class SessionsEnded(Event, frozen=True, kw_only=True, tag="identity.sessions-ended"):
+    """Sessions are over: every node forgets what it remembers of them."""
+
+    sessions: list[str] = []  #: their digests
+    account: str | None = None  #: or all of this account

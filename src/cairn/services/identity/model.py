@@ -1,0 +1,58 @@
+"""Accounts and their sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, References, TableMeta, Text, Unique
+from cairn.kernel.store.store import Tx
+
+
+class AccountType(StrEnum):
+    """What an account may do."""
+
+    SYSTEM_ADMIN = "SystemAdmin"  #: everything, to everything
+    NORMAL = "Normal"  #: what accounts may do, to what it owns
+
+
+class AccountState(StrEnum):
+    """Whether an account may be used."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: nobody can log in; what it owns stays as it is
+
+
+class Account(Record, frozen=True, kw_only=True):
+    """Who owns things. An account sees itself; an admin sees all."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
+
+    uuid: Annotated[str, Key(), Owner()]
+    name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]
+    description: Annotated[str | None, Text(2048)] = None
+    type: AccountType = AccountType.NORMAL
+    state: AccountState = AccountState.ENABLED
+    password_hash: Annotated[str, Hidden(), Text(512, exact=True)]
+    create_date: datetime
+    last_op_date: datetime
+
+
+class Session(Record, frozen=True, kw_only=True):
+    """A login. What callers show is not kept: only a digest of it, so that nobody who reads the database can act."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="session")
+
+    uuid: Annotated[str, Key()]
+    account_uuid: Annotated[str, References("account", on_delete="cascade")]
+    expired_date: Annotated[datetime, Index()]
+    create_date: datetime
+
+
+def is_admin(tx: Tx, account: str | None) -> bool:
+    """Whether the account may do everything; None, the cloud itself, may."""
+    if account is None:
+        return True
+    row = tx.get(Account, account)
+    return row is not None and row.type is AccountType.SYSTEM_ADMIN

@@ -1,0 +1,217 @@
+"""Sessions: begun, looked up at each call, ended.
+
+A lookup is in memory. An entry is believed for `_FRESH_SECONDS`, then the row is read again; so a session that ended on
+another node whose word got lost is over that much later at most. On this node it is over at once: whatever ends sessions also
+forgets them here, and a row that was being read meanwhile is not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec import Struct
+from sqlalchemy import bindparam, delete
+
+from cairn.gateway.auth import Who
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.clock import Clock
+from cairn.kernel.config import GlobalConfig
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.ids import IdSource
+from cairn.kernel.store.record import table_of
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.identity import config
+from cairn.services.identity.messages import SessionInventory, SessionsEnded
+from cairn.services.identity.model import Account, AccountState, AccountType, Session
+
+_FRESH_SECONDS = 60.0
+_REMEMBERED = 10_000
+_SWEEP_SECONDS = 3600.0
+
+_session = table_of(Session)
+_EXPIRED = delete(_session).where(_session.c.expired_date <= bindparam("now"))
+
+_log = structlog.get_logger("cairn.identity")
+
+
+class _Known(Struct, frozen=True, kw_only=True):
+    who: Who
+    expires: datetime
+    until: float  #: by the monotonic clock: read the row again then
+
+
+class Sessions:
+    """All sessions; implements the gateway's `Authenticator`, and sweeps expired ones as long as the node runs."""
+
+    def __init__(
+        self, store: Store, bus: Bus, clock: Clock, ids: IdSource, settings: GlobalConfig, lifetime_seconds: int
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._lifetime_seconds = lifetime_seconds
+        self._known: dict[str, _Known] = {}
+        self._endings = 0
+        self._sweeper: asyncio.Task[None] | None = None
+        bus.subscribe(SessionsEnded, self._heard, "identity")
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def session(self, session_uuid: str) -> Who | None:
+        """Whose session it is; None when there is none, or none any more."""
+        key = digest(session_uuid)
+        known = self._known.get(key)
+        now = self._clock.monotonic()
+        if known is None or known.until <= now:
+            known = await self._look(key, session_uuid)
+        if known is None or known.expires <= self._clock.now():
+            self._known.pop(key, None)
+            return None
+        return known.who
+
+    async def _look(self, key: str, session_uuid: str) -> _Known | None:
+        endings = self._endings
+
+        def fn(tx: Tx) -> tuple[Session, Account] | None:
+            row = tx.get(Session, key)
+            account = tx.get(Account, row.account_uuid) if row is not None else None
+            return None if row is None or account is None else (row, account)
+
+        found = await self._store.read(fn)
+        if found is None:
+            return None
+        row, account = found
+        known = _Known(
+            who=Who(account.uuid, account.type is AccountType.SYSTEM_ADMIN, session_uuid),
+            expires=row.expired_date,
+            until=self._clock.monotonic() + _FRESH_SECONDS,
+        )
+        if endings == self._endings:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    # -- beginning and renewing -----------------------------------------------------------------------------------
+
+    async def begin(self, account: Account) -> SessionInventory:
+        """A new session, if the account is still as it was when its password was compared.
+
+        Raises:
+            CairnError: ``auth.too-many-sessions``, ``auth.expired`` when the account has changed meanwhile.
+        """
+        token = self._ids.new()
+        most = self._settings.get(config.MAX_SESSIONS)
+
+        def fn(tx: Tx) -> SessionInventory:
+            now = tx.get(Account, account.uuid)
+            if now is None or now.password_hash != account.password_hash or now.state is not AccountState.ENABLED:
+                raise over()
+            tx.execute(_EXPIRED, {"now": tx.now})
+            if tx.count(Session, account_uuid=account.uuid) >= most:
+                raise CairnError(
+                    "auth.too-many-sessions",
+                    f"The account {account.name} has {most} sessions. Log out of some, wait until they expire, or raise "
+                    f"the setting {config.MAX_SESSIONS.key}.",
+                    kind=ErrorKind.EXHAUSTED,
+                )
+            row = Session(
+                uuid=digest(token),
+                account_uuid=account.uuid,
+                expired_date=tx.now + timedelta(seconds=self._lifetime_seconds),
+                create_date=tx.now,
+            )
+            tx.insert(row)
+            return _inventory(row, token)
+
+        return await self._store.write(fn)
+
+    async def renew(self, session_uuid: str, duration_seconds: int | None) -> SessionInventory:
+        """Let a session live on, for so long from now (``auth.expired``)."""
+        key = digest(session_uuid)
+        seconds = self._lifetime_seconds if duration_seconds is None else duration_seconds
+
+        def fn(tx: Tx) -> SessionInventory:
+            row = tx.get(Session, key)
+            if row is None or row.expired_date <= tx.now:
+                raise over()
+            expires = tx.now + timedelta(seconds=seconds)
+            tx.update(Session, key, expired_date=expires)
+            return _inventory(row, session_uuid, expires)
+
+        inventory = await self._store.write(fn)
+        await self.forget(SessionsEnded(sessions=[key]))  # what nodes remember of its end is wrong now
+        return inventory
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    async def end(self, session_uuid: str) -> None:
+        """End a session. Safe to repeat."""
+        key = digest(session_uuid)
+        if await self._store.write(lambda tx: tx.delete(Session, key)):
+            await self.forget(SessionsEnded(sessions=[key]))
+
+    async def forget(self, ended: SessionsEnded) -> None:
+        """What rows say has changed: look at them again, here and on all nodes."""
+        await self._heard(ended)
+        await self._bus.publish(ended)
+
+    async def _heard(self, ended: SessionsEnded) -> None:
+        self._endings += 1
+        for key in ended.sessions:
+            self._known.pop(key, None)
+        if ended.account is not None:
+            gone = [key for key, known in self._known.items() if known.who.account_uuid == ended.account]
+            for key in gone:
+                del self._known[key]
+
+    # -- sweeping -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to remove expired sessions, once an hour."""
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="session sweeper")
+
+    async def stop(self) -> None:
+        """Stop sweeping."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(_SWEEP_SECONDS)
+            try:
+                await self._store.write(lambda tx: tx.execute(_EXPIRED, {"now": tx.now}))
+            except CairnError as error:
+                _log.warning("identity.sweep-failed", error=str(error))
+            now = self._clock.now()
+            self._known = {key: known for key, known in self._known.items() if known.expires > now}
+
+
+def digest(session_uuid: str) -> str:
+    """What is kept of a session's uuid."""
+    return hashlib.blake2b(session_uuid.encode(), digest_size=16, person=b"cairn-session").hexdigest()
+
+
+def over() -> CairnError:
+    """There is no such session (any more)."""
+    return CairnError(
+        "auth.expired",
+        "The session has expired, was ended, or never was. Log in again.",
+        kind=ErrorKind.UNAUTHENTICATED,
+    )
+
+
+def _inventory(row: Session, session_uuid: str, expires: datetime | None = None) -> SessionInventory:
+    return SessionInventory(
+        uuid=session_uuid,
+        account_uuid=row.account_uuid,
+        user_uuid=row.account_uuid,
+        expired_date=expires or row.expired_date,
+        create_date=row.create_date,
+    )

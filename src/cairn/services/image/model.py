@@ -1,0 +1,95 @@
+"""Images: what disks are made from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.store.record import (
+    Doc,
+    Hidden,
+    Index,
+    Key,
+    Nested,
+    Owner,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unit,
+    Via,
+)
+from cairn.services.image.messages import ImageArchitecture, ImageFormat, ImagePlatform, MediaType
+
+
+class ImageState(StrEnum):
+    """What people want of an image."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: no new VMs
+
+
+class ImageStatus(StrEnum):
+    """Where an image, or one of its copies, stands."""
+
+    DOWNLOADING = "Downloading"  #: a job fetches it
+    READY = "Ready"
+    DELETED = "Deleted"  #: not to be used; its files are there until it is expunged
+
+
+class Image(Record, frozen=True, kw_only=True):
+    """What disks are made from: a file, kept on one or more backup storages."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="image",
+        entity="Image",
+        nested={"backupStorageRefs": Nested(entity="ImageBackupStorageRef", by="image_uuid", order_by="create_date")},
+        via={
+            "backupStorage": Via(
+                link="image_backup_storage_ref", own="image_uuid", other="backup_storage_uuid", target="BackupStorage"
+            )
+        },
+    )
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    account_uuid: Annotated[str, Owner(), Index()]
+    state: ImageState = ImageState.ENABLED
+    status: Annotated[ImageStatus, Index()] = ImageStatus.DOWNLOADING
+    size: Annotated[int, Unit("bytes"), Doc("virtual: a disk made from it is at least this large")] = 0
+    actual_size: Annotated[int, Unit("bytes"), Doc("what its file takes")] = 0
+    md5_sum: Annotated[str | None, Doc("not worked out: see sha256")] = None
+    sha256: Annotated[str, Doc("of its file; hosts check it")] = ""
+    url: Annotated[str, Text(2048), Doc("where it was fetched from")]
+    media_type: MediaType = MediaType.ROOT_VOLUME_TEMPLATE
+    guest_os_type: str | None = None
+    type: str = "zstack"
+    platform: ImagePlatform = ImagePlatform.LINUX
+    architecture: ImageArchitecture = ImageArchitecture.X86_64
+    format: ImageFormat = ImageFormat.QCOW2
+    system: Annotated[bool, Doc("for the cloud's own VMs")] = False
+    virtio: bool = True
+    create_date: datetime
+    last_op_date: datetime
+
+
+class ImageBackupStorageRef(Record, frozen=True, kw_only=True):
+    """An image's copy on a backup storage."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="image_backup_storage_ref",
+        entity="ImageBackupStorageRef",
+        owned_by="image_uuid",
+        unique_together=(("image_uuid", "backup_storage_uuid"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    image_uuid: Annotated[str, References("image", join="image", back="backupStorageRefs", on_delete="cascade")]
+    backup_storage_uuid: Annotated[str, References("backup_storage", join="backupStorage", back="imageRefs")]
+    install_path: Annotated[str, Text(2048)]
+    status: ImageStatus = ImageStatus.DOWNLOADING
+    given_up: Annotated[bool, Hidden(), Doc("its file goes or is gone: it cannot be recovered")] = False
+    create_date: datetime
+    last_op_date: datetime

@@ -1,0 +1,36 @@
+"""Changing where an image stands, and telling of it."""
+
+from __future__ import annotations
+
+from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.event import Events
+from cairn.kernel.store.store import Tx
+from cairn.services.image.messages import ImageStatusChanged
+from cairn.services.image.model import Image, ImageStatus
+
+
+def existing(tx: Tx, uuid: str, field: str = "uuid") -> Image:
+    """The image (``image.not-found``)."""
+    image = tx.get(Image, uuid)
+    if image is None:
+        raise not_found("image", field, uuid)
+    return image
+
+
+def set_status(tx: Tx, events: Events, image: Image, status: ImageStatus) -> None:
+    """Change it; nothing is told when it is so already."""
+    if image.status is status:
+        return
+    tx.update(Image, image.uuid, status=status, last_op_date=tx.now)
+    tell(tx, events, image, status)
+
+
+def tell(tx: Tx, events: Events, image: Image, status: ImageStatus | None) -> None:
+    """Tell of a new status; None: the image is gone."""
+    event = ImageStatusChanged(image=image.uuid, name=image.name, status=status.value if status else None)
+    events.emit(tx, event, resource=image.uuid, account=image.account_uuid)
+
+
+def wrong_status(image: Image, message: str) -> CairnError:
+    """The image's status does not allow it (``image.wrong-status``)."""
+    return CairnError("image.wrong-status", message, kind=ErrorKind.CONFLICT, details={"status": image.status.value})

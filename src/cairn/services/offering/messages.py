@@ -1,0 +1,144 @@
+"""What can be asked of offerings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from cairn.kernel.api import (
+    ApiCommand,
+    ApiCreate,
+    ApiDelete,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    post,
+)
+
+Strategy = Annotated[str, Meta(min_length=1, max_length=255)]
+Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class OfferingStateEvent(StrEnum):
+    """What people ask of an offering's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class InstanceOfferingType(StrEnum):
+    """What an instance offering is for."""
+
+    USER_VM = "UserVm"
+
+
+class DiskOfferingType(StrEnum):
+    """Kinds of disk offerings; there is one."""
+
+    ZSTACK = "zstack"
+
+
+class CreateInstanceOffering(ApiCreate, frozen=True, kw_only=True, tag="instance-offering.create"):
+    """Create a size of VMs."""
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/instance-offerings")
+    entity: ClassVar[str | None] = "InstanceOffering"
+
+    name: Name
+    description: Description | None = None
+    cpu_num: Annotated[int, Meta(ge=1, le=1024)]  #: virtual processors
+    memory_size: Annotated[int, Meta(ge=16 << 20, le=1 << 44)]  #: bytes
+    reserved_memory_size: Bytes = 0  #: of that, bytes that the VM always has; at most `memorySize`
+    allocator_strategy: Strategy = "DefaultHostAllocatorStrategy"
+    sort_key: int = 0  #: where lists show it, smaller ones first
+    type: InstanceOfferingType = InstanceOfferingType.USER_VM
+
+
+class UpdateInstanceOffering(ApiCommand[Reference], frozen=True, kw_only=True, tag="instance-offering.update"):
+    """Change an instance offering's name or description. VMs that were made with it stay as they are."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/instance-offerings/{uuid}/actions", "updateInstanceOffering")
+    entity: ClassVar[str | None] = "InstanceOffering"
+
+    uuid: Annotated[Uuid, Refers("InstanceOffering")]
+    name: Name | None = None
+    description: Description | None = None
+    allocator_strategy: Strategy | None = None
+
+
+class ChangeInstanceOfferingState(
+    ApiCommand[Reference], frozen=True, kw_only=True, tag="instance-offering.change-state"
+):
+    """Enable an instance offering, or disable it: no VM is made with it any more."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/instance-offerings/{uuid}/actions", "changeInstanceOfferingState")
+    entity: ClassVar[str | None] = "InstanceOffering"
+
+    uuid: Annotated[Uuid, Refers("InstanceOffering")]
+    state_event: OfferingStateEvent
+
+
+class DeleteInstanceOffering(ApiDelete, frozen=True, kw_only=True, tag="instance-offering.delete"):
+    """Delete an instance offering. VMs that were made with it run on, and refer to none."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/instance-offerings/{uuid}")
+
+    uuid: Uuid
+
+
+class CreateDiskOffering(ApiCreate, frozen=True, kw_only=True, tag="disk-offering.create"):
+    """Create a size of data volumes."""
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/disk-offerings")
+    entity: ClassVar[str | None] = "DiskOffering"
+
+    name: Name
+    description: Description | None = None
+    disk_size: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]  #: bytes
+    sort_key: int = 0  #: where lists show it, smaller ones first
+    allocation_strategy: Strategy = "DefaultPrimaryStorageAllocationStrategy"
+    type: DiskOfferingType = DiskOfferingType.ZSTACK
+
+
+class UpdateDiskOffering(ApiCommand[Reference], frozen=True, kw_only=True, tag="disk-offering.update"):
+    """Change a disk offering's name or description."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/disk-offerings/{uuid}/actions", "updateDiskOffering")
+    entity: ClassVar[str | None] = "DiskOffering"
+
+    uuid: Annotated[Uuid, Refers("DiskOffering")]
+    name: Name | None = None
+    description: Description | None = None
+
+
+class ChangeDiskOfferingState(ApiCommand[Reference], frozen=True, kw_only=True, tag="disk-offering.change-state"):
+    """Enable a disk offering, or disable it: no volume is made with it any more."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/disk-offerings/{uuid}/actions", "changeDiskOfferingState")
+    entity: ClassVar[str | None] = "DiskOffering"
+
+    uuid: Annotated[Uuid, Refers("DiskOffering")]
+    state_event: OfferingStateEvent
+
+
+class DeleteDiskOffering(ApiDelete, frozen=True, kw_only=True, tag="disk-offering.delete"):
+    """Delete a disk offering. Volumes that were made with it stay, and refer to none."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/disk-offerings/{uuid}")
+
+    uuid: Uuid

@@ -1,0 +1,84 @@
+"""What can be asked of tags."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from cairn.kernel.api import (
+    Access,
+    ApiCommand,
+    ApiDelete,
+    Http,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    post,
+)
+
+TagText = Annotated[str, Meta(min_length=1, max_length=4096)]
+ResourceType = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class CreateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.create-system"):
+    """Hang a tag with a meaning on a resource, ``hostname::web``. One that is there already stays single.
+
+    Errors: ``tag.unknown`` (with those that would fit), ``tag.bad-value``, ``tag.unknown-resource-type``,
+    ``<noun>.not-found``.
+    """
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/system-tags")
+    entity: ClassVar[str | None] = "SystemTag"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    resource_type: ResourceType  #: VmInstance, Host, …
+    resource_uuid: Uuid  #: what it hangs on
+    tag: TagText
+
+
+class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.create-user"):
+    """Hang a text on a resource, to find it by. One that is there already stays single.
+
+    Errors: ``tag.unknown-resource-type``, ``<noun>.not-found``.
+    """
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/user-tags")
+    entity: ClassVar[str | None] = "UserTag"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    resource_type: ResourceType  #: VmInstance, Host, …
+    resource_uuid: Uuid  #: what it hangs on
+    tag: TagText
+
+
+class UpdateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.update-system"):
+    """Change a system tag's value; its meaning stays: ``hostname::web`` may become ``hostname::db``.
+
+    Errors: ``tag.other-kind``, ``tag.bad-value``, ``tag.inherent``, ``tag.there-already``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/system-tags/{uuid}/actions", "updateSystemTag")
+    entity: ClassVar[str | None] = "SystemTag"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Annotated[Uuid, Refers("SystemTag")]
+    tag: TagText
+
+
+class DeleteTag(ApiDelete, frozen=True, kw_only=True, tag="tag.delete"):
+    """Take a tag, of either kind, off its resource.
+
+    Errors: ``tag.inherent``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/tags/{uuid}")
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Uuid

@@ -1,0 +1,114 @@
+"""The tag service."""
+
+from __future__ import annotations
+
+from cairn.kernel.api import Reference
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.context import current
+from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.jobs import Jobs
+from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import SystemTag, TagDefinition, Tags, UserTag
+from cairn.services.tag.messages import CreateSystemTag, CreateUserTag, DeleteTag, UpdateSystemTag
+from cairn.services.tag.ownership import Ownership
+
+
+class TagService:
+    """Answers the messages about tags."""
+
+    def __init__(self, bus: Bus, jobs: Jobs, tags: Tags, ownership: Ownership) -> None:
+        self._jobs = jobs
+        self._tags = tags
+        self._ownership = ownership
+        bus.register(CreateSystemTag, self.create_system)
+        bus.register(CreateUserTag, self.create_user)
+        bus.register(UpdateSystemTag, self.update)
+        bus.register(DeleteTag, self.delete)
+
+    async def create_system(self, message: CreateSystemTag) -> Reference:
+        """Hang a tag with a meaning on a resource."""
+        actor = current().actor
+
+        def fn(tx: Tx) -> Reference:
+            self._ownership.check(tx, message.resource_type, message.resource_uuid, actor)
+            self._tags.check(message.resource_type, [message.tag])
+            (uuid,) = self._tags.add(tx, message.resource_type, message.resource_uuid, system=[message.tag])
+            return Reference(uuid=uuid)
+
+        return await self._jobs.commit(fn)
+
+    async def create_user(self, message: CreateUserTag) -> Reference:
+        """Hang a text on a resource."""
+        actor = current().actor
+
+        def fn(tx: Tx) -> Reference:
+            self._ownership.check(tx, message.resource_type, message.resource_uuid, actor)
+            (uuid,) = self._tags.add(tx, message.resource_type, message.resource_uuid, user=[message.tag])
+            return Reference(uuid=uuid)
+
+        return await self._jobs.commit(fn)
+
+    async def update(self, message: UpdateSystemTag) -> Reference:
+        """Change a tag's value."""
+        actor = current().actor
+
+        def fn(tx: Tx) -> Reference:
+            row = tx.get(SystemTag, message.uuid)
+            if row is None:
+                raise not_found("system-tag", "uuid", message.uuid)
+            self._ownership.check(tx, row.resource_type, row.resource_uuid, actor)
+            _refuse_inherent(row, "changed")
+            self._check_change(row, message.tag)
+            others = tx.find(SystemTag, resource_uuid=row.resource_uuid, tag=message.tag)
+            if any(other.uuid != row.uuid for other in others):
+                raise CairnError(
+                    "tag.there-already",
+                    f"tag: the resource has the tag {message.tag!r} already. Delete this one instead.",
+                    kind=ErrorKind.CONFLICT,
+                    fields={"tag": f"found {message.tag!r}; a tag that the resource does not have would fit"},
+                )
+            tx.update(SystemTag, row.uuid, tag=message.tag)
+            return Reference(uuid=row.uuid)
+
+        return await self._jobs.commit(fn)
+
+    async def delete(self, message: DeleteTag) -> None:
+        """Take a tag off; one that is gone is success."""
+        actor = current().actor
+
+        def fn(tx: Tx) -> None:
+            row = tx.get(SystemTag, message.uuid) or tx.get(UserTag, message.uuid)
+            if row is None:
+                return
+            self._ownership.check(tx, row.resource_type, row.resource_uuid, actor, may_be_gone=True)
+            if isinstance(row, SystemTag):
+                _refuse_inherent(row, "deleted")
+            tx.delete(type(row), row.uuid)
+
+        await self._jobs.commit(fn)
+
+    def _check_change(self, row: SystemTag, tag: str) -> None:
+        """The new tag must be right, and of the old one's kind."""
+        self._tags.check(row.resource_type, [tag])
+        kind = self._definition(row.resource_type, row.tag)
+        if kind is not None and self._definition(row.resource_type, tag) is not kind:
+            raise CairnError(
+                "tag.other-kind",
+                f"tag: found {tag!r}, which means something else than {row.tag!r}. {kind.pattern} would fit; for "
+                "another meaning delete this tag and create a new one.",
+                kind=ErrorKind.INVALID,
+                fields={"tag": f"found {tag!r}; {kind.pattern} would fit"},
+            )
+
+    def _definition(self, entity: str, tag: str) -> TagDefinition | None:
+        fits = (known for known in self._tags.definitions(entity) if known.parse(tag) is not None)
+        return next(fits, None)
+
+
+def _refuse_inherent(row: SystemTag, verb: str) -> None:
+    if row.inherent:
+        raise CairnError(
+            "tag.inherent",
+            f"The tag {row.tag!r} was made by the cloud itself and cannot be {verb}.",
+            kind=ErrorKind.CONFLICT,
+        )

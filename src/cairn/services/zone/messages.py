@@ -1,0 +1,76 @@
+"""What can be asked of zones."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from cairn.kernel.api import (
+    ApiCommand,
+    ApiCreate,
+    ApiDelete,
+    Description,
+    Http,
+    Name,
+    Reference,
+    Refers,
+    Uuid,
+    action,
+    delete,
+    post,
+)
+
+
+class ZoneStateEvent(StrEnum):
+    """What people ask of a zone's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class CreateZone(ApiCreate, frozen=True, kw_only=True, tag="zone.create"):
+    """Create a zone: a data center, in which everything reaches everything. Nothing spans two zones."""
+
+    route: ClassVar[str | None] = "resource_uuid"
+    http: ClassVar[Http] = post("/zones")
+    entity: ClassVar[str | None] = "Zone"
+
+    name: Name
+    description: Description | None = None
+    is_default: bool = False  #: takes this from the zone that was the default
+
+
+class UpdateZone(ApiCommand[Reference], frozen=True, kw_only=True, tag="zone.update"):
+    """Change a zone's name or description, or make it the default."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/zones/{uuid}/actions", "updateZone")
+    entity: ClassVar[str | None] = "Zone"
+
+    uuid: Annotated[Uuid, Refers("Zone")]
+    name: Name | None = None
+    description: Description | None = None
+    is_default: bool | None = None
+
+
+class ChangeZoneState(ApiCommand[Reference], frozen=True, kw_only=True, tag="zone.change-state"):
+    """Enable a zone, or disable it: no VM is placed in it any more, and those that run stay as they are."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/zones/{uuid}/actions", "changeZoneState")
+    entity: ClassVar[str | None] = "Zone"
+
+    uuid: Annotated[Uuid, Refers("Zone")]
+    state_event: ZoneStateEvent
+
+
+class DeleteZone(ApiDelete, frozen=True, kw_only=True, tag="zone.delete"):
+    """Delete a zone that is empty; with ``deleteMode=Enforcing`` everything in it goes first, VMs and volumes included.
+
+    Errors: ``zone.in-use`` (with what is in it), ``cascade.not-deleted``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/zones/{uuid}")
+
+    uuid: Uuid

@@ -1,0 +1,1 @@
+"""Steps of the zone service, a file per operation."""

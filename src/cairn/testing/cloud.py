@@ -1,0 +1,454 @@
+"""A whole cloud in a test: a node with its database in memory, simulated hosts without sockets, and a clock that the test owns.
+
+Calls go through the gateway, as everybody's do::
+
+    async with Cloud.open(hosts=2) as cloud:
+        await cloud.make_site()
+        vm = await cloud.create_vm("web")
+        assert vm["state"] == "Running"
+
+A node can be killed at any moment (`Cloud.kill`): nothing of it runs any more, not even clean-up, and `Cloud.revive` starts
+another on the same database, while the simulated hosts live on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from cairn.bootstrap import Node, load_plugins, make_schema
+from cairn.kernel.api import AnyApi
+from cairn.kernel.deploy.ansible import Progress
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.inventory import Variable
+from cairn.kernel.deploy.ssh import SshTarget
+from cairn.kernel.flow.engine import FlowProbe
+from cairn.kernel.ids import NodeId, RandomIds
+from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.store.driver import Driver
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store, Tx
+from cairn.settings import Settings, load
+from cairn.simulator.agents import SimulatedAgents
+from cairn.simulator.world import World, host_name, new_world
+from cairn.testing.clock import VirtualClock
+from cairn.testing.transport import MemoryTransport
+
+T = TypeVar("T")
+Json = dict[str, object]
+ADMIN_PASSWORD = "correct horse battery"  # noqa: S105 (of a cloud that lives in a test)
+ORIGIN = "http://simulator"
+_TLS_AGENT = re.compile(r"^https://([^:/]+):\d+/")
+
+
+def address(number: int) -> str:
+    """The management address of a simulated host."""
+    return f"10.0.0.{number}"
+
+
+def _played(found: re.Match[str]) -> str:
+    """Where the simulator plays the machine that is spoken to over TLS."""
+    name = found.group(1)
+    return f"{ORIGIN}/hosts/{host_name(int(name.rpartition('.')[2])) if name.startswith('10.0.0.') else name}/"
+
+
+class Killed(BaseException):
+    """The node was killed: whatever it still does ends here."""
+
+
+class Refused(AssertionError):
+    """The cloud answered a call with an error.
+
+    Args:
+        status: of HTTP; 200 for a job that failed.
+        problem: the error's body.
+    """
+
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(f"{status}: {problem}")
+        self.status = status
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The error's stable code."""
+        return str(self.problem.get("code"))
+
+    @property
+    def detail(self) -> str:
+        """The error's sentence."""
+        return str(self.problem.get("detail") or self.problem.get("message"))
+
+
+class _Life:
+    """Whether a node lives."""
+
+    def __init__(self) -> None:
+        self.dead = False
+
+    def check(self) -> None:
+        if self.dead:
+            raise Killed
+
+
+class _MortalStore(Store):
+    """The store as one node sees it: gone when the node is killed, whatever the node does then."""
+
+    def __init__(self, store: Store, life: _Life) -> None:
+        self._inner = store
+        self._life = life
+
+    @property
+    def schema(self) -> Schema:
+        return self._inner.schema
+
+    @property
+    def driver(self) -> Driver:
+        return self._inner.driver
+
+    async def write(self, fn: Callable[[Tx], T]) -> T:
+        self._life.check()
+        return await self._inner.write(fn)
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        self._life.check()
+        return await self._inner.read(fn)
+
+    async def close(self) -> None:
+        """The database outlives its nodes."""
+
+
+class _StandInInstaller(AgentInstaller):
+    """Machines that have their agents already."""
+
+    def __init__(self) -> None:
+        """Nothing to keep."""
+
+    def target(
+        self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
+    ) -> SshTarget:
+        return SshTarget(host=host, port=port, username=username, password=password)
+
+    async def install(
+        self,
+        playbook: Path,
+        uuid: str,
+        target: SshTarget,
+        *,
+        settings: Mapping[str, Variable] | None = None,
+        on_progress: Progress | None = None,
+    ) -> int:
+        return 0
+
+    async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
+        """Nothing to remove."""
+
+    def forget(self, uuid: str) -> None:
+        """Nothing to forget."""
+
+
+class _MortalTransport:
+    """Agents as one node reaches them; ``https://10.0.0.1:7070`` is the first simulated host."""
+
+    def __init__(self, transport: MemoryTransport, life: _Life) -> None:
+        self._transport = transport
+        self._life = life
+
+    async def request(
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+    ) -> tuple[int, bytes]:
+        self._life.check()
+        url = _TLS_AGENT.sub(_played, url)
+        answer = await self._transport.request(method, url, body, timeout_seconds, server_name=server_name)
+        self._life.check()
+        return answer
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class Cloud:
+    """A node and its simulated hosts."""
+
+    def __init__(
+        self, folder: Path, store: Store, loaded: Loaded, clock: VirtualClock, world: World, seed: int
+    ) -> None:
+        self.clock = clock
+        self.world = world
+        self.agents = SimulatedAgents(world, clock)
+        self.transport = MemoryTransport(self.agents.handle, clock)
+        self.store = store
+        self.node: Node
+        self.site: dict[str, str] = {}
+        self._loaded = loaded
+        self._folder = folder
+        self._ids = RandomIds(seed)
+        self._life = _Life()
+        self._session = ""
+        self._before = asyncio.all_tasks()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, *, hosts: int = 2, seed: int = 1, probe: FlowProbe | None = None, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Cloud]:
+        """A cloud that has its admin and nothing else; ended on leaving."""
+        with tempfile.TemporaryDirectory(prefix="cairn-test-") as folder:
+            clock = VirtualClock()
+            loaded = load_plugins(cls._settings(Path(folder), settings or {}))
+            store = await Store.memory(make_schema(loaded), clock, inline=True)
+            cloud = cls(Path(folder), store, loaded, clock, new_world(hosts), seed)
+            await cloud.start(probe)
+            try:
+                yield cloud
+            finally:
+                await cloud.kill()
+                await store.close()
+
+    @staticmethod
+    def _settings(folder: Path, more: Mapping[str, str]) -> Settings:
+        return load({}, data_dir=folder, admin_password=ADMIN_PASSWORD, **more)
+
+    # -- the node's life --------------------------------------------------------------------------------------------
+
+    async def start(self, probe: FlowProbe | None = None) -> None:
+        """Start a node on the database."""
+        self._life = _Life()
+        self.node = await Node.build(
+            self._settings(self._folder, {}),
+            clock=self.clock,
+            ids=self._ids,
+            store=_MortalStore(self.store, self._life),
+            agent_transport=_MortalTransport(self.transport, self._life),
+            node=NodeId("a" * 32),
+            probe=probe,
+            loaded=self._loaded,
+            installer=_StandInInstaller(),
+            predecessor_dead=True,
+        )
+        await self.clock.run(self.node.start(serve=False))
+
+    async def kill(self) -> None:
+        """End the node as ``kill -9`` does: from here on it changes nothing, in the database or on hosts."""
+        self._life.dead = True
+        me = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() - self._before if task is not me]
+        for task in others:
+            task.cancel()
+        for task in others:
+            with suppress(BaseException):
+                await asyncio.wait([task], timeout=5)
+
+    async def revive(self, probe: FlowProbe | None = None) -> None:
+        """Kill the node and start another on the same database."""
+        await self.kill()
+        await self.start(probe)
+
+    async def quiet(self, seconds: float = 0.0) -> None:
+        """Let everything that is under way go on for `seconds` of the cloud's time."""
+        await self.clock.advance(seconds)
+
+    def read_now(self, fn: Callable[[Tx], T]) -> T:
+        """Look into the database, between two moments of the cloud's life."""
+        work = self.store.read(fn)
+        try:
+            work.send(None)
+        except StopIteration as ended:
+            return cast(T, ended.value)
+        raise AssertionError("the test's database does not answer at once")
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    async def request(
+        self, verb: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Json]:
+        """One HTTP request through the gateway: status and decoded body."""
+        if not self._session and path != "/v1/accounts/login":
+            await self.log_in()
+        raw = b"" if body is None else msgspec.json.encode(body)
+        given = {"content-type": "application/json", "authorization": f"OAuth {self._session}", **(headers or {})}
+        return await self.clock.run(_asgi(self.node, verb, path, raw, given))
+
+    async def log_in(self, account: str = "admin", password: str = ADMIN_PASSWORD) -> None:
+        """Make the calls that follow as this account."""
+        body = {"logInByAccount": {"accountName": account, "password": password}}
+        # Passwords are checked in a thread, which no virtual time waits for.
+        raw = msgspec.json.encode(body)
+        headers = {"content-type": "application/json"}
+        status, answer = await _asgi(self.node, "PUT", "/v1/accounts/login", raw, headers)
+        if status != 200:
+            raise Refused(status, answer)
+        self._session = str(cast(Json, answer["inventory"])["uuid"])
+
+    async def call(self, api: str, **fields: object) -> Json:
+        """Make an API call by its name, with snake_case fields, and wait for its end.
+
+        Returns the result: the inventory where there is one.
+
+        Raises:
+            Refused: the call or its job failed.
+        """
+        status, answer = await self.send(api, **fields)
+        if status == 202:
+            answer = await self.finish(str(answer["uuid"]))
+        elif status != 200:
+            raise Refused(status, answer)
+        inventory = answer.get("inventory")
+        return cast(Json, inventory) if isinstance(inventory, dict) else answer
+
+    async def send(self, api: str, **fields: object) -> tuple[int, Json]:
+        """Make an API call and do not wait: status and body of the first answer. `job_id` is sent as the job's id."""
+        job = fields.pop("job_id", None)
+        cls = self._api(api)
+        wire = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
+        values = {wire[name]: value for name, value in fields.items()}
+        path = "/v1" + cls.http.path
+        for name in [name for name in values if f"{{{name}}}" in path]:
+            path = path.replace(f"{{{name}}}", str(values.pop(name)))
+        headers = {"x-job-uuid": str(job)} if job else {}
+        if cls.http.key is not None:
+            return await self.request(cls.http.verb, path, {cls.http.key: values}, headers)
+        query = f"?{urlencode(values)}" if values else ""
+        return await self.request(cls.http.verb, path + query, None, headers)
+
+    async def finish(self, job: str) -> Json:
+        """Wait for a job's end; its result (`Refused` when it failed)."""
+        for _ in range(200):
+            status, answer = await self.request("GET", f"/v1/api-jobs/{job}?wait=60")
+            if status != 200:
+                raise Refused(status, answer)
+            if answer["state"] == "Succeeded":
+                return cast(Json, answer.get("result") or {})
+            if answer["state"] in ("Failed", "Cancelled"):
+                raise Refused(200, cast(Json, answer["error"]))
+        raise AssertionError(f"the job {job} does not end: {answer}")
+
+    async def query(self, entity: str, *conditions: str) -> list[Json]:
+        """All resources of a kind that fit."""
+        path = self.node.gateway.paths[entity]
+        query = urlencode([("q", condition) for condition in conditions])
+        status, answer = await self.request("GET", f"/v1{path}?{query}")
+        if status != 200:
+            raise Refused(status, answer)
+        return cast("list[Json]", answer["inventories"])
+
+    def _api(self, name: str) -> type[AnyApi]:
+        for manifest in self._loaded.manifests:
+            for api in manifest.api:
+                if api.__name__ == name:
+                    return api
+        raise AssertionError(f"there is no API {name}")
+
+    # -- a site ---------------------------------------------------------------------------------------------------------
+
+    async def make_site(self, *, hosts: int | None = None) -> dict[str, str]:
+        """A zone with everything that a VM needs, on simulated hosts; returns uuids by name, also in `site`."""
+        zone = await self._make("zone", "CreateZone", name="zone")
+        cluster = await self._make(
+            "cluster", "CreateCluster", name="cluster", zone_uuid=zone, hypervisor_type="Simulator"
+        )
+        storage = await self._make(
+            "storage", "AddLocalPrimaryStorage", name="local", zone_uuid=zone, url="/var/lib/cairn-storage"
+        )
+        await self.call("AttachPrimaryStorageToCluster", cluster_uuid=cluster, primary_storage_uuid=storage)
+        count = len(self.world.hosts) - 1 if hosts is None else hosts
+        for number in range(1, count + 1):
+            name = host_name(number)
+            await self._make(
+                f"host-{number}",
+                "AddSimulatorHost",
+                name=name,
+                management_ip=address(number),
+                cluster_uuid=cluster,
+                url=f"{ORIGIN}/hosts/{name}",
+            )
+        backup = await self._make("backup", "AddSimulatorBackupStorage", name="backup", url=f"{ORIGIN}/hosts/backup")
+        await self.call("AttachBackupStorageToZone", zone_uuid=zone, backup_storage_uuid=backup)
+        await self._make(
+            "image",
+            "AddImage",
+            name="tiny",
+            url="http://images/tiny.qcow2",
+            format="qcow2",
+            backup_storage_uuids=[backup],
+        )
+        l2 = await self._make("l2", "CreateL2VxlanNetwork", name="l2", zone_uuid=zone, vni=1001)
+        await self.call("AttachL2NetworkToCluster", l2_network_uuid=l2, cluster_uuid=cluster)
+        l3 = await self._make("l3", "CreateL3Network", name="flat", l2_network_uuid=l2)
+        await self.call(
+            "AddIpRange",
+            l3_network_uuid=l3,
+            name="range",
+            start_ip="10.89.0.10",
+            end_ip="10.89.255.250",
+            netmask="255.255.0.0",
+            gateway="10.89.0.1",
+        )
+        return self.site
+
+    async def _make(self, key: str, api: str, **fields: object) -> str:
+        made = await self.call(api, **fields)
+        self.site[key] = str(made["uuid"])
+        return self.site[key]
+
+    def vm_fields(self, name: str, **fields: object) -> dict[str, object]:
+        """What a small VM on the site is created with."""
+        return {
+            "name": name,
+            "image_uuid": self.site["image"],
+            "l3_network_uuids": [self.site["l3"]],
+            "cpu_num": 1,
+            "memory_size": 128 << 20,
+            **fields,
+        }
+
+    async def create_vm(self, name: str, **fields: object) -> Json:
+        """A small VM on the site."""
+        return await self.call("CreateVmInstance", **self.vm_fields(name, **fields))
+
+
+async def _asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Json]:
+    """Call the gateway as its HTTP server would."""
+    target, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "method": verb,
+        "path": target,
+        "raw_path": target.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8080),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+        "state": {},
+    }
+    given = [{"type": "http.request", "body": body, "more_body": False}]
+    status = 0
+    chunks: list[bytes] = []
+
+    async def receive() -> dict[str, object]:
+        if given:
+            return given.pop()
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Mapping[str, object]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = cast(int, message["status"])
+        else:
+            chunks.append(cast(bytes, message.get("body", b"")))
+
+    await node.gateway(scope, receive, send)
+    text = b"".join(chunks)
+    return status, cast(Json, msgspec.json.decode(text)) if text else {}

@@ -1,0 +1,88 @@
+"""A management node as a process of its own, that can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.system.api import Api, eventually
+
+PASSWORD = "a password for tests"  # noqa: S105
+START_SECONDS = 30
+
+
+class NodeProcess:
+    """``cairn serve`` in a data folder of its own.
+
+    Args:
+        folder: of the node's data and log.
+        agent_address: where hosts reach this machine.
+        wheels: folder of the wheels that agents are installed from.
+    """
+
+    def __init__(self, folder: Path, agent_address: str, wheels: Path) -> None:
+        self.data = folder / "data"
+        self.log = folder / "node.log"
+        self.port = free_port("127.0.0.1")
+        self.agent_port = free_port(agent_address)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CAIRN_")},
+            "CAIRN_DATA_DIR": str(self.data),
+            "CAIRN_LISTEN": f"127.0.0.1:{self.port}",
+            "CAIRN_AGENT_LISTEN": f"{agent_address}:{self.agent_port}",
+            "CAIRN_ADMIN_PASSWORD": PASSWORD,
+            "CAIRN_WHEELS_DIR": str(wheels),
+            "CAIRN_LOG_LEVEL": "debug",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.api = Api(self.port)
+
+    def start(self) -> None:
+        """Start it and wait until it takes calls; sessions of a former life go on."""
+        program = "import sys; from cairn.cli.main import main; sys.exit(main(['serve']))"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program], env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        eventually(self._ready, "the node is ready", seconds=START_SECONDS)
+
+    def kill(self) -> None:
+        """``kill -9``, of whatever it started too. Safe to repeat."""
+        process = self._process
+        if process is not None:
+            self._process = None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self._process
+        assert process is not None
+        self._process = None
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout=30)
+
+    def last_words(self, lines: int = 60) -> str:
+        """The end of its log."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the node ended with {self._process.returncode}:\n{self.last_words()}")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+
+
+def free_port(address: str) -> int:
+    """A port of `address` where nobody listens now."""
+    with socket.create_server((address, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.unit.agents.fakes import FakeRunner, RushingClock
+
+from cairn.agents.errors import AgentError
+from cairn.agents.kvm.bridges import BridgeRecord, Bridges
+from cairn.agents.kvm.flat import Flat
+from cairn.agents.kvm.flat_config import FlatNetwork
+from cairn.agents.kvm.links import Links
+from cairn.agents.kvm.metadata_server import NamespaceSockets
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.network import (
+    DhcpEntry,
+    EnsureDhcp,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    RemoveMetadata,
+    SetMetadata,
+)
+from cairn.agents.state import Records
+
+L3 = "ab" * 16
+VM = "cd" * 16
+
+
+class LoopbackSockets(NamespaceSockets):
+    """Listens on loopback in place of a name space."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+
+    async def listen(self, namespace: str) -> socket.socket:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        listening.setblocking(False)
+        listening.listen(8)
+        self.ports.append(listening.getsockname()[1])
+        return listening
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runner = FakeRunner()
+        (folder / "net" / "br0" / "bridge").mkdir(parents=True, exist_ok=True)
+        links = Links(self.runner, folder / "net")
+        self.sockets = LoopbackSockets()
+        self.records = Records(folder / "networks", FlatNetwork)
+        self.flat = Flat(
+            links=links,
+            bridges=Bridges(links, Records(folder / "bridges", BridgeRecord), ()),
+            runner=self.runner,
+            records=self.records,
+            folder=folder / "dhcp",
+            clock=RushingClock(),
+            sockets=self.sockets,
+            proc=folder / "proc",
+            netns=folder / "netns",
+        )
+
+    def files(self) -> list[str]:
+        folder = self.folder / "dhcp" / L3
+        return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+    def ran(self, beginning: str) -> int:
+        return sum(line.startswith(beginning) for line in self.runner.ran)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    await made.flat.remove_all()
+
+
+def entry(number: int) -> DhcpEntry:
+    return DhcpEntry(mac=f"fa:00:00:00:00:0{number}", ip=f"10.0.0.1{number}", hostname=f"web{number}", vm=VM)
+
+
+def command(*entries: DhcpEntry, bridge: str = "br0") -> EnsureDhcp:
+    return EnsureDhcp(
+        network=L3,
+        bridge=bridge,
+        dhcp_ip="10.0.0.2",
+        netmask="255.255.255.0",
+        gateway="10.0.0.1",
+        entries=list(entries),
+    )
+
+
+def metadata(ip: str = "127.0.0.1") -> SetMetadata:
+    return SetMetadata(network=L3, ip=ip, vm=VM, hostname="web1")
+
+
+async def test_server_is_built_in_a_name_space_of_its_own(world: World) -> None:
+    await world.flat.ensure(command(entry(1)))
+    lines = world.runner.batches
+    assert f"netns add cairn-{L3}" in lines
+    assert "address replace 10.0.0.2/24 dev eth0" in lines
+    assert "address replace 169.254.169.254/32 dev eth0" in lines
+    assert world.ran(f"ip netns exec cairn-{L3} dnsmasq") == 1
+    assert world.files() == ["dnsmasq.conf", "hosts", "names"]
+
+
+async def test_missing_bridge_is_refused_and_nothing_is_remembered(world: World) -> None:
+    with pytest.raises(AgentError) as caught:
+        await world.flat.ensure(command(entry(1), bridge="br7"))
+    assert caught.value.code == codes.MISSING_BRIDGE
+    assert list(world.records) == []
+
+
+async def test_last_entry_takes_the_server_away(world: World) -> None:
+    await world.flat.ensure(command(entry(1), entry(2)))
+    await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=["FA:00:00:00:00:01"]))
+    assert (world.folder / "dhcp" / L3 / "hosts").read_text() == "fa:00:00:00:00:02,set:default,10.0.0.12,web2\n"
+    for _ in range(2):
+        await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=["fa:00:00:00:00:02"]))
+    assert world.files() == []
+    assert list(world.records) == []
+
+
+async def test_what_should_be_is_remembered_over_a_restart(world: World) -> None:
+    await world.flat.ensure(command(entry(1)))
+    await world.flat.set_metadata(metadata())
+    again = World(world.folder)
+    assert [n.metadata["127.0.0.1"].hostname for n in again.records] == ["web1"]
+    await again.flat._check(L3, set())
+    assert again.ran(f"ip netns exec cairn-{L3} dnsmasq") == 1
+    await again.flat.remove_all()
+
+
+async def test_metadata_is_answered_by_address_while_it_is_set(world: World) -> None:
+    await world.flat.ensure(command(entry(1)))
+    url = f"http://127.0.0.1:{world.sockets.ports[0]}/latest/meta-data/hostname"
+    async with aiohttp.ClientSession() as session:
+        found: list[tuple[int, str]] = []
+        for change in (None, world.flat.set_metadata(metadata()), world.flat.remove_metadata(_gone())):
+            if change is not None:
+                await change
+            async with session.get(url) as response:
+                found.append((response.status, await response.text()))
+    assert found == [(404, "not found\n"), (200, "web1"), (404, "not found\n")]
+
+
+async def test_vm_that_changes_its_address_has_one_record(world: World) -> None:
+    await world.flat.set_metadata(metadata("10.0.0.11"))
+    await world.flat.set_metadata(metadata("10.0.0.12"))
+    assert [list(n.metadata) for n in world.records] == [["10.0.0.12"]]
+
+
+async def test_removing_what_is_not_there_is_success(world: World) -> None:
+    await world.flat.remove(RemoveDhcp(network=L3))
+    await world.flat.remove_metadata(_gone())
+    await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[]))
+    assert list(world.records) == []
+
+
+def _gone() -> RemoveMetadata:
+    return RemoveMetadata(network=L3, vm=VM)

@@ -1,0 +1,373 @@
+"""Backup storage and images on a real kernel: memory store, virtual clock, simulated agents without sockets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+from msgspec import Struct
+
+from cairn.kernel.agent.client import AgentClient, AgentEndpoint
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.context import CallContext, entered
+from cairn.kernel.bus.message import Command
+from cairn.kernel.bus.transport import NoTransport
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.config import GlobalConfig, GlobalConfigRow
+from cairn.kernel.deploy.ansible import Deployer, Progress
+from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.inventory import Variable
+from cairn.kernel.deploy.ssh import SshTarget
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.event import EventRow, Events
+from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.flow.step import TransactionStep
+from cairn.kernel.flow.workflow import Workflow, WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.ids import NodeId, RandomIds
+from cairn.kernel.jobs import Job, Jobs
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.manifest import Loaded, Manifest, Parts
+from cairn.kernel.query.catalog import TagTables
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.ring import Ring
+from cairn.kernel.store.record import Record
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.tag import SystemTag, Tags, UserTag
+from cairn.services.backup_storage.extensions import BackupStorageDriver, connect_queue
+from cairn.services.backup_storage.manifest import MANIFEST as BACKUP_STORAGE
+from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.image.manifest import MANIFEST as IMAGE
+from cairn.services.image.messages import AddImage
+from cairn.services.image.model import Image, ImageBackupStorageRef
+from cairn.services.primary_storage.messages import DropImageCaches
+from cairn.services.zone.model import Zone
+from cairn.settings import Settings
+from cairn.simulator.agents import SimulatedAgents
+from cairn.simulator.world import SimHost, new_world
+from cairn.testing.clock import VirtualClock
+from cairn.testing.transport import MemoryTransport
+
+R = TypeVar("R")
+S = TypeVar("S", bound=Struct)
+T = TypeVar("T", bound=Record)
+ORIGIN = "http://simulator"
+PAPER = "PaperBackupStorage"
+ACCOUNT = "acc0" * 8
+ZONE = "200e" * 8
+GOOD = "http://images/tiny.qcow2"
+_TLS_AGENT = re.compile(r"^https://([^:/]+):\d+")
+
+
+class _Transport(MemoryTransport):
+    """Hands TLS agents at ``https://NAME:PORT`` to the simulated host of that name."""
+
+    async def request(
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+    ) -> tuple[int, bytes]:
+        url = _TLS_AGENT.sub(rf"{ORIGIN}/hosts/\1", url)
+        return await super().request(method, url, body, timeout_seconds, server_name=server_name)
+
+
+class PaperDriver:
+    """A kind of backup storage without anything to deploy."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, str] = {}  #: storage -> simulated host
+        self.deployed: list[str] = []
+        self.taken_off: list[str] = []
+        self.forgotten: list[str] = []
+        self.refuse: CairnError | None = None
+
+    def endpoint(self, tx: Tx, storage: str) -> AgentEndpoint:
+        return AgentEndpoint(f"{ORIGIN}/hosts/{self.hosts[storage]}")
+
+    def image_url(self, tx: Tx, storage: str, path: str) -> str:
+        return f"{ORIGIN}/hosts/{self.hosts[storage]}/v1/images{path}"
+
+    async def deploy(self, storage: str) -> None:
+        self.deployed.append(storage)
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def remove(self, storage: str) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.taken_off.append(storage)
+
+    def removed(self, tx: Tx, storage: str) -> None:
+        tx.after_commit(lambda: self.forgotten.append(storage))
+
+
+class PaperInstaller(AgentInstaller):
+    """Notes what it is to install where; machines have their agents already."""
+
+    def __init__(self) -> None:
+        self.installed: list[tuple[str, str, SshTarget, dict[str, Variable]]] = []
+        self.taken_off: list[tuple[str, str]] = []
+        self.forgotten: list[str] = []
+        self.keys: dict[str, str | None] = {}
+        self.refuse: CairnError | None = None
+
+    def target(
+        self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
+    ) -> SshTarget:
+        self.keys[uuid] = private_key
+        return SshTarget(host=host, port=port, username=username, password=password)
+
+    async def install(
+        self,
+        playbook: Path,
+        uuid: str,
+        target: SshTarget,
+        *,
+        settings: object = None,
+        on_progress: Progress | None = None,
+    ) -> int:
+        assert playbook.is_file()
+        if on_progress is not None:
+            on_progress("Install the agent", 50)
+        if self.refuse is not None:
+            raise self.refuse
+        self.installed.append((playbook.name, uuid, target, cast("dict[str, Variable]", settings)))
+        return 1
+
+    async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
+        assert playbook.is_file()
+        self.taken_off.append((playbook.name, uuid))
+        self.forget(uuid)
+
+    def forget(self, uuid: str) -> None:
+        self.forgotten.append(uuid)
+
+
+class AddParameters(Struct, frozen=True, kw_only=True):
+    """What a plugin starts its own workflow with."""
+
+    backup_storage_uuid: str
+    backup_storage_type: str
+    name: str
+    description: str | None
+    url: str
+    system_tags: list[str]
+    user_tags: list[str]
+
+
+class AddAnswer(Struct, frozen=True, kw_only=True):
+    backup_storage_uuid: str
+
+
+ADD = Workflow(name="paper.add", parameters=AddParameters, answer=AddAnswer, doc="As a plugin adds its kind.")
+_ADD_STEPS = """
+[workflow."paper.add"]
+steps = ["backup-storage.record", "backup-storage.deploy", "backup-storage.connect", "backup-storage.finish-connect"]
+"""
+
+
+class Site:
+    """A node with the two services and any plugins, over simulated agents."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.ids = RandomIds(seed=1)
+        self.world = new_world(3)
+        self.agents = SimulatedAgents(self.world, self.clock)
+        self.transport = _Transport(self.agents.handle, self.clock)
+        self.driver = PaperDriver()
+        self.installer = PaperInstaller()
+        self.dropped: list[str] = []  #: images whose caches were dropped
+        self.refuse_drop: CairnError | None = None
+        self.parts: Parts
+
+    async def start(self, plugins: Sequence[Manifest] = (), sources: Sequence[str] = ()) -> Site:
+        """Build services as a node does. `sources`: further workflow files."""
+        manifests = (BACKUP_STORAGE, IMAGE, *plugins)
+        kernel = (GlobalConfigRow, SystemTag, UserTag, EventRow, FlowRun, Job, Zone)
+        schema = Schema([*kernel, *(record for manifest in manifests for record in manifest.records)])
+        store = await Store.memory(schema, self.clock, inline=True)
+        ring, metrics, extensions = Ring(), Metrics(), Extensions()
+        ring.set_members([NodeId("node")], 1)
+        bus = Bus(NodeId("node"), ring, NoTransport(), self.clock, metrics, self.ids)
+        queues = ResourceQueues(self.clock, metrics)
+        jobs = Jobs(
+            store=store,
+            bus=bus,
+            clock=self.clock,
+            metrics=metrics,
+            render=lambda tx, message, answer: b"{}",
+            parallelism=lambda: 100,
+            retention_seconds=lambda: 60.0,
+        )
+        self.parts = Parts(
+            node=NodeId("node"),
+            settings=Settings(data_dir=Path("unused")),
+            report_url=lambda: None,
+            store=store,
+            bus=bus,
+            ring=ring,
+            clock=self.clock,
+            ids=self.ids,
+            queues=queues,
+            jobs=jobs,
+            events=Events(store, self.clock, lambda: 60.0),
+            config=GlobalConfig(store, [setting for manifest in manifests for setting in manifest.settings]),
+            tags=Tags(self.ids, []),
+            query=QueryEngine(schema, store, tags=TagTables()),
+            agents=AgentClient(self.transport, self.clock, self.ids, None),
+            metrics=metrics,
+            extensions=extensions,
+            cascade=Cascade(store, bus),
+            authority=cast("Authority", None),
+            deployer=cast("Deployer", None),
+            installer=self.installer,
+            loaded=lambda: Loaded(manifests, []),
+        )
+        extensions.provide(BackupStorageDriver, self.driver, name=PAPER)
+        bus.register(DropImageCaches, self._drop_caches)
+        for manifest in manifests:
+            manifest.build(self.parts)
+        files = [read_source(manifest.workflow_file) for manifest in manifests if manifest.workflow_file]
+        more = [WorkflowSource(name="test", text=text) for text in (_ADD_STEPS, *sources)]
+        flows = FlowEngine(
+            store=store,
+            book=WorkflowBook(
+                [ADD, *(workflow for manifest in manifests for workflow in manifest.workflows)],
+                self.parts.steps,
+                [*files, *more],
+            ),
+            clock=self.clock,
+            ids=self.ids,
+            queues=queues,
+            finish=jobs.finish,
+            fence=lambda tx: 1,
+            retry_seconds=lambda: 10.0,
+        )
+        self.parts.complete(flows)
+        jobs.attach(flows)
+        await self.parts.config.start()
+        await store.write(
+            lambda tx: tx.insert(Zone(uuid=ZONE, name="zone", create_date=tx.now, last_op_date=tx.now))
+        )
+        return self
+
+    async def watch(self) -> None:
+        """Start the monitors; the first round is over afterwards."""
+        for background in self.parts.background:
+            await background.start()
+        await self.clock.settle()
+
+    async def stop(self) -> None:
+        for background in self.parts.background:
+            await background.stop()
+        await self.parts.flows.stop()
+        await self.parts.bus.stop()
+        await self.parts.store.close()
+
+    # -- short cuts -----------------------------------------------------------------------------------------------
+
+    async def call(self, message: Command[R]) -> R:
+        """A call by an account; time passes where it has to."""
+
+        async def work() -> R:
+            with entered(CallContext(job=None, stack=(), deadline=None, actor=ACCOUNT)):
+                return await self.parts.bus.call(message)
+
+        return await self.clock.run(work())
+
+    async def refused(self, message: Command[R], code: str) -> CairnError:
+        """A call that must fail with `code`."""
+        try:
+            answer = await self.call(message)
+        except CairnError as error:
+            assert error.code == code, str(error)
+            return error
+        raise AssertionError(f"expected {code}, got {answer}")
+
+    async def add_storage(self, name: str = "store", host: str = "backup", url: str = "/var/lib/cairn-backup") -> str:
+        """A backup storage of paper, played by a simulated host."""
+        uuid = self.ids.new()
+        self.driver.hosts[uuid] = host
+        parameters = AddParameters(
+            backup_storage_uuid=uuid,
+            backup_storage_type=PAPER,
+            name=name,
+            description=None,
+            url=url,
+            system_tags=[],
+            user_tags=["shelf"],
+        )
+        await self.clock.run(self.parts.flows.run(ADD, parameters, queue=connect_queue(uuid)))
+        return uuid
+
+    def image(self, *storages: str, url: str = GOOD, name: str = "tiny", **fields: object) -> AddImage:
+        """The call that adds an image."""
+        given = {"resource_uuid": self.ids.new(), "name": name, "url": url, "backup_storage_uuids": list(storages)}
+        return AddImage(**{**given, **fields})  # type: ignore[arg-type]
+
+    async def add_image(self, *storages: str, url: str = GOOD, **fields: object) -> str:
+        return (await self.call(self.image(*storages, url=url, **fields))).uuid
+
+    async def row(self, kind: type[T], uuid: str) -> T:
+        found = await self.parts.store.read(lambda tx: tx.get(kind, uuid))
+        assert found is not None
+        return found
+
+    async def rows(self, kind: type[T], **equal: object) -> list[T]:
+        return await self.parts.store.read(lambda tx: tx.find(kind, **equal))
+
+    async def storage(self, uuid: str) -> BackupStorage:
+        return await self.row(BackupStorage, uuid)
+
+    async def refs(self, image: str) -> dict[str, tuple[str, bool]]:
+        """Copies of an image: storage -> status and whether it is given up."""
+        found = await self.rows(ImageBackupStorageRef, image_uuid=image)
+        return {ref.backup_storage_uuid: (ref.status.value, ref.given_up) for ref in found}
+
+    async def gone(self) -> bool:
+        """Whether no image, copy or tag of one is left, and nothing is under way."""
+        counts = [len(await self.rows(kind)) for kind in (Image, ImageBackupStorageRef, FlowRun)]
+        return counts == [0, 0, 0]
+
+    async def events(self) -> list[str]:
+        rows = await self.rows(EventRow, name="image.status-changed")
+        return [str(row.content.get("status")) for row in sorted(rows, key=lambda row: row.sequence)]
+
+    async def shown(self, entity: str, uuid: str) -> dict[str, object]:
+        """What the API shows of a resource."""
+        found = await self.parts.query.get(entity, uuid)
+        assert found is not None
+        return dict(found)
+
+    async def set(self, category: str, name: str, text: str) -> None:
+        """Change a setting."""
+        await self.parts.store.write(lambda tx: self.parts.config.set(tx, category, name, text))
+
+    def host(self, name: str = "backup") -> SimHost:
+        return self.world.hosts[name]
+
+    def kill(self, host: str = "backup") -> None:
+        self.transport.dead.add(f"{ORIGIN}/hosts/{host}/")
+
+    def mend(self, host: str = "backup") -> None:
+        self.transport.dead.discard(f"{ORIGIN}/hosts/{host}/")
+
+    async def transact(self, name: str, given: S) -> Struct:
+        """Run a transaction step by itself."""
+        step = self.parts.flows.book.step(name)
+        assert isinstance(step, TransactionStep)
+        return cast("Struct", await self.parts.store.write(lambda tx: step.do(tx, given)))
+
+    async def _drop_caches(self, message: DropImageCaches) -> None:
+        if self.refuse_drop is not None:
+            raise self.refuse_drop
+        self.dropped.append(message.image_uuid)
+
+
+def trouble(code: str = "ssh.unreachable") -> CairnError:
+    return CairnError(code, "No SSH server can be reached there.", kind=ErrorKind.UNAVAILABLE)
