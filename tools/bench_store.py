@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -234,12 +235,12 @@ async def fill(store: Store, first: int, count: int) -> None:
             for n in numbers
         ]
         volumes = [Volume(uuid=uuid("e", n), vm_uuid=uuid("a", n)) for n in numbers]
-        await store.write(lambda tx, some=(vms, nics, volumes): [tx.insert_many(part) for part in some])
+        await store.write(partial(Tx.insert_many, records=[*vms, *nics, *volumes]))
     await store.optimize()
 
 
 QUERIES: list[tuple[str, QueryRequest]] = [
-    (text, QueryRequest(entity="VmInstance", conditions=text.split("&") if text else [], limit=100, **more))  # type: ignore[arg-type]
+    (text, QueryRequest(entity="VmInstance", conditions=text.split("&") if text else [], limit=100, **more))
     for text, more in (
         ("", {}),
         ("name=vm-77", {}),

@@ -6,13 +6,13 @@ import http.client
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 T = TypeVar("T")
 Inventory = dict[str, Any]
-Params = dict[str, object]
+Params = Mapping[str, object]
 
 POLL_SECONDS: Final = 0.2
 
@@ -64,7 +64,7 @@ class Api:
                 sent["Authorization"] = f"OAuth {self._session}"
             connection.request(verb, f"/v1{path}", None if body is None else json.dumps(body), sent)
             answer = connection.getresponse()
-            content = json.loads(answer.read() or b"{}")
+            content: Inventory = json.loads(answer.read() or b"{}")
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
         finally:
@@ -89,8 +89,7 @@ class Api:
         if found.get("error"):
             raise Refused(found["error"])
         assert found["state"] == "Succeeded", found
-        result: Inventory = found["result"]
-        return result.get("inventory", result)
+        return _shown(found["result"])
 
     def call(self, verb: str, path: str, body: Params | None = None, *, seconds: float = 120) -> Inventory:
         """Do something and wait for its end; returns the resource's inventory."""
@@ -98,15 +97,14 @@ class Api:
         wait = {"X-Job-UUID": job, "Prefer": f"wait={seconds:g}"}
         result = self.send(verb, path, body, headers=wait)
         assert "location" not in result, f"{verb} {path}: not done within {seconds} s: {self.job(job)}"
-        found: Inventory = result.get("inventory", result)
-        return found
+        return _shown(result)
 
-    def create(self, path: str, *, tags: list[str] | None = None, seconds: float = 120, **params: object) -> Inventory:
+    def create(self, path: str, *, tags: list[str] | None = None, seconds: float = 120, **params: Any) -> Inventory:
         """Make a resource."""
         body: Params = {"params": params} if tags is None else {"params": params, "systemTags": tags}
         return self.call("POST", path, body, seconds=seconds)
 
-    def act(self, path: str, action: str, *, seconds: float = 120, **params: object) -> Inventory:
+    def act(self, path: str, action: str, *, seconds: float = 120, **params: Any) -> Inventory:
         """An action on a resource."""
         return self.call("PUT", f"{path}/actions", {action: params}, seconds=seconds)
 
@@ -133,6 +131,11 @@ class Api:
         """What a running VM has written to its serial console."""
         found: str = self.send("GET", f"/vm-instances/{vm}/console-addresses")["consoleLog"]
         return found.replace("\r", "")
+
+
+def _shown(result: Inventory) -> Inventory:
+    inventory: Inventory = result.get("inventory", result)
+    return inventory
 
 
 def eventually(look: Callable[[], T], what: str, *, seconds: float = 60) -> T:

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from tests.system.api import Api, eventually
 
-PASSWORD = "a password for tests"  # noqa: S105
+PASSWORD = "a password for tests"
 START_SECONDS = 30
 
 
@@ -44,28 +45,34 @@ class NodeProcess:
 
     def start(self) -> None:
         """Start it and wait until it takes calls; sessions of a former life go on."""
-        program = "import sys; from cairn.cli.main import main; sys.exit(main(['serve']))"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program], env=self._environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "cairn.cli.main", "serve"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         eventually(self._ready, "the node is ready", seconds=START_SECONDS)
 
     def kill(self) -> None:
-        """``kill -9``, of whatever it started too. Safe to repeat."""
-        process = self._process
-        if process is not None:
-            self._process = None
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        """``kill -9``."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """End it, with whatever it started, however it stands. Safe to repeat."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
-        process = self._process
-        assert process is not None
-        self._process = None
-        process.send_signal(signal.SIGTERM)
-        return process.wait(timeout=30)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=30)
 
     def last_words(self, lines: int = 60) -> str:
         """The end of its log."""

@@ -140,12 +140,29 @@ def migrations() -> None:
 @pass_context
 def revision(context: Context, message: str, plugin: str | None) -> None:
     """Write the script that takes the database to the records as they are now. MESSAGE says what changes."""
-    from cairn.bootstrap import migration_revision
-
-    path = migration_revision(message, plugin)
+    path = _revision(context, message, plugin)
     if context.as_json:
         output.print_json({"path": None if path is None else str(path)})
     elif path is None:
         click.echo("Nothing differs between scripts and records.")
     else:
         click.echo(f"{path}\nRead it, and format it, before it is committed.")
+
+
+def _revision(context: Context, message: str, plugin: str | None) -> Path | None:
+    from cairn.bootstrap import CORE_MIGRATIONS, load_plugins, make_schema, migration_folders
+    from cairn.kernel.store.migrations import revision as write
+    from cairn.settings import load
+
+    loaded = load_plugins(load(context.environment, data_dir=context.data_dir))
+    own = {manifest.name: manifest for manifest in loaded.manifests if manifest.migrations is not None}
+    if plugin is None:
+        location = CORE_MIGRATIONS
+        records = [record for one in loaded.manifests if one.migrations is None for record in one.records]
+    elif plugin in own:
+        location, records = own[plugin].migrations or CORE_MIGRATIONS, list(own[plugin].records)
+    else:
+        known = ", ".join(sorted(own)) or "none"
+        raise usage(f"No plugin {plugin!r} has migrations of its own; there are: {known}.", code="cli.no-such-plugin")
+    tables = [record.meta.table for record in records]
+    return write(message, location, make_schema(loaded), migration_folders(loaded), tables)

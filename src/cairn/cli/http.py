@@ -1,3 +1,18 @@
+        again = self._kept is not None
+        while True:
+            connection = self._kept or self._connect()
+            self._kept = None
+            try:
+                response = self._exchange(connection, verb, target, body, headers, timeout_seconds)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if not again or isinstance(error, TimeoutError):
+                    raise self._lost(error, timeout_seconds) from error
+                again = False
+                continue
+            self._kept = connection
+            return response
+
 """HTTP to a node: one kept connection of the standard library, because a command has to start fast."""
 
 from __future__ import annotations
@@ -80,20 +95,20 @@ class HttpClient:
         A kept connection may have been closed by the node meanwhile; then the request is sent once more. That is safe:
         calls that change something carry their job's uuid, and the node knows them again.
         """
-        kept = self._kept
-        if kept is not None:
+        again = self._kept is not None
+        while True:
+            connection = self._kept or self._connect()
+            self._kept = None
             try:
-                return self._exchange(kept, verb, target, body, headers, timeout_seconds)
-            except (ConnectionError, http.client.HTTPException):
-                self.close()
-        connection = self._connect()
-        try:
-            response = self._exchange(connection, verb, target, body, headers, timeout_seconds)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise self._lost(error, timeout_seconds) from error
-        self._kept = connection
-        return response
+                response = self._exchange(connection, verb, target, body, headers, timeout_seconds)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if not again or isinstance(error, TimeoutError):
+                    raise self._lost(error, timeout_seconds) from error
+                again = False
+                continue
+            self._kept = connection
+            return response
 
     def lines(self, target: str, headers: Mapping[str, str]) -> Iterator[str]:
         """The lines of an endless answer (see `Http`)."""

@@ -33,7 +33,7 @@ def _options() -> list[click.Parameter]:
 
 @click.command("serve", params=_options())
 @pass_context
-def serve(context: Context, **given: object) -> None:
+def serve(context: Context, /, **given: object) -> None:
     """Run a management node in the foreground until SIGINT or SIGTERM.
 
     The admin's password of the first start is CAIRN_ADMIN_PASSWORD, or one is made and written to admin-password in

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
-
-from msgspec import Struct
+from typing import Final
 
 from cairn.gateway.http import Call
 from cairn.gateway.problem import HttpError
 from cairn.kernel.api import Access
 from cairn.kernel.bus.context import CallContext
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.query.plan import Scope
+from cairn.kernel.session import Authenticator, Who
+
+__all__ = ["Authenticator", "Who", "admit", "context_of"]
 
 _SCHEMES: Final = ("oauth", "bearer")
-
-
-class Who(Struct, frozen=True):
-    """The owner of a live session."""
-
-    account_uuid: str
-    is_admin: bool
-    session_uuid: str
-
-    @property
-    def scope(self) -> Scope:
-        """What this caller may see: an admin everything, others what is theirs."""
-        return Scope(owner=None if self.is_admin else self.account_uuid)
-
-
-class Authenticator(Protocol):
-    """Knows the sessions."""
-
-    async def session(self, session_uuid: str) -> Who | None:
-        """Whose session it is; None when there is none (any more)."""
 
 
 async def admit(call: Call, access: Access, authenticator: Authenticator, what: str) -> Who | None:

@@ -38,7 +38,7 @@ class _Child(Struct, frozen=True, kw_only=True):
     """A row that keeps another from going."""
 
     table: str
-    key: str
+    key: str | int
 
 
 class Cascade:
@@ -115,7 +115,7 @@ class Cascade:
 
     # -- clearing the way -----------------------------------------------------------------------------------------
 
-    async def clear(self, record: type[Record], uuid: str) -> None:
+    async def clear(self, record: type[Record], uuid: str | int) -> None:
         """Delete all that keeps a row from going and can be deleted. Safe to repeat.
 
         What nobody registered a command for stays, unless it goes with something else: look with `refuse` afterwards.
@@ -132,7 +132,7 @@ class Cascade:
         if children and errors:
             raise errors[0]
 
-    async def _children(self, record: RecordInfo, uuid: str) -> list[_Child]:
+    async def _children(self, record: RecordInfo, uuid: str | int) -> list[_Child]:
         """Some of those in the way, the deepest kinds first."""
         fields = sorted(self._restricting[record.meta.table], key=lambda pair: -self._ranks[pair[0].meta.table])
 
@@ -141,7 +141,7 @@ class Cascade:
             for child, field in fields:
                 where: dict[str, Any] = {field.name: uuid}
                 rows = tx.find(child.record, order_by=child.key.name, limit=_PER_ROUND, **where)
-                found += [_Child(table=child.meta.table, key=str(getattr(row, child.key.name))) for row in rows]
+                found += [_Child(table=child.meta.table, key=getattr(row, child.key.name)) for row in rows]
             return found
 
         return await self._store.read(fn)

@@ -251,9 +251,7 @@ class Site:
         self.parts.complete(flows)
         jobs.attach(flows)
         await self.parts.config.start()
-        await store.write(
-            lambda tx: tx.insert(Zone(uuid=ZONE, name="zone", create_date=tx.now, last_op_date=tx.now))
-        )
+        await store.write(lambda tx: tx.insert(Zone(uuid=ZONE, name="zone", create_date=tx.now, last_op_date=tx.now)))
         return self
 
     async def watch(self) -> None:

@@ -56,13 +56,21 @@ class Daemon:
         name: ``node``, ``simulator``.
         data_dir: its pid file is ``run/<name>.pid`` there, its output goes to ``log/<name>.log``.
         proc: where the kernel shows processes.
+        sleep: waits so many seconds.
     """
 
-    def __init__(self, name: str, data_dir: Path, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        name: str,
+        data_dir: Path,
+        proc: Path = Path("/proc"),
+        sleep: Sleep = time.sleep,  # noqa: TID251 - a command line tool without an event loop
+    ) -> None:
         self.name = name
         self.log = data_dir / "log" / f"{name}.log"
         self._pid_file = data_dir / "run" / f"{name}.pid"
         self._proc = proc
+        self._sleep = sleep
 
     def running(self) -> PidFile | None:
         """The process, if it runs."""
@@ -90,10 +98,9 @@ class Daemon:
         self._pid_file.write_bytes(msgspec.json.encode(made))
         return made
 
-    def await_ready(self, is_ready: Callable[[], bool], timeout_seconds: float, *, sleep: Sleep | None = None) -> None:
+    def await_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
         """Wait until it answers (exit code 1, with the last lines of its log, when it ends or takes too long)."""
-        more = {} if sleep is None else {"sleep": sleep}
-        wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, **more)
+        wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, sleep=self._sleep)
         if is_ready():
             return
         state = "does not answer" if self.running() else "has ended"
@@ -110,15 +117,14 @@ class Daemon:
             return "(there is no log)"
         return "\n".join(f"  {line[:500]}" for line in lines[-_LAST_LINES:])
 
-    def stop(self, *, sleep: Sleep | None = None) -> bool:
+    def stop(self) -> bool:
         """End it, kindly at first, and wait for that; whether it ran. Safe to repeat."""
         found = self.running()
         if found is not None:
-            more = {} if sleep is None else {"sleep": sleep}
             self._signal(found.pid, signal.SIGTERM)
-            if not wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, **more):
+            if not wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, sleep=self._sleep):
                 self._signal(found.pid, signal.SIGKILL)
-                wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, **more)
+                wait_until(lambda: self.running() is None, _GOODBYE_SECONDS, sleep=self._sleep)
         self._pid_file.unlink(missing_ok=True)
         return found is not None
 

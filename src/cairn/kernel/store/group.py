@@ -49,7 +49,7 @@ class Call(Generic[R]):
         self.future = future
         self.result: R | None = None
         self.error: BaseException | None = None
-        self.after: list[Callable[[], None]] = []
+        self.after: list[Callable[[], object]] = []
 
     def run(self, tx: Tx) -> None:
         """Call the function; keep what comes of it, whatever it is."""

@@ -49,7 +49,7 @@ class Tx:
         self._schema = schema
         self._statements = statements
         self._writable = writable
-        self._after: list[Callable[[], None]] = []
+        self._after: list[Callable[[], object]] = []
 
     def insert(self, record: Record) -> None:
         """Add one row."""
@@ -128,7 +128,7 @@ class Tx:
         sql, values = plan.bind(params or {})
         return self._change(sql, values, None, [])
 
-    def after_commit(self, call: Callable[[], None]) -> None:
+    def after_commit(self, call: Callable[[], object]) -> None:
         """Call this on the event loop once the commit is durable; not at all if the transaction is rolled back."""
         self._after.append(call)
 
@@ -136,7 +136,7 @@ class Tx:
         """The rows of a query given as text, values as the database has them. For the query engine."""
         return self._connection.fetch(sql, values)
 
-    def take_after_commit(self) -> list[Callable[[], None]]:
+    def take_after_commit(self) -> list[Callable[[], object]]:
         """What is to be called after the commit. For the store."""
         return self._after
 

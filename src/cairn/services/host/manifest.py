@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, Parts
 from cairn.services.host import config
 from cairn.services.host.allocator import Allocator
@@ -14,7 +15,14 @@ from cairn.services.host.model import Host, HostClaim
 from cairn.services.host.monitor import HostMonitor
 from cairn.services.host.service import DELETE, RECONNECT, HostService
 from cairn.services.host.steps.claim import ClaimHost, ReleaseHost
-from cairn.services.host.steps.connect import BeginConnect, ConnectAgent, DeployHost, FinishConnect, RecordHost
+from cairn.services.host.steps.connect import (
+    BeginConnect,
+    ConnectAgent,
+    ConnectNewAgent,
+    DeployHost,
+    FinishConnect,
+    RecordHost,
+)
 from cairn.services.host.steps.delete import CloseHost, EraseHost, RemoveAgent
 
 
@@ -45,6 +53,7 @@ def build(parts: Parts) -> None:
     HostService(parts.bus, parts.store, parts.jobs, parts.lazy_flows(), directory)
     parts.extensions.provide(HostAgents, directory, name="host")
     parts.extensions.provide(HostLedger, allocator, name="host")
+    parts.cascade.register("Host", lambda uuid: DeleteHost(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
     parts.config.listen(config.PARALLELISM, lambda: parts.queues.changed("host:"))
     parts.steps += [
         ClaimHost(allocator),
@@ -53,6 +62,7 @@ def build(parts: Parts) -> None:
         BeginConnect(parts.events),
         DeployHost(directory, parts.extensions),
         ConnectAgent(directory, parts.extensions, parts.report_url),
+        ConnectNewAgent(directory, parts.extensions, parts.report_url),
         FinishConnect(parts.config, parts.events),
         CloseHost(parts.extensions),
         RemoveAgent(directory, parts.extensions),

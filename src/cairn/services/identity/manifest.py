@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cairn.gateway.auth import Authenticator
 from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.kernel.session import Authenticator
 from cairn.services.identity import config
 from cairn.services.identity.messages import (
     ChangeAccountState,

@@ -15,12 +15,12 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import bindparam, delete
 
-from cairn.gateway.auth import Who
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
+from cairn.kernel.session import Who
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity import config

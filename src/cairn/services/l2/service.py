@@ -55,7 +55,11 @@ ATTACH = Workflow(
 DETACH = Workflow(
     name="l2.detach", parameters=ClusterChange, answer=Reference, doc="Takes an L2 network from a cluster's hosts."
 )
-DELETE = Workflow(name="l2.delete", parameters=Deletion, answer=Nothing, doc="Removes an L2 network and, when enforced, the L3 networks on it."
+DELETE = Workflow(
+    name="l2.delete",
+    parameters=Deletion,
+    answer=Nothing,
+    doc="Removes an L2 network and, when enforced, the L3 networks on it.",
 )
 
 

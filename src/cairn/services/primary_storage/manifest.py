@@ -25,6 +25,13 @@ def build(parts: Parts) -> None:
         parts.bus, parts.store, parts.jobs, parts.lazy_flows(), parts.tags, parts.extensions
     )
     parts.extensions.provide(HostFilter, service, name="primary_storage")
+    parts.cascade.register("PrimaryStorage", lambda uuid: DeletePrimaryStorage(uuid=uuid))
+    parts.cascade.register_rows(
+        PrimaryStorageClusterRef,
+        lambda row: DetachPrimaryStorageFromCluster(
+            primary_storage_uuid=row.primary_storage_uuid, cluster_uuid=row.cluster_uuid
+        ),
+    )
     parts.steps += [
         RecordAttachment(parts.ids),
         PrepareHosts(parts.store, parts.extensions),

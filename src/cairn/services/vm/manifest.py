@@ -47,6 +47,7 @@ def build(parts: Parts) -> None:
     watch = VmWatch(parts.bus, parts.store, parts.clock, parts.events, states, parts.extensions)
     parts.extensions.provide(HostPinged, watch, name="vm")
     parts.extensions.provide(HostRemoval, VmsOnHost(), name="vm")
+    parts.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
     parts.steps += [
         PrepareVm(parts.ids),
         RecordVm(parts.tags, states),

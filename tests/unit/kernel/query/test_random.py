@@ -413,7 +413,7 @@ def expected(world: World, entity: str, asked: list[Question], owner: str | None
     return [key(row) for row in rows]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), world=worlds())
 async def test_random_conditions_find_what_a_plain_evaluator_finds(data: st.DataObject, world: World) -> None:
     store = await Store.memory(sample.schema(), VirtualClock(), inline=True)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_waiting_functions_share_a_commit() -> None:
     store = await Store.memory(sample.schema(), VirtualClock(), metrics)
     go = threading.Event()
     first = asyncio.create_task(store.write(lambda tx: go.wait(10)))
-    rest = [asyncio.create_task(store.write(lambda tx, n=n: tx.insert(zone(n)))) for n in range(50)]
+    rest = [asyncio.create_task(store.write(partial(Tx.insert, record=zone(n)))) for n in range(50)]
     await asyncio.sleep(0)
     go.set()
     await asyncio.gather(first, *rest)
@@ -145,7 +146,7 @@ async def test_a_closed_store_says_so_and_closing_twice_is_fine(store: Store) ->
 
 async def test_close_finishes_what_was_asked_for(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "s.db", sample.schema(), VirtualClock(), create_tables=True)
-    writes = [asyncio.create_task(store.write(lambda tx, n=n: tx.insert(zone(n)))) for n in range(500)]
+    writes = [asyncio.create_task(store.write(partial(Tx.insert, record=zone(n)))) for n in range(500)]
     await asyncio.sleep(0)
     await store.close()
     await asyncio.gather(*writes)
@@ -173,7 +174,7 @@ async def test_a_full_disk_fails_everyone_with_a_sentence_and_the_store_goes_on(
     store = await Store.open(tmp_path / "s.db", sample.schema(), VirtualClock(), create_tables=True)
     await store.write(lambda tx: tx.fetch("PRAGMA max_page_count=60", ()))
     big = "x" * 2000
-    calls = [store.write(lambda tx, n=n: tx.insert(zone(n, description=big))) for n in range(200)]
+    calls = [store.write(partial(Tx.insert, record=zone(n, description=big))) for n in range(200)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     failed = [one for one in results if one is not None]
     assert failed

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import bindparam, select, update
@@ -222,7 +223,7 @@ async def test_rows_of_a_statement_are_python_values_and_lists_expand(store: Sto
     late = datetime(2026, 5, 1, tzinfo=UTC)
     await store.write(lambda tx: tx.insert_many([zone(1), zone(2, create_date=late, open=False)]))
     for states in ([ZoneState.ENABLED], ["Enabled", "Disabled", "Other"]):
-        rows = await store.read(lambda tx, s=states: tx.rows(ZONES, {"since": late, "states": s}))
+        rows = await store.read(partial(Tx.rows, statement=ZONES, params={"since": late, "states": states}))
         assert rows == [("z2", late, False, {"maxHosts": 0, "racks": []})]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.services.rig import Rig
+from tests.unit.services.network_rig import Rig
 
 
 @pytest.fixture

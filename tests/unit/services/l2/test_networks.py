@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.unit.services.rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, uuid
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, uuid
 
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.l2.extensions import L2Networks

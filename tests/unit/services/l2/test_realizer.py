@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
-from tests.unit.services.rig import CLUSTER, OTHER_CLUSTER, Rig, missing_interface, names
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, missing_interface, names
 
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureVxlan
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import HostConnected
+from cairn.services.l2.realizer import Realizer
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
@@ -74,11 +77,9 @@ async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: 
     await rig.attach(l2)
     rig.hosts[host] = replace(rig.hosts[host], connected=True)
     realizer = rig.extensions.named(HostConnected, "l2")
+    assert isinstance(realizer, Realizer)
     rig.agents.gated.add(host)
-    slow = rig.clock.run(realizer.ensure(host, [l2]))  # type: ignore[attr-defined]
-    import asyncio
-
-    task = asyncio.ensure_future(slow)
+    task = asyncio.ensure_future(realizer.ensure(host, [l2]))
     await rig.clock.settle()
     rig.agents.gated.clear()
     rig.agents.refuse[host] = missing_interface()
@@ -89,7 +90,7 @@ async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: 
     await task
     await rig.settle()
 
-    await realizer.ensure(host, [l2])  # type: ignore[attr-defined]
+    await realizer.ensure(host, [l2])
 
     assert names(await rig.settle()) == [(1, "EnsureVxlan")]
 
@@ -128,8 +129,6 @@ async def test_parallelism_bounds_how_many_hosts_are_worked_on(rig: Rig) -> None
     hosts = [rig.host(number) for number in range(1, 9)]
     rig.agents.gated.update(hosts)
     l2 = await rig.l2()
-    import asyncio
-
     task = asyncio.ensure_future(rig.attach(l2, CLUSTER))
     await rig.clock.settle()
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.rig import CLUSTER, ZONE, Rig
+from tests.unit.services.network_rig import CLUSTER, ZONE, Rig
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.tag import UserTag

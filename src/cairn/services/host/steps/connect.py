@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec import Struct
 from sqlalchemy import func, select
 
-from cairn.agents.protocol.host import Connect, HostFacts
+from cairn.agents.protocol.host import Connect, Forget, HostFacts
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.event import Events
@@ -168,6 +168,21 @@ class ConnectAgent(ActionStep[HostInput, ConnectHostOutput]):
             await hook.host_connecting(host, facts)
         pong = await self._directory.ping(host, timeout_seconds=10.0)
         return ConnectHostOutput(facts=facts, agent_boot=pong.boot)
+
+
+class ConnectNewAgent(ConnectAgent):
+    """As `ConnectAgent`, for a host that is being added: it can be left as it was before."""
+
+    name = "host.connect-new"
+    nothing_to_undo: ClassVar[str | None] = None
+
+    async def undo(self, given: HostInput, made: ConnectHostOutput | None) -> None:
+        """The agent forgets the cloud; one that cannot be reached has not heard of it, or hears of it at the next add."""
+        try:
+            await self._directory.call(given.host_uuid, Forget(), timeout_seconds=30.0)
+        except CairnError as error:
+            if error.kind is not ErrorKind.UNAVAILABLE:
+                raise
 
 
 class FinishConnectInput(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.rig import (
+from tests.unit.services.network_rig import (
     CLUSTER,
     FAR_CLUSTER,
     OTHER_CLUSTER,
@@ -38,12 +38,8 @@ async def test_attaching_a_vxlan_tells_each_host_all_the_others_lost_ones_too(ri
 
     told = dict(await rig.settle())
     assert told == {
-        one: EnsureVxlan(
-            bridge="br_vx_42", vni=42, local_ip="192.0.2.1", peers=["192.0.2.2", "192.0.2.3"], mtu=1450
-        ),
-        two: EnsureVxlan(
-            bridge="br_vx_42", vni=42, local_ip="192.0.2.2", peers=["192.0.2.1", "192.0.2.3"], mtu=1450
-        ),
+        one: EnsureVxlan(bridge="br_vx_42", vni=42, local_ip="192.0.2.1", peers=["192.0.2.2", "192.0.2.3"], mtu=1450),
+        two: EnsureVxlan(bridge="br_vx_42", vni=42, local_ip="192.0.2.2", peers=["192.0.2.1", "192.0.2.3"], mtu=1450),
     }
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.rig import CLUSTER, OTHER_CLUSTER, Rig, names, unreachable, uuid
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, names, unreachable, uuid
 
 from cairn.agents.protocol.network import EnsureVxlan, RemoveBridge
 from cairn.kernel.error import CairnError

@@ -4,7 +4,7 @@ import asyncio
 from typing import cast
 
 import pytest
-from tests.unit.services.rig import Rig, names, uuid
+from tests.unit.services.network_rig import Rig, names, uuid
 
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError

@@ -18,7 +18,7 @@ from cairn.kernel.cascade import Cascade, DeleteChildren
 from cairn.kernel.config import GlobalConfig, GlobalConfigRow
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
-from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.flow.engine import FlowEngine, FlowProbe
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.workflow import WorkflowBook, read_source
 from cairn.kernel.ids import NodeId, RandomIds
@@ -109,6 +109,7 @@ class Rig:
         self.ids = RandomIds(seed=1)
         self.agents = Agents()
         self.extensions = Extensions()
+        self.probe = FlowProbe()
         self.hosts: dict[str, HostView] = {}
         self.vms: dict[str, list[VmNetworks]] = defaultdict(list)
         self.parts: Parts
@@ -170,6 +171,7 @@ class Rig:
             finish=jobs.finish,
             fence=lambda tx: 1,
             retry_seconds=lambda: 10.0,
+            probe=self.probe,
         )
         self.parts.complete(flows)
         jobs.attach(flows)

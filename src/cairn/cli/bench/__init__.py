@@ -1,0 +1,1 @@
+"""``cairn bench``: measures a running cloud through its API."""

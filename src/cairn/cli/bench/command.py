@@ -1,0 +1,197 @@
+"""``cairn bench vm --count N --concurrency C``."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+import click
+import uvloop
+from msgspec import Struct
+
+from cairn.cli import output
+from cairn.cli.bench.creation import Creation, Ended, Template, remove
+from cairn.cli.bench.gauge import Gauge
+from cairn.cli.bench.wire import Origin
+from cairn.cli.context import Context, common, pass_context
+from cairn.cli.errors import Exit, refused
+from cairn.cli.up.api import Api, ClientApi, uuid_of
+from cairn.cli.up.fixtures import REAL, SIMULATED, Naming, offering
+from cairn.cli.up.report import Report
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """What a run came to."""
+
+    count: int
+    concurrency: int
+    hosts: int
+    created: int
+    failed: int
+    wall_seconds: float
+    vms_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    node_cpu_seconds: float
+    node_peak_memory_bytes: int
+    store: str
+    durable: bool | None  #: None: the node does not say
+    errors: dict[str, int]  #: code -> how often
+    left: int = 0  #: VMs that could not be removed
+
+
+@click.group("bench")
+def bench() -> None:
+    """Measure a running cloud through its API."""
+
+
+@bench.command("vm")
+@click.option("--count", type=click.IntRange(1, 10_000_000), default=100, show_default=True, help="How many VMs.")
+@click.option("--concurrency", type=click.IntRange(1), help="How many are in flight at most; default: all at once.")
+@click.option("--hosts", type=click.IntRange(1), help="With --simulator-url: how many hosts there are to be.")
+@click.option("--simulator-url", help="A simulator; the cloud on it is made, or completed.")
+@click.option("--image", help="Name or uuid; default: what `cairn up` made.")
+@click.option("--network", help="Name or uuid of an L3 network; default: what `cairn up` made.")
+@click.option("--keep", is_flag=True, help="Keep the VMs; else they are destroyed and expunged.")
+@common
+@pass_context
+def vm(
+    context: Context,
+    count: int,
+    concurrency: int | None,
+    hosts: int | None,
+    simulator_url: str | None,
+    image: str | None,
+    network: str | None,
+    keep: bool,
+) -> None:
+    """Create VMs and say how long that takes, and what it costs the node."""
+    api = ClientApi(context.client)
+    if simulator_url is not None:
+        _prepare(api, simulator_url.rstrip("/"), hosts, quiet=context.as_json)
+    template = _template(context, api, image, network)
+    found = len(api.find("Host", "status=Connected"))
+    measured = _measure(context, template, count, concurrency or count, found, keep=keep)
+    if context.as_json:
+        output.print_json(measured)
+    else:
+        _show(measured)
+    if measured.failed:
+        sys.exit(Exit.REFUSED)
+
+
+def summary(ended: Sequence[Ended]) -> tuple[float | None, float | None, float | None]:
+    """Median, 99th percentile and maximum of those that succeeded, in milliseconds; None when none did."""
+    times = sorted(one.seconds * 1000 for one in ended if one.error is None)
+    if not times:
+        return None, None, None
+    # The nearest rank: an observed value, also of few.
+    p50, p99 = (times[max(0, -(-len(times) * percent // 100) - 1)] for percent in (50, 99))
+    return round(p50, 3), round(p99, 3), round(times[-1], 3)
+
+
+def _measure(context: Context, template: Template, count: int, concurrency: int, hosts: int, *, keep: bool) -> Measured:
+    client = context.client
+    origin = Origin(client.url, client.session_uuid())
+    gauge = Gauge(client.http, context.data_dir)
+    creation = Creation(origin, template, count, concurrency, lambda: uuid.uuid4().hex)
+    gauge.reset_peak()
+    before = gauge.read()
+    gc.set_threshold(100_000, 50, 100)
+    started = time.perf_counter()
+    _run(creation)
+    wall = time.perf_counter() - started
+    after = gauge.read()
+    created = [one.vm for one in creation.ended if one.error is None]
+    left = 0 if keep else uvloop.run(remove(origin, created))
+    p50, p99, longest = summary(creation.ended)
+    return Measured(
+        count=count,
+        concurrency=min(concurrency, count),
+        hosts=hosts,
+        created=len(created),
+        failed=count - len(created),
+        wall_seconds=round(wall, 3),
+        vms_per_second=round(len(created) / wall, 1),
+        p50_ms=p50,
+        p99_ms=p99,
+        max_ms=longest,
+        node_cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
+        node_peak_memory_bytes=gauge.peak_bytes(after),
+        store=after.store,
+        durable=after.durable,
+        errors=dict(Counter(one.error for one in creation.ended if one.error is not None)),
+        left=left,
+    )
+
+
+def _run(creation: Creation) -> None:
+    try:
+        uvloop.run(creation.run())
+    except BaseExceptionGroup as group:
+        error = _first(group)
+        if isinstance(error, ConnectionError):
+            raise refused(f"The node broke the connection: {error}.", code="bench.lost") from group
+        raise error from group
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _prepare(api: Api, simulator_url: str, hosts: int | None, *, quiet: bool) -> None:
+    from cairn.cli.up import simulated
+
+    wanted = hosts or len(simulated.hosts(simulator_url))
+    simulated.fill(api, simulator_url, wanted, Report(None if quiet else sys.stderr))
+
+
+def _template(context: Context, api: Api, image: str | None, network: str | None) -> Template:
+    naming = _naming(api)
+    return Template(
+        image=context.names.uuid("Image", image or naming.image),
+        network=context.names.uuid("L3Network", network or naming.network),
+        offering=offering(api, naming),
+        prefix=f"bench-{secrets.token_hex(3)}",
+    )
+
+
+def _naming(api: Api) -> Naming:
+    """The simulated cloud where there is one: it has room."""
+    for naming in (SIMULATED, REAL):
+        if any(uuid_of(zone) for zone in api.find("Zone", f"name={naming.zone}")):
+            return naming
+    raise refused(
+        "There is no cloud to create VMs in. Make one: cairn up --simulated --hosts 100; or name a simulator: "
+        "cairn bench vm --simulator-url URL --hosts 100",
+        code="bench.no-cloud",
+    )
+
+
+def _show(measured: Measured) -> None:
+    durable = {True: "durable", False: "not durable", None: "durability unknown"}[measured.durable]
+    output.record(
+        {
+            "created": f"{measured.created} of {measured.count}, {measured.concurrency} at a time, {measured.hosts} hosts",
+            "failed": measured.failed,
+            "wall time": f"{measured.wall_seconds:.2f} s",
+            "VMs per second": f"{measured.vms_per_second:.1f}",
+            "p50 / p99 / max": " / ".join(_ms(one) for one in (measured.p50_ms, measured.p99_ms, measured.max_ms)),
+            "node's CPU": f"{measured.node_cpu_seconds:.2f} s",
+            "node's peak memory": output.human_bytes(measured.node_peak_memory_bytes),
+            "store": f"{measured.store}, {durable}",
+            "errors": measured.errors,
+        }
+    )
+    if measured.left:
+        output.say(f"{measured.left} VMs could not be removed. Look at them: cairn query VmInstance 'name~=bench-%'")
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"

@@ -1,0 +1,82 @@
+"""What a run cost the node: CPU time and memory, off ``/metrics`` and, where it is on this machine, the kernel."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from cairn.cli.http import Http
+from cairn.cli.session import is_local
+
+_LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+#: Written into a process's clear_refs it makes its peak memory what it is now.
+_RESET_PEAK = "5"
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """The node at one moment."""
+
+    cpu_seconds: float
+    memory_bytes: int
+    store: str
+    durable: bool | None
+
+
+class Gauge:
+    """Reads a node.
+
+    Args:
+        http: the node.
+        data_dir: its data folder, if it is on this machine.
+        proc: where the kernel shows processes.
+    """
+
+    def __init__(self, http: Http, data_dir: Path, proc: Path = Path("/proc")) -> None:
+        self._http = http
+        self._folder = _process(http.url, data_dir, proc)
+
+    def reset_peak(self) -> None:
+        """From now on the peak is counted anew, where that is allowed."""
+        if self._folder is not None:
+            with suppress(OSError):
+                (self._folder / "clear_refs").write_text(_RESET_PEAK)
+
+    def read(self) -> Reading:
+        """The node now."""
+        values: dict[str, float] = {}
+        labels: dict[str, str] = {}
+        for name, inside, number in _LINE.findall(self._http.request("GET", "/metrics").body.decode()):
+            if name == "cairn_store_info":
+                labels = dict(_LABEL.findall(inside))
+            elif name.startswith("process_"):
+                values[name] = float(number)
+        return Reading(
+            cpu_seconds=values.get("process_cpu_seconds_total", 0.0),
+            memory_bytes=int(values.get("process_resident_memory_bytes", 0)),
+            store=labels.get("store", "unknown"),
+            durable={"true": True, "false": False}.get(labels.get("durable", "")),
+        )
+
+    def peak_bytes(self, reading: Reading) -> int:
+        """The most memory that the node had; of a node elsewhere, what it has now."""
+        if self._folder is not None:
+            with suppress(OSError, StopIteration, ValueError):
+                lines = (self._folder / "status").read_text().splitlines()
+                return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+        return reading.memory_bytes
+
+
+def _process(url: str, data_dir: Path, proc: Path) -> Path | None:
+    """The folder of the node's process; its pid is in the lock of its data folder."""
+    if not is_local(url):
+        return None
+    try:
+        pid = int((data_dir / "node.lock").read_text())
+        folder = proc / str(pid)
+        return folder if b"serve" in (folder / "cmdline").read_bytes() else None
+    except (OSError, ValueError):
+        return None

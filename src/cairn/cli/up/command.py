@@ -1,0 +1,196 @@
+"""``cairn up``, ``cairn down``, ``cairn status``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from cairn.cli import output
+from cairn.cli.context import DEFAULT_URL, Context, common, pass_context
+from cairn.cli.errors import refused
+from cairn.cli.session import SessionStore, config_dir
+from cairn.cli.up import record, state
+from cairn.cli.up.api import ClientApi
+from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.fixtures import REAL, SIMULATED
+from cairn.cli.up.node import NodeProcess
+from cairn.cli.up.real import Outcome, RealCloud
+from cairn.cli.up.report import Done, Report
+from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
+from cairn.lab.lab import HostState, Lab
+from cairn.lab.plan import DEFAULT_NAME
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where everything is kept; also CAIRN_DATA_DIR.",
+)
+
+
+class _Told(Struct, frozen=True, kw_only=True):
+    """The result for programs."""
+
+    cloud: Outcome
+    steps: list[Done]
+
+
+@click.command("up")
+@click.option("--hosts", type=click.IntRange(1, 100_000), default=2, show_default=True, help="How many hosts.")
+@click.option("--simulated", is_flag=True, help="Simulated hosts: needs neither root nor QEMU.")
+@click.option(
+    "--image", type=click.Path(path_type=Path, dir_okay=False), help="A guest image (qcow2) instead of cairn's."
+)
+@click.option("--simulator-port", type=click.IntRange(1, 65535), default=7190, show_default=True)
+@_data_dir
+@common
+@pass_context
+def up(
+    context: Context, hosts: int, simulated: bool, image: Path | None, simulator_port: int, data_dir: Path | None
+) -> None:
+    """Start a cloud on this machine: a management node, hosts, a network, an image, a first VM.
+
+    Hosts are real ones, in namespaces of this machine, with QEMU; that needs root. Repeat it to mend what is broken or to add
+    hosts. cairn down takes all of it away.
+    """
+    folder = _folder(context, data_dir)
+    report = Report(None if context.as_json else sys.stderr)
+    node = NodeProcess(folder, context.client.url, context.environment)
+    api = ClientApi(context.client, report.watch)
+    with _alone(folder):
+        if simulated:
+            simulator = SimulatorProcess(folder, simulator_port, context.environment)
+            outcome = SimulatedCloud(simulator, node, api, report, folder).up(hosts)
+        else:
+            outcome = RealCloud(_lab(context, folder), node, api, report, folder).up(hosts, image)
+    if context.as_json:
+        output.print_json(_Told(cloud=outcome, steps=report.done))
+    else:
+        _tell(outcome)
+
+
+@click.command("down")
+@click.option(
+    "--keep-data", is_flag=True, help="Stop everything, and keep data and the hosts' disks for the next `up`."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_data_dir
+@common
+@pass_context
+def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) -> None:
+    """Stop the cloud that `up` started: simulator, node, hosts with their VMs; delete its data. Safe to repeat."""
+    folder = _folder(context, data_dir)
+    made = record.read(folder)
+    if made is not None and not keep_data and not yes and sys.stdin.isatty() and not context.as_json:
+        click.confirm(f"Delete the cloud in {folder} with all its VMs?", default=True, abort=True, err=True)
+    report = Report(None if context.as_json else sys.stderr)
+    stopped = [name for name in ("simulator", "node") if _stop(Daemon(name, folder), report)]
+    lab = _lab(context, folder)
+    if os.geteuid() == 0 and (lab.leftovers() if not keep_data else lab.hosts()):
+        with report.step("switch the lab's hosts off" if keep_data else "take the lab away"):
+            _end(lab, keep_data=keep_data)
+        stopped.append("lab")
+    deleted = False
+    if made is not None and not keep_data:
+        with report.step(f"delete what `up` made in {folder}"):
+            deleted = record.remove(folder)
+        SessionStore(config_dir(context.environment) / "session.json").drop(made.url)
+    if context.as_json:
+        output.print_json({"stopped": stopped, "deleted": deleted})
+    elif not stopped and not deleted:
+        output.say("Nothing of a cloud runs here.")
+
+
+@click.command("status")
+@_data_dir
+@common
+@pass_context
+def status(context: Context, data_dir: Path | None) -> None:
+    """Show what runs on this machine: the node, the simulator, the lab's hosts, and what is in the cloud."""
+    folder = _folder(context, data_dir)
+    node = NodeProcess(folder, context.client.url, context.environment)
+    found = state.look(folder, context.client, _lab(context, folder), node)
+    if context.as_json:
+        output.print_json(found)
+    elif found.is_empty:
+        click.echo("Nothing runs. Start a cloud: cairn up (real hosts, as root), or cairn up --simulated")
+    else:
+        _show(found)
+
+
+def _folder(context: Context, given: Path | None) -> Path:
+    context.data_dir = (given or context.data_dir).absolute()
+    return context.data_dir
+
+
+def _lab(context: Context, folder: Path) -> Lab:
+    return Lab(folder, context.environment.get("CAIRN_LAB_NAME") or DEFAULT_NAME)
+
+
+def _stop(daemon: Daemon, report: Report) -> bool:
+    if daemon.running() is None:
+        return daemon.stop()
+    with report.step(f"stop the {daemon.name}"):
+        return daemon.stop()
+
+
+def _end(lab: Lab, *, keep_data: bool) -> None:
+    if not keep_data:
+        lab.down()
+        return
+    for host in lab.hosts():
+        if host.state is not HostState.KILLED:
+            lab.kill(host.name)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One `up` at a time for a data folder. A name of the kernel's is the lock: it leaves no file, however this ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        try:
+            lock.bind(b"\0cairn-up:" + hashlib.sha256(os.fsencode(folder)).digest())
+        except OSError as error:
+            raise refused(f"Another `cairn up` works on {folder}. Wait for its end.", code="up.busy") from error
+        yield
+
+
+def _tell(outcome: Outcome) -> None:
+    vm, naming = outcome.vm, REAL if outcome.kind == "real" else SIMULATED
+    if outcome.console:
+        click.echo(f"\nThe serial console of {vm['name']}:\n")
+        click.echo("".join(f"    {line}\n" for line in outcome.console.splitlines()))
+    click.echo(f"The VM {vm['name']} is {vm['state']} on {outcome.host}; its address is {outcome.address}.")
+    where = "" if outcome.url == DEFAULT_URL else f" --url {outcome.url}"
+    click.echo(
+        f"\nThe API is at {outcome.url}; password of the account admin: {outcome.data_dir}/admin-password. What next:\n"
+        f"  cairn{where} query VmInstance\n"
+        f"  cairn{where} create-vm-instance name=web imageUuid={naming.image} l3NetworkUuids={naming.network} "
+        "cpuNum=1 memorySize=128M\n"
+        f"  cairn{where} shell\n"
+        f"  cairn{where} down"
+    )
+
+
+def _show(found: state.State) -> None:
+    rows: list[tuple[str, str]] = []
+    for name, program in (("node", found.node), ("simulator", found.simulator)):
+        if program.running:
+            pid = f", process {program.pid}, log {program.log}" if program.pid else ""
+            rows.append((name, f"{program.url}{pid}"))
+        else:
+            rows.append((name, "does not run"))
+    rows += [(f"lab {host.name}", f"{host.address}, {host.state.value}") for host in found.lab]
+    for entity, counts in found.counts.items():
+        rows.append((entity, ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"))
+    output.table(("what", "how"), rows)
+    if found.trouble:
+        output.say(found.trouble)
+    if found.node.running and not found.counts.get("Host"):
+        output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")

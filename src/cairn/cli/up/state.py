@@ -1,0 +1,97 @@
+"""What of a cloud runs on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from cairn.cli.client import Client
+from cairn.cli.errors import CliError
+from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.node import NodeProcess
+from cairn.kernel.error import CairnError
+from cairn.lab.lab import HostStatus, Lab
+
+#: What is counted, and by which field.
+_COUNTED = (("Zone", "state"), ("Host", "status"), ("VmInstance", "state"))
+
+
+class Program(Struct, frozen=True, kw_only=True):
+    """A background program."""
+
+    running: bool
+    url: str = ""
+    pid: int | None = None
+    log: str = ""
+
+
+class State(Struct, frozen=True, kw_only=True, rename="camel"):
+    """All of it."""
+
+    data_dir: str
+    node: Program
+    simulator: Program
+    lab: list[HostStatus]
+    counts: dict[str, dict[str, int]]  #: entity -> state -> how many
+    trouble: str = ""  #: why nothing could be counted
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing runs."""
+        return not (self.node.running or self.simulator.running or self.lab)
+
+
+def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
+    """Look around; nothing is changed."""
+    ready = node.is_ready()
+    found = node.daemon.running()
+    counts: dict[str, dict[str, int]] = {}
+    trouble = ""
+    if ready:
+        try:
+            counts = {entity: _count(client, entity, field) for entity, field in _COUNTED}
+        except CliError as error:
+            trouble = error.problem.detail
+    elif found is not None:
+        trouble = "The node's process is there, and it does not take calls (yet)."
+    simulator = Daemon("simulator", data_dir)
+    return State(
+        data_dir=str(data_dir),
+        node=Program(
+            running=ready or found is not None,
+            url=node.url,
+            pid=found.pid if found else None,
+            log=str(node.daemon.log) if found else "",
+        ),
+        simulator=_program(simulator),
+        lab=_lab_hosts(lab),
+        counts=counts,
+        trouble=trouble,
+    )
+
+
+def _program(daemon: Daemon) -> Program:
+    found = daemon.running()
+    if found is None:
+        return Program(running=False)
+    return Program(running=True, url=found.url, pid=found.pid, log=str(daemon.log))
+
+
+def _count(client: Client, entity: str, field: str) -> dict[str, int]:
+    """How many there are in each state; a state's name comes from the schema, so that large clouds are only counted."""
+    described = client.schema.by_entity.get(entity)
+    choices = described.by_field[field].choices if described and field in described.by_field else ()
+    options = [("count", "true")]
+    found = {choice: client.query(entity, [f"{field}={choice}"], options=options).total or 0 for choice in choices}
+    return {choice: count for choice, count in found.items() if count}
+
+
+def _lab_hosts(lab: Lab | None) -> list[HostStatus]:
+    if lab is None or os.geteuid() != 0:
+        return []
+    try:
+        return lab.hosts()
+    except CairnError:
+        return []

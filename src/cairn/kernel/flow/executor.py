@@ -1,0 +1,279 @@
+"""Moves one run forward and back, step by step, each step followed by the journal's entry.
+
+Who calls `forward` and `undo` owns the run: the engine sees to it that there is one such task for a run, and that it is not
+cancelled by who waits for it. What cancels a run is `Run.cancel`, which ends the step at work and leaves journal writes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cairn.kernel.bus.context import CallContext, entered
+from cairn.kernel.bus.deadline import DeadlineWheel, limit
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError, ErrorRecord, internal
+from cairn.kernel.flow.journal import FlowRun, RunState, encode_data, fill
+from cairn.kernel.flow.run import FlowProbe, Run
+from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
+from cairn.kernel.ids import JobId
+from cairn.kernel.store.store import Store, Tx
+
+T = TypeVar("T")
+
+Finisher = Callable[[Tx, JobId, Struct], None]
+Fence = Callable[[Tx], int]
+
+#: errors after which this node must do nothing more for a run: it is another's, or the node is going down
+_NOT_OURS = frozenset({"node.fenced", "store.closed"})
+_log = structlog.get_logger("cairn.flow")
+
+
+class Executor:
+    """Runs and undoes steps. The arguments are the engine's."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, finish: Finisher, fence: Fence, undo_seconds: float, probe: FlowProbe
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._finish = finish
+        self._fence = fence
+        self._undo_seconds = undo_seconds
+        self._probe = probe
+        self._wheel = DeadlineWheel(clock)
+
+    def stop(self) -> None:
+        """Let no deadline of an undo come any more."""
+        self._wheel.stop()
+
+    # -- forward --------------------------------------------------------------------------------------------------
+
+    async def forward(self, run: Run) -> None:
+        """Take a run to its end, from where it stands."""
+        steps = run.plan.steps
+        while run.row.position < len(steps):
+            run.check()
+            batch = _transactions(steps, run.row.position)
+            if batch:
+                await self._transact(run, batch)
+            else:
+                await self._act(run, steps[run.row.position])
+
+    async def _transact(self, run: Run, batch: list[TransactionStep[Struct, Struct]]) -> None:
+        """Neighbouring transaction steps and the journal's entry, in one commit."""
+        workflow = run.row.workflow
+        position = run.row.position + len(batch)
+
+        def fn(tx: Tx) -> dict[str, object]:
+            data = dict(run.data)
+            for step in batch:
+                self._probe.doing(workflow, step)
+                made = step.do(tx, fill(step.input, data))
+                self._probe.done(workflow, step)
+                _merge(data, made)
+            self._enter(tx, run, position, data)
+            return data
+
+        run.data = await self._journal(run, fn, position)
+
+    async def _act(self, run: Run, step: AnyStep) -> None:
+        assert isinstance(step, ActionStep)
+        position = run.row.position
+        if not run.persisted:
+            await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
+            run.check()
+        made = await self._action(run, self._do(run, step, fill(step.input, run.data)))
+        data = dict(run.data)
+        _merge(data, made)
+        await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
+        run.data = data
+        run.note, run.fraction = "", 0.0
+
+    async def _do(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
+        self._probe.doing(run.row.workflow, step)
+        made = await step.do(given)
+        for _ in range(self._probe.times(step) - 1):
+            made = await step.do(given)
+        self._probe.done(run.row.workflow, step)
+        return made
+
+    async def _action(self, run: Run, work: Coroutine[object, object, T]) -> T:
+        """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
+        result: list[T] = []
+
+        async def keep() -> None:
+            result.append(await work)
+
+        run.action = asyncio.get_running_loop().create_task(keep(), name=f"step of {run.row.workflow}")
+        try:
+            await run.action
+        finally:
+            run.action = None
+        return result[0]
+
+    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object]) -> None:
+        """The journal's entry after a step; behind the last one the run's end."""
+        if position == len(run.row.steps):
+            self._conclude(tx, run, data)
+            return
+        now = tx.now
+        epoch = self._fence(tx)
+        encoded = encode_data(data)
+        if run.persisted:
+            tx.update(FlowRun, run.row.uuid, position=position, data=encoded, epoch=epoch, last_op_date=now)
+        else:
+            tx.insert(replace(run.row, position=position, data=encoded, epoch=epoch, last_op_date=now))
+
+    def _conclude(self, tx: Tx, run: Run, data: dict[str, object]) -> None:
+        self._fence(tx)
+        if run.persisted:
+            tx.delete(FlowRun, run.row.uuid)
+        if run.row.concludes and run.row.job_uuid is not None:
+            self._finish(tx, JobId(run.row.job_uuid), fill(run.plan.workflow.answer, data))
+
+    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
+        """Write, and only when that is durable believe it: `position` is where the run stands then."""
+        self._probe.journal(run.row.workflow, "before")
+        result = await self._store.write(fn)
+        run.persisted = True
+        if position is not None:
+            run.row = replace(run.row, position=position)
+        self._probe.journal(run.row.workflow, "after")
+        return result
+
+    # -- backward ---------------------------------------------------------------------------------------------------
+
+    async def begin_undo(self, run: Run, error: CairnError) -> bool:
+        """Undo all that a run did, because of `error`. Returns whether nothing is left."""
+        if not run.persisted:
+            return True
+        started = run.row.position
+        steps = run.plan.steps
+        if started < len(steps) and isinstance(steps[started], ActionStep):
+            started += 1
+        row = replace(
+            run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)), error=error.record()
+        )
+
+        def fn(tx: Tx) -> None:
+            self._fence(tx)
+            tx.update(
+                FlowRun, row.uuid, state=row.state, undo_left=row.undo_left, error=row.error, last_op_date=tx.now
+            )
+
+        run.row = row
+        await self._journal(run, fn)
+        return await self.undo(run)
+
+    async def undo(self, run: Run) -> bool:
+        """Undo what is left of a run whose undo has begun. Returns whether nothing is left."""
+        failed: list[int] = []
+        errors: dict[str, str] = {}
+        left = list(run.row.undo_left)
+        while left:
+            index = left.pop(0)
+            try:
+                await self._undo_step(run, index, [*left, *failed], errors)
+            except (Exception, asyncio.CancelledError) as error:
+                if not _is_of_the_undo(error):
+                    raise
+                step = run.plan.steps[index]
+                known = error if isinstance(error, CairnError) else internal(f"undo of {step.name}", error)
+                _log.warning("workflow.undo-failed", workflow=run.row.workflow, step=step.name, error=str(known))
+                failed.append(index)
+                errors[step.name] = str(known)
+        await self._end_undo(run, failed, errors)
+        return not failed
+
+    async def _undo_step(self, run: Run, index: int, left: list[int], errors: dict[str, str]) -> None:
+        step = run.plan.steps[index]
+        if step.nothing_to_undo is not None:
+            return
+        self._probe.undoing(run.row.workflow, step)
+        given = fill(step.input, run.data)
+        made = fill(step.output, run.data) if index < run.row.position else None
+        if isinstance(step, TransactionStep):
+
+            def fn(tx: Tx) -> None:
+                step.undo(tx, given, made)
+                self._note_undo(tx, run, left, errors)
+
+            await self._journal(run, fn)
+            return
+        until = self._clock.monotonic() + self._undo_seconds
+        context = CallContext(
+            job=JobId(run.row.job_uuid) if run.row.job_uuid else None,
+            stack=(run.row.workflow, f"undo {step.name}"),
+            deadline=until,
+            actor=run.row.actor,
+        )
+        with entered(context):
+            await limit(self._wheel, until, f"undo of {step.name}", step.undo(given, made))
+        await self._journal(run, lambda tx: self._note_undo(tx, run, left, errors))
+
+    def _note_undo(self, tx: Tx, run: Run, left: list[int], errors: dict[str, str]) -> None:
+        self._fence(tx)
+        tx.update(FlowRun, run.row.uuid, undo_left=left, undo_errors=errors, last_op_date=tx.now)
+
+    async def _end_undo(self, run: Run, failed: list[int], errors: dict[str, str]) -> None:
+        def fn(tx: Tx) -> None:
+            self._fence(tx)
+            if failed:
+                state = RunState.UNDO_FAILED
+                tx.update(
+                    FlowRun, run.row.uuid, state=state, undo_left=failed, undo_errors=errors, last_op_date=tx.now
+                )
+            else:
+                tx.delete(FlowRun, run.row.uuid)
+
+        await self._journal(run, fn)
+        run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
+
+    async def park(self, row: FlowRun, error: CairnError) -> None:
+        """Write down that a run can be taken neither forward nor back now: its undo is what is left to do."""
+        left = row.undo_left
+        if row.state is RunState.RUNNING:
+            left = list(range(min(row.position, len(row.steps) - 1), -1, -1))
+        record: ErrorRecord = row.error or error.record()
+
+        def fn(tx: Tx) -> None:
+            self._fence(tx)
+            tx.update(
+                FlowRun,
+                row.uuid,
+                state=RunState.UNDO_FAILED,
+                undo_left=left,
+                undo_errors={row.workflow: str(error)},
+                error=record,
+                last_op_date=tx.now,
+            )
+
+        await self._store.write(fn)
+
+
+def _merge(data: dict[str, object], made: Struct) -> None:
+    for name in made.__struct_fields__:
+        data[name] = getattr(made, name)
+
+
+def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[TransactionStep[Struct, Struct]]:
+    batch: list[TransactionStep[Struct, Struct]] = []
+    for step in steps[position:]:
+        if not isinstance(step, TransactionStep):
+            break
+        batch.append(step)
+    return batch
+
+
+def _is_of_the_undo(error: BaseException) -> bool:
+    """Whether `error` is a failing undo, rather than the end of this node's work on the run."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
+    return not (isinstance(error, CairnError) and error.code in _NOT_OURS)

@@ -1,0 +1,92 @@
+"""One workflow under way, and where tests look into the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.flow.journal import FlowRun, RunState
+from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.workflow import Plan
+
+
+class FlowProbe:
+    """Where a test looks into the engine and breaks things; the default does nothing."""
+
+    def journal(self, workflow: str, moment: str) -> None:
+        """Around each journal write; `moment` is ``before`` or ``after``."""
+
+    def times(self, step: AnyStep) -> int:
+        """How often an action step's `do` is called in a row."""
+        return 1
+
+    def doing(self, workflow: str, step: AnyStep) -> None:
+        """Before a step's `do`; raising fails the step."""
+
+    def done(self, workflow: str, step: AnyStep) -> None:
+        """After a step's `do`; raising fails the step although it did its work."""
+
+    def undoing(self, workflow: str, step: AnyStep) -> None:
+        """Before a step's `undo`; raising fails the undo."""
+
+
+class Run:
+    """One workflow under way, as the engine holds it."""
+
+    def __init__(self, plan: Plan, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
+        self.plan = plan
+        self.row = row
+        self.data = data
+        self.persisted = persisted
+        self.cancelled = False
+        self.reason: CairnError | None = None
+        self.action: asyncio.Task[None] | None = None
+        self.note = ""
+        self.fraction = 0.0
+
+    def cancel(self, reason: CairnError | None = None) -> None:
+        """Stop going forward; the step that runs now is cancelled. Safe to repeat, and while it is undone.
+
+        Args:
+            reason: what the run fails with; None: with its cancellation.
+        """
+        if self.cancelled:
+            return
+        self.cancelled, self.reason = True, reason
+        if self.action is not None:
+            self.action.cancel()
+
+    def check(self) -> None:
+        """Raise if it is to stop: before each step."""
+        if self.cancelled:
+            raise self.reason or asyncio.CancelledError
+
+    @property
+    def percent(self) -> int:
+        """How far it is, 0 to 99."""
+        return min(99, int(100 * (self.row.position + self.fraction) / len(self.row.steps)))
+
+    @property
+    def title(self) -> str:
+        """What is being done now, for people."""
+        if self.row.state is not RunState.RUNNING:
+            return "undoing what was done"
+        step = self.plan.steps[min(self.row.position, len(self.plan.steps) - 1)]
+        return f"{step.title}: {self.note}" if self.note else step.title
+
+
+#: the run whose step is at work in this task, or in what it calls
+RUN: ContextVar[Run | None] = ContextVar("cairn_flow_run", default=None)
+
+
+def report_progress(note: str, fraction: float) -> None:
+    """Tell how far the step that runs now is.
+
+    Args:
+        note: what is being done, for people.
+        fraction: of this step, 0.0 to 1.0.
+    """
+    run = RUN.get()
+    if run is not None:
+        run.note, run.fraction = note, max(0.0, min(1.0, fraction))

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, unreachable, uuid
+
+from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.network import (
+    DhcpEntry,
+    EnsureDhcp,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    RemoveMetadata,
+    SetMetadata,
+)
+from cairn.kernel.error import CairnError
+from cairn.plugins.flat_network.model import FlatDhcpServer
+from cairn.services.host.extensions import HostConnected
+from cairn.services.l3.messages import (
+    AddDnsToL3Network,
+    AttachNetworkServiceToL3Network,
+    DetachNetworkServiceFromL3Network,
+    UpdateL3Network,
+)
+from cairn.services.l3.providers import provider_uuid
+from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec
+from cairn.services.vm.messages import VmNetworks
+
+FACTS = HostFacts(hostname="host", architecture="x86_64")
+FLAT = provider_uuid("Flat")
+
+
+def nic(number: int, l3: str, *, default: bool = True) -> NicSpec:
+    return NicSpec(
+        uuid=uuid(number, 6),
+        mac=f"fa:00:00:00:00:{number:02x}",
+        ip=f"10.0.0.{number}",
+        netmask="255.255.255.0",
+        gateway="10.0.0.1",
+        l3_network_uuid=l3,
+        device_id=0,
+        internal_name=f"vnic{number}.0",
+        is_default=default,
+    )
+
+
+def entry(number: int, *, default: bool = True) -> DhcpEntry:
+    return DhcpEntry(
+        mac=f"fa:00:00:00:00:{number:02x}",
+        ip=f"10.0.0.{number}",
+        hostname=f"vm-{number}",
+        vm=uuid(number, 5),
+        is_default=default,
+    )
+
+
+def vm(number: int, host: str, *nics: NicSpec) -> VmNetworkSpec:
+    return VmNetworkSpec(
+        vm_uuid=uuid(number, 5),
+        host_uuid=host,
+        hostname=f"vm-{number}",
+        nics=list(nics),
+        bridges={one.l3_network_uuid: "br_eth0" for one in nics},
+        user_data="#cloud-config",
+        ssh_keys=["ssh-ed25519 AAAA"],
+    )
+
+
+def running(number: int, host: str, *nics: NicSpec) -> VmNetworks:
+    return VmNetworks(vm_uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
+
+
+def metadata(number: int, l3: str, *, bare: bool = False) -> SetMetadata:
+    return SetMetadata(
+        network=l3,
+        ip=f"10.0.0.{number}",
+        vm=uuid(number, 5),
+        hostname=f"vm-{number}",
+        user_data=None if bare else "#cloud-config",
+        ssh_keys=[] if bare else ["ssh-ed25519 AAAA"],
+    )
+
+
+async def lan(rig: Rig, cluster: str = CLUSTER, *, interface: str = "eth0") -> str:
+    l2 = await rig.l2(interface=interface)
+    await rig.attach(l2, cluster)
+    l3 = await rig.l3(l2)
+    await rig.add_range(l3, "10.0.0.2", "10.0.0.99")
+    await rig.settle()
+    return l3
+
+
+def service(rig: Rig) -> VmNetworkService:
+    return rig.extensions.named(VmNetworkService, "Flat")
+
+
+async def connect(rig: Rig, host: str) -> None:
+    await rig.extensions.named(HostConnected, "Flat").host_connecting(host, FACTS)
+
+
+async def servers(rig: Rig) -> dict[str, str]:
+    rows = await rig.parts.store.read(lambda tx: tx.find(FlatDhcpServer))
+    return {row.l3_network_uuid: row.ip for row in rows}
+
+
+async def test_a_network_gets_its_dhcp_servers_address_with_its_first_range(rig: Rig) -> None:
+    l3 = await rig.l3(await rig.l2())
+    assert await servers(rig) == {}
+    await rig.add_range(l3, "10.0.0.2", "10.0.0.9")
+    await rig.add_range(l3, "10.0.0.20", "10.0.0.29")
+    assert await servers(rig) == {l3: "10.0.0.2"}
+
+
+async def test_a_vm_costs_one_call_for_dhcp_and_one_for_metadata(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
+    await rig.parts.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com"))
+
+    await service(rig).apply(vm(5, host, nic(5, l3)))
+
+    assert rig.agents.take() == [
+        (
+            host,
+            EnsureDhcp(
+                network=l3,
+                bridge="br_eth0",
+                dhcp_ip="10.0.0.2",
+                netmask="255.255.255.0",
+                gateway="10.0.0.1",
+                dns=["9.9.9.9"],
+                domain="example.com",
+                mtu=1500,
+                entries=[entry(5)],
+            ),
+        ),
+        (host, metadata(5, l3)),
+    ]
+
+
+async def test_only_the_services_that_are_attached_are_given(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    unattached = {FLAT: ["Userdata", "DNS"]}
+    await rig.parts.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=unattached))
+    await service(rig).apply(vm(5, host, nic(5, l3)))
+    assert [type(command) for _, command in rig.agents.take()] == [EnsureDhcp]
+
+
+async def test_a_network_that_flat_does_not_serve_is_left_alone(rig: Rig) -> None:
+    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "flatNetwork", "autoAttach", "false"))
+    host, l3 = rig.host(1), await lan(rig)
+    await service(rig).apply(vm(5, host, nic(5, l3)))
+    await service(rig).release(vm(5, host, nic(5, l3)))
+    assert rig.agents.calls == []
+    assert await servers(rig) == {}
+
+
+async def test_attaching_later_claims_the_address_then(rig: Rig) -> None:
+    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "flatNetwork", "autoAttach", "false"))
+    l3 = await lan(rig)
+    await rig.parts.bus.call(AttachNetworkServiceToL3Network(l3_network_uuid=l3, network_services={FLAT: ["DHCP"]}))
+    assert await servers(rig) == {l3: "10.0.0.2"}
+
+
+async def test_many_vms_that_first_need_a_server_agree_on_one_address(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    await rig.parts.store.write(lambda tx: tx.delete(FlatDhcpServer, l3))
+
+    await asyncio.gather(*(service(rig).apply(vm(n, host, nic(n, l3))) for n in range(10, 20)))
+
+    used = {command.dhcp_ip for _, command in rig.agents.take() if isinstance(command, EnsureDhcp)}
+    assert used == set((await servers(rig)).values())
+    assert len(used) == 1
+
+
+async def test_each_network_of_a_vm_is_served_and_one_is_the_default(rig: Rig) -> None:
+    host, first, second = rig.host(1), await lan(rig), await lan(rig, interface="eth1")
+    await service(rig).apply(vm(5, host, nic(5, first), nic(6, second, default=False)))
+    told = {c.network: c.entries[0].is_default for _, c in rig.agents.take() if isinstance(c, EnsureDhcp)}
+    assert told == {first: True, second: False}
+
+
+async def test_releasing_takes_the_vm_from_dhcp_and_metadata(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    await service(rig).release(vm(5, host, nic(5, l3)))
+    assert rig.agents.take() == [
+        (host, RemoveDhcpEntries(network=l3, macs=["fa:00:00:00:00:05"])),
+        (host, RemoveMetadata(network=l3, vm=uuid(5, 5))),
+    ]
+
+
+async def test_an_agents_error_is_told_when_all_calls_have_ended(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    rig.agents.refuse["flat.ensure-dhcp"] = unreachable()
+    with pytest.raises(CairnError) as caught:
+        await service(rig).apply(vm(5, host, nic(5, l3)))
+    assert caught.value.code == "agent.unreachable"
+    assert len(rig.agents.take()) == 2
+
+
+async def test_a_connecting_host_gets_the_whole_of_its_vms_in_one_dhcp_call(rig: Rig) -> None:
+    host, l3 = rig.host(1, connected=False), await lan(rig)
+    rig.vms[host] = [running(5, host, nic(5, l3)), running(6, host, nic(6, l3))]
+
+    await connect(rig, host)
+
+    calls = [command for _, command in rig.agents.take()]
+    assert isinstance(calls[0], EnsureDhcp)
+    assert (calls[0].entries, calls[0].replace, calls[0].bridge) == ([entry(5), entry(6)], True, "br_eth0")
+    assert calls[1:] == [metadata(5, l3, bare=True), metadata(6, l3, bare=True)]
+
+
+async def test_a_connecting_host_forgets_servers_of_networks_in_which_it_has_no_vm(rig: Rig) -> None:
+    host, empty = rig.host(1, connected=False), await lan(rig)
+    await lan(rig, OTHER_CLUSTER)
+    await connect(rig, host)
+    assert rig.agents.take() == [(host, RemoveDhcp(network=empty))]
+
+
+async def test_a_vm_without_an_address_is_not_served(rig: Rig) -> None:
+    host, l3 = rig.host(1, connected=False), await lan(rig)
+    stopped = NicSpec(
+        uuid=uuid(7, 6),
+        mac="fa:00:00:00:00:07",
+        ip="",
+        netmask="",
+        gateway="",
+        l3_network_uuid=l3,
+        device_id=0,
+        internal_name="vnic7.0",
+        is_default=True,
+    )
+    rig.vms[host] = [running(7, host, stopped)]
+    await connect(rig, host)
+    assert rig.agents.take() == [(host, RemoveDhcp(network=l3))]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from tests.unit.services.identity.accounts import account, log_in
+from tests.unit.services.small_node import SmallNode
+
+from cairn.kernel.error import ErrorKind
+from cairn.kernel.jobs import JobState
+from cairn.kernel.session import Authenticator
+from cairn.kernel.store.record import Key, Owner, Record, TableMeta
+from cairn.kernel.tag import UserTag
+from cairn.services.identity.messages import (
+    AccountStateEvent,
+    ChangeAccountState,
+    CreateAccount,
+    DeleteAccount,
+    LogInByAccount,
+    PasswordForm,
+    UpdateAccount,
+)
+from cairn.services.identity.model import Account, AccountState, AccountType, Session
+from cairn.services.identity.passwords import sha512_hex
+
+
+class Boat(Record, frozen=True, kw_only=True):
+    """Something that an account owns."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="boat", entity="Boat")
+
+    uuid: Annotated[str, Key()]
+    account_uuid: Annotated[str, Owner()]
+
+
+async def test_login_answers_what_clients_expect(node: SmallNode) -> None:
+    ann = await account(node, "ann")
+
+    session = (await node.call(LogInByAccount(account_name="ann", password="secret"))).inventory
+
+    assert (session.account_uuid, session.user_uuid, session.no_session_evaluation) == (ann, ann, False)
+    assert (session.expired_date - session.create_date).total_seconds() == 7200
+    assert session.create_date == node.clock.now()
+
+
+async def test_login_with_the_sha512_of_the_password(node: SmallNode) -> None:
+    await account(node, "ann")
+    message = LogInByAccount(account_name="ann", password=sha512_hex("secret"), password_form=PasswordForm.SHA512)
+
+    assert (await node.call(message)).inventory.uuid
+
+
+async def test_login_does_not_tell_a_wrong_password_from_an_unknown_name(node: SmallNode) -> None:
+    await account(node, "ann")
+
+    wrong = await node.refused(LogInByAccount(account_name="ann", password="x"), "auth.wrong-password")
+    unknown = await node.refused(LogInByAccount(account_name="eve", password="x"), "auth.wrong-password")
+
+    assert wrong.message == unknown.message
+    assert wrong.kind is ErrorKind.UNAUTHENTICATED
+    assert await node.all(Session) == []
+
+
+async def test_login_is_throttled_by_name(node: SmallNode) -> None:
+    await account(node, "ann")
+    for _ in range(5):
+        await node.refused(LogInByAccount(account_name="ann", password="x"), "auth.wrong-password")
+
+    await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.too-many-tries")
+    await node.clock.advance(61.0)
+    await log_in(node, "ann")
+
+
+async def test_create_account_by_job_keeps_no_password_and_can_log_in(node: SmallNode) -> None:
+    uuid = node.ids.new()
+
+    job = await node.job(CreateAccount(resource_uuid=uuid, name="ann", password="top-secret"))
+
+    assert job.state is JobState.SUCCEEDED
+    assert b"top-secret" not in job.request
+    assert b"password" not in (job.answer or b"").lower()
+    row = await node.one(Account, uuid)
+    assert row.type is AccountType.NORMAL
+    assert "top-secret" not in row.password_hash
+    assert await log_in(node, "ann", "top-secret")
+
+
+async def test_two_accounts_with_one_name_are_refused(node: SmallNode) -> None:
+    await account(node, "ann")
+    bob = await account(node, "bob")
+
+    await node.refused(CreateAccount(resource_uuid=node.ids.new(), name="ann", password="x"), "account.name-taken")
+    await node.refused(UpdateAccount(uuid=bob, name="ann"), "account.name-taken")
+
+
+async def test_own_password_is_changed_with_the_old_one_and_the_session_goes_on(node: SmallNode) -> None:
+    ann = await account(node, "ann")
+    token = await log_in(node, "ann")
+
+    await node.refused(UpdateAccount(uuid=ann, password="new"), "account.old-password-needed", actor=ann)
+    await node.refused(UpdateAccount(uuid=ann, password="new", old_password="wrong"), "auth.wrong-password", actor=ann)
+    await node.call(UpdateAccount(uuid=ann, password="new", old_password="secret"), actor=ann)
+
+    assert await log_in(node, "ann", "new")
+    assert await node.parts.extensions.named(Authenticator, "identity").session(token)
+    await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.wrong-password")
+
+
+async def test_guessing_the_old_password_is_throttled_like_a_login(node: SmallNode) -> None:
+    ann = await account(node, "ann")
+    guess = UpdateAccount(uuid=ann, password="new", old_password="guess")
+    for _ in range(5):
+        await node.refused(guess, "auth.wrong-password", actor=ann)
+
+    await node.refused(guess, "auth.too-many-tries", actor=ann)
+
+
+async def test_an_admin_changes_anothers_password_and_ends_its_sessions(node: SmallNode) -> None:
+    root, ann = await account(node, "root", admin=True), await account(node, "ann")
+    token = await log_in(node, "ann")
+    sessions = node.parts.extensions.named(Authenticator, "identity")
+    assert await sessions.session(token)
+
+    await node.call(UpdateAccount(uuid=ann, password="new"), actor=root)
+
+    assert await sessions.session(token) is None
+    assert await log_in(node, "ann", "new")
+
+
+async def test_nobody_but_an_admin_changes_anothers_account(node: SmallNode) -> None:
+    ann, bob = await account(node, "ann"), await account(node, "bob")
+
+    await node.refused(UpdateAccount(uuid=ann, name="mine"), "account.not-found", actor=bob)
+    await node.call(UpdateAccount(uuid=bob, name="robert", description="me"), actor=bob)
+
+    row = await node.one(Account, bob)
+    assert (row.name, row.description) == ("robert", "me")
+
+
+async def test_a_disabled_account_is_thrown_out_and_cannot_log_in(node: SmallNode) -> None:
+    root, ann = await account(node, "root", admin=True), await account(node, "ann")
+    token = await log_in(node, "ann")
+    sessions = node.parts.extensions.named(Authenticator, "identity")
+    assert await sessions.session(token)
+
+    await node.call(ChangeAccountState(uuid=ann, state_event=AccountStateEvent.DISABLE), actor=root)
+
+    assert await sessions.session(token) is None
+    assert (await node.one(Account, ann)).state is AccountState.DISABLED
+    await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.account-disabled")
+    await node.refused(LogInByAccount(account_name="ann", password="wrong"), "auth.wrong-password")
+    await node.call(ChangeAccountState(uuid=ann, state_event=AccountStateEvent.ENABLE), actor=root)
+    assert await log_in(node, "ann")
+
+
+async def test_deleting_an_account_ends_its_sessions_and_tags(node: SmallNode) -> None:
+    root, ann = await account(node, "root", admin=True), await account(node, "ann")
+    token = await log_in(node, "ann")
+    sessions = node.parts.extensions.named(Authenticator, "identity")
+    assert await sessions.session(token)
+    tag = UserTag(uuid="t", resource_uuid=ann, resource_type="Account", tag="x", create_date=node.clock.now())
+    await node.insert(tag)
+
+    await node.call(DeleteAccount(uuid=ann), actor=root)
+    await node.call(DeleteAccount(uuid=ann), actor=root)
+
+    assert await sessions.session(token) is None
+    assert await node.all(Session) == []
+    assert await node.all(UserTag) == []
+    assert [row.name for row in await node.all(Account)] == ["root"]
+
+
+async def test_an_account_that_owns_things_stays_and_they_are_named() -> None:
+    node = await SmallNode().start(records=[Boat])
+    root, ann = await account(node, "root", admin=True), await account(node, "ann")
+    await node.insert(Boat(uuid="b1", account_uuid=ann), Boat(uuid="b2", account_uuid=ann))
+    await node.job(UpdateAccount(uuid=ann, description="has a job, too"), actor=ann)
+
+    error = await node.refused(DeleteAccount(uuid=ann), "account.in-use", actor=root)
+
+    assert "owns 2 Boats." in error.message
+    await node.parts.store.write(lambda tx: tx.delete_where(Boat))
+    await node.call(DeleteAccount(uuid=ann), actor=root)
+    await node.stop()
+
+
+async def test_admins_lock_out_neither_themselves_nor_everybody(node: SmallNode) -> None:
+    root, second = await account(node, "root", admin=True), await account(node, "second", admin=True)
+    disable = AccountStateEvent.DISABLE
+
+    await node.refused(DeleteAccount(uuid=root), "account.own", actor=root)
+    await node.refused(ChangeAccountState(uuid=root, state_event=disable), "account.own", actor=root)
+    await node.call(DeleteAccount(uuid=second), actor=root)
+    await node.refused(DeleteAccount(uuid=root), "account.last-admin")
+    await node.refused(ChangeAccountState(uuid=root, state_event=disable), "account.last-admin")
+
+
+async def test_an_account_sees_itself_and_no_password(node: SmallNode) -> None:
+    await account(node, "ann")
+    created: datetime = node.clock.now()
+
+    (row,) = await node.all(Account)
+    shown = await node.shown("Account", row.uuid)
+
+    assert set(shown) == {"uuid", "name", "description", "type", "state", "createDate", "lastOpDate"}
+    assert row.create_date == created

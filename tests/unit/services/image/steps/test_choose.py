@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from tests.unit.services.image_site import ORIGIN, Site
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Tx
+from cairn.services.backup_storage.messages import BackupStorageStateEvent, ChangeBackupStorageState
+from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
+from cairn.services.image.messages import (
+    ChangeImageState,
+    DeleteImage,
+    ImageSpec,
+    ImageStateEvent,
+    MediaType,
+    UpdateImage,
+)
+from cairn.services.image.model import Image, ImageStatus
+from cairn.services.image.steps.choose import ChooseImage, ChooseImageInput, ChooseImageOutput
+
+
+async def choose(site: Site, image: str) -> ImageSpec:
+    made = await site.transact("image.choose", ChooseImageInput(image_uuid=image))
+    return cast("ChooseImageOutput", made).image
+
+
+async def refused(site: Site, image: str, code: str) -> CairnError:
+    with pytest.raises(CairnError) as caught:
+        await choose(site, image)
+    assert caught.value.code == code
+    return caught.value
+
+
+async def test_it_tells_all_that_a_vm_needs(site: Site) -> None:
+    storage = await site.add_storage()
+    uuid = await site.add_image(storage, name="web")
+
+    image = await choose(site, uuid)
+
+    path = f"/var/lib/cairn-backup/images/{uuid}/image.qcow2"
+    row = await site.row(Image, uuid)
+    assert (image.uuid, image.name, image.format, image.platform) == (uuid, "web", "qcow2", "Linux")
+    assert (image.size_bytes, image.actual_size_bytes, image.sha256) == (row.size, row.actual_size, row.sha256)
+    assert (image.backup_storage_uuid, image.url) == (storage, f"{ORIGIN}/hosts/backup/v1/images{path}")
+
+
+async def test_of_several_backup_storages_one_that_can_be_used_is_taken(site: Site) -> None:
+    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
+    uuid = await site.add_image(first, second)
+    await site.call(ChangeBackupStorageState(uuid=first, state_event=BackupStorageStateEvent.DISABLE))
+
+    assert (await choose(site, uuid)).backup_storage_uuid == second
+
+
+async def test_with_no_backup_storage_that_can_be_used_each_ones_reason_is_told(site: Site) -> None:
+    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
+    uuid = await site.add_image(first, second, name="web")
+    await site.call(ChangeBackupStorageState(uuid=first, state_event=BackupStorageStateEvent.DISABLE))
+    lost = BackupStorageStatus.DISCONNECTED
+    await site.parts.store.write(lambda tx: tx.update(BackupStorage, second, status=lost))
+
+    error = await refused(site, uuid, "image.no-backup-storage")
+
+    assert "image web" in error.message
+    assert "a is Disabled and Connected" in error.message
+    assert "b is Enabled and Disconnected" in error.message
+
+
+async def test_a_deleted_copy_is_not_taken(site: Site) -> None:
+    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
+    uuid = await site.add_image(first, second)
+    await site.call(DeleteImage(uuid=uuid, backup_storage_uuids=[first]))
+
+    assert (await choose(site, uuid)).backup_storage_uuid == second
+
+
+async def test_an_image_that_is_not_ready_disabled_or_no_system_is_refused(site: Site) -> None:
+    uuid = await site.add_image(await site.add_storage())
+    await site.call(UpdateImage(uuid=uuid, media_type=MediaType.ISO))
+    await refused(site, uuid, "image.wrong-media-type")
+    await site.call(ChangeImageState(uuid=uuid, state_event=ImageStateEvent.DISABLE))
+    await refused(site, uuid, "image.disabled")
+    await site.call(DeleteImage(uuid=uuid))
+    assert "Recover it" in (await refused(site, uuid, "image.not-ready")).message
+    await site.parts.store.write(lambda tx: tx.update(Image, uuid, status=ImageStatus.DOWNLOADING))
+    assert "Wait until" in (await refused(site, uuid, "image.not-ready")).message
+    await refused(site, "f" * 32, "image.not-found")
+
+
+async def test_it_takes_two_reads_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid = await site.add_image(await site.add_storage())
+    reads: list[str] = []
+    for name in ("get", "find", "rows", "count"):
+        inner = getattr(Tx, name)
+
+        def counted(tx: Tx, *given: object, _inner: object = inner, _name: str = name, **more: object) -> object:
+            reads.append(_name)
+            return _inner(tx, *given, **more)  # type: ignore[operator]
+
+        monkeypatch.setattr(Tx, name, counted)
+    step = cast("ChooseImage", site.parts.flows.book.step("image.choose"))
+    await site.parts.store.read(lambda tx: step.do(tx, ChooseImageInput(image_uuid=uuid)))
+
+    assert reads == ["get", "rows"]
