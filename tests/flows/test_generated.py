@@ -209,5 +209,3 @@ async def _killed_at(workflow: str, write: int, moment: str) -> bool:
         await cloud.finish(str(answer["uuid"]))
         assert_at_rest(cloud)
         return True
-
-

@@ -41,7 +41,8 @@ def database(cloud: Cloud) -> dict[str, dict[str, dict[str, object]]]:
             rows = [msgspec.structs.asdict(row) for row in tx.find(record)]
             key = record.__struct_fields__[0]
             found[record.meta.table] = {
-                str(row[key]): {name: value for name, value in row.items() if not _is_volatile(name)} for row in rows
+                str(row[key]): {name: value for name, value in row.items() if not _is_volatile(record.meta.table, name)}
+                for row in rows
             }
 
     cloud.read_now(fn)
@@ -53,7 +54,9 @@ def hosts(cloud: Cloud) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, host in cloud.world.hosts.items():
         seen = inspect_host(host)
-        found[name] = {key: value for key, value in seen.items() if key not in ("tasks", "boot", "reportUrl")}
+        found[name] = {
+            key: value for key, value in seen.items() if key not in ("tasks", "boot", "reportUrl", "consoles")
+        }
     return found
 
 
@@ -77,8 +80,9 @@ def differences(before: object, after: object, path: str = "") -> list[str]:
     return [] if before == after else [f"{path}: {before!r} -> {after!r}"]
 
 
-def _is_volatile(column: str) -> bool:
-    return column in VOLATILE or column.startswith("next_")
+def _is_volatile(table: str, column: str) -> bool:
+    measured = table == "backup_storage" and column.endswith("_capacity")
+    return measured or column in VOLATILE or column.startswith("next_")
 
 
 def broken_rules(cloud: Cloud) -> list[str]:
@@ -103,7 +107,9 @@ def _wrong_vms(cloud: Cloud, rows: dict[str, dict[str, dict[str, object]]]) -> l
             lines.append(f"the VM {uuid} is Running in the database, and on {running.get(uuid)} in reality")
         if state != "Running" and uuid in running:
             lines.append(f"the VM {uuid} is {state} in the database and runs on {running[uuid]}")
-    lines += [f"nobody knows the VM {uuid} on {name}" for uuid, name in running.items() if uuid not in rows["vm_instance"]]
+    lines += [
+        f"nobody knows the VM {uuid} on {name}" for uuid, name in running.items() if uuid not in rows["vm_instance"]
+    ]
     paths = {str(row["install_path"]) for row in rows["volume"].values()}
     files = {path for host in cloud.world.hosts.values() for path in host.volumes}
     lines += [f"nobody knows the file {path}" for path in files - paths]
@@ -134,7 +140,9 @@ def _wrong_claims(rows: dict[str, dict[str, dict[str, object]]]) -> list[str]:
 def _wrong_addresses(rows: dict[str, dict[str, dict[str, object]]]) -> list[str]:
     used = {str(row["used_ip_uuid"]) for row in rows["vm_nic"].values()}
     servers = {str(row["used_ip_uuid"]) for row in rows.get("flat_dhcp_server", {}).values()}
-    return [f"nobody uses the address {row['ip']}" for uuid, row in rows["used_ip"].items() if uuid not in used | servers]
+    return [
+        f"nobody uses the address {row['ip']}" for uuid, row in rows["used_ip"].items() if uuid not in used | servers
+    ]
 
 
 def _int(value: object) -> int:

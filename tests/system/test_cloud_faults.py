@@ -20,7 +20,7 @@ def bad_images(site: Site) -> None:
     """Beside the guest image: a page of HTML, an image with a backing file, a raw disk."""
     (site.images / "page.qcow2").write_text("<html><body>Not found</body></html>\n" * 100)
     (site.images / "disk.raw").write_bytes(b"\0" * (1 << 20))
-    backing = ["-b", "/etc/passwd", "-F", "raw", "-u", site.images / "backing.qcow2", "1M"]
+    backing = ["-b", "/etc/passwd", "-F", "raw", "-u", str(site.images / "backing.qcow2"), "1M"]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing], check=True)
 
 
@@ -126,7 +126,7 @@ def test_full_disk_of_a_host_fails_the_vm_and_a_free_one_takes_it(site: Site, cl
     error = _refused(site, cloud, **params)
 
     assert "agent.no-space" in error.codes
-    assert "space" in error.told
+    assert "enlarge the disk" in error.told
     assert site.on.run("host1", "find", FULL, "-type", "f", "-not", "-name", "filler", "-size", "+0") == ""
     site.on.run("host1", "rm", f"{FULL}/filler")
     assert _created_and_gone(site, cloud, **params, strategy="CreateStopped")

@@ -53,3 +53,14 @@ def test_put_without_key_is_a_mistake() -> None:
         ApiPlan(Keyless)
     assert post("/x").key == "params"
     assert action("/x", "go").key == "go"
+
+
+class TurnBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.turn"):
+    http: ClassVar[Http] = action("/boxes/{shelf}/{name}/actions", "turnBox")
+
+    shelf: str
+    name: str
+
+
+def test_what_stands_behind_a_collection_and_is_no_uuid_refers_to_nothing() -> None:
+    assert ApiPlan(TurnBox, {"/boxes": "Box"}).references == ()

@@ -3,7 +3,8 @@
 Who owns what
     A run is owned by a task of the engine, not by its caller: when the caller is cancelled (deadline, cancel, client gone)
     the running step is cancelled and the steps before it are undone before the caller gets its `CancelledError`, so that a
-    place in a resource queue is never given away while an undo still works on the resource.
+    place in a resource queue is never given away while an undo still works on the resource. That holds for a run that was
+    taken up again as well; one that still waits for its place keeps waiting, since only there it can be undone.
 
 What the journal knows
     Neighbouring `TransactionStep`s run in one transaction together with the journal's entry. An `ActionStep` begins only
@@ -11,113 +12,50 @@ What the journal knows
     have been started, and no later one. Recovery goes forward from there, which runs that step a second time.
     Once undo begins the journal says so first; recovery then goes on undoing.
 
+Runs inside runs
+    A step may run a workflow of its own (`parent_uuid`). After a crash inner runs are taken up first. An outer one goes on
+    with the step that had started the inner one, unless something of the inner one could not be undone: what is tried again
+    later must not meet a second making of the same things, so the outer one is undone, too.
+
 The end
     The last entry removes the row and, for the run that a job's own handler started, records the job's answer in the same
     transaction: a job is never seen as open with its work done, nor as done with its work open.
 
 Failed undo
     A failing undo does not stop the others. What is left is written down and tried again every `retry_seconds`, until it
-    succeeds or an operator settles it (`settle`).
+    succeeds or an operator settles it (`settle`). So is a run that cannot be read any more (a plugin was taken out).
 """
 
 from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
 from typing import TypeVar
 
 import structlog
 from msgspec import Struct
-from msgspec.structs import replace
 
-from cairn.kernel.bus.context import CallContext, current, entered
+from cairn.kernel.bus.context import CONTEXT, CallContext, current, entered
 from cairn.kernel.clock import Clock
-from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, from_record, internal
-from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, encode_data, fill
-from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
-from cairn.kernel.flow.workflow import Plan, Workflow, WorkflowBook, conclusion
+from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
+from cairn.kernel.flow.executor import Executor, Fence, Finisher
+from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, fill
+from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
+from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.workflow import AnyWorkflow, Plan, Workflow, WorkflowBook
 from cairn.kernel.ids import IdSource, JobId
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
+
+__all__ = ["Fence", "Finisher", "FlowEngine", "FlowProbe", "Run", "report_progress"]
 
 P = TypeVar("P", bound=Struct)
 A = TypeVar("A", bound=Struct)
 T = TypeVar("T")
 
-Finisher = Callable[[Tx, JobId, object], None]
-Fence = Callable[[Tx], int]
-
 _log = structlog.get_logger("cairn.flow")
-
-
-class FlowProbe:
-    """Where a test looks into the engine and breaks things; the default does nothing."""
-
-    def journal(self, workflow: str, moment: str) -> None:
-        """Around each journal write; `moment` is ``before`` or ``after``."""
-
-    def times(self, step: AnyStep) -> int:
-        """How often an action step's `do` is called in a row."""
-        return 1
-
-    def doing(self, workflow: str, step: AnyStep) -> None:
-        """Before a step's `do`; raising fails the step."""
-
-    def done(self, workflow: str, step: AnyStep) -> None:
-        """After a step's `do`; raising fails the step although it did its work."""
-
-    def undoing(self, workflow: str, step: AnyStep) -> None:
-        """Before a step's `undo`; raising fails the undo."""
-
-
-class Run:
-    """One workflow under way, as the engine holds it."""
-
-    def __init__(self, plan: Plan, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
-        self.plan = plan
-        self.row = row
-        self.data = data
-        self.persisted = persisted
-        self.cancelled = False
-        self.action: asyncio.Task[None] | None = None
-        self.note = ""
-        self.fraction = 0.0
-
-    def cancel(self) -> None:
-        """Stop going forward; the step that runs now is cancelled."""
-        self.cancelled = True
-        if self.action is not None and self.row.state is RunState.RUNNING:
-            self.action.cancel()
-
-    @property
-    def percent(self) -> int:
-        """How far it is, 0 to 99."""
-        return min(99, int(100 * (self.row.position + self.fraction) / len(self.row.steps)))
-
-    @property
-    def title(self) -> str:
-        """What is being done now, for people."""
-        if self.row.state is not RunState.RUNNING:
-            return "undoing what was done"
-        step = self.plan.steps[min(self.row.position, len(self.plan.steps) - 1)]
-        return f"{step.title}: {self.note}" if self.note else step.title
-
-
-_run: ContextVar[Run | None] = ContextVar("cairn_flow_run", default=None)
-
-
-def report_progress(note: str, fraction: float) -> None:
-    """Tell how far the step that runs now is.
-
-    Args:
-        note: what is being done, for people.
-        fraction: of this step, 0.0 to 1.0.
-    """
-    run = _run.get()
-    if run is not None:
-        run.note, run.fraction = note, max(0.0, min(1.0, fraction))
 
 
 class FlowEngine:
@@ -151,12 +89,14 @@ class FlowEngine:
         self._clock = clock
         self._ids = ids
         self._queues = queues
-        self._finish = finish
-        self._fence = fence
         self._retry_seconds = retry_seconds
-        self._undo_seconds = undo_seconds
-        self._probe = probe or FlowProbe()
-        self._runs: dict[str, Run] = {}
+        self._executor = Executor(
+            store=store, clock=clock, finish=finish, fence=fence, undo_seconds=undo_seconds, probe=probe or FlowProbe()
+        )
+        self._outermost: dict[str, Run] = {}  #: by job
+        self._live: dict[str, Run] = {}  #: by the run's uuid: those that a task of this engine works on
+        self._again: set[str] = set()  #: runs that are taken up again in a while
+        self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
         self._tasks: set[asyncio.Task[object]] = set()
         self._stopping = False
 
@@ -180,92 +120,79 @@ class FlowEngine:
 
         Raises:
             CairnError: what the failing step raised, once everything was undone. When an undo failed too, the error's
-                details name the run in ``undoPending``.
+                details name the run in ``undoPending``. ``workflow.stopped`` when the node goes down.
         """
 
         async def work() -> A:
             if unless is not None and (answer := await self._store.read(unless)) is not None:
                 return answer
-            return await self._own(self._new(workflow, parameters, queue), workflow.answer)
+            run = self._new(workflow, parameters, queue)
+            await self._owned(run, self._go(run))
+            return fill(workflow.answer, run.data)  # type: ignore[return-value]
 
         if queue is None:
             return await work()
+        self._parallelism[kind_of(queue)] = parallelism
         return await self._queues.run(queue, work, name=workflow.name, parallelism=parallelism)
 
     def progress(self, job: JobId) -> Run | None:
         """The outermost run that works for `job` now."""
-        return self._runs.get(job)
+        return self._outermost.get(job)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Drop all runs where they stand; the next start takes them up again."""
+        """Drop all runs where they stand; the next start takes them up again. Safe to repeat."""
         self._stopping = True
+        self._executor.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def recover(self, job: JobId | None) -> None:
+    async def recover(self, job: JobId | None, *, cancel: bool = False) -> None:
         """Take up every run that works for `job` (None: those of no job), inner ones first.
 
+        Args:
+            cancel: somebody has asked for an end: they are undone.
+
         Raises:
-            CairnError: what the outermost run failed with, once it was undone.
+            CairnError: what the outermost run failed with, once it was undone, or what is still to be undone is left of.
         """
-        rows = await self._store.read(
-            lambda tx: tx.find(FlowRun, job_uuid=job, order_by="create_date", descending=True)
-        )
-        outer: CairnError | None = None
-        for row in sorted(rows, key=lambda row: row.parent_uuid is None):
-            if row.state is RunState.UNDO_FAILED:
-                self._later(row.uuid)
-                continue
-            try:
-                await self._resume(row)
-            except CairnError as error:
-                outer = error if row.parent_uuid is None else outer
-        if outer is not None:
-            raise outer
+        await self._take_up(await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=job)), cancel=cancel)
 
     async def recover_orphans(self) -> None:
         """Take up, in the background, the runs of no job and the undos that failed."""
         rows = await self._store.read(lambda tx: tx.find(FlowRun))
+        there = {row.uuid for row in rows}
         for row in rows:
             if row.state is RunState.UNDO_FAILED:
                 self._later(row.uuid)
-            elif row.job_uuid is None and row.parent_uuid is None:
-                self._spawn(self._quietly(row), f"recover {row.workflow}")
+            elif row.job_uuid is None and row.parent_uuid not in there:
+                self._spawn(self._quietly(row.uuid), f"recover {row.workflow}", Context())
 
     async def retry(self, uuid: str) -> bool:
-        """Try a failed undo again, now. Returns whether nothing is left of it."""
-        row = await self._store.read(lambda tx: tx.get(FlowRun, uuid))
+        """Try a failed undo again, now. Returns whether nothing is left of it.
+
+        Raises:
+            CairnError: ``workflow.still-running`` when it is under way; ``workflow.step-gone`` and ``workflow.not-found``
+                when what it is made of is not there.
+        """
+        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
         if row is None:
             return True
-        if row.state is not RunState.UNDO_FAILED:
-            raise CairnError(
-                "workflow.still-running",
-                f"The run {uuid} of {row.workflow} is {row.state.value}; only one whose undo failed can be tried again.",
-                kind=ErrorKind.CONFLICT,
-            )
-        run = self._load(row)
-
-        async def work() -> bool:
-            return await self._undo_all(run, row.error)
-
-        if row.queue_key is None:
-            return await work()
-        return await self._queues.run(row.queue_key, work, name=f"undo {row.workflow}")
+        return await self._in_turn(row.queue_key, f"undo {row.workflow}", lambda: self._undo_again(uuid))
 
     async def settle(self, uuid: str) -> None:
         """An operator has put right what an undo could not: forget the run. Unknown: nothing to do."""
         await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
 
-    # -- forward --------------------------------------------------------------------------------------------------
+    # -- one run ----------------------------------------------------------------------------------------------------
 
-    def _new(self, workflow: Workflow[P, A], parameters: P, queue: str | None) -> Run:
+    def _new(self, workflow: AnyWorkflow, parameters: Struct, queue: str | None) -> Run:
         plan = self.book.plan(workflow.name)
         context = current()
-        outer = _run.get()
+        outer = RUN.get()
         now = self._clock.now()
         data = {name: getattr(parameters, name) for name in parameters.__struct_fields__}
         row = FlowRun(
@@ -273,7 +200,7 @@ class FlowEngine:
             job_uuid=context.job,
             parent_uuid=outer.row.uuid if outer else None,
             workflow=workflow.name,
-            queue_key=queue,
+            queue_key=queue or (outer.row.queue_key if outer else None),
             actor=context.actor,
             concludes=context.job is not None and outer is None and len(context.stack) <= 1,
             steps=[step.name for step in plan.steps],
@@ -286,309 +213,259 @@ class FlowEngine:
     def _load(self, row: FlowRun) -> Run:
         plan = self.book.plan(row.workflow)
         steps = tuple(self.book.step(name) for name in row.steps)
-        plan = Plan(workflow=plan.workflow, entries=plan.entries, steps=steps, types=_all_types(plan, steps))
-        return Run(plan, row, decode_data(row.data, plan.types), persisted=True)
+        types = _types_then(plan.workflow, steps)
+        plan = Plan(workflow=plan.workflow, entries=plan.entries, steps=steps, types=types)
+        return Run(plan, row, decode_data(row.data, types), persisted=True)
 
-    async def _own(self, run: Run, answer: type[A]) -> A:
-        task = self._spawn(self._go(run), f"flow {run.row.workflow}")
+    async def _owned(self, run: Run, work: Coroutine[object, object, T]) -> T:
+        """Await `work` on a run in a task of the engine's own. The caller's cancellation is the run's, and waits for its end."""
+        if self._stopping:
+            work.close()
+            raise _stopped(run)
+        task = self._spawn(work, f"flow {run.row.workflow}")
         try:
-            await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
                 run.cancel()
                 await _settled(task)
             raise
-        return fill(answer, run.data)  # type: ignore[return-value]
 
     async def _go(self, run: Run) -> None:
-        token = _run.set(run)
-        job = run.row.job_uuid
-        if job is not None and run.row.parent_uuid is None:
-            self._runs[job] = run
+        """Take a run from where it stands to its end, forward or back."""
+        row = run.row
+        RUN.set(run)
+        CONTEXT.set(current().child(row.workflow))
+        self._live[row.uuid] = run
+        if row.job_uuid is not None and row.parent_uuid is None:
+            self._outermost[row.job_uuid] = run
         try:
-            await self._forward(run)
+            if row.state is RunState.RUNNING:
+                await self._forward(run)
+            else:
+                error = _recorded(row)
+                raise error if await self._executor.undo(run) else self._pending(run, error)
+        finally:
+            del self._live[row.uuid]
+            if row.job_uuid is not None and self._outermost.get(row.job_uuid) is run:
+                del self._outermost[row.job_uuid]
+
+    async def _forward(self, run: Run) -> None:
+        try:
+            await self._executor.forward(run)
         except (Exception, asyncio.CancelledError) as error:
             if self._stopping:
                 raise
             known = _known(error, run)
             _log.info("workflow.failed", workflow=run.row.workflow, run=run.row.uuid, code=known.code, error=str(known))
-            if not await self._begin_undo(run, known):
-                known.details["undoPending"] = run.row.uuid
-            if isinstance(error, asyncio.CancelledError):
+            await self._back(run, known)
+            if isinstance(error, asyncio.CancelledError) and run.cancelled:
                 raise
             raise known from error
-        finally:
-            _run.reset(token)
-            if job is not None and self._runs.get(job) is run:
-                del self._runs[job]
 
-    async def _forward(self, run: Run) -> None:
-        steps = run.plan.steps
-        while run.row.position < len(steps):
-            if run.cancelled:
-                raise asyncio.CancelledError
-            batch = _transactions(steps, run.row.position)
-            if batch:
-                await self._transact(run, batch)
-            else:
-                await self._act(run, steps[run.row.position])
-
-    async def _transact(self, run: Run, batch: list[TransactionStep[Struct, Struct]]) -> None:
-        """Neighbouring transaction steps and the journal's entry, in one commit."""
-        workflow = run.row.workflow
-        position = run.row.position + len(batch)
-
-        def fn(tx: Tx) -> dict[str, object]:
-            data = dict(run.data)
-            for step in batch:
-                self._probe.doing(workflow, step)
-                made = step.do(tx, fill(step.input, data))
-                self._probe.done(workflow, step)
-                _merge(data, made)
-            self._enter(tx, run, position, data)
-            return data
-
-        run.data = await self._journal(run, fn, position)
-
-    async def _act(self, run: Run, step: AnyStep) -> None:
-        assert isinstance(step, ActionStep)
-        position = run.row.position
-        if not run.persisted:
-            await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
-        made = await self._action(run, self._do(run, step, fill(step.input, run.data)))
-        data = dict(run.data)
-        _merge(data, made)
-        await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
-        run.data = data
-        run.note, run.fraction = "", 0.0
-
-    async def _do(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
-        self._probe.doing(run.row.workflow, step)
-        made = await step.do(given)
-        for _ in range(self._probe.times(step) - 1):
-            made = await step.do(given)
-        self._probe.done(run.row.workflow, step)
-        return made
-
-    async def _action(self, run: Run, work: Coroutine[object, object, T]) -> T:
-        """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
-        result: list[T] = []
-
-        async def keep() -> None:
-            result.append(await work)
-
-        run.action = asyncio.ensure_future(keep())
+    async def _back(self, run: Run, error: CairnError) -> None:
         try:
-            await run.action
-        finally:
-            if not run.action.done():
-                run.action.cancel()
-            run.action = None
-        return result[0]
+            if not await self._executor.begin_undo(run, error):
+                self._pending(run, error)
+        except Exception:
+            if run.row.job_uuid is None and run.row.parent_uuid is None:
+                self._later(run.row.uuid)  # what works for a job is taken up again by the job
+            raise
 
-    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object]) -> None:
-        """The journal's entry after a step; behind the last one the run's end."""
-        if position == len(run.row.steps):
-            self._conclude(tx, run, data)
-            return
-        now = tx.now
-        epoch = self._fence(tx)
-        encoded = encode_data(data)
-        if run.persisted:
-            tx.update(FlowRun, run.row.uuid, position=position, data=encoded, epoch=epoch, last_op_date=now)
-        else:
-            tx.insert(replace(run.row, position=position, data=encoded, epoch=epoch, last_op_date=now))
-
-    def _conclude(self, tx: Tx, run: Run, data: dict[str, object]) -> None:
-        self._fence(tx)
-        if run.persisted:
-            tx.delete(FlowRun, run.row.uuid)
-        if run.row.concludes and run.row.job_uuid is not None:
-            answer = fill(run.plan.workflow.answer, data)
-            self._finish(tx, JobId(run.row.job_uuid), conclusion(answer))
-
-    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
-        """Write, and only when that is durable believe it: `position` is where the run stands then."""
-        self._probe.journal(run.row.workflow, "before")
-        result = await self._store.write(fn)
-        run.persisted = True
-        if position is not None:
-            run.row = replace(run.row, position=position)
-        self._probe.journal(run.row.workflow, "after")
-        return result
-
-    # -- backward ---------------------------------------------------------------------------------------------------
-
-    async def _begin_undo(self, run: Run, error: CairnError) -> bool:
-        """Undo all that a run did. Returns whether nothing is left."""
-        if not run.persisted:
-            return True
-        started = run.row.position
-        steps = run.plan.steps
-        if started < len(steps) and isinstance(steps[started], ActionStep):
-            started += 1
-        run.row = replace(run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)))
-        record = error.record()
-        await self._undo_journal(run, record)
-        return await self._undo_all(run, record)
-
-    async def _undo_all(self, run: Run, error: ErrorRecord | None) -> bool:
-        failed: list[int] = []
-        errors: dict[str, str] = {}
-        left = list(run.row.undo_left)
-        context = CallContext(
-            job=JobId(run.row.job_uuid) if run.row.job_uuid else None,
-            stack=(f"undo {run.row.workflow}",),
-            deadline=None,
-            actor=run.row.actor,
-        )
-        while left:
-            index = left.pop(0)
-            step = run.plan.steps[index]
-            try:
-                with entered(context):
-                    await self._undo(run, index, step, [*left, *failed], errors)
-            except Exception as exception:  # noqa: BLE001 (a failing undo must not stop the others)
-                known = exception if isinstance(exception, CairnError) else internal(f"undo of {step.name}", exception)
-                _log.warning("workflow.undo-failed", workflow=run.row.workflow, step=step.name, error=str(known))
-                failed.append(index)
-                errors[step.name] = str(known)
-        return await self._end_undo(run, failed, errors, error)
-
-    async def _undo(self, run: Run, index: int, step: AnyStep, left: list[int], errors: dict[str, str]) -> None:
-        if step.nothing_to_undo is not None:
-            return
-        self._probe.undoing(run.row.workflow, step)
-        given = fill(step.input, run.data)
-        made = fill(step.output, run.data) if index < run.row.position else None
-        if isinstance(step, TransactionStep):
-
-            def fn(tx: Tx) -> None:
-                step.undo(tx, given, made)
-                self._note_undo(tx, run, left, errors)
-
-            await self._journal(run, fn)
-            return
-        async with asyncio.timeout(self._undo_seconds):
-            await step.undo(given, made)
-        run.row = replace(run.row, undo_left=left)
-        await self._journal(run, lambda tx: self._note_undo(tx, run, left, errors))
-
-    def _note_undo(self, tx: Tx, run: Run, left: list[int], errors: dict[str, str]) -> None:
-        self._fence(tx)
-        tx.update(FlowRun, run.row.uuid, undo_left=left, undo_errors=errors, last_op_date=tx.now)
-
-    async def _undo_journal(self, run: Run, error: ErrorRecord) -> None:
-        row = run.row
-
-        def fn(tx: Tx) -> None:
-            self._fence(tx)
-            tx.update(FlowRun, row.uuid, state=row.state, undo_left=row.undo_left, error=error, last_op_date=tx.now)
-
-        await self._journal(run, fn)
-
-    async def _end_undo(self, run: Run, failed: list[int], errors: dict[str, str], error: ErrorRecord | None) -> bool:
-        def fn(tx: Tx) -> None:
-            self._fence(tx)
-            if failed:
-                tx.update(
-                    FlowRun,
-                    run.row.uuid,
-                    state=RunState.UNDO_FAILED,
-                    undo_left=failed,
-                    undo_errors=errors,
-                    error=error,
-                    last_op_date=tx.now,
-                )
-            else:
-                tx.delete(FlowRun, run.row.uuid)
-
-        run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
-        await self._journal(run, fn)
-        if failed:
-            self._later(run.row.uuid)
-        return not failed
+    def _pending(self, run: Run, error: CairnError) -> CairnError:
+        self._later(run.row.uuid)
+        error.details["undoPending"] = run.row.uuid
+        return error
 
     # -- again --------------------------------------------------------------------------------------------------------
 
-    async def _resume(self, row: FlowRun) -> None:
-        run = self._load(row)
-        context = CallContext(
-            job=JobId(row.job_uuid) if row.job_uuid else None, stack=(row.workflow,), deadline=None, actor=row.actor
-        )
+    async def _take_up(self, rows: Sequence[FlowRun], *, cancel: bool) -> None:
+        """Take up runs that belong together, inner ones first, whatever becomes of each."""
+        there = {row.uuid for row in rows}
+        doomed: dict[str, CairnError] = {}  # outer runs that must not go on
+        outcome: BaseException | None = None
+        for row in _inner_first(rows):
+            if row.uuid in self._live:
+                continue
+            reason = doomed.get(row.uuid) or (_cancelled(row) if cancel else None)
+            try:
+                await self._resume(row, reason)
+            except CairnError as error:
+                if row.parent_uuid is None or row.parent_uuid not in there:
+                    outcome = outcome or error
+                elif "undoPending" in error.details:
+                    doomed[row.parent_uuid] = error
+            except asyncio.CancelledError as error:
+                if self._stopping:
+                    raise
+                cancel, outcome = True, error
+        if outcome is not None:
+            raise outcome
+
+    async def _resume(self, row: FlowRun, reason: CairnError | None) -> None:
+        if row.state is RunState.UNDO_FAILED:
+            self._later(row.uuid)
+            raise _pending_error(row)
+        run = await self._loaded(row)
+        if reason is not None:
+            run.cancel(reason)
         _log.info("workflow.resumed", workflow=row.workflow, run=row.uuid, state=row.state, position=row.position)
+        with entered(_context_of(row)):
+            await self._owned(run, self._in_turn(row.queue_key, f"resume {row.workflow}", lambda: self._go(run)))
 
-        async def work() -> None:
-            if row.state is RunState.RUNNING:
-                await self._own(run, run.plan.workflow.answer)
-                return
-            error = from_record(row.error) if row.error else internal("undo", RuntimeError("no error was recorded"))
-            if not await self._own_undo(run, row.error):
-                error.details["undoPending"] = row.uuid
-            raise error
-
-        with entered(context):
-            if row.queue_key is None:
-                await work()
-            else:
-                await self._queues.run(row.queue_key, work, name=f"resume {row.workflow}")
-
-    async def _own_undo(self, run: Run, error: ErrorRecord | None) -> bool:
-        result: list[bool] = []
-
-        async def keep() -> None:
-            result.append(await self._undo_all(run, error))
-
-        await asyncio.shield(self._spawn(keep(), f"undo {run.row.workflow}"))
-        return result[0]
-
-    async def _quietly(self, row: FlowRun) -> None:
+    async def _loaded(self, row: FlowRun) -> Run:
+        """The run of a row. One that cannot be read is left to be undone when it can."""
         try:
-            await self._resume(row)
-        except CairnError as error:
-            _log.info("workflow.recovered-failed", workflow=row.workflow, run=row.uuid, error=str(error))
+            return self._load(row)
+        except Exception as error:  # noqa: BLE001 (a plugin that is gone or has changed; the node must go on)
+            known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
+            _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
+            await self._executor.park(row, known)
+            self._later(row.uuid)
+            known.details["undoPending"] = row.uuid
+            raise known from error
+
+    def _in_turn(
+        self, key: str | None, name: str, work: Callable[[], Coroutine[object, object, T]]
+    ) -> Coroutine[object, object, T]:
+        """`work` in its place in the resource queue `key`, if it has one."""
+        if key is None:
+            return work()
+        return self._queues.run(key, work, name=name, parallelism=self._parallelism.get(kind_of(key), 1))
+
+    async def _undo_again(self, uuid: str) -> bool:
+        if uuid in self._live:
+            raise _still_running(uuid)
+        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        if row is None:
+            return True
+        run = self._load(row)
+
+        async def work() -> bool:
+            RUN.set(run)
+            self._live[uuid] = run
+            try:
+                done = await self._executor.undo(run)
+            finally:
+                del self._live[uuid]
+            if not done:
+                self._later(uuid)
+            return done
+
+        with entered(_context_of(row)):
+            return await self._owned(run, work())
+
+    async def _quietly(self, uuid: str) -> None:
+        """Take up a run of no job and all inside of it. One that cannot be brought to an end is tried again in a while."""
+        try:
+            rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=None))
+            await self._take_up(_tree(rows, uuid), cancel=False)
+        except Exception as error:  # noqa: BLE001 (nobody waits for it; it must not be lost)
+            _log.info("workflow.recovered-failed", run=uuid, error=str(error))
+            self._later(uuid)
 
     def _later(self, uuid: str) -> None:
-        """Try a failed undo again in a while."""
-        if not self._stopping:
-            self._spawn(self._try_again(uuid), f"undo again {uuid}")
+        """Take a run up again in a while, once."""
+        if not self._stopping and uuid not in self._again:
+            self._again.add(uuid)
+            self._spawn(self._try_again(uuid), f"undo again {uuid}", Context())
 
     async def _try_again(self, uuid: str) -> None:
         await self._clock.sleep(self._retry_seconds())
+        self._again.discard(uuid)
         try:
-            await self.retry(uuid)
-        except CairnError as error:
+            row = await self._store.read(lambda tx: tx.get(FlowRun, uuid))
+            if row is not None and row.state is RunState.UNDO_FAILED:
+                await self.retry(uuid)
+            elif row is not None and row.job_uuid is None:
+                await self._quietly(uuid)
+        except Exception as error:  # noqa: BLE001 (it is tried until it succeeds or is settled)
             _log.warning("workflow.retry-failed", run=uuid, error=str(error))
             self._later(uuid)
 
-    def _spawn(self, work: Coroutine[object, object, T], name: str) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+    def _spawn(self, work: Coroutine[object, object, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-def _merge(data: dict[str, object], made: Struct) -> None:
-    for name in made.__struct_fields__:
-        data[name] = getattr(made, name)
+def _context_of(row: FlowRun) -> CallContext:
+    """Where the work on a run that is taken up again comes from. Whoever waits for it sees to deadlines."""
+    job = JobId(row.job_uuid) if row.job_uuid else None
+    return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)
 
 
-def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[TransactionStep[Struct, Struct]]:
-    batch: list[TransactionStep[Struct, Struct]] = []
-    for step in steps[position:]:
-        if not isinstance(step, TransactionStep):
-            break
-        batch.append(step)
-    return batch
-
-
-def _all_types(plan: Plan, steps: tuple[AnyStep, ...]) -> dict[str, object]:
-    """Types of all fields, also of steps that are on the list no more."""
-    types = dict(plan.types)
+def _types_then(workflow: AnyWorkflow, steps: Iterable[AnyStep]) -> dict[str, object]:
+    """The types of all fields when a run began: by its own steps, which may be on the list no more."""
+    types = dict(typing.get_type_hints(workflow.parameters))
     for step in steps:
-        for name, kind in typing.get_type_hints(step.output).items():
-            types.setdefault(name, kind)
+        types.update(typing.get_type_hints(step.output))
     return types
+
+
+def _inner_first(rows: Sequence[FlowRun]) -> list[FlowRun]:
+    """Each run behind those that its steps started; else the newest first."""
+    by_uuid = {row.uuid: row for row in rows}
+
+    def depth(row: FlowRun) -> int:
+        outer = by_uuid.get(row.parent_uuid or "")
+        return 0 if outer is None else 1 + depth(outer)
+
+    return sorted(rows, key=lambda row: (depth(row), row.create_date), reverse=True)
+
+
+def _tree(rows: Sequence[FlowRun], root: str) -> list[FlowRun]:
+    """A run and all inside of it."""
+    inside = {root}
+    for _ in rows:
+        more = {row.uuid for row in rows if row.parent_uuid in inside}
+        if more <= inside:
+            break
+        inside |= more
+    return [row for row in rows if row.uuid in inside]
+
+
+def _undo_failed(tx: Tx, uuid: str) -> FlowRun | None:
+    """The row of a run whose undo has failed; None when it is gone."""
+    row = tx.get(FlowRun, uuid)
+    if row is not None and row.state is not RunState.UNDO_FAILED:
+        raise _still_running(uuid)
+    return row
+
+
+def _still_running(uuid: str) -> CairnError:
+    return CairnError(
+        "workflow.still-running",
+        f"The run {uuid} is under way; only one whose undo failed, and is not being tried again now, can be tried again.",
+        kind=ErrorKind.CONFLICT,
+    )
+
+
+def _recorded(row: FlowRun) -> CairnError:
+    return from_record(row.error) if row.error else internal("undo", RuntimeError("no error was recorded"))
+
+
+def _pending_error(row: FlowRun) -> CairnError:
+    error = _recorded(row)
+    error.details["undoPending"] = row.uuid
+    return error
+
+
+def _cancelled(row: FlowRun) -> CairnError:
+    return CairnError(
+        "workflow.cancelled",
+        f"{row.workflow} was cancelled. What it had done is undone.",
+        kind=ErrorKind.CANCELLED,
+    )
+
+
+def _stopped(run: Run) -> CairnError:
+    return CairnError(
+        "workflow.stopped",
+        f"{run.row.workflow} was not begun: this node is going down. Ask again when it is back.",
+        kind=ErrorKind.UNAVAILABLE,
+    )
 
 
 def _known(error: BaseException, run: Run) -> CairnError:
@@ -605,7 +482,7 @@ def _known(error: BaseException, run: Run) -> CairnError:
     return internal(f"{run.row.workflow}, {run.title}", error)
 
 
-async def _settled(task: asyncio.Task[None]) -> None:
+async def _settled(task: asyncio.Task[T]) -> None:
     """Wait for the end of `task`, whatever it is, and however often the waiting is cancelled."""
     while not task.done():
         try:

@@ -157,15 +157,11 @@ class Executor:
         steps = run.plan.steps
         if started < len(steps) and isinstance(steps[started], ActionStep):
             started += 1
-        row = replace(
-            run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)), error=error.record()
-        )
+        row = replace(run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)), error=error.record())
 
         def fn(tx: Tx) -> None:
             self._fence(tx)
-            tx.update(
-                FlowRun, row.uuid, state=row.state, undo_left=row.undo_left, error=row.error, last_op_date=tx.now
-            )
+            tx.update(FlowRun, row.uuid, state=row.state, undo_left=row.undo_left, error=row.error, last_op_date=tx.now)
 
         run.row = row
         await self._journal(run, fn)
@@ -226,9 +222,7 @@ class Executor:
             self._fence(tx)
             if failed:
                 state = RunState.UNDO_FAILED
-                tx.update(
-                    FlowRun, run.row.uuid, state=state, undo_left=failed, undo_errors=errors, last_op_date=tx.now
-                )
+                tx.update(FlowRun, run.row.uuid, state=state, undo_left=failed, undo_errors=errors, last_op_date=tx.now)
             else:
                 tx.delete(FlowRun, run.row.uuid)
 

@@ -36,4 +36,5 @@ MANIFEST = Manifest(
     settings=config.ALL,
     workflows=(ADD,),
     workflow_file=Path(__file__).parent / "workflows.toml",
+    migrations=Path(__file__).parent / "migrations" / "versions",
 )

@@ -31,4 +31,5 @@ MANIFEST = Manifest(
     settings=(AGENT_PORT,),
     workflows=(ADD,),
     workflow_file=Path(__file__).parent / "workflows.toml",
+    migrations=Path(__file__).parent / "migrations" / "versions",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cairn.kernel.plugin.manifest import Manifest, Parts
 from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.driver import TYPE, LocalStorageDriver
@@ -29,4 +31,5 @@ MANIFEST = Manifest(
     records=(LocalStorageHost, LocalStorageVolume),
     api=(AddLocalPrimaryStorage,),
     settings=config.ALL,
+    migrations=Path(__file__).parent / "migrations" / "versions",
 )

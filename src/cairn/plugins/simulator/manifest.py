@@ -33,4 +33,5 @@ MANIFEST = Manifest(
     api=(AddSimulatorHost, AddSimulatorBackupStorage),
     workflows=(ADD, backup.ADD_BACKUP),
     workflow_file=Path(__file__).parent / "workflows.toml",
+    migrations=Path(__file__).parent / "migrations" / "versions",
 )

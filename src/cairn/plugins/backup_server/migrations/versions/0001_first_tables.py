@@ -1,0 +1,38 @@
+"""First tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from cairn.kernel.store import types
+
+revision = "backup_server_0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.create_table(
+        "sftp_backup_storage",
+        sa.Column("uuid", types.Id(), nullable=False),
+        sa.Column("hostname", types.Name(255), nullable=False),
+        sa.Column("username", types.Name(255), nullable=False),
+        sa.Column("password", types.Name(1024), nullable=True),
+        sa.Column("private_key", types.Name(None), nullable=True),
+        sa.Column("ssh_port", types.Whole(), nullable=False),
+        sa.Column("folder", types.Name(2048), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["uuid"], ["backup_storage.uuid"], name=op.f("fk_sftp_backup_storage_uuid"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("uuid", name=op.f("pk_sftp_backup_storage")),
+        sa.UniqueConstraint("hostname", name=op.f("uq_sftp_backup_storage_hostname")),
+        sqlite_strict=True,
+    )
+
+
+def downgrade() -> None:
+    """Go back."""
+    op.drop_table("sftp_backup_storage")
