@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -273,6 +274,7 @@ class Node:
             probe=probe,
         )
         jobs.attach(flows)
+        config.listen(admin_config.API_PARALLELISM, jobs.changed)
         parts.complete(flows)
         await bootstrap_admin(store, settings, ids, clock)
         made: list[Node] = []
@@ -397,6 +399,7 @@ def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 
 def serve(settings: Settings) -> int:
     """Run a node in the foreground until SIGTERM or SIGINT. Returns the process's exit code."""
+    os.umask(0o077)
     log.configure(level=settings.log_level, form=settings.log_format)
     return uvloop.run(_serve(settings))
 

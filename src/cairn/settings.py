@@ -6,6 +6,7 @@ Unlike global configuration (`cairn.kernel.config`) these are fixed for the life
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from cairn.kernel.error import invalid
+
+_PORT = re.compile("[0-9]{1,5}")
 
 
 def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
@@ -88,7 +91,11 @@ def listeners(setting: str, text: str) -> list[tuple[str, int]]:
     pairs: list[tuple[str, int]] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         host, _, port = part.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
-            raise invalid("settings.bad-value", setting, part, "address:port would fit, as in 127.0.0.1:8080")
-        pairs.append((host.strip("[]"), int(port)))
+        inner = host[1:-1] if host.startswith("[") and host.endswith("]") else None
+        bare = inner is None and not set(host) & set("[]:")
+        if not (inner or (host and bare)) or not _PORT.fullmatch(port) or int(port) > 65535:
+            raise invalid(
+                "settings.bad-value", setting, part, "address:port would fit, as in 127.0.0.1:8080 or [::1]:8080"
+            )
+        pairs.append((inner or host, int(port)))
     return pairs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -190,12 +192,24 @@ class Site:
         uuid = vm["hostUuid"] or vm["lastHostUuid"]
         return next(name for name, host in cloud.hosts.items() if host == uuid)
 
-    def reaches(self, cloud: Cloud, vm: Inventory, *, host: str | None = None) -> bool:
-        """Whether a VM answers a ping from the network's own name space on its host (or on another)."""
+    def reaches(self, cloud: Cloud, vm: Inventory) -> bool:
+        """Whether a VM answers a ping from the network's own name space on its host."""
         nic = vm["vmNics"][0]
         space = f"cairn-{nic['l3NetworkUuid']}"
-        where = host or self.host_of(cloud, vm)
-        return self.on.succeeds(where, "ip", "netns", "exec", space, "ping", "-c1", "-W2", nic["ip"])
+        return self.on.succeeds(self.host_of(cloud, vm), "ip", "netns", "exec", space, "ping", "-c1", "-W2", nic["ip"])
+
+    def type(self, host: str, vm: str, line: str) -> None:
+        """Type a line into the shell on a VM's serial console."""
+        typing = 'tty=$(virsh -q ttyconsole "$1") && stty -F "$tty" raw -echo && printf "%s\\r" "$2" >"$tty"'
+        self.on.run(host, "sh", "-c", typing, "sh", vm, line)
+
+    def guest_reaches(self, cloud: Cloud, vm: Inventory, other: Inventory) -> bool:
+        """Whether another VM answers a ping from within a VM."""
+        mark = secrets.token_hex(4)
+        line = f"ping -c1 -W2 {other['vmNics'][0]['ip']} >/dev/null; echo {mark} ended with $?."
+        self.type(self.host_of(cloud, vm), vm["uuid"], line)
+        ended = re.compile(rf"{mark} ended with (\d+)\.")
+        return eventually(lambda: ended.search(self.api.console(vm["uuid"])), f"{line} has ended")[1] == "0"
 
     def fetch(self, cloud: Cloud, vm: Inventory) -> str:
         """What a VM's port 80 answers, asked from its network's name space on its host."""

@@ -63,7 +63,7 @@ def call(
     elif not wait:
         _show_job(context, client.submit(request), quiet=quiet)
     else:
-        job = client.submit(request)
+        job = msgspec.structs.replace(client.submit(request), api=api.name)
         with output.watching(silent=quiet or context.as_json) as watcher:
             ended = client.follow(job, watcher, timeout)
         _show_result(context, api, result_of(ended), quiet=quiet)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -14,11 +16,15 @@ from cairn.cli.context import Context, common, pass_context
 from cairn.cli.errors import CliError, usage
 from cairn.cli.schema import nearest
 
+if TYPE_CHECKING:
+    from cairn.kernel.flow.workflow import Plan
+
 
 class Line(Struct, frozen=True, kw_only=True):
     """One step of a workflow's effective list."""
 
-    step: str
+    name: str
+    title: str = ""
     origin: str
 
 
@@ -76,7 +82,8 @@ def show(context: Context, name: str, offline: bool) -> None:
         return
     click.echo(f"{one.name}: {one.doc}")
     numbered = enumerate(one.steps, start=1)
-    output.table(("", "step", "from"), ((str(number), line.step, line.origin) for number, line in numbered))
+    rows = ((str(number), line.name, line.title, line.origin) for number, line in numbered)
+    output.table(("", "step", "what it does", "from"), rows)
 
 
 def _workflows(context: Context, *, offline: bool) -> tuple[WorkflowView, ...]:
@@ -92,19 +99,34 @@ def _workflows(context: Context, *, offline: bool) -> tuple[WorkflowView, ...]:
 
 
 def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
-    from cairn.bootstrap import workflow_book
+    """Puts a node together as it would be, with its state in a folder that is thrown away, and never starts it."""
+    import asyncio
+
+    from cairn.bootstrap import Node
+    from cairn.kernel import log
     from cairn.settings import load
 
-    book = workflow_book(load(context.environment, data_dir=context.data_dir))
-    plans = [book.plan(name) for name in book.names()]
-    return tuple(
-        WorkflowView(
-            name=plan.workflow.name,
-            doc=plan.workflow.doc,
-            steps=tuple(Line(step=entry.step, origin=entry.origin) for entry in plan.entries),
-        )
-        for plan in plans
-    )
+    settings = load(context.environment, data_dir=context.data_dir)
+    own = settings.workflow_dir or str(settings.data_dir / "workflows.d")
+
+    async def look() -> tuple[WorkflowView, ...]:
+        with tempfile.TemporaryDirectory(prefix="cairn-workflows-") as folder:
+            plain = msgspec.structs.replace(settings, data_dir=Path(folder), database="", workflow_dir=own)
+            node = await Node.build(plain)
+            book = node.flows.book
+            try:
+                return tuple(_view(book.plan(name)) for name in book.names())
+            finally:
+                await node.stop()
+
+    log.configure(level="error", form="console")
+    return asyncio.run(look())
+
+
+def _view(plan: Plan) -> WorkflowView:
+    pairs = zip(plan.steps, plan.entries, strict=True)
+    lines = tuple(Line(name=step.name, title=step.title, origin=entry.origin) for step, entry in pairs)
+    return WorkflowView(name=plan.workflow.name, doc=plan.workflow.doc, steps=lines)
 
 
 @click.group("wheels")

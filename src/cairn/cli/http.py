@@ -1,18 +1,3 @@
-        again = self._kept is not None
-        while True:
-            connection = self._kept or self._connect()
-            self._kept = None
-            try:
-                response = self._exchange(connection, verb, target, body, headers, timeout_seconds)
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                if not again or isinstance(error, TimeoutError):
-                    raise self._lost(error, timeout_seconds) from error
-                again = False
-                continue
-            self._kept = connection
-            return response
-
 """HTTP to a node: one kept connection of the standard library, because a command has to start fast."""
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import MsgspecError
 
 from cairn.cli.context import DEFAULT_URL, Context
 from cairn.cli.errors import CliError, Exit, Problem
@@ -148,6 +149,10 @@ def run(arguments: Sequence[str], command: Callable[..., object] = cairn.main) -
         return error.exit_code
     except CairnError as error:
         _tell(_problem(error.record()), as_json=as_json)
+        return Exit.REFUSED
+    except MsgspecError as error:
+        detail = f"The node's answer is not what this command line knows: {error}. Use a cairn of the node's version."
+        _tell(Problem(title="Not understood", detail=detail, code="cli.not-understood"), as_json=as_json)
         return Exit.REFUSED
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)

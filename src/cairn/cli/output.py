@@ -21,10 +21,13 @@ from cairn.cli.schema import Entity
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: A pipe has no width; nothing is cut or folded there.
 _PIPE_WIDTH = 10_000
+#: What tells apart the resources inside another one; the rest is found by asking for them.
+_BRIEF = ("name", "ip", "mac", "startIp", "endIp", "type", "status", "networkServiceType", "uuid")
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -64,7 +67,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         made.add_column(column, no_wrap=column.lower().endswith("uuid"), overflow="fold")
     for row in rows:
         made.add_row(*(Text(plain(cell)) for cell in row))
-    console().print(made)
+    _print(made)
 
 
 def record(inventory: Mapping[str, object], entity: Entity | None = None) -> None:
@@ -78,7 +81,18 @@ def record(inventory: Mapping[str, object], entity: Entity | None = None) -> Non
     for name, value in inventory.items():
         if value not in (None, [], {}, ""):
             made.add_row(Text(name), Text(plain(cell(value, _unit(entity, name)))))
-    console().print(made)
+    _print(made)
+
+
+def _print(made: Table) -> None:
+    """Print a table; a pipe gets it without the spaces that fill its lines up."""
+    target = console()
+    if target.is_terminal:
+        target.print(made)
+        return
+    with target.capture() as captured:
+        target.print(made)
+    click.echo("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines() if line.strip()), nl=False)
 
 
 def result(answer: Json, entity: Entity | None = None) -> None:
@@ -112,7 +126,8 @@ def cell(value: object, unit: str = "") -> str:
         separator = "\n" if any(isinstance(one, dict) for one in value) else ", "
         return separator.join(cell(one) for one in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}={cell(one)}" for key, one in value.items() if one not in (None, [], {}))
+        brief = {key: value[key] for key in _BRIEF if value.get(key) is not None} or value
+        return ", ".join(f"{key}={cell(one)}" for key, one in brief.items() if one not in (None, [], {}))
     return str(value)
 
 
@@ -133,14 +148,9 @@ def print_problem(problem: Problem, *, as_json: bool = False) -> None:
     click.secho(f"{plain(title)}: ", err=True, nl=False, fg="red", bold=True)
     say(problem.detail)
     for name, sentence in problem.fields.items():
-        if sentence not in problem.detail:
+        # A query's only field is the condition, of which the detail tells already.
+        if sentence not in problem.detail and name != "q":
             say(f"  {name}: {sentence}")
-    for name, value in problem.details.items():
-        if isinstance(value, dict) and value:
-            # "No host fits" carries each host's reason.
-            say(f"  {name}:")
-            for key, reason in value.items():
-                say(f"    {key}: {cell(reason)}")
     cause = problem.cause
     while cause is not None:
         say(f"  because: {cause.detail} [{cause.code}]")
@@ -171,11 +181,9 @@ def _lines(write: Callable[[str], None]) -> Watcher:
 
     def show(job: Job) -> None:
         nonlocal seen
-        step = job.progress.step if job.progress else job.state.lower()
-        if step and step != seen:
-            seen = step
-            percent = f" ({job.progress.percent} %)" if job.progress else ""
-            write(f"{job.api or 'job'}: {step}{percent}")
+        if job.progress is not None and job.progress.step != seen:
+            seen = job.progress.step
+            write(f"{job.api}: {seen} ({job.progress.percent} %)")
 
     return show
 

@@ -76,7 +76,7 @@ class Refers:
         self.entity = entity
 
 
-Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="32 lower-case hex digits")]
+Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, max_length=32, description="32 lower-case hex digits")]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Description = Annotated[str, Meta(max_length=2048)]
 Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=100)]

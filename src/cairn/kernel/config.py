@@ -10,14 +10,19 @@ that a new version changes moves along unless an operator had set the value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Annotated, ClassVar, Generic, TypeVar
+
+import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text
 from cairn.kernel.store.store import Store, Tx
 
 V = TypeVar("V", int, float, bool, str)
+_log = structlog.get_logger("cairn.config")
 
 
 class Setting(Generic[V]):
@@ -71,7 +76,7 @@ class Setting(Generic[V]):
         if isinstance(value, int | float) and not isinstance(value, bool):
             low = self.minimum is not None and value < self.minimum
             high = self.maximum is not None and value > self.maximum
-            if low or high:
+            if low or high or not math.isfinite(value):
                 raise self._bad(text)
         if self.choices and value not in self.choices:
             raise self._bad(text)
@@ -152,18 +157,18 @@ class GlobalConfig:
                     uuid=uuid,
                     category=setting.category,
                     name=setting.name,
-                    description=f"{setting.doc[:1].upper()}{setting.doc[1:]}; {setting.fits()}.",
+                    description=_describe(setting),
                     default_value=default,
                     value=default,
                 )
             )
             return setting.default
-        if row.default_value != default:
-            value = default if row.value == row.default_value else row.value
-            tx.update(GlobalConfigRow, row.uuid, default_value=default, value=value)
-            row = tx.get(GlobalConfigRow, row.uuid) or row
+        text = default if row.value == row.default_value else row.value
+        declared = {"default_value": default, "value": text, "description": _describe(setting)}
+        if any(getattr(row, name) != value for name, value in declared.items()):
+            tx.update(GlobalConfigRow, row.uuid, **declared)
         try:
-            return setting.parse(row.value)
+            return setting.parse(text)
         except CairnError:
             tx.update(GlobalConfigRow, row.uuid, value=default)
             return setting.default
@@ -202,11 +207,16 @@ class GlobalConfig:
     def _took(self, key: str, value: int | float | bool | str) -> None:
         self._values[key] = value
         for call in self._listeners.get(key, []):
-            call()
+            try:
+                call()
+            except Exception:  # noqa: BLE001 (a listener must not keep others from hearing)
+                _log.exception("config.listener-failed", setting=key)
+
+
+def _describe(setting: AnySetting) -> str:
+    return f"{setting.doc[:1].upper()}{setting.doc[1:]}; {setting.fits()}."
 
 
 def _uuid(key: str) -> str:
     """The same id for the same setting on every node."""
-    from hashlib import blake2b
-
     return blake2b(key.encode(), digest_size=16, person=b"cairn-config").hexdigest()

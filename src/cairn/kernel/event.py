@@ -18,12 +18,17 @@ import structlog
 from sqlalchemy import bindparam, delete, select
 
 from cairn.kernel.bus.message import Event, tag_of
+from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError
 from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, table_of
 from cairn.kernel.store.store import Store, Tx
 
 _log = structlog.get_logger("cairn.event")
 _BATCH = 500
+_HEARTBEAT_SECONDS = 15.0
+#: before a durable subscriber is told again what it had failed at, and before events are read again after trouble
+_AGAIN_SECONDS = 1.0
 
 
 class EventRow(Record, frozen=True, kw_only=True):
@@ -53,12 +58,15 @@ Subscriber = Callable[[EventRow], Awaitable[None]]
 
 
 class _Follower:
+    """A subscriber, and how far it is."""
+
     def __init__(self, name: str, events: frozenset[str], call: Subscriber, durable: bool) -> None:
         self.name = name
         self.events = events
         self.call = call
         self.durable = durable
         self.sequence = 0
+        self.kept = 0  #: what its row says
 
 
 class Events:
@@ -73,9 +81,8 @@ class Events:
         self._clock = clock
         self._retention_seconds = retention_seconds
         self._followers: list[_Follower] = []
-        self._fresh = asyncio.Event()
         self._waiters: set[asyncio.Event] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
 
     def emit(
         self, tx: Tx, event: Event, *, resource: str | None = None, job: str | None = None, account: str | None = None
@@ -96,24 +103,31 @@ class Events:
     def subscribe(self, name: str, events: set[str], call: Subscriber, *, durable: bool = False) -> None:
         """Have `call` told of the events with these names (empty: all), before `start`.
 
-        A subscriber that raises is logged and told the next one; a durable one is told the same one again.
+        A subscriber that raises is logged and told the next one; a durable one is told the same one again. Each has a task
+        of its own, so that one that is slow or fails holds up nobody else.
         """
         self._followers.append(_Follower(name, frozenset(events), call, durable))
 
     async def start(self) -> None:
         """Begin delivering: durable subscribers from where they stopped, others from now on."""
-        last = await self._store.read(self.last)
-        kept = await self._store.read(lambda tx: {row.name: row.sequence for row in tx.find(EventCursor)})
+        durable = [follower.name for follower in self._followers if follower.durable]
+
+        def fn(tx: Tx) -> tuple[int, dict[str, int]]:
+            last = self.last(tx)
+            kept = {row.name: row.sequence for row in tx.find(EventCursor)}
+            for name in durable:
+                if name not in kept:
+                    tx.insert(EventCursor(name=name, sequence=last))
+            return last, kept
+
+        last, kept = await self._store.write(fn)
         for follower in self._followers:
-            follower.sequence = kept.get(follower.name, last) if follower.durable else last
-        if self._followers:
-            self._task = asyncio.get_running_loop().create_task(self._deliver(), name="events")
+            follower.kept = follower.sequence = kept.get(follower.name, last) if follower.durable else last
+            self._tasks.start(self._deliver(follower), f"events for {follower.name}")
 
     async def stop(self) -> None:
-        """Stop delivering."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop delivering. Safe to repeat."""
+        await self._tasks.stop()
 
     def last(self, tx: Tx) -> int:
         """The newest event's sequence number; 0 when there is none."""
@@ -124,6 +138,7 @@ class Events:
         """Events behind sequence number `after`, as they come; None about every 15 s in which there is none."""
         fresh = asyncio.Event()
         self._waiters.add(fresh)
+        beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
         try:
             while True:
                 fresh.clear()
@@ -131,14 +146,22 @@ class Events:
                 for row in rows:
                     after = row.sequence
                     if not names or row.name in names:
+                        beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
                         yield row
-                if not rows:
-                    timer = self._clock.call_later(15.0, fresh.set)
-                    await fresh.wait()
-                    timer.cancel()
+                if self._clock.monotonic() >= beat:
+                    beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
                     yield None
+                if not rows:
+                    await self._wait(fresh, beat)
         finally:
             self._waiters.discard(fresh)
+
+    async def _wait(self, fresh: asyncio.Event, until: float) -> None:
+        timer = self._clock.call_later(max(0.0, until - self._clock.monotonic()), fresh.set)
+        try:
+            await fresh.wait()
+        finally:
+            timer.cancel()
 
     async def after(self, sequence: int, limit: int = _BATCH) -> list[EventRow]:
         """At most `limit` events behind `sequence`, oldest first."""
@@ -164,36 +187,49 @@ class Events:
         await self._store.write(lambda tx: tx.execute(statement, {"before": before}))
 
     def _wake(self) -> None:
-        self._fresh.set()
         for waiter in self._waiters:
             waiter.set()
 
-    async def _deliver(self) -> None:
-        while True:
-            self._fresh.clear()
-            told = False
-            for follower in self._followers:
-                told = await self._tell(follower) or told
-            if not told:
-                await self._fresh.wait()
+    async def _deliver(self, follower: _Follower) -> None:
+        fresh = asyncio.Event()
+        self._waiters.add(fresh)
+        try:
+            while True:
+                fresh.clear()
+                if not await self._tell(follower):
+                    await fresh.wait()
+        finally:
+            self._waiters.discard(fresh)
 
     async def _tell(self, follower: _Follower) -> bool:
-        rows = await self.after(follower.sequence)
+        """Tell a subscriber what there is. Returns whether there may be more."""
+        try:
+            rows = await self.after(follower.sequence)
+            told = await self._tell_each(follower, rows)
+            if follower.durable and follower.kept != follower.sequence:
+                await self._store.write(lambda tx: _keep(tx, follower.name, follower.sequence))
+                follower.kept = follower.sequence
+        except CairnError as error:
+            _log.warning("event.not-read", subscriber=follower.name, error=str(error))
+            rows, told = [], False
+        if not told:
+            await self._clock.sleep(_AGAIN_SECONDS)
+        return bool(rows) or not told
+
+    async def _tell_each(self, follower: _Follower, rows: list[EventRow]) -> bool:
+        """Whether all were told; a durable subscriber that fails hears the rest later."""
         for row in rows:
             if not follower.events or row.name in follower.events:
                 try:
                     await follower.call(row)
-                except Exception as error:  # noqa: BLE001 (a subscriber must not disturb others)
+                except Exception as error:  # noqa: BLE001 (whatever a subscriber does, it is told of the next event)
                     _log.exception(
                         "event.subscriber-failed", subscriber=follower.name, event=row.name, error=str(error)
                     )
                     if follower.durable:
-                        await self._clock.sleep(1.0)
-                        return True
+                        return False
             follower.sequence = row.sequence
-        if rows and follower.durable:
-            await self._store.write(lambda tx: _keep(tx, follower.name, follower.sequence))
-        return bool(rows)
+        return True
 
 
 def _keep(tx: Tx, name: str, sequence: int) -> None:

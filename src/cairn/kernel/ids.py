@@ -16,7 +16,7 @@ TaskId = NewType("TaskId", str)
 
 def is_uuid(text: str) -> bool:
     """Whether `text` has the form of an id."""
-    return _UUID.match(text) is not None
+    return _UUID.fullmatch(text) is not None
 
 
 class IdSource(Protocol):

@@ -6,6 +6,9 @@ each open job is taken up by what the database knows of it:
 * its workflow's journal is there: the engine goes on from it, forward or back;
 * neither journal nor answer: nothing was done yet (handlers do all their work in one transaction that records the answer, see
   `Jobs.commit`, or in a workflow whose end records it), so the call is simply made again.
+
+A job does not end while one of its runs has neither come to its end nor been undone: if that cannot be written now (the disk is
+full), it is tried again, in this process or by the next.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeVar
@@ -21,15 +25,17 @@ from typing import Annotated, ClassVar, TypeVar
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
+from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import message_type, tag_of
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
 from cairn.kernel.flow.engine import FlowEngine
-from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
@@ -43,13 +49,16 @@ class JobState(StrEnum):
     """Where a job stands."""
 
     WAITING = "Waiting"
-    RUNNING = "Running"
+    RUNNING = "Running"  #: as `Jobs.look` shows it; a row says Waiting until the job has ended
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
 
 
 OPEN = (JobState.WAITING, JobState.RUNNING)
+#: until a job whose end could not be written down is taken up again
+_AGAIN_SECONDS = 5.0
+_CLEAN_BATCH = 1000
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -89,10 +98,22 @@ class _Open(Struct, kw_only=True, eq=False):
     message: ApiCommand[object]
     actor: str | None
     timeout_seconds: float
-    ended: asyncio.Event
+    waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
     task: asyncio.Task[None] | None = None
+    #: a former life, or a former try, may have left a journal
     resumed: bool = False
     cancelled: bool = False
+    #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
+    at_work: bool = False
+    #: its success is durable
+    finished: bool = False
+    #: what it failed with in a former try, whose end could not be written
+    error: CairnError | None = None
+
+    def wake(self) -> None:
+        """Tell all who wait for its end."""
+        for waiter in self.waiters:
+            _wake(waiter)
 
 
 class Jobs:
@@ -120,6 +141,7 @@ class Jobs:
         self._clock = clock
         self._metrics = metrics
         self._render = render
+        self._wheel = DeadlineWheel(clock)
         self._parallelism = parallelism
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
@@ -147,6 +169,8 @@ class Jobs:
         request = msgspec.json.encode(message)
         digest = hashlib.blake2b(request + (actor or "").encode(), digest_size=16).hexdigest()
 
+        opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds)
+
         def fn(tx: Tx) -> bool:
             there = tx.get(Job, job)
             if there is not None:
@@ -163,13 +187,10 @@ class Jobs:
                     create_date=tx.now,
                 )
             )
+            tx.after_commit(lambda: self._enqueue(opened))  # also when the caller has gone meanwhile
             return True
 
-        opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds, ended=asyncio.Event())
-        if not await self._store.write(fn):
-            return False
-        self._enqueue(opened)
-        return True
+        return await self._store.write(fn)
 
     def _same(self, there: Job, digest: str) -> bool:
         if there.digest != digest:
@@ -187,12 +208,7 @@ class Jobs:
         """The job as it is, or as it is when it ends within `wait_seconds` (``job.not-found``)."""
         opened = self._open.get(job)
         if opened is not None and wait_seconds > 0:
-            timer = self._clock.call_later(wait_seconds, opened.ended.set)
-            waiter = opened.ended
-            await waiter.wait()
-            timer.cancel()
-            if job in self._open:
-                opened.ended = asyncio.Event()
+            await self._wait(opened, wait_seconds)
         row = await self._store.read(lambda tx: tx.get(Job, job))
         if row is None:
             raise CairnError(
@@ -200,7 +216,20 @@ class Jobs:
                 f"There is no job {job!r}. It was never accepted, or it ended and its time of keeping is over.",
                 kind=ErrorKind.NOT_FOUND,
             )
+        if row.state is JobState.WAITING and (opened := self._open.get(job)) is not None and opened.task is not None:
+            return replace(row, state=JobState.RUNNING)
         return row
+
+    async def _wait(self, opened: _Open, seconds: float) -> None:
+        """Until it ends, but no longer than `seconds`."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        opened.waiters.add(waiter)
+        timer = self._clock.call_later(seconds, lambda: _wake(waiter))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            opened.waiters.discard(waiter)
 
     def progress(self, job: JobId) -> Progress | None:
         """What a running job does now; None when it waits or has ended."""
@@ -219,7 +248,7 @@ class Jobs:
     # -- cancelling ------------------------------------------------------------------------------------------------------
 
     async def cancel(self, job: JobId) -> None:
-        """Ask a job to end; what it did is undone. One that has ended stays as it is.
+        """Ask a job to end; what it did is undone. One that has ended stays as it is. Safe to repeat.
 
         Raises:
             CairnError: ``job.not-found``.
@@ -229,10 +258,14 @@ class Jobs:
             return
         await self._store.write(lambda tx: tx.update(Job, job, cancel_requested=True))
         opened = self._open.get(job)
-        if opened is None:
+        if opened is None or opened.cancelled:
             return
         opened.cancelled = True
-        if opened.task is not None:
+        if opened.task is None:
+            if opened in self._waiting and not opened.resumed:
+                self._waiting.remove(opened)
+                self._begin(opened)  # all it does is to write its end, so it need not wait for a place
+        elif opened.at_work:
             opened.task.cancel()
 
     # -- what handlers and the engine call --------------------------------------------------------------------------------
@@ -255,6 +288,8 @@ class Jobs:
         message = opened.message if opened is not None else self._message(tx, job)
         body = self._render(tx, message, answer)
         tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=b"{}")
+        if opened is not None:
+            tx.after_commit(lambda: setattr(opened, "finished", True))
 
     def _message(self, tx: Tx, job: JobId) -> ApiCommand[object]:
         row = tx.get(Job, job)
@@ -263,34 +298,52 @@ class Jobs:
 
     # -- running ------------------------------------------------------------------------------------------------------------
 
+    def changed(self) -> None:
+        """Look again at how many jobs may run at a time. Call it after the setting changed."""
+        self._dispatch()
+
     def _enqueue(self, opened: _Open) -> None:
         self._open[opened.id] = opened
         self._waiting.append(opened)
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._waiting and self._running < self._parallelism() and not self._stopping:
-            opened = self._waiting.popleft()
-            self._running += 1
-            opened.task = asyncio.get_running_loop().create_task(self._run(opened), name=f"job {opened.id}")
-            if opened.cancelled:
-                opened.task.cancel()
+        while self._waiting and self._running < max(1, self._parallelism()) and not self._stopping:
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, opened: _Open) -> None:
+        """Start a job's task, in an empty context: it is no part of the call that happened to start it."""
+        self._running += 1
+        opened.task = asyncio.get_running_loop().create_task(
+            self._run(opened), name=f"job {opened.id}", context=Context()
+        )
 
     async def _run(self, opened: _Open) -> None:
+        ended = False
+        opened.at_work = True
         try:
             error = await self._work(opened)
-            if error is not None:
-                await self._fail(opened, error)
+            opened.at_work, opened.error = False, error
+            ended = error is None or await self._fail(opened, error)
         except asyncio.CancelledError:
             if not self._stopping:
                 _log.error("job.lost", job=opened.id)
             raise
+        except Exception:  # noqa: BLE001 (the store's trouble; it is tried again)
+            _log.exception("job.end-not-written", job=opened.id)
         finally:
             self._running -= 1
             if not self._stopping:
-                self._open.pop(opened.id, None)
-                opened.ended.set()
+                self._leave(opened, ended=ended)
                 self._dispatch()
+
+    def _leave(self, opened: _Open, *, ended: bool) -> None:
+        if ended:
+            self._open.pop(opened.id, None)
+            opened.wake()
+            return
+        opened.task, opened.at_work, opened.resumed = None, False, True
+        self._clock.call_later(_AGAIN_SECONDS, lambda: self._enqueue(opened))
 
     async def _work(self, opened: _Open) -> CairnError | None:
         context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor)
@@ -298,67 +351,86 @@ class Jobs:
             with entered(context):
                 if opened.resumed and await self._recover_flows(opened):
                     return None
+                if opened.error is not None or opened.cancelled:
+                    return opened.error or _cancelled()
                 answer = await self._bus.call(opened.message, timeout_seconds=opened.timeout_seconds)
-                await self._ensure_finished(opened.id, answer)
+                await self._ensure_finished(opened, answer)
         except CairnError as error:
             return error
         except asyncio.CancelledError:
             if self._stopping or not opened.cancelled:
                 raise
-            return CairnError(
-                "job.cancelled", "The job was cancelled, and what it had done is undone.", kind=ErrorKind.CANCELLED
-            )
+            return _cancelled()
         except Exception as error:  # noqa: BLE001 (every job ends, also at a bug)
             _log.exception("job.bug", job=opened.id)
             return internal(type(opened.message).__name__, error)
         return None
 
     async def _recover_flows(self, opened: _Open) -> bool:
-        """Go on with the journal that a former life left; False when there is none and the call is made again."""
+        """Go on with the journal that was left behind; False when there is none and the call is made again."""
         assert self._flows is not None
         job = opened.id
         if not await self._store.read(lambda tx: tx.count(FlowRun, job_uuid=job)):
-            return False
-        await self._flows.recover(job)
-        row = await self.look(job)
-        return row.state not in OPEN
+            return not await self._store.read(lambda tx: _is_open(tx, job))
+        until = self._clock.monotonic() + opened.timeout_seconds
+        work = self._flows.recover(job, cancel=opened.cancelled)
+        await limit(self._wheel, until, type(opened.message).__name__, work)
+        return not await self._store.read(lambda tx: _is_open(tx, job))
 
-    async def _ensure_finished(self, job: JobId, answer: object) -> None:
+    async def _ensure_finished(self, opened: _Open, answer: object) -> None:
         """For handlers whose work needed neither workflow nor commit (nothing was to be done)."""
-
-        def fn(tx: Tx) -> None:
-            row = tx.get(Job, job)
-            if row is not None and row.state in OPEN:
-                self.finish(tx, job, answer)
-
-        if await self._store.read(lambda tx: _is_open(tx, job)):
-            await self._store.write(fn)
-
-    async def _fail(self, opened: _Open, error: CairnError) -> None:
-        state = JobState.CANCELLED if opened.cancelled else JobState.FAILED
-        record = error.record()
         job = opened.id
 
         def fn(tx: Tx) -> None:
             if _is_open(tx, job):
-                tx.update(Job, job, state=state, error=record, finish_date=tx.now, request=b"{}")
+                self.finish(tx, job, answer)
 
-        _log.info("job.failed", job=job, api=type(opened.message).__name__, code=error.code, error=str(error))
-        await self._store.write(fn)
+        if not opened.finished:
+            await self._store.write(fn)
+
+    async def _fail(self, opened: _Open, error: CairnError) -> bool:
+        """Write down that a job has failed. False: not yet, because something of it is neither done nor undone."""
+        if self._stopping:
+            return False
+        job = opened.id
+        state = JobState.CANCELLED if opened.cancelled else JobState.FAILED
+
+        def fn(tx: Tx) -> bool:
+            if not _is_open(tx, job):
+                return True
+            runs = tx.find(FlowRun, job_uuid=job) if self._flows is not None else []
+            if any(run.state is not RunState.UNDO_FAILED for run in runs):
+                return False
+            if runs:
+                error.details.setdefault("undoPending", runs[0].uuid)
+            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=b"{}")
+            return True
+
+        ended = await self._store.write(fn)
+        event = "job.failed" if ended else "job.not-undone-yet"
+        _log.info(event, job=job, api=type(opened.message).__name__, code=error.code, error=str(error))
+        return ended
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Take up every open job of the database. Returns how many there were."""
+        """Take up every open job of the database. Returns how many there were.
+
+        One whose call cannot be read (its plugin was taken out) stays as it is until a start that can.
+        """
         rows = await self._store.read(lambda tx: tx.find(Job, state=list(OPEN), order_by="create_date"))
         for row in rows:
+            try:
+                message = _decode(row)
+            except (CairnError, msgspec.MsgspecError) as error:
+                _log.error("job.unreadable", job=row.uuid, api=row.api, error=str(error))
+                continue
             self._enqueue(
                 _Open(
                     id=JobId(row.uuid),
-                    message=_decode(row),
+                    message=message,
                     actor=row.account_uuid,
                     timeout_seconds=row.timeout_seconds,
-                    ended=asyncio.Event(),
                     resumed=True,
                     cancelled=row.cancel_requested,
                 )
@@ -366,12 +438,17 @@ class Jobs:
         return len(rows)
 
     async def stop(self) -> None:
-        """Drop all jobs where they stand; the next start takes them up again."""
+        """Drop all jobs where they stand; the next start takes them up again. Stops the workflow engine, too."""
         self._stopping = True
+        if self._flows is not None:
+            await self._flows.stop()  # first: else their callers' end would have them undone
         tasks = [opened.task for opened in self._open.values() if opened.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._wheel.stop()
+        for opened in self._open.values():
+            opened.wake()
 
     async def clean(self) -> int:
         """Remove ended jobs whose time of keeping is over. Returns how many."""
@@ -381,12 +458,16 @@ class Jobs:
             ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
             old = [
                 row.uuid
-                for row in tx.find(Job, state=ended, order_by="create_date", limit=1000)
+                for row in tx.find(Job, state=ended, order_by="create_date", limit=_CLEAN_BATCH)
                 if row.finish_date is not None and row.finish_date < before
             ]
             return tx.delete_where(Job, uuid=old) if old else 0
 
-        return await self._store.write(fn)
+        removed = count = await self._store.write(fn)
+        while count == _CLEAN_BATCH:
+            count = await self._store.write(fn)
+            removed += count
+        return removed
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:
@@ -398,3 +479,14 @@ def _decode(row: Job) -> ApiCommand[object]:
     kind = message_type(row.tag)
     message: ApiCommand[object] = msgspec.json.decode(row.request, type=kind)
     return message
+
+
+def _cancelled() -> CairnError:
+    return CairnError(
+        "job.cancelled", "The job was cancelled, and what it had done is undone.", kind=ErrorKind.CANCELLED
+    )
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

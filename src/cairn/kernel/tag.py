@@ -52,7 +52,8 @@ class TagDefinition:
         entity: the kind of resource that it may hang on: ``VmInstance``.
         doc: what it does, in a sentence.
         check: says what is wrong with the parts' values, or None; by name.
-        secret: the value must not be shown.
+
+    A value may hold ``::`` (an IPv6 address does) if it is the last; those before it end at the next ``::``.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TagDefinition:
         self.entity = entity
         self.doc = doc
         self._check = check
-        parts = [f"(?P<{part[1:-1]}>.+)" if part.startswith("{") else re.escape(part) for part in pattern.split("::")]
+        parts = [f"(?P<{part[1:-1]}>.+?)" if part.startswith("{") else re.escape(part) for part in pattern.split("::")]
         self._regex = re.compile("::".join(parts), re.DOTALL)
         self.prefix = pattern.split("{", 1)[0]
 
@@ -105,19 +106,22 @@ class Tags:
 
     def _check_one(self, entity: str, tag: str) -> None:
         known = self.definitions(entity)
+        bad: CairnError | None = None
         for definition in known:
             values = definition.parse(tag)
             if values is None:
                 continue
             complaint = definition.complain(values)
-            if complaint is not None:
-                raise CairnError(
-                    "tag.bad-value",
-                    f"systemTags: found {tag!r}; {complaint}. It means: {definition.doc}.",
-                    kind=ErrorKind.INVALID,
-                    fields={"systemTags": f"found {tag!r}; {complaint}"},
-                )
-            return
+            if complaint is None:
+                return
+            bad = bad or CairnError(
+                "tag.bad-value",
+                f"systemTags: found {tag!r}; {complaint}. It means: {definition.doc}.",
+                kind=ErrorKind.INVALID,
+                fields={"systemTags": f"found {tag!r}; {complaint}"},
+            )
+        if bad is not None:
+            raise bad
         fits = ", ".join(definition.pattern for definition in known) or "none: no plugin defines one"
         raise CairnError(
             "tag.unknown",

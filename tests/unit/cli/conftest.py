@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from msgspec import Struct
+from tests.unit.cli.fakes import FakeNode, served
 
 from cairn.cli.client import Client
 from cairn.cli.http import HttpClient
 from cairn.cli.main import run
 from cairn.cli.session import Credentials, SessionStore
-from tests.unit.cli.fakes import FakeNode, served
 
 
 class Ran(Struct, frozen=True):

@@ -4,12 +4,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.fakes import UUID, VM, FakeNode
 
 from cairn.cli.client import Client, Job, Request
 from cairn.cli.errors import CliError, Exit
 from cairn.cli.http import HttpClient
 from cairn.cli.session import Credentials, SessionStore
-from tests.unit.cli.fakes import UUID, VM, FakeNode
 
 ZONES = Request(verb="GET", path="/v1/zones")
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import socket
 
 import pytest
+from tests.unit.cli.fakes import FakeNode, served
 
 from cairn.cli.errors import CliError, Exit
 from cairn.cli.http import HttpClient, Response, problem_in
-from tests.unit.cli.fakes import FakeNode, served
 
 
 def test_wrong_url_is_refused_before_anything_is_sent() -> None:

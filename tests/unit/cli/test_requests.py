@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.unit.cli.fakes import NET, SCHEMA, VM, ZONE
 
 from cairn.cli.requests import build, shown
 from cairn.cli.schema import Schema, decode
-from tests.unit.cli.fakes import NET, SCHEMA, VM, ZONE
 
 
 @pytest.fixture(scope="module")

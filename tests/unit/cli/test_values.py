@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.cli.fakes import IMAGE, NET, SCHEMA, VM
 
 from cairn.cli.client import Json
 from cairn.cli.errors import CliError, Exit, usage
 from cairn.cli.schema import Schema, decode
 from cairn.cli.values import Values, size_of
-from tests.unit.cli.fakes import IMAGE, NET, SCHEMA, VM
 
 NEEDED = ("name=web", "imageUuid=tiny", "l3NetworkUuids=flat")
 
@@ -54,7 +54,9 @@ def test_words_become_typed_values_and_names_become_uuids(schema: Schema) -> Non
 
 def test_lists_are_cut_at_commas_and_may_be_repeated(schema: Schema) -> None:
     one = _parse(schema, "create-vm-instance", "name=a", "imageUuid=tiny", f"l3NetworkUuids=flat,{VM}")
-    two = _parse(schema, "create-vm-instance", "name=a", "imageUuid=tiny", "l3NetworkUuids=flat", f"l3NetworkUuids={VM}")
+    two = _parse(
+        schema, "create-vm-instance", "name=a", "imageUuid=tiny", "l3NetworkUuids=flat", f"l3NetworkUuids={VM}"
+    )
     assert one == two == {"name": "a", "imageUuid": IMAGE, "l3NetworkUuids": [NET, VM]}
 
 

@@ -130,7 +130,7 @@ class PaperInstaller(AgentInstaller):
         settings: object = None,
         on_progress: Progress | None = None,
     ) -> int:
-        assert playbook.is_file()
+        assert playbook.is_file()  # noqa: ASYNC240 (a test)
         if on_progress is not None:
             on_progress("Install the agent", 50)
         if self.refuse is not None:
@@ -139,7 +139,7 @@ class PaperInstaller(AgentInstaller):
         return 1
 
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
-        assert playbook.is_file()
+        assert playbook.is_file()  # noqa: ASYNC240 (a test)
         self.taken_off.append((playbook.name, uuid))
         self.forget(uuid)
 
@@ -303,21 +303,28 @@ class Site:
         await self.clock.run(self.parts.flows.run(ADD, parameters, queue=connect_queue(uuid)))
         return uuid
 
-    def image(self, *storages: str, url: str = GOOD, name: str = "tiny", **fields: object) -> AddImage:
+    def image(self, *storages: str, **fields: object) -> AddImage:
         """The call that adds an image."""
-        given = {"resource_uuid": self.ids.new(), "name": name, "url": url, "backup_storage_uuids": list(storages)}
+        given = {
+            "resource_uuid": self.ids.new(),
+            "name": "tiny",
+            "url": GOOD,
+            "backup_storage_uuids": list(storages),
+        }
         return AddImage(**{**given, **fields})  # type: ignore[arg-type]
 
-    async def add_image(self, *storages: str, url: str = GOOD, **fields: object) -> str:
-        return (await self.call(self.image(*storages, url=url, **fields))).uuid
+    async def add_image(self, *storages: str, **fields: object) -> str:
+        return (await self.call(self.image(*storages, **fields))).uuid
 
     async def row(self, kind: type[T], uuid: str) -> T:
         found = await self.parts.store.read(lambda tx: tx.get(kind, uuid))
         assert found is not None
         return found
 
-    async def rows(self, kind: type[T], **equal: object) -> list[T]:
-        return await self.parts.store.read(lambda tx: tx.find(kind, **equal))
+    async def rows(self, kind: type[T], **equal: str) -> list[T]:
+        return await self.parts.store.read(
+            lambda tx: tx.find(kind, order_by=None, descending=False, limit=None, **equal)
+        )
 
     async def storage(self, uuid: str) -> BackupStorage:
         return await self.row(BackupStorage, uuid)

@@ -93,7 +93,8 @@ def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) ->
     report = Report(None if context.as_json else sys.stderr)
     stopped = [name for name in ("simulator", "node") if _stop(Daemon(name, folder), report)]
     lab = _lab(context, folder)
-    if os.geteuid() == 0 and (lab.leftovers() if not keep_data else lab.hosts()):
+    # A lab is known by its name; one of the same name whose folder is another's is another's.
+    if os.geteuid() == 0 and (folder / "lab").exists() and (lab.hosts() or not keep_data):
         with report.step("switch the lab's hosts off" if keep_data else "take the lab away"):
             _end(lab, keep_data=keep_data)
         stopped.append("lab")

@@ -72,6 +72,7 @@ class SimulatedHost(Struct, frozen=True, kw_only=True):
 
     name: str
     path: str  #: below the simulator's URL
+    address: str  #: which the simulated machine says it has
 
 
 def hosts(simulator_url: str) -> list[SimulatedHost]:
@@ -149,7 +150,7 @@ class SimulatedCloud:
 
 def _values(host: SimulatedHost, cluster: str, simulator_url: str) -> Json:
     url = f"{simulator_url}{host.path}"
-    return {"name": host.name, "managementIp": host.name, "clusterUuid": cluster, "url": url}
+    return {"name": host.name, "managementIp": host.address, "clusterUuid": cluster, "url": url}
 
 
 def _told(started: bool) -> str:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from typing import TypeVar
 
@@ -94,7 +94,7 @@ class FlowEngine:
             store=store, clock=clock, finish=finish, fence=fence, undo_seconds=undo_seconds, probe=probe or FlowProbe()
         )
         self._outermost: dict[str, Run] = {}  #: by job
-        self._live: dict[str, Run] = {}  #: by the run's uuid: those that a task of this engine works on
+        self._live: set[str] = set()  #: runs that a task of this engine works on
         self._again: set[str] = set()  #: runs that are taken up again in a while
         self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
         self._tasks: set[asyncio.Task[object]] = set()
@@ -236,7 +236,7 @@ class FlowEngine:
         row = run.row
         RUN.set(run)
         CONTEXT.set(current().child(row.workflow))
-        self._live[row.uuid] = run
+        self._live.add(row.uuid)
         if row.job_uuid is not None and row.parent_uuid is None:
             self._outermost[row.job_uuid] = run
         try:
@@ -246,7 +246,7 @@ class FlowEngine:
                 error = _recorded(row)
                 raise error if await self._executor.undo(run) else self._pending(run, error)
         finally:
-            del self._live[row.uuid]
+            self._live.discard(row.uuid)
             if row.job_uuid is not None and self._outermost.get(row.job_uuid) is run:
                 del self._outermost[row.job_uuid]
 
@@ -317,7 +317,7 @@ class FlowEngine:
         """The run of a row. One that cannot be read is left to be undone when it can."""
         try:
             return self._load(row)
-        except Exception as error:  # noqa: BLE001 (a plugin that is gone or has changed; the node must go on)
+        except Exception as error:  # a plugin that is gone or has changed; the node must go on
             known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
             _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
             await self._executor.park(row, known)
@@ -336,24 +336,22 @@ class FlowEngine:
     async def _undo_again(self, uuid: str) -> bool:
         if uuid in self._live:
             raise _still_running(uuid)
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
-        if row is None:
-            return True
-        run = self._load(row)
+        self._live.add(uuid)
+        try:
+            row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+            if row is None:
+                return True
+            with entered(_context_of(row)):
+                return await self._owned(run := self._load(row), self._undo_rest(run))
+        finally:
+            self._live.discard(uuid)
 
-        async def work() -> bool:
-            RUN.set(run)
-            self._live[uuid] = run
-            try:
-                done = await self._executor.undo(run)
-            finally:
-                del self._live[uuid]
-            if not done:
-                self._later(uuid)
-            return done
-
-        with entered(_context_of(row)):
-            return await self._owned(run, work())
+    async def _undo_rest(self, run: Run) -> bool:
+        RUN.set(run)
+        done = await self._executor.undo(run)
+        if not done:
+            self._later(run.row.uuid)
+        return done
 
     async def _quietly(self, uuid: str) -> None:
         """Take up a run of no job and all inside of it. One that cannot be brought to an end is tried again in a while."""

@@ -21,12 +21,13 @@ from cairn.kernel.error import CairnError, ErrorRecord, internal
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data, fill
 from cairn.kernel.flow.run import FlowProbe, Run
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
+from cairn.kernel.flow.workflow import conclusion
 from cairn.kernel.ids import JobId
 from cairn.kernel.store.store import Store, Tx
 
 T = TypeVar("T")
 
-Finisher = Callable[[Tx, JobId, Struct], None]
+Finisher = Callable[[Tx, JobId, object], None]
 Fence = Callable[[Tx], int]
 
 #: errors after which this node must do nothing more for a run: it is another's, or the node is going down
@@ -135,7 +136,7 @@ class Executor:
         if run.persisted:
             tx.delete(FlowRun, run.row.uuid)
         if run.row.concludes and run.row.job_uuid is not None:
-            self._finish(tx, JobId(run.row.job_uuid), fill(run.plan.workflow.answer, data))
+            self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.plan.workflow.answer, data)))
 
     async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
         """Write, and only when that is durable believe it: `position` is where the run stands then."""

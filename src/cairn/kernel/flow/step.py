@@ -34,6 +34,25 @@ I = TypeVar("I", bound=Struct)  # noqa: E741 - input
 O = TypeVar("O", bound=Struct)  # noqa: E741 - output
 
 
+def _is_step(base: object) -> bool:
+    origin = get_origin(base)
+    return isinstance(origin, type) and issubclass(origin, Step)
+
+
+def _check(cls: type[Step[Any, Any]]) -> None:
+    """Refuse a step that lacks something; one that is still generic, or lacks its types, is a base of others."""
+    if not hasattr(cls, "input"):
+        return
+    for attribute in ("name", "title"):
+        if not isinstance(getattr(cls, attribute, None), str):
+            raise TypeError(f"step {cls.__qualname__} has no `{attribute}`")
+    overrides = "undo" in {key for base in cls.__mro__[:-1] if base not in _ROOTS for key in base.__dict__}
+    if overrides == (cls.nothing_to_undo is not None):
+        raise TypeError(
+            f"step {cls.__qualname__} must either define `undo` or say in `nothing_to_undo` why it needs none"
+        )
+
+
 class Step(Generic[I, O]):
     """What every step has. Subclass `TransactionStep` or `ActionStep` instead.
 
@@ -51,21 +70,15 @@ class Step(Generic[I, O]):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        generic = [base for base in getattr(cls, "__orig_bases__", ()) if get_args(base)]
-        if not generic or get_origin(generic[0]) is Generic:
+        generic = [base for base in cls.__dict__.get("__orig_bases__", ()) if _is_step(base)]
+        if not generic:
+            _check(cls)
             return
         arguments = get_args(generic[0])
         if any(isinstance(argument, TypeVar) for argument in arguments):
             return
         cls.input, cls.output = arguments
-        for attribute in ("name", "title"):
-            if not isinstance(getattr(cls, attribute, None), str):
-                raise TypeError(f"step {cls.__qualname__} has no `{attribute}`")
-        overrides = "undo" in {key for base in cls.__mro__[:-1] if base not in _ROOTS for key in base.__dict__}
-        if overrides == (cls.nothing_to_undo is not None):
-            raise TypeError(
-                f"step {cls.__qualname__} must either define `undo` or say in `nothing_to_undo` why it needs none"
-            )
+        _check(cls)
 
 
 class TransactionStep(Step[I, O], Generic[I, O]):

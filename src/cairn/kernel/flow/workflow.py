@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -130,7 +130,11 @@ class WorkflowBook:
     def __init__(
         self, workflows: Iterable[AnyWorkflow], steps: Iterable[AnyStep], sources: Iterable[WorkflowSource]
     ) -> None:
-        self._workflows = {workflow.name: workflow for workflow in workflows}
+        self._workflows: dict[str, AnyWorkflow] = {}
+        for workflow in workflows:
+            if workflow.name in self._workflows:
+                raise _wrong(workflow.name, "this workflow is declared twice")
+            self._workflows[workflow.name] = workflow
         self._steps: dict[str, AnyStep] = {}
         for step in steps:
             if step.name in self._steps:
@@ -254,7 +258,8 @@ def conclusion(answer: Struct) -> object:
 
 
 def _types(record: type[Struct]) -> dict[str, object]:
-    return typing.get_type_hints(record, include_extras=False)
+    hints = typing.get_type_hints(record, include_extras=False)
+    return {name: hints[name] for name in record.__struct_fields__}
 
 
 def _required(record: type[Struct]) -> set[str]:
@@ -279,12 +284,27 @@ def _check(workflow: str, entry: Entry, who: str, record: type[Struct], known: M
 
 
 def _fits(given: object, wanted: object) -> bool:
-    """Whether a value of type `given` can stand where `wanted` is asked for: the same, or one of a union."""
+    """Whether a value of type `given` can stand where `wanted` is asked for.
+
+    That is the same, a subclass, one of a union, what a NewType is made of, or a container whose parts fit. Records never
+    change, so a container of something narrower fits as well.
+    """
     if given == wanted:
         return True
-    wanted_any = typing.get_args(wanted) if _is_union(wanted) else (wanted,)
-    given_all = typing.get_args(given) if _is_union(given) else (given,)
-    return all(kind in wanted_any for kind in given_all)
+    if _is_union(given):
+        return all(_fits(kind, wanted) for kind in typing.get_args(given))
+    if _is_union(wanted):
+        return any(_fits(given, kind) for kind in typing.get_args(wanted))
+    if isinstance(given, typing.NewType):
+        return _fits(given.__supertype__, wanted)
+    origin = typing.get_origin(given)
+    if origin is not None:
+        return origin is typing.get_origin(wanted) and _all_fit(typing.get_args(given), typing.get_args(wanted))
+    return isinstance(given, type) and isinstance(wanted, type) and issubclass(given, wanted)
+
+
+def _all_fit(given: Sequence[object], wanted: Sequence[object]) -> bool:
+    return len(given) == len(wanted) and all(_fits(one, other) for one, other in zip(given, wanted, strict=True))
 
 
 def _is_union(kind: object) -> bool:

@@ -8,9 +8,9 @@ is one that needs another that is left out.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
 import structlog
@@ -40,14 +40,16 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
     left_out: list[LeftOut] = []
     names = [f"{plugins.__name__}.{name}.manifest" for name in _folders(plugins)]
     points = [point.value.partition(":")[0] for point in entry_points(group=ENTRY_POINTS)]
-    for module in (*names, *points, *extra):
+    broken: set[str] = set()
+    for module in dict.fromkeys((*names, *points, *extra)):
         try:
             found.append(_manifest(module))
-        except Exception as error:  # noqa: BLE001 (whatever a plugin does on import, the cloud stays up)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a plugin does on import, the cloud stays up)
             _log.exception("plugin.broken", module=module)
+            broken.add(_folder(module))
             left_out.append(LeftOut(name=module, reason=f"it cannot be imported: {type(error).__name__}: {error}"))
     _check_names(found)
-    wanted = set(disabled)
+    wanted = set(disabled) - broken
     known = {manifest.name for manifest in found} - core
     if wanted - known:
         raise CairnError(
@@ -64,13 +66,18 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
 
 
 def _folders(package: ModuleType) -> list[str]:
-    found = [module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg]
-    return sorted(name for name in found if _has_manifest(package, name))
+    """The packages in `package` that have a manifest; nothing of them is imported yet."""
+    return sorted(
+        path.parent.name
+        for root in package.__path__
+        for path in Path(root).glob("*/manifest.py")
+        if path.with_name("__init__.py").exists()
+    )
 
 
-def _has_manifest(package: ModuleType, name: str) -> bool:
-    inner = importlib.import_module(f"{package.__name__}.{name}")
-    return any(module.name == "manifest" for module in pkgutil.iter_modules(inner.__path__))
+def _folder(module: str) -> str:
+    """What a plugin that cannot be imported is probably called: as its folder."""
+    return module.removesuffix(".manifest").rpartition(".")[2]
 
 
 def _manifest(module: str) -> Manifest:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.services.image_site import Site, trouble
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.flow.journal import FlowRun
+from cairn.services.backup_storage.messages import DeleteBackupStorage
 from cairn.services.image.messages import DeleteImage, ExpungeImage, RecoverImage
 from cairn.services.image.model import Image, ImageStatus
 
@@ -67,10 +69,13 @@ async def test_what_fails_half_way_cannot_be_recovered_and_goes_on_when_tried_ag
     assert await site.gone()
 
 
-async def test_an_image_without_any_copy_left_goes_too(site: Site) -> None:
+async def test_an_image_whose_last_backup_storage_is_gone_can_only_be_expunged(site: Site) -> None:
     storage = await site.add_storage()
     image = await site.add_image(storage)
-    await site.call(DeleteImage(uuid=image))
+    await site.call(DeleteBackupStorage(uuid=storage, delete_mode=DeleteMode.ENFORCING))
+
+    await site.refused(RecoverImage(image_uuid=image), "image.no-copy")
     await site.call(ExpungeImage(image_uuid=image))
 
     assert await site.gone()
+    assert site.dropped == [image]

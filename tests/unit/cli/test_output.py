@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+from tests.unit.cli.fakes import UUID
+
+from cairn.cli.client import Job, Progress
+from cairn.cli.output import cell, human_bytes, plain, watching
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (128 << 20, "128 MiB"), (3 << 39, "1.5 TiB")]
+)
+def test_bytes_are_read_by_people(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+def test_cells_are_flat() -> None:
+    assert cell(None) == "-"
+    assert cell(True) == "yes"
+    assert cell(["a", "b"]) == "a, b"
+    assert cell([{"ip": "1", "driverType": "virtio"}, {"ip": "2"}]) == "ip=1\nip=2"
+    assert cell({"left": 1, "right": None}) == "left=1"
+
+
+def test_plain_text_keeps_lines_and_loses_escapes() -> None:
+    assert plain("a\n\tb\x1b[2J\x9b") == "a\n\tb[2J"
+
+
+def test_pipe_gets_a_line_for_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching(silent=False) as watcher:
+        for step in ("one", "one", "two"):
+            watcher(Job(uuid=UUID, api="CreateZone", state="Running", progress=Progress(step, 10)))
+    assert capsys.readouterr().err == "CreateZone: one (10 %)\nCreateZone: two (10 %)\n"
