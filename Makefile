@@ -63,7 +63,7 @@ down: ## stop everything that `make up` started, and leave nothing behind
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary src tests tools
+	@$(BIN)/mypy --no-error-summary src tests tools examples
 
 .PHONY: test
 test: setup lint ## everything: lint, unit, workflow, integration and system tests

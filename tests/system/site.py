@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import secrets
 import subprocess
 import sys
 import threading
@@ -65,6 +63,22 @@ print(json.dumps({
     "namespaces": os.listdir("/run/netns") if os.path.isdir("/run/netns") else [],
 }))
 """.replace("STORAGE", STORAGE)
+
+
+#: Runs a line in the shell on a VM's serial console, and prints its exit code. Reading goes on until it is seen: QEMU
+#: takes nothing from a terminal that nobody has open.
+_TYPE = """\
+import os, re, secrets, subprocess, sys, tty
+path = subprocess.run(["virsh", "-q", "ttyconsole", sys.argv[1]], capture_output=True, text=True, check=True).stdout
+terminal = os.open(path.strip(), os.O_RDWR | os.O_NOCTTY)
+tty.setraw(terminal)
+mark = secrets.token_hex(4)
+os.write(terminal, f"{sys.argv[2]}; echo {mark} $?.\\r".encode())
+seen = b""
+while not (found := re.search(rf"{mark} (\\d+)\\.".encode(), seen)):
+    seen += os.read(terminal, 1000)
+print(found[1].decode())
+"""
 
 
 class Hosts:
@@ -198,18 +212,10 @@ class Site:
         space = f"cairn-{nic['l3NetworkUuid']}"
         return self.on.succeeds(self.host_of(cloud, vm), "ip", "netns", "exec", space, "ping", "-c1", "-W2", nic["ip"])
 
-    def type(self, host: str, vm: str, line: str) -> None:
-        """Type a line into the shell on a VM's serial console."""
-        typing = 'tty=$(virsh -q ttyconsole "$1") && stty -F "$tty" raw -echo && printf "%s\\r" "$2" >"$tty"'
-        self.on.run(host, "sh", "-c", typing, "sh", vm, line)
-
     def guest_reaches(self, cloud: Cloud, vm: Inventory, other: Inventory) -> bool:
-        """Whether another VM answers a ping from within a VM."""
-        mark = secrets.token_hex(4)
-        line = f"ping -c1 -W2 {other['vmNics'][0]['ip']} >/dev/null; echo {mark} ended with $?."
-        self.type(self.host_of(cloud, vm), vm["uuid"], line)
-        ended = re.compile(rf"{mark} ended with (\d+)\.")
-        return eventually(lambda: ended.search(self.api.console(vm["uuid"])), f"{line} has ended")[1] == "0"
+        """Whether another VM answers a ping from within a VM, asked in the shell on its serial console."""
+        line = f"ping -c1 -W2 {other['vmNics'][0]['ip']} >/dev/null"
+        return self.on.run(self.host_of(cloud, vm), "python3", "-c", _TYPE, vm["uuid"], line) == "0\n"
 
     def fetch(self, cloud: Cloud, vm: Inventory) -> str:
         """What a VM's port 80 answers, asked from its network's name space on its host."""

@@ -45,7 +45,7 @@ class References:
                 self._check_owner(tx, changed, str(getattr(message, changed.name)), scope)
             return missing
 
-        return await self._store.read(fn)
+        return await self._store.look(fn)
 
     def _check_owner(self, tx: Tx, changed: Param, uuid: str, scope: Scope) -> None:
         if self._owned.inventory(tx, str(changed.refers), uuid, scope) is None:

@@ -90,8 +90,8 @@ class Setting(Generic[V]):
             return "true or false would fit"
         if isinstance(self.default, str):
             return "any text would fit"
-        low = "" if self.minimum is None else f" from {self.minimum:g}"
-        high = "" if self.maximum is None else f" to {self.maximum:g}"
+        low = "" if self.minimum is None else f" from {self.minimum:.15g}"
+        high = "" if self.maximum is None else f" to {self.maximum:.15g}"
         kind = "a whole number" if isinstance(self.default, int) else "a number"
         return f"{kind}{low}{high}{f' ({self.unit})' if self.unit else ''} would fit"
 

@@ -209,7 +209,7 @@ class Jobs:
         opened = self._open.get(job)
         if opened is not None and wait_seconds > 0:
             await self._wait(opened, wait_seconds)
-        row = await self._store.read(lambda tx: tx.get(Job, job))
+        row = await self._store.look(lambda tx: tx.get(Job, job))
         if row is None:
             raise CairnError(
                 "job.not-found",
@@ -370,12 +370,12 @@ class Jobs:
         """Go on with the journal that was left behind; False when there is none and the call is made again."""
         assert self._flows is not None
         job = opened.id
-        if not await self._store.read(lambda tx: tx.count(FlowRun, job_uuid=job)):
-            return not await self._store.read(lambda tx: _is_open(tx, job))
+        if not await self._store.look(lambda tx: tx.count(FlowRun, job_uuid=job)):
+            return not await self._store.look(lambda tx: _is_open(tx, job))
         until = self._clock.monotonic() + opened.timeout_seconds
         work = self._flows.recover(job, cancel=opened.cancelled)
         await limit(self._wheel, until, type(opened.message).__name__, work)
-        return not await self._store.read(lambda tx: _is_open(tx, job))
+        return not await self._store.look(lambda tx: _is_open(tx, job))
 
     async def _ensure_finished(self, opened: _Open, answer: object) -> None:
         """For handlers whose work needed neither workflow nor commit (nothing was to be done)."""

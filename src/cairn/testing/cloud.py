@@ -122,6 +122,10 @@ class _MortalStore(Store):
         self._life.check()
         return await self._inner.read(fn)
 
+    async def look(self, fn: Callable[[Tx], T]) -> T:
+        self._life.check()
+        return await self._inner.look(fn)
+
     async def close(self) -> None:
         """The database outlives its nodes."""
 

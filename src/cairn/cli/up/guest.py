@@ -73,7 +73,7 @@ def ensure_image(data_dir: Path, given: Path | None) -> Path:
 def offered(image: Path, address: str) -> Iterator[str]:
     """The URL of `image` on this machine's `address`, for as long as the block runs."""
     server = ThreadingHTTPServer((address, 0), _handler(image))
-    thread = threading.Thread(target=server.serve_forever, name="guest image", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="guest image", daemon=True)
     thread.start()
     try:
         yield f"http://{address}:{server.server_port}/{_NAME}"

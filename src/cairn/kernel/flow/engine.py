@@ -124,7 +124,7 @@ class FlowEngine:
         """
 
         async def work() -> A:
-            if unless is not None and (answer := await self._store.read(unless)) is not None:
+            if unless is not None and (answer := await self._store.look(unless)) is not None:
                 return answer
             run = self._new(workflow, parameters, queue)
             await self._owned(run, self._go(run))

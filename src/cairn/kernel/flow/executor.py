@@ -82,8 +82,10 @@ class Executor:
             return data
 
         run.data = await self._journal(run, fn, position)
+        run.note, run.fraction = "", 0.0
 
     async def _act(self, run: Run, step: AnyStep) -> None:
+        """One action, and its entry; that may wait for the next entry where a repetition of the action is all it costs."""
         assert isinstance(step, ActionStep)
         position = run.row.position
         if not run.persisted:
@@ -92,7 +94,10 @@ class Executor:
         made = await self._action(run, self._do(run, step, fill(step.input, run.data)))
         data = dict(run.data)
         _merge(data, made)
-        await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
+        if _entry_can_wait(run.plan.steps, position + 1):
+            run.row = replace(run.row, position=position + 1)
+        else:
+            await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
         run.data = data
         run.note, run.fraction = "", 0.0
 
@@ -162,7 +167,16 @@ class Executor:
 
         def fn(tx: Tx) -> None:
             self._fence(tx)
-            tx.update(FlowRun, row.uuid, state=row.state, undo_left=row.undo_left, error=row.error, last_op_date=tx.now)
+            tx.update(
+                FlowRun,
+                row.uuid,
+                state=row.state,
+                position=row.position,
+                data=encode_data(run.data),
+                undo_left=row.undo_left,
+                error=row.error,
+                last_op_date=tx.now,
+            )
 
         run.row = row
         await self._journal(run, fn)
@@ -255,6 +269,17 @@ class Executor:
 def _merge(data: dict[str, object], made: Struct) -> None:
     for name in made.__struct_fields__:
         data[name] = getattr(made, name)
+
+
+def _entry_can_wait(steps: tuple[AnyStep, ...], position: int) -> bool:
+    """Whether the entry of the step before `position` can be made together with a later one.
+
+    It can when the step at `position` leaves nothing that an undo would have to know of: a transaction (whose commit makes
+    the entry), or an action without undo. A crash then costs a repetition of the steps in between, which they are made for.
+    """
+    return position < len(steps) and (
+        isinstance(steps[position], TransactionStep) or steps[position].nothing_to_undo is not None
+    )
 
 
 def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[TransactionStep[Struct, Struct]]:

@@ -86,7 +86,7 @@ class QueryEngine:
 
     async def get(self, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
         """The inventory of one resource; None if there is none that `scope` may see (``query.unknown-entity``)."""
-        return await self._store.read(lambda tx: self.inventory(tx, entity, uuid, scope))
+        return await self._store.look(lambda tx: self.inventory(tx, entity, uuid, scope))
 
     def inventory(self, tx: Tx, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
         """As `get`, inside a transaction. Fast: one statement for the row and one for each list shown inside."""

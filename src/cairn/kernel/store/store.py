@@ -8,7 +8,7 @@ disturbs no other. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
 sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor
-holds it up.
+holds it up. Look-ups by key (`look`) need no thread.
 
 **Inline** (simulation, tests): everything runs on the event loop at once, in the order of the calls.
 """
@@ -54,6 +54,7 @@ class Store:
         self._reads: _Calls = queue.SimpleQueue()
         self._readers: list[Connection] = []
         self._threads: list[threading.Thread] = []
+        self._look: Connection | None = None
         if not inline:
             self._start_threads()
 
@@ -156,6 +157,26 @@ class Store:
         self._reads.put(cast("Call[object]", call))
         return await cast("asyncio.Future[R]", call.future)
 
+    async def look(self, fn: Callable[[Tx], R]) -> R:
+        """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
+
+        Handing work to a thread and back costs more than such a look-up, and more yet while other threads compute. Never
+        use it for what may take longer than some 100 us: everything else waits meanwhile.
+        """
+        self._check_open()
+        if self._inline:
+            return self._run_inline(fn, writing=False)
+        call: Call[R] = Call(fn, None)
+        self._runner.read(self._looker(), cast("Call[object]", call))
+        if call.error is not None:
+            raise call.error
+        return cast("R", call.result)
+
+    def _looker(self) -> Connection:
+        if self._look is None:
+            self._look = self._runner.driver.connect(read_only=True)
+        return self._look
+
     async def optimize(self) -> None:
         """Refresh the statistics that query plans depend on; worth a call each hour. Cheap when little changed."""
         self._check_open()
@@ -176,7 +197,7 @@ class Store:
             self._reads.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
-        for connection in [*self._readers, self._writer]:
+        for connection in [*self._readers, self._writer, *([self._look] if self._look else [])]:
             connection.close()
         self._runner.driver.close()
 

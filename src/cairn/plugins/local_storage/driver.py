@@ -232,7 +232,7 @@ class LocalStorageDriver:
 
     async def delete_volume(self, volume: VolumeSpec) -> None:
         """Remove the file."""
-        host = await self._store.read(lambda tx: self.host_of(tx, volume.uuid))
+        host = await self._store.look(lambda tx: self.host_of(tx, volume.uuid))
         if host is not None:
             await self._agents().call(host, agent.DeleteFile(path=volume.install_path))
 

@@ -47,7 +47,7 @@ class HostDirectory:
 
     async def host(self, host: str) -> Host:
         """The host's row (``host.not-found``)."""
-        row = await self._store.read(lambda tx: tx.get(Host, host))
+        row = await self._store.look(lambda tx: tx.get(Host, host))
         if row is None:
             raise not_found("host", "uuid", host)
         return row
@@ -119,5 +119,5 @@ class HostDirectory:
                 raise not_found("host", "uuid", host)
             return self._extensions.named(Hypervisor, row.hypervisor_type).endpoint(tx, host)
 
-        endpoint = self._endpoints[host] = await self._store.read(fn)
+        endpoint = self._endpoints[host] = await self._store.look(fn)
         return endpoint

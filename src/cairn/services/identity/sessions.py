@@ -82,7 +82,7 @@ class Sessions:
             account = tx.get(Account, row.account_uuid) if row is not None else None
             return None if row is None or account is None else (row, account)
 
-        found = await self._store.read(fn)
+        found = await self._store.look(fn)
         if found is None:
             return None
         row, account = found

@@ -1,0 +1,11 @@
+"""Settings of the audit plugin."""
+
+from __future__ import annotations
+
+from cairn.kernel.config import Setting
+
+REQUIRE_TICKET = Setting(
+    "audit", "requireTicket", False, doc="whether a VM is refused whose tags do not name the ticket it is made for"
+)
+
+ALL = (REQUIRE_TICKET,)

@@ -1,0 +1,97 @@
+"""What the audit plugin does in the workflows of VMs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.config import GlobalConfig
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
+from cairn.kernel.ids import IdSource
+from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import Tags
+from cairn.services.vm.model import VmInstance
+from cairn_audit.config import REQUIRE_TICKET
+from cairn_audit.model import AuditNote
+from cairn_audit.tags import TICKET
+
+
+class CheckTicketInput(Struct, frozen=True, kw_only=True):
+    """The tags of the new VM."""
+
+    name: str
+    system_tags: list[str]
+
+
+class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
+    """Refuse a VM without a ticket, where the setting asks for one."""
+
+    name = "audit.check-ticket"
+    title = "looking for the ticket's number"
+    nothing_to_undo: ClassVar[str | None] = "it only reads"
+
+    def __init__(self, settings: GlobalConfig) -> None:
+        self._settings = settings
+
+    def do(self, tx: Tx, given: CheckTicketInput) -> Nothing:
+        """Look."""
+        has_ticket = any(TICKET.parse(tag) for tag in given.system_tags)
+        if self._settings.get(REQUIRE_TICKET) and not has_ticket:
+            raise CairnError(
+                "audit.no-ticket",
+                f"The VM {given.name} was refused: it names no ticket. Give the system tag {TICKET.pattern}, or ask an "
+                f"administrator about the setting {REQUIRE_TICKET.key}.",
+                kind=ErrorKind.INVALID,
+                fields={"systemTags": f"found no ticket; {TICKET.pattern} would fit"},
+            )
+        return NOTHING
+
+
+class NoteStartInput(Struct, frozen=True, kw_only=True):
+    """Which VM started where."""
+
+    vm_uuid: str
+    placed_host_uuid: str
+
+
+class NoteStartOutput(Struct, frozen=True, kw_only=True):
+    """The note."""
+
+    audit_note_uuid: str
+
+
+class NoteStart(TransactionStep[NoteStartInput, NoteStartOutput]):
+    """Note that a VM started."""
+
+    name = "audit.note-start"
+    title = "noting that the VM started"
+
+    def __init__(self, ids: IdSource, tags: Tags) -> None:
+        self._ids = ids
+        self._tags = tags
+
+    def do(self, tx: Tx, given: NoteStartInput) -> NoteStartOutput:
+        """Write it down, with the ticket if the VM has one."""
+        uuid = self._ids.new()
+        vm = tx.get(VmInstance, given.vm_uuid)
+        assert vm is not None, "an earlier step has written it down"
+        tickets = self._tags.values(tx, given.vm_uuid, TICKET)
+        tx.insert(
+            AuditNote(
+                uuid=uuid,
+                vm_instance_uuid=vm.uuid,
+                vm_name=vm.name,
+                account_uuid=vm.account_uuid,
+                ticket=tickets[0]["number"] if tickets else None,
+                text=f"started on host {given.placed_host_uuid}",
+                create_date=tx.now,
+            )
+        )
+        return NoteStartOutput(audit_note_uuid=uuid)
+
+    def undo(self, tx: Tx, given: NoteStartInput, made: NoteStartOutput | None) -> None:
+        """It did not start after all."""
+        if made is not None:
+            tx.delete(AuditNote, made.audit_note_uuid)

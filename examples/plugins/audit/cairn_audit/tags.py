@@ -1,0 +1,14 @@
+"""The system tag of the audit plugin."""
+
+from __future__ import annotations
+
+from cairn.kernel.tag import TagDefinition
+
+
+def _number(values: dict[str, str]) -> str | None:
+    return None if values["number"].isdecimal() else "a number would fit"
+
+
+TICKET = TagDefinition("ticket::{number}", "VmInstance", doc="the ticket that the VM was made for", check=_number)
+
+ALL = (TICKET,)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Cli
+from tests.unit.cli.fakes import FakeNode
+
+from cairn.cli.errors import CliError, Exit
+from cairn.cli.up import command, record
+from cairn.cli.up.daemon import Daemon
+from cairn.lab.lab import Lab
+
+NOWHERE = ("--url", "http://127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def no_lab(monkeypatch: pytest.MonkeyPatch, environment: Path) -> None:
+    monkeypatch.setenv("CAIRN_LAB_NAME", "clitest")
+    (environment / "data" / "admin-password").unlink()
+
+
+def test_status_of_nothing_says_how_to_begin(cli: Cli) -> None:
+    ran = cli("status", *NOWHERE)
+    assert ran.code == Exit.OK
+    assert "cairn up --simulated" in ran.out
+
+
+def test_status_counts_what_is_in_the_cloud(cli: Cli, node: FakeNode, environment: Path) -> None:
+    (environment / "data" / "admin-password").write_text("secret")
+    told = cli("status").out
+    assert "1 Running" in told
+    assert json.loads(cli("status", "--json").out)["counts"]["VmInstance"] == {"Running": 1}
+
+
+def test_status_without_a_login_still_says_what_runs(cli: Cli, node: FakeNode) -> None:
+    ran = cli("status")
+    assert ran.code == Exit.OK
+    assert node.url in ran.out
+    assert "login" in ran.err
+
+
+def test_down_stops_and_deletes_what_up_made_and_may_be_repeated(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    daemon = Daemon("simulator", folder)
+    daemon.start([sys.executable, "-c", "import signal; signal.pause()"], os.environ, "http://x")
+    ran = cli("down", "--yes")
+    assert ran.code == Exit.OK
+    assert "✔ stop the simulator" in ran.err
+    assert list(folder.iterdir()) == []
+    assert "Nothing of a cloud runs here" in cli("down").err
+
+
+def test_down_keeps_data_when_asked_to(cli: Cli, environment: Path) -> None:
+    record.begin(environment / "data", "simulated", "http://x")
+    (environment / "data" / "cairn.db").write_text("")
+    assert json.loads(cli("down", "--keep-data", "--json").out) == {"stopped": [], "deleted": False}
+    assert (environment / "data" / "cairn.db").exists()
+
+
+def test_down_leaves_an_operators_own_data_alone(cli: Cli, environment: Path) -> None:
+    (environment / "data" / "cairn.db").write_text("")
+    cli("down", "--yes")
+    assert (environment / "data" / "cairn.db").exists()
+
+
+def test_down_leaves_the_lab_of_another_folder_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise AssertionError("a lab was taken away")
+
+    monkeypatch.setattr(Lab, "down", fail)
+    assert cli("down", "--yes").code == Exit.OK
+
+
+def test_one_up_at_a_time(tmp_path: Path) -> None:
+    with command._alone(tmp_path):
+        with pytest.raises(CliError, match="Another"), command._alone(tmp_path):
+            pass
+        with command._alone(tmp_path / "other"):
+            pass
+    with command._alone(tmp_path):
+        pass

@@ -1,0 +1,111 @@
+"""The example plugin of docs/checklists, at work in a whole cloud."""
+
+from pathlib import Path
+
+import pytest
+from cairn_audit.manifest import MANIFEST
+
+from cairn.bootstrap import load_plugins, make_schema, migration_folders
+from cairn.kernel.flow.engine import FlowProbe
+from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.store.migrations import check, upgrade
+from cairn.settings import load
+from cairn.testing.cloud import Cloud, Refused
+
+EXTRA = {"plugins_extra": "cairn_audit.manifest"}
+
+
+class BreaksAfter(FlowProbe):
+    """Fails one step once it has done its work."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def done(self, workflow: str, step: AnyStep) -> None:
+        if step.name == self._step:
+            raise RuntimeError("broken by the test")
+
+
+async def test_vm_that_starts_leaves_a_note_with_its_ticket() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA) as cloud:
+        await cloud.make_site()
+        vm = await cloud.create_vm("web", system_tags=["ticket::4711"])
+
+        notes = await cloud.query("AuditNote", "vmInstance.name=web")
+
+        assert [(note["vmName"], note["ticket"]) for note in notes] == [("web", "4711")]
+        assert notes[0]["text"] == f"started on host {vm['hostUuid']}"
+        assert await cloud.query("VmInstance", "auditNotes.ticket=4711") == await cloud.query("VmInstance")
+
+
+async def test_each_start_leaves_a_note() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA) as cloud:
+        await cloud.make_site()
+        vm = await cloud.create_vm("web")
+        await cloud.call("StopVmInstance", uuid=vm["uuid"])
+        await cloud.call("StartVmInstance", uuid=vm["uuid"])
+
+        assert len(await cloud.query("AuditNote")) == 2
+
+
+async def test_creation_that_fails_leaves_no_note() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA, probe=BreaksAfter("audit.note-start")) as cloud:
+        await cloud.make_site()
+
+        with pytest.raises(Refused):
+            await cloud.create_vm("web")
+
+        assert await cloud.query("AuditNote") == []
+        assert await cloud.query("VmInstance") == []
+
+
+async def test_vm_without_ticket_is_refused_when_the_setting_asks_for_one() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA) as cloud:
+        await cloud.make_site()
+        await cloud.call("UpdateGlobalConfig", category="audit", name="requireTicket", value="true")
+
+        with pytest.raises(Refused) as refused:
+            await cloud.create_vm("web")
+
+        assert refused.value.code == "audit.no-ticket"
+        assert await cloud.query("VmInstance") == []
+        assert (await cloud.create_vm("web", system_tags=["ticket::1"]))["state"] == "Running"
+
+
+async def test_ticket_that_is_no_number_is_refused() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA) as cloud:
+        await cloud.make_site()
+
+        with pytest.raises(Refused) as refused:
+            await cloud.create_vm("web", system_tags=["ticket::soon"])
+
+        assert refused.value.code == "tag.bad-value"
+
+
+async def test_note_by_hand_outlives_its_vm() -> None:
+    async with Cloud.open(hosts=1, settings=EXTRA) as cloud:
+        await cloud.make_site()
+        vm = await cloud.create_vm("web")
+
+        note = await cloud.call("AddAuditNote", vm_instance_uuid=vm["uuid"], text="moved to rack 7")
+        assert (note["vmName"], note["text"]) == ("web", "moved to rack 7")
+
+        await cloud.call("DestroyVmInstance", uuid=vm["uuid"])
+        await cloud.call("ExpungeVmInstance", uuid=vm["uuid"])
+        (kept,) = await cloud.query("AuditNote", "text~=moved%")
+        assert kept["vmInstanceUuid"] is None
+
+
+async def test_cloud_without_the_plugin_knows_nothing_of_it() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        with pytest.raises(Refused) as refused:
+            await cloud.create_vm("web", system_tags=["ticket::4711"])
+        assert refused.value.code == "tag.unknown"
+
+
+def test_migrations_make_the_tables_that_the_records_declare(tmp_path: Path) -> None:
+    loaded = load_plugins(load({}, data_dir=tmp_path, **EXTRA))
+    assert MANIFEST in loaded.manifests
+    upgrade(tmp_path / "store.db", migration_folders(loaded))
+    assert check(tmp_path / "store.db", make_schema(loaded)) == []
