@@ -46,6 +46,12 @@ class Drawing:
         for number, line in enumerate(lines):
             self.text(x, y + number * (size + 6), line, size=size, colour=SOFT)
 
+    def table(self, x: int, y: int, width: int, rows: Sequence[tuple[str, str]]) -> None:
+        """Words with what they mean, `width` apart."""
+        for number, (word, meaning) in enumerate(rows):
+            self.text(x, y + number * 20, word, size=13, bold=True, colour=SOFT)
+            self.text(x + width, y + number * 20, meaning, size=13, colour=SOFT)
+
     def arrow(self, x1: int, y1: int, x2: int, y2: int, *, both: bool = False) -> None:
         """A straight arrow."""
         start = ' marker-start="url(#tip)"' if both else ""
@@ -60,47 +66,51 @@ class Drawing:
 
 def rings() -> str:
     """The three rings, and who may import whom."""
-    d = Drawing(860, 470, "The three rings of cairn: edges, services and plugins, kernel; imports point inward")
-    d.box(20, 20, 820, 430, EDGE)
+    d = Drawing(940, 500, "The three rings of cairn: edges, services and plugins, kernel; imports point inward")
+    d.box(20, 20, 900, 460, EDGE)
     d.text(40, 46, "edges", bold=True)
-    d.lines(110, 46, ["gateway (HTTP)    cli    lab    simulator    testing    bootstrap.py puts a node together"])
-    d.box(50, 66, 760, 290, CLOUD)
+    d.text(110, 46, "gateway, cli, lab, simulator, testing; bootstrap.py puts a node together", size=13, colour=SOFT)
+    d.box(50, 66, 840, 320, CLOUD)
     d.text(70, 92, "the cloud", bold=True)
-    d.lines(
-        70,
-        116,
-        [
-            "services/   identity zone cluster host offering image backup_storage primary_storage volume l2 l3 vm tag admin",
-            "plugins/    kvm simulator local_storage backup_server flat_network … and anybody's",
-        ],
-    )
-    d.box(80, 160, 700, 172, KERNEL)
-    d.text(100, 186, "kernel: knows no noun of the cloud", bold=True)
-    d.lines(
-        100,
-        214,
-        [
-            "bus      typed messages, one answer each          store     transactions, group commit, migrations",
-            "ring     who owns a resource                      query     conditions, joins, inventories",
-            "queue    whose turn it is                         plugin    manifests, extension points",
-            "flow     workflows, undo, journal                 agent     typed calls over HTTP and TLS",
-            "jobs     accepted calls, to their end             event     outbox, subscribers",
-        ],
-    )
-    d.arrow(790, 60, 790, 150)
-    d.text(560, 320, "imports point inward only", size=13, colour=INK)
-    d.box(50, 376, 760, 56, HOST)
-    d.text(70, 400, "agents", bold=True)
-    d.lines(
-        140,
-        400,
-        [
-            "what runs on managed machines. It imports nothing of the rest;",
-            "the rest imports of it only agents/protocol, the contract between both.",
-        ],
-    )
+    d.table(70, 118, 90, _NOUNS)
+    d.box(80, 184, 720, 180, KERNEL)
+    d.text(100, 210, "kernel: knows no noun of the cloud", bold=True)
+    d.table(100, 240, 60, _LEFT)
+    d.table(440, 240, 70, _RIGHT)
+    d.arrow(845, 46, 845, 88)
+    d.arrow(845, 180, 802, 240)
+    d.text(812, 160, "imports", size=13)
+    d.box(50, 404, 840, 58, HOST)
+    d.text(70, 429, "agents", bold=True)
+    d.lines(140, 429, _AGENTS)
     return d.svg()
 
+
+_NOUNS = (
+    ("services/", "identity, zone, cluster, host, offering, image, backup_storage, primary_storage,"),
+    ("", "volume, l2, l3, vm, tag, admin"),
+    ("plugins/", "kvm, simulator, local_storage, backup_server, flat_network, and anybody's"),
+)
+_LEFT = (
+    ("bus", "typed messages, one answer each"),
+    ("ring", "which node owns a resource"),
+    ("queue", "whose turn it is"),
+    ("flow", "workflows, undo, journal"),
+    ("jobs", "accepted calls, to their end"),
+    ("tag", "user and system tags"),
+)
+_RIGHT = (
+    ("store", "transactions, group commit, migrations"),
+    ("query", "conditions, joins, inventories"),
+    ("plugin", "manifests, extension points"),
+    ("agent", "typed calls over HTTP and TLS"),
+    ("event", "outbox, subscribers, streams"),
+    ("config", "settings that change at run time"),
+)
+_AGENTS = (
+    "What runs on managed machines. It imports nothing of the rest;",
+    "the rest imports of it only agents/protocol, the contract between both.",
+)
 
 _STEPS: Sequence[tuple[str, str, str, Sequence[str]]] = (
     ("1", "gateway", EDGE, ["session, fields, rights, references:", "what can be refused is refused here"]),
@@ -109,30 +119,33 @@ _STEPS: Sequence[tuple[str, str, str, Sequence[str]]] = (
     ("4", "resource queue", KERNEL, ["vm:<uuid>, first in, first out,", "one at a time"]),
     ("5", "workflow", KERNEL, ["step after step; after each", "the journal's entry is committed"]),
     ("6", "agents", HOST, ["HTTP and TLS, by task id;", "never run twice"]),
-    ("7", "the end", KERNEL, ["one commit: journal row goes, job gets", "its answer, events enter the outbox"]),
+    ("7", "the end", KERNEL, ["one commit: the journal's row goes,", "the job has its answer"]),
     ("8", "whoever waits", EDGE, ["long poll, event stream,", "durable subscribers"]),
 )
 
 
 def call() -> str:
-    """The way of a call, in two rows."""
-    d = Drawing(1180, 400, "The way of a call through cairn")
+    """The way of a call, there in the first row and back in the second."""
+    d = Drawing(1180, 420, "The way of a call through cairn")
     d.text(20, 34, "The way of a call that changes something", size=17, bold=True)
     width, gap, left = 262, 30, 20
     for index, (number, name, fill, lines) in enumerate(_STEPS):
         row, column = divmod(index, 4)
-        x, y = left + column * (width + gap), 60 + row * 130
-        d.box(x, y, width, 90, fill)
-        d.text(x + 14, y + 28, f"{number}  {name}", bold=True)
+        x, y = left + (3 - column if row else column) * (width + gap), 60 + row * 140
+        d.box(x, y, width, 94, fill)
+        d.text(x + 14, y + 28, f"{number}. {name}", bold=True)
         d.lines(x + 14, y + 54, lines)
-        if column < 3:
-            d.arrow(x + width + 2, y + 45, x + width + gap - 2, y + 45)
-    d.arrow(left + 3 * (width + gap) + width // 2, 152, left + width // 2, 188)
-    d.box(20, 326, 1138, 54, PAPER)
-    d.text(34, 348, "If a step fails:", bold=True, size=13)
-    d.lines(150, 348, ["the steps before it are undone, the failing one first; then the job has failed, and says why."])
-    d.text(34, 368, "If the node dies:", bold=True, size=13)
-    d.lines(160, 368, ["the next life reads job and journal, and goes on from the last entry, forward or back."])
+        if column < 3 and row == 0:
+            d.arrow(x + width + 2, y + 47, x + width + gap - 2, y + 47)
+        elif column < 3:
+            d.arrow(x - 2, y + 47, x - gap + 2, y + 47)
+    middle = left + 3 * (width + gap) + width // 2
+    d.arrow(middle, 156, middle, 198)
+    d.box(20, 330, 1138, 70, PAPER)
+    d.text(34, 358, "If a step fails", bold=True, size=13)
+    d.lines(170, 358, ["it and the steps before it are undone, last one first; the job has failed, and says why."])
+    d.text(34, 382, "If the node dies", bold=True, size=13)
+    d.lines(170, 382, ["the next life reads job and journal, and goes on from the last entry, forward or back."])
     return d.svg()
 
 

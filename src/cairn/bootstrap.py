@@ -193,6 +193,8 @@ class Node:
             lock = FolderLock(settings.data_dir)
             store = await _open_store(settings, loaded, clock, metrics)
             closers += [store.close, _later(lock.release)]
+        kind = metrics.gauge("cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable")
+        kind.set(1, store.driver.dialect.name, "true")
         node = node or _node_id(settings.data_dir, ids)
         config = GlobalConfig(store, _all_settings(loaded))
         await config.start()
@@ -278,6 +280,7 @@ class Node:
         parts.complete(flows)
         await bootstrap_admin(store, settings, ids, clock)
         made: list[Node] = []
+        entities = query.schema()
         gateway = Gateway(
             apis=[api for manifest in loaded.manifests for api in manifest.api],
             settings=settings,
@@ -290,7 +293,7 @@ class Node:
             authenticator=extensions.named(Authenticator, "identity"),
             ids=ids,
             clock=clock,
-            collections={entity: path for entity, path in COLLECTIONS.items() if entity in query.schema()},
+            collections={entity: path for entity, path in COLLECTIONS.items() if entity in entities},
             admin_entities=ADMIN_ENTITIES,
             configuration=_all_settings(loaded),
             ready=lambda: made[0].ready,

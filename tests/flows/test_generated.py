@@ -18,8 +18,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.settings import load
-from cairn.testing.cloud import Cloud, Killed, Refused
-from tests.flows.scenarios import SCENARIOS, Scenario
+from cairn.testing.cloud import Cloud, Killed, Refused, Saved
+from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
 from tests.flows.world import broken_rules, differences, snapshot
 
 RETRY_SECONDS = 61
@@ -89,13 +89,26 @@ WORKFLOWS = sorted(_lists())
 STEPS = [(name, step) for name in WORKFLOWS for step in _lists()[name]]
 
 
+_SAVED: dict[Prepare, Saved] = {}
+
+
+async def _saved(prepare: Prepare) -> Saved:
+    """The cloud that a scenario begins with; made once."""
+    if prepare not in _SAVED:
+        async with Cloud.open(hosts=2) as cloud:
+            await cloud.log_in()
+            await prepare(cloud)
+            await cloud.quiet(1)
+            _SAVED[prepare] = cloud.save()
+    return _SAVED[prepare]
+
+
 @asynccontextmanager
 async def prepared(workflow: str) -> AsyncIterator[tuple[Cloud, Probe, Scenario]]:
     """A cloud right before the workflow."""
     probe = Probe(workflow)
     scenario = SCENARIOS[workflow]
-    async with Cloud.open(hosts=2, probe=probe) as cloud:
-        await scenario.prepare(cloud)
+    async with Cloud.open(probe=probe, saved=await _saved(scenario.prepare)) as cloud:
         await cloud.quiet(1)
         probe.armed = True
         yield cloud, probe, scenario

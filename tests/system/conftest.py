@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from cairn.kernel.deploy.wheels import build_wheels, wheel_set
 from cairn.kernel.error import CairnError
 from cairn.lab import Lab
 
-_SOURCES = Path(__file__).parents[2] / "src" / "cairn"
+_TREE = Path(__file__).parents[2]
 PING_SECONDS = 2
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agents' wheels, as new as the sources."""
-    newest = max(path.stat().st_mtime for path in _SOURCES.rglob("*") if path.suffix != ".pyc" and path.is_file())
+    newest = max(
+        path.stat().st_mtime for path in (_TREE / "src").rglob("*") if path.suffix != ".pyc" and path.is_file()
+    )
     try:
         folder = wheel_set().folder
     except CairnError:
@@ -29,7 +32,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     else:
         if min(path.stat().st_mtime for path in folder.glob("cairn*.whl")) >= newest:
             return folder
-    return build_wheels(tmp_path_factory.mktemp("wheels") / "wheels").folder
+    return build_wheels(tmp_path_factory.mktemp("wheels") / "wheels", _TREE).folder
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +113,15 @@ def cloud(site: Site, cluster: tuple[str, str], hosts: dict[str, str]) -> Cloud:
     )
     image = site.add_image(made, "guest.qcow2")["uuid"]
     return Cloud(**{**{name: getattr(made, name) for name in made.__struct_fields__}, "image": image})
+
+
+@pytest.fixture(scope="session")
+def bad_images(site: Site) -> None:
+    """Beside the guest image: a page of HTML, an image with a backing file, a raw disk."""
+    (site.images / "page.qcow2").write_text("<html><body>Not found</body></html>\n" * 100)
+    (site.images / "disk.raw").write_bytes(b"\0" * (1 << 20))
+    backing = ["-b", "/etc/passwd", "-F", "raw", "-u", str(site.images / "backing.qcow2"), "1M"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing], check=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +12,6 @@ from tests.system.site import BACKUP, Cloud, Site
 pytestmark = pytest.mark.lab
 
 FULL = "/var/lib/small-disk"
-
-
-@pytest.fixture(scope="module")
-def bad_images(site: Site) -> None:
-    """Beside the guest image: a page of HTML, an image with a backing file, a raw disk."""
-    (site.images / "page.qcow2").write_text("<html><body>Not found</body></html>\n" * 100)
-    (site.images / "disk.raw").write_bytes(b"\0" * (1 << 20))
-    backing = ["-b", "/etc/passwd", "-F", "raw", "-u", str(site.images / "backing.qcow2"), "1M"]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing], check=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ table, file system and boot loader are written into a plain file.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
 import os
 import re
@@ -17,7 +18,8 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,6 +243,11 @@ def build(output: Path, work: Path) -> None:
     """
     os.environ["PATH"] = _search_path()
     check_tools()
+    with alone_in(work):
+        _build(output, work)
+
+
+def _build(output: Path, work: Path) -> None:
     kernel, modules = unpack_kernel(kernel_package(work), work / "kernel")
     initrd = work / "initrd.gz"
     initrd.write_bytes(initramfs(BUSYBOX.read_bytes(), modules))
@@ -252,6 +259,18 @@ def build(output: Path, work: Path) -> None:
     fresh.replace(output)
     shutil.rmtree(work / "kernel")
     disk.unlink()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One build at a time works in a folder; another waits. The lock ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def default_work_folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -19,8 +19,8 @@ _THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="cairn-agent")
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `function` in a thread and return what it returns.
 
-    A thread cannot be stopped. When the caller is cancelled this still waits for the thread's end, so that a lock
-    held around the call is not let go while the work is going on.
+    A thread cannot be stopped. When the caller is cancelled, however often, this still waits for the thread's end, so
+    that a lock held around the call is not let go while the work is going on.
     """
     context = copy_context()
     loop = asyncio.get_running_loop()
@@ -28,7 +28,9 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait({future})
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({future})
         raise
 
 

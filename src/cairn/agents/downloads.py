@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import ssl
@@ -175,11 +176,18 @@ def _words(error: Exception) -> str:
 
 
 async def settle(path: Path, target: Path) -> None:
-    """Rename the finished file `path` into place, durably."""
+    """Rename the finished file `path` into place, durably. Cancelling it when that is done comes too late."""
+    done = False
 
     def rename() -> None:
+        nonlocal done
         with path.open("rb") as file:
             os.fsync(file.fileno())
         path.replace(target)
+        done = True
 
-    await in_thread(rename)
+    try:
+        await in_thread(rename)
+    except asyncio.CancelledError:
+        if not done:
+            raise

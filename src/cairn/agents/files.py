@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from cairn.agents.blocking import KeyedLocks
 from cairn.agents.errors import AgentError, is_no_space, no_space
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity
@@ -47,13 +48,15 @@ class PreparedFolders(Struct, frozen=True):
 class Folders:
     """The folders that `InitStorage` has prepared: nothing outside of them is ever written or removed.
 
-    Every path that a command names is resolved first (``..`` and symbolic links), so that none leads out.
+    Every path that a command names is resolved first (``..`` and symbolic links), so that none leads out. Whoever makes
+    or removes a file holds its lock in `locks`, by the path that `confine` answers.
     """
 
     def __init__(self, record: Record[PreparedFolders], own_data: Path) -> None:
         """`own_data` is the agent's data folder, which is no storage."""
         self._record = record
         self._own_data = own_data.resolve()
+        self.locks = KeyedLocks()
         saved = record.load()
         self._paths = [Path(p) for p in saved.paths] if saved is not None else []
 

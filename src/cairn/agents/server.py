@@ -39,6 +39,7 @@ class Server:
         self.app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors])
         self.app.router.add_post("/v1/commands", self.for_management(self._command))
         self.app.router.add_get("/v1/tasks/{task}", self.for_management(self._task))
+        self.app.router.add_delete("/v1/tasks/{task}", self.for_management(self._cancel))
         self.app.router.add_get("/v1/ping", self.for_management(self._pong))
 
     def for_management(self, handler: _Handler) -> _Handler:
@@ -67,6 +68,12 @@ class Server:
         if task is None:
             return web.json_response({}, status=404)
         return _answer(task.reply)
+
+    async def _cancel(self, http: web.Request) -> web.StreamResponse:
+        task = await self._tasks.cancel(http.match_info["task"], MAX_WAIT_SECONDS)
+        if task is None:
+            return web.json_response({}, status=404)
+        return _answer(task.reply if task.over.is_set() else None)
 
     async def _pong(self, _: web.Request) -> web.StreamResponse:
         return _json(await self._ping())

@@ -34,10 +34,11 @@ class Storage:
 
     @handles(DeleteFile)
     async def delete(self, command: DeleteFile) -> Done:
-        """Remove the file if it is in a prepared folder."""
+        """Remove the file if it is in a prepared folder; what is being made there is waited for."""
         path = await in_thread(self._folders.confine, command.path)
-        user = await self._user_of(str(path)) if self._user_of is not None else None
-        if user is not None:
-            raise AgentError(codes.BUSY, f"{command.path} is a disk of the running VM {user}. Stop the VM first.")
-        await in_thread(self._folders.delete, command.path)
+        async with self._folders.locks(str(path)):
+            user = await self._user_of(str(path)) if self._user_of is not None else None
+            if user is not None:
+                raise AgentError(codes.BUSY, f"{command.path} is a disk of the running VM {user}. Stop the VM first.")
+            await in_thread(self._folders.delete, command.path)
         return Done()

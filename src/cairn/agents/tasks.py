@@ -3,6 +3,8 @@
 The table is touched from the event loop only, and `submit` does not await, so two requests with the same id cannot
 both find it absent. A task that passes its deadline is answered at once with ``agent.deadline`` and cancelled; work
 in a thread cannot be stopped, and goes on, holding its locks, until it ends by itself (see `blocking.in_thread`).
+A task that its caller takes back is cancelled and over only when its work has ended, clean-up included. If it was never
+seen it is written down as cancelled, so that a request that was overtaken on its way begins nothing.
 Replies are kept for an hour, at most 10,000 of them; running tasks are never forgotten.
 """
 
@@ -27,13 +29,21 @@ KEEP_SECONDS = 3600.0
 class Task:
     """One task: what is known of it."""
 
-    def __init__(self, request: Request) -> None:
-        self.id = request.task
-        self.command = request.command
+    def __init__(self, id_: str, command: str) -> None:
+        self.id = id_
+        self.command = command
         self.reply: Reply | None = None
-        self.finished = asyncio.Event()
+        self.finished = asyncio.Event()  #: there is a reply
+        self.over = asyncio.Event()  #: and nothing of it goes on any more
         self.finished_at = 0.0
         self.callbacks: set[str] = set()
+        self.taken_back = False
+        self.work: asyncio.Task[Result] | None = None
+
+    def stop(self) -> None:
+        """Cancel the work, once: a second time would cancel its clean-up."""
+        if self.work is not None and not self.work.done() and not self.work.cancelling():
+            self.work.cancel()
 
 
 class TaskTable:
@@ -62,7 +72,7 @@ class TaskTable:
         known = self.find(request.task)
         if known is not None:
             return known
-        task = Task(request)
+        task = Task(request.task, request.command)
         self._running[task.id] = task
         self._own(asyncio.create_task(self._run(task, request), name=f"task {task.id}"))
         return task
@@ -74,15 +84,23 @@ class TaskTable:
 
     async def wait(self, task: Task, seconds: float) -> Reply | None:
         """The reply, or None when it is not there after `seconds` (0: as it is now)."""
-        if task.reply is None:
-            finished = asyncio.ensure_future(task.finished.wait())
-            timer = asyncio.ensure_future(self._clock.sleep(max(seconds, 0.0)))
-            try:
-                await asyncio.wait({finished, timer}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                finished.cancel()
-                timer.cancel()
+        await self._wait(task.finished, seconds)
         return task.reply
+
+    async def cancel(self, task_id: str, seconds: float) -> Task | None:
+        """Take the task back: stop it, and wait up to `seconds` until it is over. Safe to repeat.
+
+        Returns:
+            The task, with its reply once it is `over`; None if it was never seen, and so can only be refused now.
+        """
+        task = self.find(task_id)
+        if task is None:
+            self._refuse(task_id)
+            return None
+        task.taken_back = True
+        task.stop()
+        await self._wait(task.over, seconds)
+        return task
 
     def call_back(self, task: Task, url: str) -> None:
         """Send the reply to `url` once there is one; once per task and address."""
@@ -102,10 +120,27 @@ class TaskTable:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        if event.is_set():
+            return
+        reached = asyncio.ensure_future(event.wait())
+        timer = asyncio.ensure_future(self._clock.sleep(max(seconds, 0.0)))
+        try:
+            await asyncio.wait({reached, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reached.cancel()
+            timer.cancel()
+
+    def _refuse(self, task_id: str) -> None:
+        """Write down that the task is not to be run."""
+        task = self._running[task_id] = Task(task_id, "")
+        task.taken_back = True
+        self._finish(task, Reply(task=task_id, error=_cancelled("it").failure()))
+
     async def _run(self, task: Task, request: Request) -> None:
         log.current.set({"task": task.id, "command": task.command, **({"job": request.job} if request.job else {})})
         started = self._clock.monotonic()
-        reply = await self._reply(request)
+        reply = await self._reply(task, request)
         self._finish(task, reply)
         seconds = round(self._clock.monotonic() - started, 3)
         if reply.error is None:
@@ -113,26 +148,29 @@ class TaskTable:
         else:
             log.warning("task failed", seconds=seconds, code=reply.error.code, message=reply.error.message)
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, task: Task, request: Request) -> Reply:
         try:
-            result = await self._within_deadline(request)
+            result = await self._within_deadline(task, request)
         except AgentError as error:
             return Reply(task=request.task, error=error.failure())
         except asyncio.CancelledError:
-            stopped = AgentError(codes.STOPPED, f"The agent was stopped during {request.command}. Send it again.")
-            return Reply(task=request.task, error=stopped.failure())
+            why = _cancelled(request.command) if task.taken_back else _stopped(request.command)
+            return Reply(task=request.task, error=why.failure())
         return Reply(task=request.task, result=msgspec.Raw(msgspec.json.encode(result)))
 
-    async def _within_deadline(self, request: Request) -> Result:
+    async def _within_deadline(self, task: Task, request: Request) -> Result:
+        if task.taken_back:
+            raise _cancelled(request.command)
         work = asyncio.create_task(self._registry.run(request.command, request.body), name=f"work {request.task}")
+        task.work = work
         self._own(work)
+        work.add_done_callback(lambda _: _ended(task))
         timer = asyncio.ensure_future(self._clock.sleep(request.deadline_seconds))
         try:
             await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-            if not work.done():
-                work.cancel()
+            task.stop()
         if work.done():
             return work.result()
         raise AgentError(
@@ -147,6 +185,8 @@ class TaskTable:
         del self._running[task.id]
         self._finished[task.id] = task
         task.finished.set()
+        if task.work is None:
+            task.over.set()
         for url in task.callbacks:
             self._delivery.reply(url, reply)
 
@@ -157,3 +197,17 @@ class TaskTable:
             if len(self._finished) <= self._keep_count and task.finished_at >= oldest:
                 return
             del self._finished[task.id]
+
+
+def _ended(task: Task) -> None:
+    task.work = None
+    if task.reply is not None:
+        task.over.set()
+
+
+def _stopped(command: str) -> AgentError:
+    return AgentError(codes.STOPPED, f"The agent was stopped during {command}. Send it again.")
+
+
+def _cancelled(command: str) -> AgentError:
+    return AgentError(codes.CANCELLED, f"The caller took {command} back. Send it as another task to have it done.")

@@ -124,6 +124,9 @@ class LazyGroup(click.Group):
 def cairn(context: click.Context, url: str, data_dir: Path | None) -> None:
     """A private cloud: its management node, its hosts, and everything that its API can do."""
     context.obj = Context(url, data_dir)
+    if data_dir is not None:
+        # The lab is told with an option of its own, which it also has without this command line around it.
+        context.default_map = {"lab": {"data_dir": str(data_dir)}}
     if context.invoked_subcommand is None:
         if sys.stdin.isatty() and sys.stdout.isatty():
             from cairn.cli.shell import shell

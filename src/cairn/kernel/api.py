@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.ids import UUID_PATTERN
@@ -132,6 +134,20 @@ class ApiQuery(Query[R], Generic[R], frozen=True, kw_only=True):
 
 
 AnyApi = ApiCommand[Any] | ApiQuery[Any]
+
+
+@cache
+def secret_fields(api: type[AnyApi]) -> tuple[str, ...]:
+    """The wire names of the fields that are marked `Secret`, on their own or inside an optional type."""
+    hints = get_type_hints(api, include_extras=True)
+    return tuple(field.encode_name for field in fields(api) if _has_secret(hints[field.name]))
+
+
+def _has_secret(hint: object) -> bool:
+    if any(isinstance(mark, Secret) for mark in getattr(hint, "__metadata__", ())):
+        return True
+    return any(_has_secret(part) for part in get_args(hint))
+
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

@@ -27,7 +27,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand
+from cairn.kernel.api import ApiCommand, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
@@ -78,7 +78,7 @@ class Job(Record, frozen=True, kw_only=True):
     timeout_seconds: Annotated[float, Doc("how long it may take")] = 1800.0
     cancel_requested: bool = False
     create_date: datetime
-    finish_date: datetime | None = None
+    finish_date: Annotated[datetime | None, Index()] = None
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -167,7 +167,7 @@ class Jobs:
             CairnError: ``job.id-taken`` when another call has that id.
         """
         request = msgspec.json.encode(message)
-        digest = hashlib.blake2b(request + (actor or "").encode(), digest_size=16).hexdigest()
+        digest = _digest(message, actor)
 
         opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds)
 
@@ -490,3 +490,13 @@ def _cancelled() -> CairnError:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _digest(message: ApiCommand[object], actor: str | None) -> str:
+    """What tells a repetition of a call from another call. Secrets are left out, as it outlives the job."""
+    kind = type(message)
+    told = msgspec.to_builtins(message)
+    for name in secret_fields(kind):
+        told.pop(name, None)
+    known = msgspec.json.encode([told, actor], order="sorted")
+    return hashlib.blake2b(known, digest_size=16).hexdigest()

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+from cairn.kernel.bus.context import current
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
-from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, Text
+from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, TableMeta, Text
 from cairn.kernel.store.store import Tx
 
 
@@ -28,6 +29,7 @@ class SystemTag(Record, frozen=True, kw_only=True):
     resource_type: str
     tag: Annotated[str, Text(4096), Index()]
     type: str = "System"
+    account_uuid: Annotated[str | None, Owner(), Index(), Doc("who hung it there")] = None
     create_date: datetime
 
 
@@ -41,6 +43,7 @@ class UserTag(Record, frozen=True, kw_only=True):
     resource_type: str
     tag: Annotated[str, Text(4096), Index()]
     type: str = "User"
+    account_uuid: Annotated[str | None, Owner(), Index(), Doc("who hung it there")] = None
     create_date: datetime
 
 
@@ -145,7 +148,15 @@ class Tags:
         if there:
             return there[0].uuid
         uuid = self._ids.new()
-        tx.insert(kind(uuid=uuid, resource_uuid=resource, resource_type=entity, tag=tag, create_date=tx.now))
+        row = kind(
+            uuid=uuid,
+            resource_uuid=resource,
+            resource_type=entity,
+            tag=tag,
+            account_uuid=current().actor,
+            create_date=tx.now,
+        )
+        tx.insert(row)
         return uuid
 
     def values(self, tx: Tx, resource: str, definition: TagDefinition) -> list[dict[str, str]]:

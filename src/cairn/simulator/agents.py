@@ -1,7 +1,8 @@
 """The simulated agents: requests in, answers out, over a world; no sockets in here.
 
 The rules of a task are those of a real agent: it is run at most once; repeated, it is answered with the same reply;
-work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back.
+work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back;
+a task that is taken back (`DELETE`) is never done, unless it is done already.
 Without a dial that says otherwise everything is done and answered at once, in one call.
 """
 
@@ -69,6 +70,7 @@ class SimulatedAgents:
         self.dials = dials or Dials(world.seed)
         self.changes = 0  #: how many requests may have changed the world, so that one sees whether to save it
         self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
+        self._stops: dict[tuple[str, str], Callable[[], None]] = {}  #: by host and task that is being worked on
         self._sending: set[asyncio.Task[None]] = set()
         self._version = version("cairn-cloud")
 
@@ -98,6 +100,8 @@ class SimulatedAgents:
             self._command(host, body, exchange)
         elif call.startswith("v1/tasks/") and method == "GET":
             self._task(host, call[9:], exchange)
+        elif call.startswith("v1/tasks/") and method == "DELETE":
+            self._cancel(host, call[9:], exchange)
         elif call == "v1/ping" and method == "GET":
             exchange.answer(200, self._pong(host))
         else:
@@ -128,6 +132,7 @@ class SimulatedAgents:
         """The host's agent forgets its tasks, and has a new boot id; what is on the host stays."""
         restart_agents(self.world, name)
         self._tasks[name] = {}
+        self._stops = {place: stop for place, stop in self._stops.items() if place[0] != name}
         self.changes += 1
 
     def reset(self, world: World) -> None:
@@ -135,6 +140,7 @@ class SimulatedAgents:
         self.world = world
         self.dials.clear()
         self._tasks = {name: {} for name in world.hosts}
+        self._stops = {}
         self.changes += 1
 
     # Tasks.
@@ -161,6 +167,17 @@ class SimulatedAgents:
         else:
             _tell(known, exchange)
 
+    def _cancel(self, host: SimHost, task: str, exchange: Exchange) -> None:
+        known = self._tasks[host.name].get(task)
+        if known is None:
+            self._fail(host, task, codes.CANCELLED, "The caller took it back before it came. Send another task.")
+            exchange.answer(404, _EMPTY)
+            return
+        stop = self._stops.pop((host.name, task), None)
+        if stop is not None:
+            stop()
+        _tell(self._tasks[host.name][task], exchange)
+
     def _run(self, host: SimHost, request: Request) -> bytes:
         """Do the work, and remember the reply."""
         try:
@@ -170,9 +187,9 @@ class SimulatedAgents:
         self.changes += 1
         return self._remember(host, _encoder.encode(_Success(task=request.task, result=result)), request.task)
 
-    def _fail(self, host: SimHost, request: Request, code: str, message: str) -> bytes:
-        reply = Reply(task=request.task, error=Failure(code=code, message=message))
-        return self._remember(host, _encoder.encode(reply), request.task)
+    def _fail(self, host: SimHost, task: str, code: str, message: str) -> bytes:
+        reply = Reply(task=task, error=Failure(code=code, message=message))
+        return self._remember(host, _encoder.encode(reply), task)
 
     def _remember(self, host: SimHost, reply: bytes, task: str) -> bytes:
         tasks = self._tasks[host.name]
@@ -197,17 +214,28 @@ class SimulatedAgents:
         def finish() -> None:
             if self._tasks[host.name] is not tasks:
                 exchange.drop()  # the agent was restarted in the meantime
-            elif delay > request.deadline_seconds:
-                reply = self._fail(host, request, codes.DEADLINE, "The deadline passed. Try again with a longer one.")
+                return
+            del self._stops[host.name, request.task]
+            if delay > request.deadline_seconds:
+                reply = self._fail(
+                    host, request.task, codes.DEADLINE, "The deadline passed. Try again with a longer one."
+                )
                 self._finish(host, request, exchange, reply, dial, late=late)
             else:
                 self._finish(host, request, exchange, self._run_or_fail(host, request, dial), dial, late=late)
 
-        self.clock.call_later(min(delay, request.deadline_seconds), finish)
+        timer = self.clock.call_later(min(delay, request.deadline_seconds), finish)
+
+        def stop() -> None:
+            timer.cancel()
+            reply = self._fail(host, request.task, codes.CANCELLED, f"The caller took {request.command} back.")
+            self._finish(host, request, exchange, reply, dial, late=late)
+
+        self._stops[host.name, request.task] = stop
 
     def _run_or_fail(self, host: SimHost, request: Request, dial: Dial) -> bytes:
         if self.dials.fails(dial):
-            return self._fail(host, request, dial.error_code, f"A simulated failure of {request.command}.")
+            return self._fail(host, request.task, dial.error_code, f"A simulated failure of {request.command}.")
         return self._run(host, request)
 
     def _finish(

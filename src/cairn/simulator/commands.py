@@ -21,8 +21,6 @@ from cairn.agents.protocol.network import (
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -47,7 +45,7 @@ from cairn.agents.protocol.vm import (
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Result
 from cairn.simulator import storage
 from cairn.simulator.refusal import Refused
-from cairn.simulator.world import SimBridge, SimDhcp, SimHost, SimMetadata, SimVm, World
+from cairn.simulator.world import SimBridge, SimDhcp, SimHost, SimVm, World
 
 C = TypeVar("C", bound=AgentCommand[Any])
 R = TypeVar("R", bound=Result)
@@ -140,12 +138,17 @@ def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
 
 
 def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
-    """The network's server, with these entries added to (or instead of) those there are."""
+    """The network's server, with these entries and metadata added to (or instead of) those there are."""
     _need_bridge(host, command.bridge)
     old = host.dhcp.get(command.network)
     entries = {} if old is None or command.replace else old.entries
     for entry in command.entries:
         entries[entry.mac] = entry
+    if command.replace:
+        host.metadata.pop(command.network, None)
+    _remove_metadata(host, command.network, {one.vm for one in command.metadata})
+    for one in command.metadata:
+        host.metadata.setdefault(command.network, {})[one.ip] = one
     host.dhcp[command.network] = SimDhcp(
         network=command.network,
         bridge=command.bridge,
@@ -161,7 +164,8 @@ def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
 
 
 def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries) -> Done:
-    """Entries go; the server with the last of them."""
+    """Entries and metadata go; the server with the last of the entries."""
+    _remove_metadata(host, command.network, set(command.vms))
     server = host.dhcp.get(command.network)
     if server is not None:
         for mac in command.macs:
@@ -178,30 +182,13 @@ def remove_dhcp(world: World, host: SimHost, command: RemoveDhcp) -> Done:
     return _DONE
 
 
-def set_metadata(world: World, host: SimHost, command: SetMetadata) -> Done:
-    """What the VM is told. An address belongs to the VM that was named last."""
-    vms = host.metadata.setdefault(command.network, {})
-    for vm in [vm for vm, known in vms.items() if known.ip == command.ip and vm != command.vm]:
-        del vms[vm]
-    vms[command.vm] = SimMetadata(
-        network=command.network,
-        ip=command.ip,
-        vm=command.vm,
-        hostname=command.hostname,
-        user_data=command.user_data,
-        ssh_keys=command.ssh_keys,
-    )
-    return _DONE
-
-
-def remove_metadata(world: World, host: SimHost, command: RemoveMetadata) -> Done:
-    """The VM is told nothing any more."""
-    vms = host.metadata.get(command.network)
-    if vms is not None:
-        vms.pop(command.vm, None)
-        if not vms:
-            del host.metadata[command.network]
-    return _DONE
+def _remove_metadata(host: SimHost, network: str, vms: set[str]) -> None:
+    known = host.metadata.get(network)
+    if known is not None:
+        for ip in [ip for ip, one in known.items() if one.vm in vms]:
+            del known[ip]
+        if not known:
+            del host.metadata[network]
 
 
 # Virtual machines.
@@ -342,8 +329,6 @@ COMMANDS: Final = dict(
         _entry(EnsureDhcp, ensure_dhcp),
         _entry(RemoveDhcpEntries, remove_dhcp_entries),
         _entry(RemoveDhcp, remove_dhcp),
-        _entry(SetMetadata, set_metadata),
-        _entry(RemoveMetadata, remove_metadata),
         _entry(InitStorage, storage.init_storage),
         _entry(GetCapacity, storage.get_capacity),
         _entry(CacheImage, storage.cache_image),

@@ -130,7 +130,11 @@ def inspect_host(host: SimHost) -> dict[str, object]:
             name: {"bridge": server.bridge, "dhcpIp": server.dhcp_ip, "gateway": server.gateway}
             for name, server in host.dhcp.items()
         },
-        "metadata": [one for vms in host.metadata.values() for one in vms.values()],
+        "metadata": [
+            {"network": network, **msgspec.to_builtins(one)}
+            for network, known in host.metadata.items()
+            for one in known.values()
+        ],
         "bridges": host.bridges,
         "consoles": list(host.consoles),
         "storage": host.storage,
@@ -148,7 +152,7 @@ def summary(world: World) -> dict[str, int]:
     counts["connected"] = sum(1 for host in hosts if host.host is not None)
     counts["leases"] = sum(len(server.entries) for host in hosts for server in host.dhcp.values())
     counts["dhcp"] = sum(len(host.dhcp) for host in hosts)
-    counts["metadata"] = sum(len(vms) for host in hosts for vms in host.metadata.values())
+    counts["metadata"] = sum(len(known) for host in hosts for known in host.metadata.values())
     counts["backupImages"] = len(world.hosts["backup"].images)
     return counts
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from cairn.agents.protocol.network import DhcpEntry
+from cairn.agents.protocol.network import DhcpEntry, MetadataEntry
 from cairn.agents.protocol.vm import Disk, Nic, PowerState
 
 BACKUP: Final = "backup"
@@ -72,17 +72,6 @@ class SimDhcp(Struct, kw_only=True, rename="camel"):
     entries: dict[str, DhcpEntry]  #: by MAC address
 
 
-class SimMetadata(Struct, kw_only=True, rename="camel"):
-    """What a VM is told at the metadata address."""
-
-    network: str
-    ip: str
-    vm: str
-    hostname: str
-    user_data: str | None
-    ssh_keys: list[str]
-
-
 class Machine(Struct, kw_only=True, rename="camel"):
     """What every machine of a world has."""
 
@@ -108,7 +97,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     consoles: dict[str, str] = {}  #: by VM uuid; stays when the VM stops
     bridges: dict[str, SimBridge] = {}
     dhcp: dict[str, SimDhcp] = {}  #: by network
-    metadata: dict[str, dict[str, SimMetadata]] = {}  #: by network, then VM
+    metadata: dict[str, dict[str, MetadataEntry]] = {}  #: by network, then address
     next_vnc_port: int = 5900
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
 

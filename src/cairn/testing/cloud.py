@@ -18,6 +18,8 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import urlencode
@@ -46,6 +48,8 @@ T = TypeVar("T")
 Json = dict[str, object]
 ADMIN_PASSWORD = "correct horse battery"  # noqa: S105 (of a cloud that lives in a test)
 ORIGIN = "http://simulator"
+#: what is added to the seed of ids in the life after a `Saved` one
+_LATER = 1_000_003
 _TLS_AGENT = re.compile(r"^https://([^:/]+):\d+/")
 
 
@@ -179,12 +183,30 @@ class _MortalTransport:
         """Nothing is open."""
 
 
+@cache
+def _parts(disabled: str, extra: str) -> tuple[Loaded, Schema]:
+    """The plugins and tables of a cloud; finding them takes longer than most tests."""
+    loaded = load_plugins(load({}, plugins_disabled=disabled, plugins_extra=extra))
+    return loaded, make_schema(loaded)
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """A cloud at rest, kept so that many tests can begin with it (`Cloud.save`)."""
+
+    content: bytes  #: of the database
+    world: bytes
+    time: datetime
+    site: dict[str, str]
+    session: str
+
+
 class Cloud:
     """A node and its simulated hosts."""
 
     def __init__(
-        self, folder: Path, store: Store, loaded: Loaded, clock: VirtualClock, world: World, seed: int
+        self, settings: Settings, store: Store, loaded: Loaded, clock: VirtualClock, world: World, seed: int
     ) -> None:
+        self.settings = settings
         self.clock = clock
         self.world = world
         self.agents = SimulatedAgents(world, clock)
@@ -193,7 +215,6 @@ class Cloud:
         self.node: Node
         self.site: dict[str, str] = {}
         self._loaded = loaded
-        self._folder = folder
         self._ids = RandomIds(seed)
         self._life = _Life()
         self._session = ""
@@ -202,20 +223,41 @@ class Cloud:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, *, hosts: int = 2, seed: int = 1, probe: FlowProbe | None = None, settings: Mapping[str, str] | None = None
+        cls,
+        *,
+        hosts: int = 2,
+        seed: int = 1,
+        probe: FlowProbe | None = None,
+        settings: Mapping[str, str] | None = None,
+        saved: Saved | None = None,
     ) -> AsyncIterator[Cloud]:
-        """A cloud that has its admin and nothing else; ended on leaving."""
+        """A cloud that has its admin and nothing else, or is as `saved`; ended on leaving."""
         with tempfile.TemporaryDirectory(prefix="cairn-test-") as folder:
-            clock = VirtualClock()
-            loaded = load_plugins(cls._settings(Path(folder), settings or {}))
-            store = await Store.memory(make_schema(loaded), clock, inline=True)
-            cloud = cls(Path(folder), store, loaded, clock, new_world(hosts), seed)
+            given = dict(settings or {})
+            loaded, schema = _parts(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
+            clock = VirtualClock(saved.time) if saved else VirtualClock()
+            store = await Store.memory(schema, clock, inline=True, content=saved.content if saved else None)
+            world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)
+            cloud = cls(cls._settings(Path(folder), given), store, loaded, clock, world, seed)
+            if saved:
+                cloud.site, cloud._session = dict(saved.site), saved.session
+                cloud._ids = RandomIds(seed + _LATER)
             await cloud.start(probe)
             try:
                 yield cloud
             finally:
                 await cloud.kill()
                 await store.close()
+
+    def save(self) -> Saved:
+        """Keep the cloud as it is: the database, what is on the hosts, the site. It is at rest; see `quiet`."""
+        return Saved(
+            content=self.store.content(),
+            world=msgspec.json.encode(self.world),
+            time=self.clock.now(),
+            site=dict(self.site),
+            session=self._session,
+        )
 
     @staticmethod
     def _settings(folder: Path, more: Mapping[str, str]) -> Settings:
@@ -227,7 +269,7 @@ class Cloud:
         """Start a node on the database."""
         self._life = _Life()
         self.node = await Node.build(
-            self._settings(self._folder, {}),
+            self.settings,
             clock=self.clock,
             ids=self._ids,
             store=_MortalStore(self.store, self._life),

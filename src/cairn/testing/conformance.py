@@ -24,11 +24,10 @@ from cairn.agents.protocol.network import (
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
+    MetadataEntry,
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -136,6 +135,10 @@ class Site(Struct, frozen=True, kw_only=True):
         """A plain GET below the agent's URL."""
         return await self.transport.request("GET", self.endpoint.base_url + path, None, self.timeout_seconds)
 
+    async def delete(self, path: str) -> tuple[int, bytes]:
+        """A plain DELETE below the agent's URL."""
+        return await self.transport.request("DELETE", self.endpoint.base_url + path, None, self.timeout_seconds)
+
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """A plain POST below the agent's URL."""
         return await self.transport.request("POST", self.endpoint.base_url + path, body, self.timeout_seconds)
@@ -228,6 +231,28 @@ async def task_never_heard_of_is_404(site: Site) -> None:
     """So that the caller knows that it has to send it again."""
     status, _ = await site.get("/v1/tasks/" + "f" * 32)
     assert status == 404
+
+
+@_check("protocol")
+async def finished_task_taken_back_keeps_its_reply(site: Site) -> None:
+    """Too late is no error, and neither is twice."""
+    task = RandomIds().new()
+    await site.do(GetFacts(), task=task)
+    known = await site.get(f"/v1/tasks/{task}")
+    for _ in range(2):
+        assert await site.delete(f"/v1/tasks/{task}") == known
+
+
+@_check("protocol")
+async def task_taken_back_before_it_comes_is_never_run(site: Site) -> None:
+    """A request that was overtaken on its way begins nothing."""
+    path = site.path("overtaken.qcow2")
+    task = RandomIds().new()
+    await site.do(InitStorage(path=site.storage))
+    assert (await site.delete(f"/v1/tasks/{task}"))[0] == 404
+    await site.refused(CreateVolume(path=path, size_bytes=1 << 20), codes.CANCELLED, task=task)
+    assert (await site.delete(f"/v1/tasks/{task}"))[0] == 200
+    await site.refused(_start(site, disk="overtaken.qcow2", nics=[]), codes.MISSING_FILE)
 
 
 @_check("protocol")
@@ -327,11 +352,15 @@ async def dhcp_entries_are_added_and_removed_twice(site: Site) -> None:
 async def metadata_is_set_and_removed_twice(site: Site) -> None:
     """Within a network that has its server."""
     await site.do(EnsureBridge(bridge=BRIDGE))
-    await site.do(_dhcp([DhcpEntry(mac="fa:16:3e:c0:f0:00", ip="198.18.254.10", hostname="c0", vm=VM)]))
-    for hostname in ("c0", "c1"):
-        await site.do(SetMetadata(network=NETWORK, ip="198.18.254.10", vm=VM, hostname=hostname, user_data="#!/bin/sh"))
+    entry = DhcpEntry(mac="fa:16:3e:c0:f0:00", ip="198.18.254.10", hostname="c0", vm=VM)
+    for hostname in ("c0", "c1", "c1"):
+        told = MetadataEntry(ip=entry.ip, vm=VM, hostname=hostname, user_data="#!/bin/sh", ssh_keys=["ssh-rsa AAAA"])
+        await site.do(_dhcp([entry], [told]))
+    await site.do(_dhcp([entry], replace=True))
     for _ in range(2):
-        await site.do(RemoveMetadata(network=NETWORK, vm=VM))
+        await site.do(RemoveDhcpEntries(network=NETWORK, macs=[], vms=[VM]))
+    for _ in range(2):
+        await site.do(RemoveDhcpEntries(network=NETWORK, macs=[entry.mac], vms=[VM]))
     await site.do(RemoveDhcp(network=NETWORK))
     await site.do(RemoveBridge(bridge=BRIDGE))
 
@@ -534,7 +563,9 @@ def _start(site: Site, *, disk: str, nics: list[Nic]) -> StartVm:
     )
 
 
-def _dhcp(entries: list[DhcpEntry], *, replace: bool = False) -> EnsureDhcp:
+def _dhcp(
+    entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, *, replace: bool = False
+) -> EnsureDhcp:
     return EnsureDhcp(
         network=NETWORK,
         bridge=BRIDGE,
@@ -542,5 +573,6 @@ def _dhcp(entries: list[DhcpEntry], *, replace: bool = False) -> EnsureDhcp:
         netmask="255.255.255.0",
         gateway="198.18.254.1",
         entries=entries,
+        metadata=metadata or [],
         replace=replace,
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -73,3 +74,11 @@ def test_a_name_without_a_dash_is_no_api() -> None:
         assert cairn.get_command(context, "creaet") is None
         assert cairn.get_command(context, "create-zone") is not None
         assert cairn.get_command(context, "CreateZone") is not None
+
+
+def test_data_folder_before_the_command_is_the_labs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CAIRN_DATA_DIR", raising=False)
+    assert run(["--data-dir", str(tmp_path / "here"), "lab", "status"]) == Exit.REFUSED
+    assert str(tmp_path / "here") in capsys.readouterr().err

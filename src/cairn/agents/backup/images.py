@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from cairn.agents.blocking import KeyedLocks, in_thread
+from cairn.agents.blocking import in_thread
 from cairn.agents.commands import handles
 from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError
@@ -27,13 +27,12 @@ class BackupImages:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner
-        self._locks = KeyedLocks()
 
     @handles(DownloadImage)
     async def download(self, command: DownloadImage) -> ImageInfo:
         """Fetch, inspect, rename into place. A file that is there is replaced."""
         path = await in_thread(self._folders.confine, command.path)
-        async with self._locks(str(path)):
+        async with self._folders.locks(str(path)):
             part = temporary_of(path)
             try:
                 sha256 = await self._downloader.fetch(command.url, part, command.max_bytes)

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
-
-import msgspec
 
 from cairn.agents import log
 from cairn.agents.blocking import KeyedLocks, in_thread
 from cairn.agents.clock import Clock
 from cairn.agents.commands import handles
 from cairn.agents.errors import AgentError
-from cairn.agents.ids import check_ip, check_mac, check_uuid
+from cairn.agents.ids import check_mac, check_uuid
 from cairn.agents.kvm.bridges import Bridges
 from cairn.agents.kvm.flat_config import (
     INNER,
@@ -30,17 +29,12 @@ from cairn.agents.kvm.flat_config import (
     isolation_rules,
     subnet,
     with_dhcp,
+    without,
 )
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import (
-    EnsureDhcp,
-    RemoveDhcp,
-    RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
-)
+from cairn.agents.protocol.network import EnsureDhcp, RemoveDhcp, RemoveDhcpEntries
 from cairn.agents.protocol.wire import Done
 from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Records, write_atomically
@@ -100,17 +94,16 @@ class Flat:
 
     @handles(RemoveDhcpEntries)
     async def remove_entries(self, command: RemoveDhcpEntries) -> Done:
-        """Do not answer them any more; with the last one the server goes."""
+        """Do not answer them any more; with the last MAC address the server goes."""
         check_uuid("network", command.network)
         gone = {check_mac("macs", mac) for mac in command.macs}
         async with self._locks(command.network):
             before = self._network(command.network)
-            left = {mac: entry for mac, entry in before.entries.items() if mac not in gone}
-            after = msgspec.structs.replace(before, entries=left)
+            after = without(before, gone, set(command.vms))
             self._save(after)
-            if not left:
+            if not after.entries:
                 await self._take_down(before)
-            elif left != before.entries:
+            elif after.entries != before.entries:
                 await self._converge(after)
         return Done()
 
@@ -122,28 +115,6 @@ class Flat:
             await self._take_down(self._network(command.network))
             self._networks.pop(command.network, None)
             self._records.record(command.network).remove()
-        return Done()
-
-    @handles(SetMetadata)
-    async def set_metadata(self, command: SetMetadata) -> Done:
-        """From now on answer that address."""
-        check_uuid("network", command.network)
-        check_uuid("vm", command.vm)
-        ip = check_ip("ip", command.ip)
-        async with self._locks(command.network):
-            before = self._network(command.network)
-            others = {i: m for i, m in before.metadata.items() if m.vm != command.vm}
-            self._save(msgspec.structs.replace(before, metadata={**others, ip: command}))
-        return Done()
-
-    @handles(RemoveMetadata)
-    async def remove_metadata(self, command: RemoveMetadata) -> Done:
-        """Do not answer the VM any more."""
-        check_uuid("network", command.network)
-        async with self._locks(command.network):
-            before = self._network(command.network)
-            left = {ip: m for ip, m in before.metadata.items() if m.vm != command.vm}
-            self._save(msgspec.structs.replace(before, metadata=left))
         return Done()
 
     async def run(self) -> None:
@@ -273,8 +244,9 @@ class Flat:
     async def _stop_dnsmasq(self, network: FlatNetwork) -> None:
         pid = await in_thread(self._pid, network)
         if pid is not None:
-            os.kill(pid, signal.SIGKILL)  # it has no state to save
-            while await in_thread(self._pid, network) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # it has no state to save
+            while await in_thread(_has_files, self._proc / str(pid)):
                 await self._clock.sleep(0.01)
 
     def _pid(self, network: FlatNetwork) -> int | None:
@@ -306,6 +278,15 @@ class Flat:
         script = f"table bridge {network.table} {{ }}\ndelete table bridge {network.table}\n"
         await self._runner.run(["nft", "-f", "-"], stdin=script, check=False)
         await in_thread(_remove_folder, self._folder / network.network)
+
+
+def _has_files(process: Path) -> bool:
+    """Whether a process may still have its sockets open: they go after its command line, and before it is a zombie."""
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
 
 
 def _read_lines(path: Path) -> set[str]:

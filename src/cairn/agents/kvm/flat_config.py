@@ -13,7 +13,7 @@ from msgspec import Struct
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_domain, check_interface, check_ip, check_mac, check_uuid
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, SetMetadata
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry
 
 METADATA_IP = "169.254.169.254"
 OUTER_PREFIX = "cfd"
@@ -25,9 +25,9 @@ class FlatNetwork(Struct, frozen=True, kw_only=True):
     """All that one network's server has to know; kept over restarts."""
 
     network: str
-    dhcp: EnsureDhcp | None = None  #: without its entries; None: no server, only metadata so far
+    dhcp: EnsureDhcp | None = None  #: without its entries and metadata; None: no server so far
     entries: dict[str, DhcpEntry] = {}  #: by MAC
-    metadata: dict[str, SetMetadata] = {}  #: by IP
+    metadata: dict[str, MetadataEntry] = {}  #: by IP
 
     @property
     def namespace(self) -> str:
@@ -52,7 +52,7 @@ class FlatNetwork(Struct, frozen=True, kw_only=True):
 
 
 def with_dhcp(before: FlatNetwork, command: EnsureDhcp) -> FlatNetwork:
-    """`before` as `command` wants it: settings replaced, entries added or replaced.
+    """`before` as `command` wants it: settings replaced, entries and metadata added or replaced.
 
     Raises:
         AgentError: ``agent.bad-request`` when a value could not be written into a configuration file as it is.
@@ -61,8 +61,27 @@ def with_dhcp(before: FlatNetwork, command: EnsureDhcp) -> FlatNetwork:
     new = {entry.mac: entry for entry in map(_checked_entry, command.entries)}
     addresses = {entry.ip for entry in new.values()}
     kept = {} if command.replace else {m: e for m, e in before.entries.items() if e.ip not in addresses}
-    settings = msgspec.structs.replace(command, entries=[], replace=False)
-    return msgspec.structs.replace(before, dhcp=settings, entries={**kept, **new})
+    settings = msgspec.structs.replace(command, entries=[], metadata=[], replace=False)
+    metadata = _with_metadata({} if command.replace else before.metadata, command.metadata)
+    return msgspec.structs.replace(before, dhcp=settings, entries={**kept, **new}, metadata=metadata)
+
+
+def without(before: FlatNetwork, macs: set[str], vms: set[str]) -> FlatNetwork:
+    """`before` without these entries, and without the metadata of these VMs."""
+    return msgspec.structs.replace(
+        before,
+        entries={mac: entry for mac, entry in before.entries.items() if mac not in macs},
+        metadata={ip: one for ip, one in before.metadata.items() if one.vm not in vms},
+    )
+
+
+def _with_metadata(before: dict[str, MetadataEntry], given: list[MetadataEntry]) -> dict[str, MetadataEntry]:
+    """All that is known of a VM that is named now is replaced: it may have another address."""
+    for one in given:
+        check_uuid("metadata.vm", one.vm)
+    named = {one.vm for one in given}
+    kept = {ip: one for ip, one in before.items() if one.vm not in named}
+    return {**kept, **{check_ip("metadata.ip", one.ip): one for one in given}}
 
 
 def check(command: EnsureDhcp) -> None:

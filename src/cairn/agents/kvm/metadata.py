@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from cairn.agents.protocol.network import SetMetadata
+from cairn.agents.protocol.network import MetadataEntry
 
 _VERSIONS = ("1.0", "2007-01-19", "2009-04-04", "latest")
 
@@ -20,7 +20,7 @@ class Answer(Struct, frozen=True):
 NOT_FOUND = Answer(None)
 
 
-def answer(vm: SetMetadata, path: str) -> Answer:
+def answer(vm: MetadataEntry, path: str) -> Answer:
     """What `vm` is told when it asks for `path` (begins with a slash; a slash at the end does not matter)."""
     parts = [part for part in path.split("/") if part]
     match parts:
@@ -38,7 +38,7 @@ def answer(vm: SetMetadata, path: str) -> Answer:
             return NOT_FOUND
 
 
-def _nocloud(vm: SetMetadata, document: str) -> Answer:
+def _nocloud(vm: MetadataEntry, document: str) -> Answer:
     match document:
         case "meta-data":
             # JSON is YAML, and needs no care with quoting.
@@ -55,7 +55,7 @@ def _nocloud(vm: SetMetadata, document: str) -> Answer:
 _Tree = dict[str, "str | _Tree"]
 
 
-def _tree(vm: SetMetadata) -> _Tree:
+def _tree(vm: MetadataEntry) -> _Tree:
     tree: _Tree = {
         "hostname": vm.hostname,
         "instance-id": vm.vm,

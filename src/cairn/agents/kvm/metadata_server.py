@@ -18,13 +18,13 @@ from aiohttp import web
 from cairn.agents.blocking import in_thread
 from cairn.agents.kvm.flat_config import METADATA_IP
 from cairn.agents.kvm.metadata import NOT_FOUND, answer
-from cairn.agents.protocol.network import SetMetadata
+from cairn.agents.protocol.network import MetadataEntry
 
 _CLONE_NEWNET = 0x40000000
 _PORT = 80
 
 #: Finds who asks, by address.
-Find = Callable[[str], SetMetadata | None]
+Find = Callable[[str], MetadataEntry | None]
 
 
 class MetadataServer:

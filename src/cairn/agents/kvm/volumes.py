@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cairn.agents.blocking import KeyedLocks, in_thread
+from cairn.agents.blocking import in_thread
 from cairn.agents.commands import handles
 from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError, no_space
@@ -30,7 +30,6 @@ class Volumes:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner
-        self._locks = KeyedLocks()
 
     @handles(CacheImage)
     async def cache(self, command: CacheImage) -> ImageInfo:
@@ -40,7 +39,7 @@ class Volumes:
                 codes.BAD_REQUEST, f"sha256: found {command.sha256!r}; 64 lower-case hex digits would fit."
             )
         path = await in_thread(self._folders.confine, command.path)
-        async with self._locks(str(path)):
+        async with self._folders.locks(str(path)):
             if not await in_thread(path.exists):
                 await self._download(command, path)
             info = await qemu_info(self._runner, path, command.format)
@@ -56,7 +55,7 @@ class Volumes:
     async def create(self, command: CreateVolume) -> VolumeInfo:
         """Have the volume."""
         path = await in_thread(self._folders.confine, command.path)
-        async with self._locks(str(path)):
+        async with self._folders.locks(str(path)):
             backing = await self._backing(command)
             size = max(command.size_bytes, backing.virtual_size if backing is not None else 0)
             size = (size + _SECTOR_BYTES - 1) // _SECTOR_BYTES * _SECTOR_BYTES

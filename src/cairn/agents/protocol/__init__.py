@@ -13,6 +13,12 @@ The exchange
     being worked on, ``404`` when the agent has never heard of it (or was restarted since).
     ``GET {base}/v1/ping`` answers a `Pong`.
 
+Taking back
+    ``DELETE {base}/v1/tasks/{task}`` cancels a task and waits for the end of its clean-up. It answers ``200`` with the
+    task's `Reply`: ``agent.cancelled``, or how it ended if it was done before; ``202`` when the clean-up takes long
+    (ask again); ``404`` when the agent has never heard of the task. A task that comes after it was taken back is
+    refused as ``agent.cancelled``, so that a request still on its way begins nothing. Safe to repeat.
+
 Idempotence
     A task id is run at most once for as long as the agent lives: the same task sent again is answered
     with the same `Reply`. Every command is besides idempotent by itself (ensure, not create), so that a

@@ -62,6 +62,9 @@ DEADLINE: Final = "agent.deadline"
 FORBIDDEN: Final = "agent.forbidden"
 """The caller's certificate is not the management node's."""
 
+CANCELLED: Final = "agent.cancelled"
+"""The caller took the task back before it was done; the work has ended and its temporary files are gone."""
+
 STOPPED: Final = "agent.stopped"
 """The agent was stopped while it was working; the task can be sent again."""
 
@@ -105,6 +108,7 @@ ALL: Final = frozenset(
         HYPERVISOR,
         BUSY,
         DEADLINE,
+        CANCELLED,
         INTERNAL,
         FORBIDDEN,
         STOPPED,

@@ -59,14 +59,26 @@ class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     is_default: bool = True  #: whether this NIC carries the VM's default route
 
 
+class MetadataEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a VM is told at 169.254.169.254 (EC2 and NoCloud shape), by its address in the network."""
+
+    ip: str
+    vm: str  #: VM uuid
+    hostname: str
+    user_data: str | None = None  #: as given by the user
+    ssh_keys: list[str] = []
+
+
 class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
-    """A DHCP and DNS server (dnsmasq) for an L3 network in a name space of its own on this machine.
+    """A DHCP, DNS (dnsmasq) and metadata server for an L3 network in a name space of its own on this machine.
 
     It answers only the given MAC addresses (static leases), serves the given name servers or itself as DNS, gives
     `gateway` as the default route to entries that are `is_default`, and a host route to 169.254.169.254 by itself
     (RFC 3442, option 121). Its address and the metadata address stay on this machine: ARP and DHCP for them never
-    cross the bridge's physical or VXLAN port, so that every host can use the same. `entries` are added to those that
-    are there (same MAC: replaced); `replace` makes them the whole set.
+    cross the bridge's physical or VXLAN port, so that every host can use the same.
+
+    `entries` are added to those that are there (same MAC: replaced), and `metadata` to what VMs are told (what is known
+    of the same VM or address: replaced); `replace` makes both the whole set.
     """
 
     name: ClassVar[str] = "flat.ensure-dhcp"
@@ -81,17 +93,22 @@ class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
     domain: str | None = None
     mtu: int = 1500
     entries: list[DhcpEntry] = []
+    metadata: list[MetadataEntry] = []
     replace: bool = False
 
 
 class RemoveDhcpEntries(AgentCommand[Done], frozen=True, kw_only=True):
-    """Those MAC addresses are not answered any more; not there is success. The last one takes the server away."""
+    """Those MAC addresses, and the metadata requests of those VMs, are not answered any more.
+
+    Not there is success. The last MAC address takes the server away.
+    """
 
     name: ClassVar[str] = "flat.remove-dhcp-entries"
     answer: ClassVar[type[Result]] = Done
 
     network: str
     macs: list[str]
+    vms: list[str] = []
 
 
 class RemoveDhcp(AgentCommand[Done], frozen=True, kw_only=True):
@@ -101,27 +118,3 @@ class RemoveDhcp(AgentCommand[Done], frozen=True, kw_only=True):
     answer: ClassVar[type[Result]] = Done
 
     network: str
-
-
-class SetMetadata(AgentCommand[Done], frozen=True, kw_only=True):
-    """What a VM is told at 169.254.169.254 (EC2 and NoCloud shape), by its address in that network. Safe to repeat."""
-
-    name: ClassVar[str] = "flat.set-metadata"
-    answer: ClassVar[type[Result]] = Done
-
-    network: str
-    ip: str
-    vm: str
-    hostname: str
-    user_data: str | None = None  #: as given by the user
-    ssh_keys: list[str] = []
-
-
-class RemoveMetadata(AgentCommand[Done], frozen=True, kw_only=True):
-    """The VM is not answered any more. Nothing there is success."""
-
-    name: ClassVar[str] = "flat.remove-metadata"
-    answer: ClassVar[type[Result]] = Done
-
-    network: str
-    vm: str

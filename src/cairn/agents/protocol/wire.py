@@ -51,7 +51,7 @@ class Reply(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     """How a task ended: exactly one of `result` and `error` is given."""
 
     task: str
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw(b"")  #: JSON, as the command says; empty (on the wire: left out): it failed
     error: Failure | None = None
 
 

@@ -10,6 +10,11 @@ the same question, "what became of the task?":
   because a task is run at most once while the agent lives, and commands may be repeated after that.
 
 An agent that cannot be reached at all is given up after `unreachable_seconds`, long before the deadline of a long call.
+
+A call that ends without knowing how the task ended (its caller was cancelled, its deadline passed, the agent was lost)
+first takes the task back, and waits a while for the agent's word that nothing of it goes on. So what the caller does
+next, as a rule undoing the work, does not race with the work itself. From an agent that cannot be reached there is no
+such word; it gives the work up by itself at the deadline that came with the request.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.wire import AgentCommand, Failure, Pong, Request, Result
+from cairn.agents.protocol.wire import AgentCommand, Failure, Pong, Reply, Request, Result
 from cairn.kernel.agent.http import AgentTransport, TransportError
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
@@ -34,6 +39,8 @@ R = TypeVar("R", bound=Result)
 UNREACHABLE: Final = "agent.unreachable"
 TIMEOUT: Final = "agent.timeout"
 BAD_ANSWER: Final = "agent.bad-answer"
+
+_LOST_SECONDS: Final = 2.0  #: an agent that has not answered for long is not waited for much longer
 
 _BASE_URL = re.compile(r"https?://[!-~]+[^/ ]")
 
@@ -47,21 +54,14 @@ _KINDS: Final = {
     codes.CHECKSUM: ErrorKind.INVALID,
     codes.PATH_REFUSED: ErrorKind.INVALID,
     codes.DEADLINE: ErrorKind.TIMEOUT,
+    codes.CANCELLED: ErrorKind.CANCELLED,
     codes.INTERNAL: ErrorKind.INTERNAL,
     codes.BAD_REQUEST: ErrorKind.INTERNAL,
 }
 
 
-class _Reply(Struct, frozen=True):
-    """`cairn.agents.protocol.wire.Reply` as it is read: msgspec does not decode a ``Raw | None``, as declared there."""
-
-    task: str
-    result: msgspec.Raw = msgspec.Raw(b"{}")
-    error: Failure | None = None
-
-
 _encoder = msgspec.json.Encoder()
-_reply_decoder = msgspec.json.Decoder(_Reply)
+_reply_decoder = msgspec.json.Decoder(Reply)
 _pong_decoder = msgspec.json.Decoder(Pong)
 _result_decoders: dict[type[Result], msgspec.json.Decoder[Result]] = {}
 
@@ -117,7 +117,19 @@ class NoMetrics:
 class _Call:
     """One call under way: what stays the same through all of its exchanges."""
 
-    __slots__ = ("accepted", "answered", "command", "deadline", "endpoint", "heard", "job", "name", "reply", "task")
+    __slots__ = (
+        "accepted",
+        "answered",
+        "begun",
+        "command",
+        "deadline",
+        "endpoint",
+        "heard",
+        "job",
+        "name",
+        "reply",
+        "task",
+    )
 
     def __init__(
         self,
@@ -138,7 +150,8 @@ class _Call:
         self.heard = now  #: when the agent last answered anything (to begin with: when the call began)
         self.answered = False  #: whether the agent has answered anything
         self.accepted = False  #: whether the agent's last word was that it is working on it
-        self.reply: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
+        self.begun = False  #: whether the agent may have begun with it
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
 
 class AgentClient:
@@ -153,6 +166,7 @@ class AgentClient:
         wait_seconds: how long an agent may hold an exchange open before it answers 202.
         poll_seconds: how often a late reply is asked for; without call-backs polling begins faster than that.
         unreachable_seconds: after this long without any answer the agent counts as unreachable.
+        cancel_seconds: how long a call that ends early waits for its task to be taken back.
     """
 
     def __init__(
@@ -166,6 +180,7 @@ class AgentClient:
         wait_seconds: float = 5.0,
         poll_seconds: float = 5.0,
         unreachable_seconds: float = 15.0,
+        cancel_seconds: float = 10.0,
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -175,6 +190,7 @@ class AgentClient:
         self._wait_seconds = wait_seconds
         self._poll_seconds = poll_seconds
         self._unreachable_seconds = unreachable_seconds
+        self._cancel_seconds = cancel_seconds
         self._calls: dict[str, _Call] = {}
 
     async def call(
@@ -188,10 +204,14 @@ class AgentClient:
     ) -> R:
         """Have the agent carry out `command`, and return what it answers.
 
+        When it is cancelled, or the deadline passes, the agent is told to stop, and the call ends once nothing of the
+        task goes on there (or after `cancel_seconds`, or when the agent cannot be reached).
+
         Args:
             endpoint: which agent.
             command: what to do.
-            task: the task's id, if the call may have been made before (a step that is run again); None: a new one.
+            task: the task's id, if the call may have been made before; None: a new one. A task that was taken back
+                is refused for good.
             timeout_seconds: for everything, repetitions included. The agent gives the work up after as long.
             job: on whose behalf, for the agent's log.
 
@@ -210,6 +230,11 @@ class AgentClient:
             result = cast("R", _result(call, reply, command.answer))
         except CairnError as error:
             self._metrics.called(call.name, self._clock.monotonic() - now, error.code)
+            if error.code in (TIMEOUT, UNREACHABLE):
+                await self._take_back(call, self._cancel_seconds if error.code == TIMEOUT else _LOST_SECONDS)
+            raise
+        except asyncio.CancelledError:
+            await self._take_back(call, self._cancel_seconds)
             raise
         finally:
             if self._calls.get(call.task) is call:
@@ -258,7 +283,7 @@ class AgentClient:
         call.reply.set_result(reply)
         return True
 
-    async def _first(self, call: _Call) -> _Reply:
+    async def _first(self, call: _Call) -> Reply:
         """Send the command, and see to it that there is a reply."""
         reply = await self._send(call)
         if reply is not None:
@@ -273,7 +298,7 @@ class AgentClient:
             pause = min(pause * 1.5, self._poll_seconds)
         return call.reply.result()
 
-    async def _send(self, call: _Call) -> _Reply | None:
+    async def _send(self, call: _Call) -> Reply | None:
         """Send the task; its reply, or None if the agent has to be asked about it later."""
         left = call.deadline - self._clock.monotonic()
         wait = min(self._wait_seconds, left / 2)  # so that a 202 comes before the deadline
@@ -289,7 +314,7 @@ class AgentClient:
         answer = await self._exchange(call, "POST", "/v1/commands", _encoder.encode(request), min(wait + 10.0, left))
         return None if answer is None else self._read(call, *answer)
 
-    async def _ask(self, call: _Call) -> _Reply | None:
+    async def _ask(self, call: _Call) -> Reply | None:
         """Ask what became of the task; where the agent does not know it, send it again."""
         left = call.deadline - self._clock.monotonic()
         answer = await self._exchange(call, "GET", f"/v1/tasks/{call.task}", None, min(10.0, left))
@@ -304,11 +329,14 @@ class AgentClient:
     ) -> tuple[int, bytes] | None:
         """One exchange; None if there was no answer, but may yet be one."""
         endpoint = call.endpoint
+        before = call.begun
+        call.begun = before or method == "POST"
         try:
             answer = await self._transport.request(
                 method, endpoint.base_url + path, body, timeout_seconds, server_name=endpoint.server_name
             )
         except TransportError as error:
+            call.begun = before or (call.begun and error.sent)
             now = self._clock.monotonic()
             late = now >= call.deadline
             if now - call.heard >= self._unreachable_seconds or (late and not call.answered):
@@ -320,7 +348,40 @@ class AgentClient:
         call.answered = True
         return answer
 
-    def _read(self, call: _Call, status: int, body: bytes) -> _Reply | None:
+    async def _take_back(self, call: _Call, seconds: float) -> None:
+        """See that nothing of the task goes on, as far as that can be had in so many seconds, cancelled or not."""
+        if not call.begun or call.reply.done():
+            return
+        work = asyncio.create_task(self._cancel(call, seconds), name=f"cancel {call.task}")
+        cancelled: asyncio.CancelledError | None = None
+        while not work.done():
+            try:
+                await asyncio.wait({work})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _cancel(self, call: _Call, seconds: float) -> None:
+        """Tell the agent to stop the task, until it says that it is over or unknown, or nobody is there to tell it."""
+        endpoint = call.endpoint
+        until = self._clock.monotonic() + seconds
+        pause = 0.1
+        while (left := until - self._clock.monotonic()) > 0:
+            try:
+                status, _ = await self._transport.request(
+                    "DELETE", f"{endpoint.base_url}/v1/tasks/{call.task}", None, left, server_name=endpoint.server_name
+                )
+            except TransportError as error:
+                if not error.sent:
+                    return
+            else:
+                if status != 202:
+                    return
+            await self._clock.sleep(min(pause, left))
+            pause *= 2
+
+    def _read(self, call: _Call, status: int, body: bytes) -> Reply | None:
         call.accepted = status == 202
         if call.accepted:
             return None
@@ -358,7 +419,7 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _result(call: _Call, reply: _Reply, answer: type[Result]) -> Result:
+def _result(call: _Call, reply: Reply, answer: type[Result]) -> Result:
     if reply.error is not None:
         raise _failed(call, reply.error)
     decoder = _result_decoders.get(answer)

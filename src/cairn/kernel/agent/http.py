@@ -7,7 +7,7 @@ gets the next one, whatever its address, so that one busy host cannot keep the o
 
 A kept connection may be closed by the other side at the moment of writing. If an exchange gets not one byte of
 answer on a connection that has served before, it is sent once more on another. That is right only because what is
-sent here may be sent twice: commands carry a task id, everything else only reads.
+sent here may be sent twice: commands carry a task id, a task may be taken back twice, everything else only reads.
 
 An answer that nobody waits for (one sent twice, or one that comes after its deadline) closes the connection: whatever
 came next on it could be taken for the answer to another call.
@@ -59,7 +59,7 @@ class AgentTransport(Protocol):
         """Send and return status and body.
 
         Args:
-            method: ``GET`` or ``POST``.
+            method: ``GET``, ``POST`` or ``DELETE``.
             url: absolute, printable ASCII without spaces.
             body: JSON; None: no body.
             timeout_seconds: for waiting, connecting and answering together.

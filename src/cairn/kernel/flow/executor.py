@@ -7,7 +7,7 @@ cancelled by who waits for it. What cancels a run is `Run.cancel`, which ends th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
@@ -91,7 +91,7 @@ class Executor:
         if not run.persisted:
             await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
             run.check()
-        made = await self._action(run, self._do(run, step, fill(step.input, run.data)))
+        made = await self._action(run, step, fill(step.input, run.data))
         data = dict(run.data)
         _merge(data, made)
         if _entry_can_wait(run.plan.steps, position + 1):
@@ -109,12 +109,12 @@ class Executor:
         self._probe.done(run.row.workflow, step)
         return made
 
-    async def _action(self, run: Run, work: Coroutine[object, object, T]) -> T:
+    async def _action(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
         """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
-        result: list[T] = []
+        result: list[Struct] = []
 
         async def keep() -> None:
-            result.append(await work)
+            result.append(await self._do(run, step, given))
 
         run.action = asyncio.get_running_loop().create_task(keep(), name=f"step of {run.row.workflow}")
         try:

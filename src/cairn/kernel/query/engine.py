@@ -65,6 +65,7 @@ class QueryEngine:
         self, schema: Schema, store: Store, *, tags: TagTables | None = None, shares: Shares | None = None
     ) -> None:
         self._catalog = Catalog(schema, tags)
+        self._described: dict[str, EntityDescription] | None = None
         self._store = store
         self._shares = shares
         self._reader = InventoryReader(self._catalog, store.driver)
@@ -103,7 +104,9 @@ class QueryEngine:
 
     def schema(self) -> dict[str, EntityDescription]:
         """All entities with their fields and joins: for completion, the API's documentation, view builders."""
-        return describe(self._catalog)
+        if self._described is None:
+            self._described = describe(self._catalog)
+        return self._described
 
     def _entity(self, name: str) -> Entity:
         found = self._catalog.find(name)

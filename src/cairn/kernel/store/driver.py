@@ -69,6 +69,9 @@ class Connection(Protocol):
     def optimize(self) -> None:
         """Bring the statistics that plans depend on up to date. Cheap when nothing changed."""
 
+    def content(self) -> bytes:
+        """The whole database, where it is a private one in memory."""
+
     def close(self) -> None:
         """End the connection."""
 

@@ -84,6 +84,10 @@ class SqliteConnection:
         """Analyze tables that changed much, looking at some of their rows only."""
         self._execute("PRAGMA optimize")
 
+    def content(self) -> bytes:
+        """The whole database, as `SqliteDriver` takes it; between transactions."""
+        return self._connection.serialize()
+
     def close(self) -> None:
         """End it."""
         self._connection.close()
@@ -95,11 +99,12 @@ class SqliteDriver:
     Args:
         path: the file; made if missing, its folder must exist.
         shared: with `path` None: several connections see the same (a temporary file); else one in memory.
+        content: of the one in memory, at first.
     """
 
     row_order: str | None = "rowid"
 
-    def __init__(self, path: Path | None, *, shared: bool = False) -> None:
+    def __init__(self, path: Path | None, *, shared: bool = False, content: bytes | None = None) -> None:
         self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._durable = path is not None
@@ -107,6 +112,7 @@ class SqliteDriver:
             self._folder = tempfile.TemporaryDirectory(prefix="cairn-store-")
             path = Path(self._folder.name) / "store.db"
         self._path = path
+        self._content = content
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection tuned for its use."""
@@ -114,6 +120,8 @@ class SqliteDriver:
         raw = sqlite3.connect(
             name, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT, timeout=0
         )
+        if self._content is not None:
+            raw.deserialize(self._content)
         for pragma in self._pragmas(read_only):
             raw.execute(f"PRAGMA {pragma}")
         return SqliteConnection(raw, read_only=read_only)

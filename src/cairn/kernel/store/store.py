@@ -87,11 +87,25 @@ class Store:
 
     @classmethod
     async def memory(
-        cls, schema: Schema, clock: Clock, metrics: StoreMetrics | None = None, *, inline: bool = False
+        cls,
+        schema: Schema,
+        clock: Clock,
+        metrics: StoreMetrics | None = None,
+        *,
+        inline: bool = False,
+        content: bytes | None = None,
     ) -> Store:
-        """A private, empty database with all tables, gone when closed. `inline`: everything runs on the event loop."""
-        driver = SqliteDriver(None, shared=not inline)
-        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=True)
+        """A private database with all tables, gone when closed.
+
+        Args:
+            schema: all records.
+            clock: for `Tx.now`.
+            metrics: is told of commits and reads.
+            inline: everything runs on the event loop.
+            content: what is in it at first, from the `content` of another inline store; None: nothing.
+        """
+        driver = SqliteDriver(None, shared=not inline, content=content)
+        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=content is None)
 
     @classmethod
     def _made(
@@ -176,6 +190,11 @@ class Store:
         if self._look is None:
             self._look = self._runner.driver.connect(read_only=True)
         return self._look
+
+    def content(self) -> bytes:
+        """Everything in a private inline store, for another one to begin with."""
+        assert self._inline, "only a store without threads can be copied at once"
+        return self._writer.content()
 
     async def optimize(self) -> None:
         """Refresh the statistics that query plans depend on; worth a call each hour. Cheap when little changed."""

@@ -7,7 +7,7 @@ compared without regard to case (ASCII letters on SQLite). On SQLite each maps t
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -16,19 +16,19 @@ from sqlalchemy import REAL, BigInteger, Dialect, Double, Integer, LargeBinary, 
 from sqlalchemy import Text as LongText
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 T = TypeVar("T")
 
 
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970 of an aware time. A time without a zone is a mistake: TypeError."""
-    return (moment - EPOCH) // _MICROSECOND
+    if moment.tzinfo is None:
+        raise TypeError(f"{moment!r} has no time zone")
+    return round(moment.timestamp() * 1_000_000)
 
 
 def from_micros(micros: int) -> datetime:
-    """The time, aware, UTC."""
-    return EPOCH + timedelta(microseconds=micros)
+    """The time, aware, UTC. A double holds today's microseconds with room to spare, and this is the fastest way."""
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
 
 
 class CairnType(TypeDecorator[T], Generic[T]):

@@ -203,6 +203,7 @@ def upgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_account_uuid"), ["account_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_api"), ["api"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_finish_date"), ["finish_date"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_state"), ["state"], unique=False)
 
     op.create_table(
@@ -244,11 +245,13 @@ def upgrade() -> None:
         sa.Column("resource_type", types.Name(255), nullable=False),
         sa.Column("tag", types.Name(4096), nullable=False),
         sa.Column("type", types.Name(255), nullable=False),
+        sa.Column("account_uuid", types.Id(), nullable=True),
         sa.Column("create_date", types.Moment(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_system_tag")),
         sqlite_strict=True,
     )
     with op.batch_alter_table("system_tag", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_system_tag_account_uuid"), ["account_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_system_tag_resource_uuid"), ["resource_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_system_tag_tag"), ["tag"], unique=False)
 
@@ -259,11 +262,13 @@ def upgrade() -> None:
         sa.Column("resource_type", types.Name(255), nullable=False),
         sa.Column("tag", types.Name(4096), nullable=False),
         sa.Column("type", types.Name(255), nullable=False),
+        sa.Column("account_uuid", types.Id(), nullable=True),
         sa.Column("create_date", types.Moment(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_user_tag")),
         sqlite_strict=True,
     )
     with op.batch_alter_table("user_tag", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_user_tag_account_uuid"), ["account_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_user_tag_resource_uuid"), ["resource_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_user_tag_tag"), ["tag"], unique=False)
 
@@ -1031,11 +1036,13 @@ def downgrade() -> None:
     with op.batch_alter_table("user_tag", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_user_tag_tag"))
         batch_op.drop_index(batch_op.f("ix_user_tag_resource_uuid"))
+        batch_op.drop_index(batch_op.f("ix_user_tag_account_uuid"))
 
     op.drop_table("user_tag")
     with op.batch_alter_table("system_tag", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_system_tag_tag"))
         batch_op.drop_index(batch_op.f("ix_system_tag_resource_uuid"))
+        batch_op.drop_index(batch_op.f("ix_system_tag_account_uuid"))
 
     op.drop_table("system_tag")
     op.drop_table("ring_epoch")
@@ -1043,6 +1050,7 @@ def downgrade() -> None:
     op.drop_table("management_node")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_job_state"))
+        batch_op.drop_index(batch_op.f("ix_job_finish_date"))
         batch_op.drop_index(batch_op.f("ix_job_api"))
         batch_op.drop_index(batch_op.f("ix_job_account_uuid"))
 

@@ -9,16 +9,11 @@ from typing import Final
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
-from cairn.agents.protocol.network import (
-    DhcpEntry,
-    EnsureDhcp,
-    RemoveDhcp,
-    RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
-)
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, RemoveDhcp, RemoveDhcpEntries
 from cairn.agents.protocol.wire import AgentCommand, Done
 from cairn.kernel.bus.bus import Bus
+from cairn.kernel.clock import Clock
+from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.flat_network.model import FlatDhcpServer
 from cairn.services.host.extensions import HostAgents
@@ -39,7 +34,7 @@ class Served(Struct, frozen=True, kw_only=True):
     """A network that Flat serves, and with what."""
 
     view: L3View
-    dhcp_ip: str | None  #: None: it has no DHCP by Flat
+    dhcp_ip: str | None  #: None: it is still to be claimed
     metadata: bool
 
 
@@ -57,9 +52,8 @@ class _Guest(Struct, frozen=True, kw_only=True):
             mac=self.nic.mac, ip=self.nic.ip, hostname=self.hostname, vm=self.vm_uuid, is_default=self.nic.is_default
         )
 
-    def metadata(self) -> SetMetadata:
-        return SetMetadata(
-            network=self.nic.l3_network_uuid,
+    def metadata(self) -> MetadataEntry:
+        return MetadataEntry(
             ip=self.nic.ip,
             vm=self.vm_uuid,
             hostname=self.hostname,
@@ -69,7 +63,9 @@ class _Guest(Struct, frozen=True, kw_only=True):
 
 
 class FlatProvider:
-    """Implements `NetworkServices`, `VmNetworkService` and `HostConnected`.
+    """Implements `NetworkServices`, `NetworkChanged`, `VmNetworkService` and `HostConnected`.
+
+    Name service and metadata come from the network's DHCP server, so a network whose DHCP is not Flat's has neither.
 
     Args:
         agents: the way to hosts' agents.
@@ -86,6 +82,7 @@ class FlatProvider:
         *,
         store: Store,
         bus: Bus,
+        clock: Clock,
         agents: Callable[[], HostAgents],
         networks: Callable[[], L3Networks],
         automatic: Callable[[], bool],
@@ -95,6 +92,7 @@ class FlatProvider:
         self._agents = agents
         self._networks = networks
         self._automatic = automatic
+        self._served = Recent(clock, self._look_up)
 
     # -- networks ------------------------------------------------------------------------------------------------------
 
@@ -121,50 +119,54 @@ class FlatProvider:
         tx.insert(server)
         return server
 
-    async def _served(self, l3_networks: Iterable[str]) -> dict[str, Served]:
-        """Those of some networks that Flat serves. Claims what should have been claimed when a range was added."""
-        wanted = list(dict.fromkeys(l3_networks))
-        found = await self._store.read(lambda tx: self._look(tx, wanted, claim=False))
-        if any(one.dhcp_ip is None and one.view.services.get(DHCP) == TYPE for one in found.values()):
-            found = await self._store.write(lambda tx: self._look(tx, wanted, claim=True))
-        return found
+    def network_changed(self, l3_network: str) -> None:
+        """Look it up again."""
+        self._served.drop(l3_network)
+
+    async def _look_up(self, l3_networks: Sequence[str]) -> dict[str, Served]:
+        """Those of some networks that Flat serves."""
+        return await self._store.read(lambda tx: self._look(tx, l3_networks, claim=False))
+
+    async def _claimed(self, served: dict[str, Served]) -> dict[str, Served]:
+        """`served`, with addresses claimed that should have been when a range was added (``l3.no-free-address``)."""
+        lacking = [uuid for uuid, one in served.items() if one.dhcp_ip is None]
+        if not lacking:
+            return served
+        claimed = await self._store.write(lambda tx: self._look(tx, lacking, claim=True))
+        for uuid in lacking:
+            self._served.drop(uuid)
+        return {**served, **claimed}
 
     def _look(self, tx: Tx, l3_networks: Sequence[str], *, claim: bool) -> dict[str, Served]:
         views = self._networks().views(tx, l3_networks)
-        servers = {row.l3_network_uuid: row for row in tx.find(FlatDhcpServer, l3_network_uuid=l3_networks)}
+        ips = {row.l3_network_uuid: row.ip for row in tx.find(FlatDhcpServer, l3_network_uuid=l3_networks)}
         found: dict[str, Served] = {}
         for uuid, view in views.items():
-            dhcp, metadata = view.services.get(DHCP) == TYPE, view.services.get(USERDATA) == TYPE
-            if dhcp and claim and uuid not in servers:
-                servers[uuid] = self._server(tx, uuid)
-            if dhcp or metadata:
-                ip = servers[uuid].ip if dhcp and uuid in servers else None
-                found[uuid] = Served(view=view, dhcp_ip=ip, metadata=metadata)
+            if view.services.get(DHCP) == TYPE:
+                ip = self._server(tx, uuid).ip if claim else ips.get(uuid)
+                found[uuid] = Served(view=view, dhcp_ip=ip, metadata=view.services.get(USERDATA) == TYPE)
         return found
 
     # -- one VM --------------------------------------------------------------------------------------------------------
 
     async def apply(self, vm: VmNetworkSpec) -> None:
-        """Have its host answer its DHCP requests and tell it its metadata."""
-        served = await self._served(nic.l3_network_uuid for nic in vm.nics)
-        commands: list[AnyCommand] = []
-        for guest in _guests(vm):
-            one = served.get(guest.nic.l3_network_uuid)
-            if one is not None:
-                commands += _serving(one, vm.bridges[guest.nic.l3_network_uuid], [guest], replace=False)
+        """Have its host answer its DHCP requests and tell it its metadata: one call for each of its networks."""
+        guests = _by_network(_guests(vm))
+        served = await self._claimed(await self._served.get(guests))
+        commands = [
+            _serving(one, vm.bridges[network], guests[network], replace=False) for network, one in served.items()
+        ]
         await self._send(vm.host_uuid, commands)
 
     async def release(self, vm: VmNetworkSpec) -> None:
         """Have its host forget it."""
-        networks = [nic.l3_network_uuid for nic in vm.nics]
-        served = await self._store.read(lambda tx: self._look(tx, networks, claim=False))
-        commands: list[AnyCommand] = []
-        for nic in vm.nics:
-            one = served.get(nic.l3_network_uuid)
-            if one is not None and one.dhcp_ip is not None:
-                commands.append(RemoveDhcpEntries(network=one.view.uuid, macs=[nic.mac]))
-            if one is not None and one.metadata:
-                commands.append(RemoveMetadata(network=one.view.uuid, vm=vm.vm_uuid))
+        guests = _by_network(_guests(vm))
+        served = await self._served.get(guests)
+        commands = [
+            RemoveDhcpEntries(network=network, macs=[guest.nic.mac for guest in guests[network]], vms=[vm.vm_uuid])
+            for network, one in served.items()
+            if one.dhcp_ip is not None
+        ]
         await self._send(vm.host_uuid, commands)
 
     async def _send(self, host: str, commands: Sequence[AnyCommand]) -> None:
@@ -180,17 +182,13 @@ class FlatProvider:
     async def host_connecting(self, host: str, facts: HostFacts) -> None:
         """Make DHCP and metadata of a host what the database says: VMs that left meanwhile are forgotten there."""
         vms = (await self._bus.call(ListVmNetworks(host_uuid=host))).vms
-        guests: dict[str, list[_Guest]] = {}
-        for vm in vms:
-            for guest in _guests(vm):
-                if guest.nic.ip:
-                    guests.setdefault(guest.nic.l3_network_uuid, []).append(guest)
-        served = await self._served(guests)
+        guests = _by_network(guest for vm in vms for guest in _guests(vm) if guest.nic.ip)
+        served = await self._claimed(await self._look_up(list(guests)))
         commands: list[AnyCommand] = [
             RemoveDhcp(network=network) for network in await self._without_guests(host, guests)
         ]
         for network, one in served.items():
-            commands += _serving(one, one.view.bridge, guests[network], replace=True)
+            commands.append(_serving(one, one.view.bridge, guests[network], replace=True))
         await self._send(host, commands)
 
     async def _without_guests(self, host: str, guests: Iterable[str]) -> list[str]:
@@ -214,24 +212,26 @@ def _guests(vm: VmNetworkSpec | VmNetworks) -> list[_Guest]:
     ]
 
 
-def _serving(served: Served, bridge: str, guests: Sequence[_Guest], *, replace: bool) -> list[AnyCommand]:
-    """What makes a host serve guests of one network. The commands may come in any order."""
-    commands: list[AnyCommand] = []
-    if served.dhcp_ip is not None:
-        commands.append(
-            EnsureDhcp(
-                network=served.view.uuid,
-                bridge=bridge,
-                dhcp_ip=served.dhcp_ip,
-                netmask=guests[0].nic.netmask,
-                gateway=guests[0].nic.gateway,
-                dns=served.view.dns,
-                domain=served.view.dns_domain,
-                mtu=served.view.mtu,
-                entries=[guest.entry() for guest in guests],
-                replace=replace,
-            )
-        )
-    if served.metadata:
-        commands += [guest.metadata() for guest in guests]
-    return commands
+def _by_network(guests: Iterable[_Guest]) -> dict[str, list[_Guest]]:
+    found: dict[str, list[_Guest]] = {}
+    for guest in guests:
+        found.setdefault(guest.nic.l3_network_uuid, []).append(guest)
+    return found
+
+
+def _serving(served: Served, bridge: str, guests: Sequence[_Guest], *, replace: bool) -> EnsureDhcp:
+    """What makes a host serve guests of one network."""
+    assert served.dhcp_ip is not None
+    return EnsureDhcp(
+        network=served.view.uuid,
+        bridge=bridge,
+        dhcp_ip=served.dhcp_ip,
+        netmask=guests[0].nic.netmask,
+        gateway=guests[0].nic.gateway,
+        dns=served.view.dns,
+        domain=served.view.dns_domain,
+        mtu=served.view.mtu,
+        entries=[guest.entry() for guest in guests],
+        metadata=[guest.metadata() for guest in guests] if served.metadata else [],
+        replace=replace,
+    )

@@ -18,7 +18,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState, HostStatus
 
-_PAGES = (4, 60, 500)
+_PAGES = (1, 60, 500)
 _REPORTED = 200
 _NARROWING = ("zone_uuid", "cluster_uuid", "host_uuid")
 

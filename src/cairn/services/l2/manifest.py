@@ -23,7 +23,8 @@ from cairn.services.l2.realizer import Realizer
 from cairn.services.l2.service import ATTACH, DELETE, DETACH, L2Service
 from cairn.services.l2.steps.attach import RealizeInCluster, RecordAttachment
 from cairn.services.l2.steps.detach import CheckUnused, Erase, EraseAttachment, EraseAttachments, RemoveBridges
-from cairn.services.l2.steps.realize import Realize
+from cairn.services.l2.steps.realize import Bridges, Realize
+from cairn.services.l3.extensions import NetworkChanged
 
 
 def build(parts: Parts) -> None:
@@ -39,20 +40,22 @@ def build(parts: Parts) -> None:
     parts.extensions.provide(L2Networks, L2Directory(), name="l2")
     parts.extensions.provide(HostFilter, ReachesNetworks(parts.extensions), name="l2")
     parts.extensions.provide(HostConnected, realizer, name="l2")
+    bridges = Bridges(parts.store, parts.clock, parts.extensions)
+    parts.extensions.provide(NetworkChanged, bridges, name="l2")
     parts.cascade.register("L2Network", lambda uuid: DeleteL2Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
     parts.cascade.register_rows(
         L2NetworkClusterRef,
         lambda ref: DetachL2NetworkFromCluster(l2_network_uuid=ref.l2_network_uuid, cluster_uuid=ref.cluster_uuid),
     )
     parts.steps += [
-        RecordAttachment(realizer),
+        RecordAttachment(parts.extensions, realizer),
         RealizeInCluster(parts.store, realizer),
-        EraseAttachment(realizer),
+        EraseAttachment(parts.extensions, realizer),
         CheckUnused(parts.store, parts.bus, parts.extensions),
         RemoveBridges(parts.store, realizer),
         EraseAttachments(parts.extensions, realizer),
         Erase(parts.tags),
-        Realize(parts.store, realizer, parts.extensions),
+        Realize(bridges, realizer),
     ]
     parts.background.append(realizer)
 

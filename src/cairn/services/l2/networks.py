@@ -10,7 +10,7 @@ from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.l2.extensions import L2View
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l2.realizer import load
-from cairn.services.l3.extensions import L3Networks, L3Place
+from cairn.services.l3.extensions import L3Networks, L3Place, announce
 
 
 class L2Directory:
@@ -60,6 +60,13 @@ class ReachesNetworks:
             for candidate in candidates
             if candidate.cluster_uuid in reasons
         }
+
+
+def announce_attachment(extensions: Extensions, tx: Tx, l2_network: str) -> None:
+    """Have it told, once `tx` is committed, that the L3 networks on an L2 network are in other clusters now."""
+    for networks in extensions.of(L3Networks):
+        for place in networks.on_l2(tx, l2_network):
+            announce(extensions, tx, place.uuid)
 
 
 def _reason(tx: Tx, place: L3Place) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.l3.messages import ClaimedAddress
 
@@ -62,6 +63,26 @@ class L3Networks(Protocol):
 
     def release(self, tx: Tx, used_ip: str) -> None:
         """Give an address back. Safe to repeat."""
+
+
+class NetworkChanged(Protocol):
+    """Told that an L3 network is not what it was; for those who keep in memory what they know of it."""
+
+    def network_changed(self, l3_network: str) -> None:
+        """The network was made, changed or deleted: itself, its ranges, name servers, services, or its clusters.
+
+        Called on the event loop once the change is committed, on the node that made it and on no other. Must not raise.
+        """
+
+
+def announce(extensions: Extensions, tx: Tx, l3_network: str) -> None:
+    """Have everybody told of the change of a network once `tx` is committed."""
+
+    def tell() -> None:
+        for listener in extensions.of(NetworkChanged):
+            listener.network_changed(l3_network)
+
+    tx.after_commit(tell)
 
 
 class NetworkServices(Protocol):

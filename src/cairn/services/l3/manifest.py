@@ -47,7 +47,7 @@ def build(parts: Parts) -> None:
     addresses = Addresses(parts.ids)
     providers = Providers(parts.store, parts.extensions)
     L3Service(parts.bus, parts.jobs, parts.tags, parts.extensions, providers)
-    RangeService(parts.bus, parts.store, parts.jobs, parts.ids, parts.tags, providers)
+    RangeService(parts.bus, parts.store, parts.jobs, parts.ids, parts.tags, parts.extensions, providers)
     parts.extensions.provide(L3Networks, L3Directory(addresses, parts.extensions), name="l3")
     parts.cascade.register("L3Network", lambda uuid: DeleteL3Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
     parts.steps += [

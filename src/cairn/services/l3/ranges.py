@@ -10,9 +10,11 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.l3.addresses import free_from, holder, range_of, size, used_in, vms_in_range
+from cairn.services.l3.extensions import announce
 from cairn.services.l3.messages import (
     AddIpRange,
     AddIpRangeByNetworkCidr,
@@ -34,8 +36,18 @@ from cairn.services.l3.subnet import Range, address, by_cidr, by_ends, check_nei
 class RangeService:
     """Answers the messages about address ranges."""
 
-    def __init__(self, bus: Bus, store: Store, jobs: Jobs, ids: IdSource, tags: Tags, providers: Providers) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        jobs: Jobs,
+        ids: IdSource,
+        tags: Tags,
+        extensions: Extensions,
+        providers: Providers,
+    ) -> None:
         self._store = store
+        self._extensions = extensions
         self._jobs = jobs
         self._ids = ids
         self._tags = tags
@@ -74,6 +86,7 @@ class RangeService:
                 tx.insert(_row(tx, uuid, network, name, description, range_))
                 self._tags.add(tx, "IpRange", uuid, system=message.system_tags, user=message.user_tags)
             self._providers.prepare(tx, network.uuid)
+            announce(self._extensions, tx, network.uuid)
             return Reference(uuid=first)
 
         return await self._jobs.commit(fn)
@@ -95,6 +108,7 @@ class RangeService:
                 )
             self._tags.forget(tx, range_.uuid)
             tx.delete(IpRange, range_.uuid)
+            announce(self._extensions, tx, range_.l3_network_uuid)
 
         await self._jobs.commit(fn)
 

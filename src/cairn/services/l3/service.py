@@ -13,6 +13,7 @@ from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.l2.extensions import L2Networks
 from cairn.services.l3.addresses import vms_in
+from cairn.services.l3.extensions import announce
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
@@ -74,6 +75,7 @@ class L3Service:
             tx.insert(network)
             self._tags.add(tx, "L3Network", uuid, system=message.system_tags, user=message.user_tags)
             self._providers.attach_automatic(tx, network)
+            announce(self._extensions, tx, uuid)
             return Reference(uuid=uuid)
 
         return await self._jobs.commit(fn)
@@ -112,6 +114,7 @@ class L3Service:
                 self._tags.forget(tx, range_.uuid)
             self._tags.forget(tx, network.uuid)
             _delete(tx, network)
+            announce(self._extensions, tx, network.uuid)
 
         await self._jobs.commit(fn)
 
@@ -163,6 +166,7 @@ class L3Service:
             if network is None:
                 raise not_found("l3-network", field, uuid)
             change(tx, network)
+            announce(self._extensions, tx, uuid)
             return Reference(uuid=uuid)
 
         return await self._jobs.commit(fn)

@@ -3,6 +3,9 @@
 Three ways lead here: an agent's report (at once), a ping's answer (within the interval, when a report was lost), and a
 host that was lost or came back. A VM in a transitional state belongs to its workflow and is left alone; so is one that
 changed since the host was asked.
+
+A report may come late: the network held it up, and the VM that stopped was started again meanwhile. So a report is only a
+reason to ask the host, whose answer is of a known time.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
 from cairn.services.vm.model import TRANSITIONAL, VmInstance, VmState
 from cairn.services.vm.states import VmStates
 
+_OFF = (PowerState.STOPPED, PowerState.CRASHED)
 _log = structlog.get_logger("cairn.vm.watch")
 
 
@@ -44,9 +48,14 @@ class VmWatch:
         events.subscribe("vm.watch", {"host.status-changed"}, self.host_changed, durable=True)
 
     async def observe(self, message: ObserveVm) -> None:
-        """One VM, as its host reports it."""
-        power = PowerState(message.power)
-        await self._store.write(lambda tx: self._compare(tx, message.vm, message.host, power, message.reason, None))
+        """One VM changed by its host's report: if that is news, ask the host."""
+        reported = PowerState(message.power)
+        if not await self._store.read(lambda tx: _is_news(tx, message.vm, message.host, reported)):
+            return
+        asked_at = self._clock.now()
+        power = (await self._ask(message.host)).get(message.vm, PowerState.STOPPED)
+        reason = message.reason if (power in _OFF) == (reported in _OFF) else "seen when the host was asked"
+        await self._store.write(lambda tx: self._compare(tx, message.vm, message.host, power, reason, asked_at))
 
     async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
         """All VMs of a host, as it has them."""
@@ -74,22 +83,23 @@ class VmWatch:
             await self._store.write(lambda tx: self._unknown(tx, host))
         elif status == HostStatus.CONNECTED.value:
             asked_at = self._clock.now()
-            agents = self._extensions.named(HostAgents, "host")
-            found = await agents.call(host, agent.ListVms(), timeout_seconds=30.0)
-            await self.host_pinged(host, {uuid: state.value for uuid, state in found.vms.items()}, asked_at)
+            found = await self._ask(host)
+            await self.host_pinged(host, {uuid: state.value for uuid, state in found.items()}, asked_at)
+
+    async def _ask(self, host: str) -> dict[str, PowerState]:
+        agents = self._extensions.named(HostAgents, "host")
+        return (await agents.call(host, agent.ListVms(), timeout_seconds=30.0)).vms
 
     def _unknown(self, tx: Tx, host: str) -> None:
         for vm in tx.find(VmInstance, host_uuid=host, state=[VmState.RUNNING, VmState.PAUSED]):
             self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
 
-    def _compare(
-        self, tx: Tx, uuid: str, host: str, power: PowerState, reason: str | None, asked_at: datetime | None
-    ) -> None:
+    def _compare(self, tx: Tx, uuid: str, host: str, power: PowerState, reason: str | None, asked_at: datetime) -> None:
         vm = tx.get(VmInstance, uuid)
         if vm is None or vm.state is VmState.DESTROYED:
             self._note_strange(tx, uuid, host, power)
             return
-        if vm.state in TRANSITIONAL or (asked_at is not None and vm.last_op_date >= asked_at):
+        if vm.state in TRANSITIONAL or vm.last_op_date >= asked_at:
             return
         if power is PowerState.RUNNING and vm.host_uuid != host:
             self._moved(tx, vm, host)
@@ -119,11 +129,21 @@ class VmWatch:
         self._states.change(tx, vm, state, reason)
 
     def _note_strange(self, tx: Tx, uuid: str, host: str, power: PowerState) -> None:
-        if power in (PowerState.STOPPED, PowerState.CRASHED) or (uuid, host) in self._strange:
+        if power in _OFF or (uuid, host) in self._strange:
             return
         self._strange.add((uuid, host))
         _log.warning("vm.strange", vm=uuid, host=host, power=power)
         self._events.emit(tx, StrangeVmSeen(vm=uuid, host=host, power=power.value), resource=host)
+
+
+def _is_news(tx: Tx, uuid: str, host: str, power: PowerState) -> bool:
+    """Whether the database would have to change if a host has a VM in that state."""
+    vm = tx.get(VmInstance, uuid)
+    if vm is None or vm.state is VmState.DESTROYED:
+        return power not in _OFF
+    if vm.host_uuid != host:
+        return power is PowerState.RUNNING and vm.state not in TRANSITIONAL
+    return not _agrees(vm.state, power)
 
 
 def _agrees(state: VmState, power: str | None) -> bool:

@@ -7,8 +7,10 @@ from sqlalchemy import bindparam, column, select, table
 
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
+from cairn.services.l2.networks import announce_attachment
 from cairn.services.l2.realizer import Realizer
 
 # Of a cluster, only its zone and name matter here, and they are needed inside the transaction.
@@ -29,7 +31,8 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
     name = "l2.record-attachment"
     title = "attaching the L2 network to the cluster"
 
-    def __init__(self, realizer: Realizer) -> None:
+    def __init__(self, extensions: Extensions, realizer: Realizer) -> None:
+        self._extensions = extensions
         self._realizer = realizer
 
     def do(self, tx: Tx, given: AttachInput) -> Nothing:
@@ -53,11 +56,13 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
         tx.insert(
             L2NetworkClusterRef(l2_network_uuid=network.uuid, cluster_uuid=given.cluster_uuid, create_date=tx.now)
         )
+        announce_attachment(self._extensions, tx, network.uuid)
         return NOTHING
 
     def undo(self, tx: Tx, given: AttachInput, made: Nothing | None) -> None:
         """It is not attached; hosts of other clusters are told that those of this one are no peers."""
         tx.delete_where(L2NetworkClusterRef, l2_network_uuid=given.uuid, cluster_uuid=given.cluster_uuid)
+        announce_attachment(self._extensions, tx, given.uuid)
         tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
 
 

@@ -15,6 +15,7 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.messages import ListHosts
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
+from cairn.services.l2.networks import announce_attachment
 from cairn.services.l2.realizer import Realizer
 from cairn.services.l3.extensions import L3Networks
 from cairn.services.vm.messages import ListVmNetworks
@@ -47,7 +48,8 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
     name = "l2.erase-attachment"
     title = "detaching the L2 network from the cluster"
 
-    def __init__(self, realizer: Realizer) -> None:
+    def __init__(self, extensions: Extensions, realizer: Realizer) -> None:
+        self._extensions = extensions
         self._realizer = realizer
 
     def do(self, tx: Tx, given: DetachInput) -> DetachedOutput:
@@ -62,12 +64,14 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
                 "There is nothing to do.",
                 kind=ErrorKind.CONFLICT,
             )
+        announce_attachment(self._extensions, tx, given.uuid)
         tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
         return DetachedOutput(cluster_uuids=[given.cluster_uuid])
 
     def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
         """Attach it again, and see to it that hosts have it."""
         _attach_again(tx, given.uuid, made)
+        announce_attachment(self._extensions, tx, given.uuid)
         tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
 
 

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from cairn.kernel.clock import Clock
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.step import ActionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.l2.model import L2Network
 from cairn.services.l2.realizer import Realizer
@@ -28,6 +30,47 @@ class RealizeOutput(Struct, frozen=True, kw_only=True):
     bridges: dict[str, str]  #: L3 network uuid -> bridge
 
 
+class Bridge(Struct, frozen=True, kw_only=True):
+    """What the network cards of an L3 network are put into."""
+
+    l2_network_uuid: str
+    name: str
+
+
+class Bridges:
+    """Knows the bridges of L3 networks, as a rule without asking the database. Implements `NetworkChanged`."""
+
+    def __init__(self, store: Store, clock: Clock, extensions: Extensions) -> None:
+        self._store = store
+        self._extensions = extensions
+        self._known = Recent(clock, self._read)
+
+    async def of(self, l3_networks: list[str]) -> dict[str, Bridge]:
+        """The bridges of all of these networks (``l3-network.not-found``)."""
+        found = await self._known.get(l3_networks)
+        for uuid in l3_networks:
+            if uuid not in found:
+                raise not_found("l3-network", "l3NetworkUuids", uuid)
+        return found
+
+    def network_changed(self, l3_network: str) -> None:
+        """Look it up again."""
+        self._known.drop(l3_network)
+
+    async def _read(self, l3_networks: list[str]) -> dict[str, Bridge]:
+        l3 = self._extensions.named(L3Networks, "l3")
+
+        def fn(tx: Tx) -> dict[str, Bridge]:
+            places = l3.places(tx, l3_networks)
+            l2 = {row.uuid: row for row in tx.find(L2Network, uuid={p.l2_network_uuid for p in places.values()})}
+            return {
+                uuid: Bridge(l2_network_uuid=place.l2_network_uuid, name=l2[place.l2_network_uuid].bridge)
+                for uuid, place in places.items()
+            }
+
+        return await self._store.read(fn)
+
+
 class Realize(ActionStep[RealizeInput, RealizeOutput]):
     """See that the bridges of a VM's networks are there on its host."""
 
@@ -35,24 +78,12 @@ class Realize(ActionStep[RealizeInput, RealizeOutput]):
     title = "preparing the host's networks"
     nothing_to_undo: ClassVar[str | None] = "the bridges belong to the cluster's hosts, with or without this VM"
 
-    def __init__(self, store: Store, realizer: Realizer, extensions: Extensions) -> None:
-        self._store = store
+    def __init__(self, bridges: Bridges, realizer: Realizer) -> None:
+        self._bridges = bridges
         self._realizer = realizer
-        self._extensions = extensions
 
     async def do(self, given: RealizeInput) -> RealizeOutput:
         """Look the bridges up; make those that this node has not seen since the host's last connect."""
-        l3 = self._extensions.named(L3Networks, "l3")
-
-        def fn(tx: Tx) -> tuple[dict[str, str], list[str]]:
-            places = l3.places(tx, given.l3_network_uuids)
-            for uuid in given.l3_network_uuids:
-                if uuid not in places:
-                    raise not_found("l3-network", "l3NetworkUuids", uuid)
-            l2 = list({place.l2_network_uuid for place in places.values()})
-            bridges = {network.uuid: network.bridge for network in tx.find(L2Network, uuid=l2)}
-            return {uuid: bridges[place.l2_network_uuid] for uuid, place in places.items()}, l2
-
-        bridges, l2 = await self._store.read(fn)
-        await self._realizer.ensure(given.placed_host_uuid, l2)
-        return RealizeOutput(bridges=bridges)
+        found = await self._bridges.of(given.l3_network_uuids)
+        await self._realizer.ensure(given.placed_host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
+        return RealizeOutput(bridges={uuid: bridge.name for uuid, bridge in found.items()})
