@@ -117,7 +117,7 @@ _STEPS: Sequence[tuple[str, str, str, Sequence[str]]] = (
     ("2", "job", KERNEL, ["a row, committed;", "then 202 with the job's place"]),
     ("3", "bus and ring", KERNEL, ["the resource's uuid picks the node;", "here, that is a plain call"]),
     ("4", "resource queue", KERNEL, ["vm:<uuid>, first in, first out,", "one at a time"]),
-    ("5", "workflow", KERNEL, ["step after step; after each", "the journal's entry is committed"]),
+    ("5", "workflow", KERNEL, ["step after step;", "the journal says how far it is"]),
     ("6", "agents", HOST, ["HTTP and TLS, by task id;", "never run twice"]),
     ("7", "the end", KERNEL, ["one commit: the journal's row goes,", "the job has its answer"]),
     ("8", "whoever waits", EDGE, ["long poll, event stream,", "durable subscribers"]),

@@ -260,8 +260,11 @@ class Site:
 
     def remove_vms(self) -> None:
         """No VM is left, whatever became of those that there were."""
-        for vm in self.api.query("/vm-instances"):
-            self.expunge(vm["uuid"])
+        paths = [f"/vm-instances/{vm['uuid']}" for vm in self.api.query("/vm-instances")]
+        for job in [self.api.submit("DELETE", path) for path in paths]:
+            self.api.outcome(job)
+        for job in [self.api.submit("PUT", f"{path}/actions", {"expungeVmInstance": {}}) for path in paths]:
+            self.api.outcome(job)
 
 
 def build_guest_image(output: Path) -> None:

@@ -223,9 +223,7 @@ class Events:
                 try:
                     await follower.call(row)
                 except Exception as error:  # noqa: BLE001 (whatever a subscriber does, it is told of the next event)
-                    _log.exception(
-                        "event.subscriber-failed", subscriber=follower.name, event=row.name, error=str(error)
-                    )
+                    _log.exception("event.subscriber-failed", subscriber=follower.name, told=row.name, error=str(error))
                     if follower.durable:
                         return False
             follower.sequence = row.sequence

@@ -42,10 +42,7 @@ class RandomIds:
 
     def new(self) -> str:
         """32 hex digits with version and variant set as RFC 9562 says."""
-        if self._random is not None:
-            bits = self._random.getrandbits(128)
-        else:
-            bits = self._system_bits()
+        bits = self._system_bits() if self._random is None else self._random.getrandbits(128)
         bits = (bits & ~(0xF << 76)) | (4 << 76)
         bits = (bits & ~(0x3 << 62)) | (2 << 62)
         return f"{bits:032x}"

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from tests.unit.agents.fakes import until
 
 from cairn.agents import files
 from cairn.agents.blocking import in_thread
@@ -113,3 +116,29 @@ async def test_finished_file_is_renamed_into_place(tmp_path: Path) -> None:
     await settle(part, target)
     assert target.read_text() == "x"
     assert not part.exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelling_the_rename_is_too_late_once_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fsync(_: int) -> None:
+        begun.set()
+        go_on.wait(10)
+        if fails:
+            raise OSError("the disk is gone")
+
+    monkeypatch.setattr("cairn.agents.downloads.os.fsync", fsync)
+    (tmp_path / "part").write_text("image")
+    settling = asyncio.ensure_future(settle(tmp_path / "part", tmp_path / "image"))
+    await until(begun.is_set)
+    for _ in range(2):
+        settling.cancel()
+        await asyncio.sleep(0)
+    assert not settling.done()
+    go_on.set()
+    await asyncio.wait({settling})
+    assert settling.cancelled() is fails
+    assert (tmp_path / "image").exists() is not fails

@@ -95,6 +95,25 @@ async def test_task_never_heard_of_is_404(world: Fixture) -> None:
     assert await _answer(client.get("/v1/tasks/none")) == (404, {})
 
 
+async def test_task_is_taken_back() -> None:
+    made = World(FakeClock())
+    async with TestClient(TestServer(made.server.app)) as client:
+        assert await _answer(client.delete("/v1/tasks/none")) == (404, {})
+        request = body(path="slow").replace(b'"waitSeconds":5.0', b'"waitSeconds":0')
+        posted = asyncio.ensure_future(_answer(client.post("/v1/commands", data=request)))
+        while not posted.done():
+            await made.clock.advance(0)
+        for _ in range(2):
+            status, reply = await _answer(client.delete("/v1/tasks/t"))
+            assert status == 200
+            assert isinstance(reply, dict)
+            assert reply["error"]["code"] == codes.CANCELLED
+        assert await _answer(client.post("/v1/commands", data=request)) == (200, reply)
+        status, reply = await _answer(client.post("/v1/commands", data=body("none")))
+        assert isinstance(reply, dict)
+        assert (status, reply["error"]["code"]) == (200, codes.CANCELLED)
+
+
 async def _answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> tuple[int, object]:
     async with call as response:
         return response.status, await response.json()
@@ -130,8 +149,11 @@ class Tls:
         self.authority = authority
         self.url = url
 
-    async def get(self, context: ssl.SSLContext, path: str) -> int:
-        async with aiohttp.ClientSession() as session, session.get(self.url + path, ssl=context) as response:
+    async def get(self, context: ssl.SSLContext, path: str, method: str = "GET") -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.url + path, ssl=context) as response,
+        ):
             return response.status
 
 
@@ -161,6 +183,7 @@ async def test_other_machines_of_the_cloud_may_fetch_images_but_not_give_command
     assert await tls.get(context, "/v1/images/x") == 200
     assert await tls.get(context, "/v1/ping") == 403
     assert await tls.get(context, "/v1/tasks/x") == 403
+    assert await tls.get(context, "/v1/tasks/x", "DELETE") == 403
 
 
 async def test_strangers_are_not_talked_to(tls: Tls, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from tests.unit.agents.fakes import settle
 
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, PreparedFolders
@@ -35,3 +37,16 @@ async def test_disk_of_a_running_vm_is_not_deleted(tmp_path: Path) -> None:
         await storage.delete(DeleteFile(path=str(tmp_path / "ps" / "x")))
     assert caught.value.code == codes.BUSY
     assert (tmp_path / "ps" / "x").exists()
+
+
+async def test_file_that_is_being_made_is_deleted_when_that_has_ended(tmp_path: Path) -> None:
+    folders = Folders(Record(tmp_path / "s.json", PreparedFolders), tmp_path / "data")
+    storage = Storage(folders)
+    await storage.init(InitStorage(path=str(tmp_path / "ps")))
+    path = tmp_path / "ps" / "x"
+    async with folders.locks(str(path)):
+        deleting = asyncio.ensure_future(storage.delete(DeleteFile(path=str(path))))
+        await settle()
+        path.write_text("x")
+    await deleting
+    assert not path.exists()

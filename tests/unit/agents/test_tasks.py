@@ -12,7 +12,7 @@ from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity, GetCapacity
 from cairn.agents.protocol.wire import Request
-from cairn.agents.tasks import TaskTable
+from cairn.agents.tasks import Task, TaskTable
 
 CALLBACK = "https://node/callback"
 
@@ -25,6 +25,8 @@ class Area:
         self.slow = asyncio.Event()
         self.runs = 0
         self.cancelled = False
+        self.cleaned = asyncio.Event()
+        self.cleaned.set()
 
     @handles(GetCapacity)
     async def capacity(self, command: GetCapacity) -> Capacity:
@@ -33,6 +35,9 @@ class Area:
             await (self.slow if command.path == "slow" else self.gate).wait()
         except asyncio.CancelledError:
             self.cancelled = True
+            await self.cleaned.wait()
+            if command.path == "late":
+                return Capacity(total_bytes=2, available_bytes=1)
             raise
         if command.path == "bad":
             raise AgentError(codes.NO_SPACE, "full")
@@ -71,7 +76,6 @@ async def test_same_task_sent_twice_runs_once_and_gets_the_same_reply(world: Wor
     assert world.area.runs == 1
     assert reply is await world.table.wait(world.table.submit(request()), 5)
     assert reply is not None
-    assert reply.result is not None
     assert msgspec.json.decode(reply.result, type=Capacity) == Capacity(total_bytes=2, available_bytes=1)
 
 
@@ -129,7 +133,7 @@ async def test_failure_is_a_reply_with_its_code(world: World, sent: Request, cod
     assert reply is not None
     assert reply.error is not None
     assert reply.error.code == code
-    assert reply.result is None
+    assert not bytes(reply.result)
 
 
 async def test_finished_tasks_are_forgotten_after_their_time() -> None:
@@ -160,3 +164,73 @@ async def test_close_answers_what_runs_with_stopped(world: World) -> None:
     assert task.reply is not None
     assert task.reply.error is not None
     assert task.reply.error.code == codes.STOPPED
+
+
+def code(task: Task | None) -> str | None:
+    assert task is not None
+    assert task.reply is not None
+    return task.reply.error.code if task.reply.error else None
+
+
+async def test_task_taken_back_is_over_only_when_it_has_cleaned_up(world: World) -> None:
+    world.area.cleaned.clear()
+    task = world.table.submit(request())
+    world.table.call_back(task, CALLBACK)
+    await settle()
+    cancelling = [asyncio.ensure_future(world.table.cancel("t1", 60)) for _ in range(2)]
+    await settle()
+    assert world.area.cancelled
+    assert (task.reply, [one.done() for one in cancelling]) == (None, [False, False])
+    world.area.cleaned.set()
+    assert [code(await one) for one in cancelling] == [codes.CANCELLED] * 2
+    assert [msgspec.json.decode(body)["error"]["code"] for _, body in world.poster.posted] == [codes.CANCELLED]
+
+
+async def test_task_that_cleans_up_for_long_is_not_over_yet(world: World) -> None:
+    world.area.cleaned.clear()
+    task = world.table.submit(request())
+    await settle()
+    cancelling = asyncio.ensure_future(world.table.cancel("t1", 60))
+    await world.clock.advance(60)
+    assert await cancelling is task
+    assert not task.over.is_set()
+    world.area.cleaned.set()
+    await settle()
+
+
+async def test_task_taken_back_after_its_deadline_waits_for_the_end_of_its_work(world: World) -> None:
+    world.area.cleaned.clear()
+    task = world.table.submit(request(deadline=7))
+    await world.clock.advance(7)
+    assert code(task) == codes.DEADLINE
+    cancelling = asyncio.ensure_future(world.table.cancel("t1", 60))
+    await settle()
+    assert not cancelling.done()
+    world.area.cleaned.set()
+    assert code(await cancelling) == codes.DEADLINE
+
+
+async def test_task_taken_back_at_once_is_not_begun(world: World) -> None:
+    world.table.submit(request())
+    assert code(await world.table.cancel("t1", 5)) == codes.CANCELLED
+    assert world.area.runs == 0
+
+
+async def test_task_taken_back_too_late_keeps_its_reply(world: World) -> None:
+    world.area.gate.set()
+    reply = await world.table.wait(world.table.submit(request("done")), 5)
+    task = await world.table.cancel("done", 5)
+    assert task is not None
+    assert task.reply is reply
+    world.area.gate.clear()
+    world.table.submit(request("t1", path="late"))
+    await settle()
+    assert code(await world.table.cancel("t1", 5)) is None
+
+
+async def test_task_taken_back_before_it_came_is_refused(world: World) -> None:
+    world.area.gate.set()
+    assert await world.table.cancel("t1", 5) is None
+    assert code(world.table.submit(request())) == codes.CANCELLED
+    assert code(await world.table.cancel("t1", 5)) == codes.CANCELLED
+    assert world.area.runs == 0

@@ -50,6 +50,10 @@ class Site:
         assert status == 200
         return msgspec.json.decode(body)
 
+    async def take_back(self, task: str = "t") -> tuple[int, Any]:
+        status, body = await self.agents.handle("DELETE", f"/hosts/{HOST}/v1/tasks/{task}", None)
+        return status, msgspec.json.decode(body)
+
     async def task(self, task: str = "t") -> int:
         return (await self.agents.handle("GET", f"/hosts/{HOST}/v1/tasks/{task}", None))[0]
 
@@ -192,3 +196,43 @@ async def test_reset_forgets_world_tasks_and_dials() -> None:
     site.agents.reset(new_world(1))
     assert await site.task() == 404
     assert "result" in await site.done(GetFacts(), "t")
+
+
+@pytest.mark.parametrize("dial", [Dial(delay_seconds=3), Dial(slow=True, delay_seconds=30), Dial(delay_seconds=30)])
+async def test_task_taken_back_is_never_done(dial: Dial) -> None:
+    site = Site()
+    site.agents.dials.turn(dial)
+    answer = site.ask()
+    await site.clock.advance(2)
+    for _ in range(2):
+        status, reply = await site.take_back()
+        assert (status, reply["error"]["code"]) == (200, codes.CANCELLED)
+    await site.clock.advance(60)
+    assert answer.done()
+    assert not site.agents.world.hosts[HOST].bridges
+    assert site.clock.pending() == 0
+
+
+async def test_task_taken_back_too_late_is_done() -> None:
+    site = Site()
+    done = await site.done()
+    assert await site.take_back() == (200, done)
+    assert "br0" in site.agents.world.hosts[HOST].bridges
+
+
+async def test_task_taken_back_before_it_comes_is_refused() -> None:
+    site = Site()
+    assert await site.take_back() == (404, {})
+    assert (await site.done())["error"]["code"] == codes.CANCELLED
+    assert not site.agents.world.hosts[HOST].bridges
+
+
+async def test_agent_that_was_restarted_does_not_know_what_it_worked_on() -> None:
+    site = Site()
+    site.agents.dials.turn(Dial(delay_seconds=3))
+    answer = site.ask()
+    await site.clock.advance(1)
+    site.agents.restart_agent(HOST)
+    assert (await site.take_back())[0] == 404
+    await site.clock.advance(5)
+    assert isinstance(answer.exception(), ConnectionResetError)

@@ -13,7 +13,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cairn.agents import protocol
 from cairn.agents.protocol import codes, host, network, storage, vm
 from cairn.agents.protocol.host import Forget, GetFacts, HostFacts
-from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, EnsureVxlan, RemoveDhcp, SetMetadata
+from cairn.agents.protocol.network import (
+    DhcpEntry,
+    EnsureBridge,
+    EnsureDhcp,
+    EnsureVxlan,
+    MetadataEntry,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+)
 from cairn.agents.protocol.storage import (
     CreateVolume,
     DeleteFile,
@@ -44,6 +52,9 @@ class Fixture:
             self.do(command, name)
         assert msgspec.json.encode(self.world) == before, "a refused command has changed the world"
         return caught.value.failure.code
+
+    def told(self) -> dict[str, str]:
+        return {ip: one.vm for ip, one in self.host.metadata["n"].items()}
 
     def volume(self, name: str = "root") -> str:
         self.do(CreateVolume(path=f"{FOLDER}/{name}", size_bytes=1 << 30))
@@ -112,7 +123,7 @@ def test_dhcp_entry_with_the_same_mac_takes_the_place_of_the_other() -> None:
     assert list(site.host.dhcp["n"].entries) == ["fa:00:00:00:00:02"]
 
 
-def dhcp(entries: list[DhcpEntry], *, replace: bool = False) -> EnsureDhcp:
+def dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, *, replace: bool = False) -> EnsureDhcp:
     return EnsureDhcp(
         network="n",
         bridge="br0",
@@ -120,17 +131,35 @@ def dhcp(entries: list[DhcpEntry], *, replace: bool = False) -> EnsureDhcp:
         netmask="255.255.255.0",
         gateway="198.18.0.1",
         entries=entries,
+        metadata=metadata or [],
         replace=replace,
     )
 
 
 def test_metadata_address_belongs_to_the_vm_named_last() -> None:
     site = Fixture()
+    site.do(EnsureBridge(bridge="br0"))
     for uuid in ("x", "y"):
-        site.do(SetMetadata(network="n", ip="198.18.0.5", vm=uuid, hostname=uuid))
-    assert list(site.host.metadata["n"]) == ["y"]
+        site.do(dhcp([], [told(uuid, "198.18.0.5")]))
+    assert site.told() == {"198.18.0.5": "y"}
+    site.do(dhcp([], [told("y", "198.18.0.6"), told("z", "198.18.0.7")]))
+    assert site.told() == {"198.18.0.6": "y", "198.18.0.7": "z"}
     site.do(RemoveDhcp(network="n"))
     assert not site.host.metadata
+
+
+def test_metadata_goes_with_its_vm_or_when_all_is_replaced() -> None:
+    site = Fixture()
+    site.do(EnsureBridge(bridge="br0"))
+    site.do(dhcp([], [told("x", "198.18.0.5"), told("y", "198.18.0.6")]))
+    site.do(RemoveDhcpEntries(network="n", macs=[], vms=["x"]))
+    assert site.told() == {"198.18.0.6": "y"}
+    site.do(dhcp([], replace=True))
+    assert not site.host.metadata
+
+
+def told(vm: str, ip: str) -> MetadataEntry:
+    return MetadataEntry(ip=ip, vm=vm, hostname=vm)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, SetMetadata
+from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, MetadataEntry
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
 from cairn.agents.protocol.vm import Disk, StartVm
 from cairn.agents.protocol.wire import AgentCommand
@@ -45,8 +45,8 @@ class Site:
                 netmask="255.255.255.0",
                 gateway="198.18.0.1",
                 entries=[DhcpEntry(mac="m", ip="198.18.0.5", hostname="a", vm="x")],
+                metadata=[MetadataEntry(ip="198.18.0.5", vm="x", hostname="a")],
             ),
-            SetMetadata(network="n", ip="198.18.0.5", vm="x", hostname="a"),
             InitStorage(path="/s"),
             CreateVolume(path="/s/a", size_bytes=1),
             StartVm(
@@ -66,7 +66,7 @@ def test_inspect_shows_everything_by_host() -> None:
     assert shown["leases"] == [
         {"network": "n", "mac": "m", "ip": "198.18.0.5", "hostname": "a", "vm": "x", "isDefault": True}
     ]
-    assert shown["metadata"][0]["vm"] == "x"
+    assert [(one["network"], one["vm"]) for one in shown["metadata"]] == [("n", "x")]
     assert list(shown["bridges"]) == ["br0"]
     assert shown["images"] == {}
     assert site.ask("GET", f"/inspect?host={HOST}") == {HOST: shown}

@@ -237,8 +237,7 @@ class AgentClient:
             await self._take_back(call, self._cancel_seconds)
             raise
         finally:
-            if self._calls.get(call.task) is call:
-                del self._calls[call.task]
+            self._forget(call)
         self._metrics.called(call.name, self._clock.monotonic() - now, "ok")
         return result
 
@@ -282,6 +281,11 @@ class AgentClient:
             return False
         call.reply.set_result(reply)
         return True
+
+    def _forget(self, call: _Call) -> None:
+        """Nobody waits for its call-back any more. Safe to repeat."""
+        if self._calls.get(call.task) is call:
+            del self._calls[call.task]
 
     async def _first(self, call: _Call) -> Reply:
         """Send the command, and see to it that there is a reply."""
@@ -352,6 +356,7 @@ class AgentClient:
         """See that nothing of the task goes on, as far as that can be had in so many seconds, cancelled or not."""
         if not call.begun or call.reply.done():
             return
+        self._forget(call)
         work = asyncio.create_task(self._cancel(call, seconds), name=f"cancel {call.task}")
         cancelled: asyncio.CancelledError | None = None
         while not work.done():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
@@ -40,12 +41,13 @@ class NoMetrics:
 
 
 class Call(Generic[R]):
-    """One function on its way, and what came of it."""
+    """One function on its way, and what came of it. It runs in its caller's context (job, actor), whatever the thread."""
 
-    __slots__ = ("after", "error", "function", "future", "result")
+    __slots__ = ("after", "context", "error", "function", "future", "result")
 
     def __init__(self, function: Callable[[Tx], R], future: asyncio.Future[R] | None) -> None:
         self.function = function
+        self.context = copy_context()
         self.future = future
         self.result: R | None = None
         self.error: BaseException | None = None
@@ -55,7 +57,7 @@ class Call(Generic[R]):
         """Call the function; keep what comes of it, whatever it is."""
         self.result, self.error = None, None
         try:
-            self.result = self.function(tx)
+            self.result = self.context.run(self.function, tx)
         except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
             self.error = error
         self.after = [] if self.error else tx.take_after_commit()

@@ -135,7 +135,7 @@ class FlatProvider:
         claimed = await self._store.write(lambda tx: self._look(tx, lacking, claim=True))
         for uuid in lacking:
             self._served.drop(uuid)
-        return {**served, **claimed}
+        return {uuid: one for uuid, one in served.items() if one.dhcp_ip is not None} | claimed
 
     def _look(self, tx: Tx, l3_networks: Sequence[str], *, claim: bool) -> dict[str, Served]:
         views = self._networks().views(tx, l3_networks)

@@ -230,9 +230,9 @@ class LocalStorageDriver:
         self._cached = {key: cached for key, cached in self._cached.items() if (key[1], cached.path) != (host, path)}
         await self._store.write(lambda tx: tx.delete_where(ImageCache, host_uuid=host, install_path=path))
 
-    async def delete_volume(self, volume: VolumeSpec) -> None:
+    async def delete_volume(self, volume: VolumeSpec, host: str | None) -> None:
         """Remove the file."""
-        host = await self._store.look(lambda tx: self.host_of(tx, volume.uuid))
+        host = host or await self._store.look(lambda tx: self.host_of(tx, volume.uuid))
         if host is not None:
             await self._agents().call(host, agent.DeleteFile(path=volume.install_path))
 

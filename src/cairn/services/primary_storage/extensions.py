@@ -52,8 +52,11 @@ class PrimaryStorageDriver(Protocol):
     async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
         """Make the volume's file, or see that it is there. Safe to repeat."""
 
-    async def delete_volume(self, volume: VolumeSpec) -> None:
-        """Remove the volume's file. Safe to repeat; nothing there is success."""
+    async def delete_volume(self, volume: VolumeSpec, host: str | None) -> None:
+        """Remove the volume's file. Safe to repeat; nothing there is success.
+
+        `host`: where it was made, for an undo, which must not rely on rows; None: where it is written down to be.
+        """
 
     async def attached(self, storage: str, cluster: str) -> None:
         """A cluster begins to use the storage: prepare its connected hosts. Safe to repeat."""

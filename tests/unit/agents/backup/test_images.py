@@ -1,21 +1,30 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from tests.unit.agents.fakes import FakeClock, FakePoster, settle, until
 
 from cairn.agents.backup.images import BackupImages
+from cairn.agents.commands import Registry
+from cairn.agents.delivery import Delivery
 from cairn.agents.downloads import Downloader
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, PreparedFolders
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.storage import DownloadImage
+from cairn.agents.protocol.storage import DeleteFile, DownloadImage
+from cairn.agents.protocol.wire import AgentCommand, Request
 from cairn.agents.runner import SystemRunner
 from cairn.agents.state import Record
+from cairn.agents.storage import Storage
+from cairn.agents.tasks import Task, TaskTable
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils is not installed")
 
@@ -28,6 +37,16 @@ class World:
         folders = Folders(Record(folder / "s.json", PreparedFolders), folder / "data")
         folders.prepare(str(self.store))
         self.images = BackupImages(folders, Downloader(None, [folder / "in"]), SystemRunner())
+        clock = FakeClock()
+        registry = Registry([self.images, Storage(folders)])
+        self.tasks = TaskTable(registry, Delivery(FakePoster(), clock), clock)
+
+    def submit(self, task: str, command: AgentCommand[Any]) -> Task:
+        body = msgspec.Raw(msgspec.json.encode(command))
+        return self.tasks.submit(Request(task=task, command=command.name, body=body))
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.store.rglob("*") if path.is_file())
 
     def download(self, name: str, image_format: str = "qcow2") -> DownloadImage:
         path = str(self.store / "images" / "x" / name)
@@ -55,6 +74,39 @@ async def test_what_is_no_image_is_refused_and_nothing_is_left(world: World) -> 
         await world.images.download(world.download("page"))
     assert caught.value.code == codes.NOT_AN_IMAGE
     assert list(world.store.rglob("x*")) == []
+
+
+async def test_download_taken_back_leaves_nothing_and_nothing_comes_after_it(world: World) -> None:
+    more = asyncio.Event()
+
+    async def image(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"QFI")
+        await more.wait()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/a.qcow2", image)
+    async with TestServer(app) as server:
+        command = msgspec.structs.replace(world.download("a.qcow2"), url=str(server.make_url("/a.qcow2")))
+        download = world.submit("download", command)
+        await until(lambda: world.files() == [".a.qcow2.part"])
+        deletion = world.submit("delete", DeleteFile(path=command.path))
+        await settle()
+        assert deletion.reply is None, "who deletes the image waits for its download"
+
+        await world.tasks.cancel("download", 60)
+        assert download.over.is_set()
+        assert download.reply is not None
+        assert download.reply.error is not None
+        assert download.reply.error.code == codes.CANCELLED
+        assert world.files() == []
+        await deletion.finished.wait()
+        assert deletion.reply is not None
+        assert deletion.reply.error is None
+        more.set()
+    assert world.files() == []
 
 
 async def test_images_are_handed_out_by_relative_path_and_nothing_else_is(world: World) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -18,10 +18,9 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import (
     DhcpEntry,
     EnsureDhcp,
+    MetadataEntry,
     RemoveDhcp,
     RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
 )
 from cairn.agents.state import Records
 
@@ -83,7 +82,7 @@ def entry(number: int) -> DhcpEntry:
     return DhcpEntry(mac=f"fa:00:00:00:00:0{number}", ip=f"10.0.0.1{number}", hostname=f"web{number}", vm=VM)
 
 
-def command(*entries: DhcpEntry, bridge: str = "br0") -> EnsureDhcp:
+def command(*entries: DhcpEntry, bridge: str = "br0", metadata: Sequence[MetadataEntry] = ()) -> EnsureDhcp:
     return EnsureDhcp(
         network=L3,
         bridge=bridge,
@@ -91,11 +90,12 @@ def command(*entries: DhcpEntry, bridge: str = "br0") -> EnsureDhcp:
         netmask="255.255.255.0",
         gateway="10.0.0.1",
         entries=list(entries),
+        metadata=list(metadata),
     )
 
 
-def metadata(ip: str = "127.0.0.1") -> SetMetadata:
-    return SetMetadata(network=L3, ip=ip, vm=VM, hostname="web1")
+def metadata(ip: str = "127.0.0.1") -> MetadataEntry:
+    return MetadataEntry(ip=ip, vm=VM, hostname="web1")
 
 
 async def test_server_is_built_in_a_name_space_of_its_own(world: World) -> None:
@@ -126,8 +126,7 @@ async def test_last_entry_takes_the_server_away(world: World) -> None:
 
 
 async def test_what_should_be_is_remembered_over_a_restart(world: World) -> None:
-    await world.flat.ensure(command(entry(1)))
-    await world.flat.set_metadata(metadata())
+    await world.flat.ensure(command(entry(1), metadata=[metadata()]))
     again = World(world.folder)
     assert [n.metadata["127.0.0.1"].hostname for n in again.records] == ["web1"]
     await again.flat._check(L3, set())
@@ -137,29 +136,22 @@ async def test_what_should_be_is_remembered_over_a_restart(world: World) -> None
 
 async def test_metadata_is_answered_by_address_while_it_is_set(world: World) -> None:
     await world.flat.ensure(command(entry(1)))
-    url = f"http://127.0.0.1:{world.sockets.ports[0]}/latest/meta-data/hostname"
     async with aiohttp.ClientSession() as session:
         found: list[tuple[int, str]] = []
-        for change in (None, world.flat.set_metadata(metadata()), world.flat.remove_metadata(_gone())):
+        for change in (
+            None,
+            world.flat.ensure(command(metadata=[metadata()])),
+            world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[], vms=[VM])),
+        ):
             if change is not None:
                 await change
+            url = f"http://127.0.0.1:{world.sockets.ports[-1]}/latest/meta-data/hostname"
             async with session.get(url) as response:
                 found.append((response.status, await response.text()))
     assert found == [(404, "not found\n"), (200, "web1"), (404, "not found\n")]
 
 
-async def test_vm_that_changes_its_address_has_one_record(world: World) -> None:
-    await world.flat.set_metadata(metadata("10.0.0.11"))
-    await world.flat.set_metadata(metadata("10.0.0.12"))
-    assert [list(n.metadata) for n in world.records] == [["10.0.0.12"]]
-
-
 async def test_removing_what_is_not_there_is_success(world: World) -> None:
     await world.flat.remove(RemoveDhcp(network=L3))
-    await world.flat.remove_metadata(_gone())
-    await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[]))
+    await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[], vms=[VM]))
     assert list(world.records) == []
-
-
-def _gone() -> RemoveMetadata:
-    return RemoveMetadata(network=L3, vm=VM)

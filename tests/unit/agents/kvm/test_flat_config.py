@@ -15,9 +15,10 @@ from cairn.agents.kvm.flat_config import (
     dnsmasq_conf,
     isolation_rules,
     with_dhcp,
+    without,
 )
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry
 
 L3 = "ab" * 16
 
@@ -105,6 +106,8 @@ def test_names_that_are_no_host_names_are_made_into_some(given: str, expected: s
         {"domain": "a\nb"},
         {"bridge": "br0; x"},
         {"network": "../x"},
+        {"metadata": [MetadataEntry(ip="10.0.0.3\n", vm="a" * 32, hostname="h")]},
+        {"metadata": [MetadataEntry(ip="10.0.0.3", vm="x", hostname="h")]},
         {"entries": [DhcpEntry(mac="x", ip="10.0.0.3", hostname="h", vm="v")]},
         {"entries": [DhcpEntry(mac="fa:00:00:00:00:01", ip="10.0.0.3,x", hostname="h", vm="v")]},
     ],
@@ -123,6 +126,30 @@ def test_entries_are_added_replaced_by_mac_and_address_or_all_replaced() -> None
     taken_over = with_dhcp(both, command(entry(3, ip="10.0.0.11")))
     assert {e.mac[-1] for e in taken_over.entries.values()} == {"2", "3"}
     assert len(with_dhcp(both, command(entry(3), replace=True)).entries) == 1
+
+
+def told(vm: str, ip: str) -> MetadataEntry:
+    return MetadataEntry(ip=ip, vm=vm * 32, hostname=vm)
+
+
+def test_metadata_is_added_replaced_by_vm_and_address_or_all_replaced() -> None:
+    first = network(entry(1), metadata=[told("a", "10.0.0.11"), told("a", "10.0.0.12")])
+    assert list(first.metadata) == ["10.0.0.11", "10.0.0.12"]
+    both = with_dhcp(first, command(metadata=[told("b", "10.0.0.13")]))
+    assert len(both.metadata) == 3
+    moved = with_dhcp(both, command(metadata=[told("a", "10.0.0.14")]))
+    assert sorted(moved.metadata) == ["10.0.0.13", "10.0.0.14"]
+    taken_over = with_dhcp(moved, command(metadata=[told("c", "10.0.0.13")]))
+    assert taken_over.metadata["10.0.0.13"].hostname == "c"
+    assert with_dhcp(both, command(entry(1), replace=True)).metadata == {}
+    assert first.dhcp is not None
+    assert first.dhcp.metadata == []
+
+
+def test_entries_and_metadata_go_together() -> None:
+    both = network(entry(1), entry(2), metadata=[told("a", "10.0.0.11"), told("b", "10.0.0.12")])
+    left = without(both, {entry(1).mac}, {"a" * 32})
+    assert (list(left.entries), list(left.metadata)) == ([entry(2).mac], ["10.0.0.12"])
 
 
 def test_names_on_the_machine_fit_and_the_mac_is_the_same_on_every_host() -> None:

@@ -5,17 +5,16 @@ import json
 import pytest
 
 from cairn.agents.kvm.metadata import answer
-from cairn.agents.protocol.network import SetMetadata
+from cairn.agents.protocol.network import MetadataEntry
 
-VM = SetMetadata(
-    network="n" * 32,
+VM = MetadataEntry(
     ip="10.0.0.5",
     vm="a" * 32,
     hostname="web1",
     user_data="#cloud-config\n",
     ssh_keys=["ssh-ed25519 AAAA one", "ssh-rsa BBBB two"],
 )
-BARE = SetMetadata(network="n" * 32, ip="10.0.0.6", vm="b" * 32, hostname="web2")
+BARE = MetadataEntry(ip="10.0.0.6", vm="b" * 32, hostname="web2")
 
 
 @pytest.mark.parametrize("version", ["latest", "2009-04-04", "1.0"])

@@ -11,6 +11,7 @@ import pytest
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import EnsureBridge
+from cairn.agents.protocol.storage import DeleteFile, DownloadImage
 from cairn.agents.protocol.vm import RebootVm
 from cairn.agents.protocol.wire import AgentCommand, Request, Result
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
@@ -333,6 +334,135 @@ async def test_cancelled_call_leaves_nothing_behind() -> None:
     assert call.cancelled()
     assert cloud.delivered == [False]
     assert cloud.clock.pending() == 0
+
+
+async def test_cancelled_call_ends_when_the_agent_has_stopped_the_work() -> None:
+    cloud = Cloud()
+    cloud.agents.dials.turn(Dial(delay_seconds=4))
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, timeout_seconds=60))
+    await cloud.clock.advance(1)
+    call.cancel()
+    await cloud.clock.advance(0)
+    assert call.cancelled()
+    assert cloud.sent == ["POST commands", "DELETE tasks"]
+    await cloud.clock.advance(60)
+    assert cloud.changes == 0
+    assert cloud.clock.pending() == 0
+
+
+async def test_call_whose_deadline_passes_ends_when_the_agent_has_stopped_the_work() -> None:
+    cloud = Cloud(callbacks=False)
+    stopping = Stopping(cloud, answers=[202, 202, 200])
+    error = await cloud.fails(BRIDGE, timeout_seconds=20)
+    assert error.code == "agent.timeout"
+    assert cloud.sent[-3:] == ["DELETE tasks"] * 3
+    assert stopping.answers == []
+    assert 20 < cloud.clock.monotonic() < 21
+
+
+class Stopping:
+    """An agent that never gets done, and answers so when it is to stop."""
+
+    def __init__(self, cloud: Cloud, *, answers: list[int]) -> None:
+        self.answers = answers
+        cloud.transport = MemoryTransport(self.handle, cloud.clock)
+        cloud.client = AgentClient(cloud.transport, cloud.clock, RandomIds(1), None, cloud.counts)
+
+    async def handle(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        if method != "DELETE":
+            return 202, b"{}"
+        return (self.answers.pop(0) if self.answers else 202), b"{}"
+
+
+async def test_agent_that_does_not_stop_is_not_waited_for_without_end() -> None:
+    cloud = Cloud()
+    Stopping(cloud, answers=[])
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, timeout_seconds=60))
+    await cloud.clock.advance(1)
+    call.cancel()
+    await cloud.clock.advance(9)
+    assert not call.done()
+    await cloud.clock.advance(2)
+    assert call.cancelled()
+    assert cloud.clock.pending() == 0
+
+
+async def test_call_cancelled_again_while_it_stops_the_work_still_waits_for_that() -> None:
+    cloud = Cloud()
+    Stopping(cloud, answers=[202, 202, 202, 404])
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, timeout_seconds=1))
+    await cloud.clock.advance(1)
+    for _ in range(3):
+        call.cancel()
+        await cloud.clock.advance(0.1)
+        assert not call.done()
+    await cloud.clock.advance(1)
+    assert call.cancelled()
+    assert cloud.sent.count("DELETE tasks") == 4
+
+
+async def test_lost_cancel_is_sent_again() -> None:
+    cloud = Cloud()
+    cloud.agents.dials.turn(Dial(slow=True, delay_seconds=10))
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, timeout_seconds=60))
+    await cloud.clock.advance(1)
+    cloud.transport.lose_requests = 2
+    call.cancel()
+    await cloud.clock.advance(1)
+    assert call.cancelled()
+    await cloud.clock.advance(60)
+    assert cloud.sent == ["POST commands", *["DELETE tasks"] * 3]
+    assert cloud.changes == 0
+
+
+async def test_agent_that_was_lost_at_work_is_told_to_stop_for_a_moment_only() -> None:
+    cloud = Cloud()
+    cloud.transport.lose_answers = 1 << 30
+    cloud.agents.dials.turn(Dial(delay_seconds=40))
+    error = await cloud.fails(BRIDGE, timeout_seconds=3600)
+    assert error.code == "agent.unreachable"
+    assert cloud.clock.monotonic() < 25
+    await cloud.clock.advance(60)
+    assert cloud.changes == 0
+
+
+async def test_agent_that_cannot_have_begun_is_told_nothing() -> None:
+    cloud = Cloud()
+    cloud.transport.dead.add("http://127.0.0.1:7190")
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, timeout_seconds=60))
+    await cloud.clock.advance(1)
+    call.cancel()
+    await cloud.clock.advance(0)
+    assert call.cancelled()
+    assert set(cloud.sent) == {"POST commands", "GET tasks"}
+
+
+async def test_task_that_was_taken_back_is_refused_for_good() -> None:
+    cloud = Cloud()
+    cloud.agents.dials.turn(Dial(slow=True, delay_seconds=10))
+    call = asyncio.create_task(cloud.client.call(HOST, BRIDGE, task="b" * 32, timeout_seconds=60))
+    await cloud.clock.advance(1)
+    call.cancel()
+    await cloud.clock.advance(0)
+    with pytest.raises(CairnError) as caught:
+        await cloud.client.call(HOST, BRIDGE, task="b" * 32, timeout_seconds=60)
+    assert (caught.value.code, caught.value.kind) == (codes.CANCELLED, ErrorKind.CANCELLED)
+
+
+async def test_image_whose_download_was_cancelled_and_undone_does_not_appear_later() -> None:
+    cloud = Cloud()
+    backup = AgentEndpoint("http://127.0.0.1:7190/hosts/backup")
+    images = cloud.agents.world.hosts["backup"].images
+    cloud.agents.dials.turn(Dial(command=DownloadImage.name, delay_seconds=30))
+    fetch = DownloadImage(url="http://images.example/a.qcow2", path="/backup/a.qcow2", format="qcow2")
+    call = asyncio.create_task(cloud.client.call(backup, fetch, timeout_seconds=600))
+    await cloud.clock.advance(10)
+    call.cancel()
+    await cloud.clock.advance(0)
+    assert call.cancelled()
+    await cloud.clock.run(cloud.client.call(backup, DeleteFile(path=fetch.path), timeout_seconds=60))
+    await cloud.clock.advance(600)
+    assert images == {}
 
 
 def test_callback_that_is_no_reply_is_told() -> None:

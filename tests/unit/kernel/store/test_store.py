@@ -14,6 +14,7 @@ import pytest
 from tests.unit.kernel import sample
 from tests.unit.kernel.sample import Zone, zone
 
+from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store import Schema, Store, Tx
 from cairn.testing.clock import VirtualClock
@@ -303,3 +304,15 @@ async def test_everything_acknowledged_survives_kill_minus_nine(tmp_path: Path) 
 
 def test_a_schema_is_independent_of_others_of_the_same_records() -> None:
     assert Schema(sample.RECORDS).metadata is not Schema(sample.RECORDS).metadata
+
+
+async def test_functions_run_in_the_context_of_their_caller_whatever_the_thread(tmp_path: Path) -> None:
+    schema = Schema([Zone])
+    store = await Store.open(tmp_path / "a.db", schema, VirtualClock(), create_tables=True)
+    try:
+        with entered(CallContext(actor="alice")):
+            assert await store.write(lambda tx: current().actor) == "alice"
+            assert await store.read(lambda tx: current().actor) == "alice"
+            assert await store.look(lambda tx: current().actor) == "alice"
+    finally:
+        await store.close()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, unreachable, uuid
@@ -9,24 +11,27 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import (
     DhcpEntry,
     EnsureDhcp,
+    MetadataEntry,
     RemoveDhcp,
     RemoveDhcpEntries,
-    RemoveMetadata,
-    SetMetadata,
 )
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.model import FlatDhcpServer
 from cairn.services.host.extensions import HostConnected
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
     DetachNetworkServiceFromL3Network,
+    RemoveDnsFromL3Network,
     UpdateL3Network,
 )
+from cairn.services.l3.model import L3Network
 from cairn.services.l3.providers import provider_uuid
 from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec
 from cairn.services.vm.messages import VmNetworks
 
+R = TypeVar("R")
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 FLAT = provider_uuid("Flat")
 
@@ -71,9 +76,8 @@ def running(number: int, host: str, *nics: NicSpec) -> VmNetworks:
     return VmNetworks(vm_uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
 
 
-def metadata(number: int, l3: str, *, bare: bool = False) -> SetMetadata:
-    return SetMetadata(
-        network=l3,
+def metadata(number: int, *, bare: bool = False) -> MetadataEntry:
+    return MetadataEntry(
         ip=f"10.0.0.{number}",
         vm=uuid(number, 5),
         hostname=f"vm-{number}",
@@ -112,7 +116,7 @@ async def test_a_network_gets_its_dhcp_servers_address_with_its_first_range(rig:
     assert await servers(rig) == {l3: "10.0.0.2"}
 
 
-async def test_a_vm_costs_one_call_for_dhcp_and_one_for_metadata(rig: Rig) -> None:
+async def test_a_vm_costs_one_call_for_dhcp_and_metadata(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
     await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
     await rig.parts.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com"))
@@ -132,10 +136,22 @@ async def test_a_vm_costs_one_call_for_dhcp_and_one_for_metadata(rig: Rig) -> No
                 domain="example.com",
                 mtu=1500,
                 entries=[entry(5)],
+                metadata=[metadata(5)],
             ),
         ),
-        (host, metadata(5, l3)),
     ]
+
+
+async def test_two_cards_in_one_network_cost_one_call(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    both = vm(5, host, nic(5, l3), nic(6, l3, default=False))
+    await service(rig).apply(both)
+    await service(rig).release(both)
+    ensure, remove = (command for _, command in rig.agents.take())
+    assert isinstance(ensure, EnsureDhcp)
+    assert [one.ip for one in ensure.entries] == [one.ip for one in ensure.metadata] == ["10.0.0.5", "10.0.0.6"]
+    macs = ["fa:00:00:00:00:05", "fa:00:00:00:00:06"]
+    assert remove == RemoveDhcpEntries(network=l3, macs=macs, vms=[uuid(5, 5)])
 
 
 async def test_only_the_services_that_are_attached_are_given(rig: Rig) -> None:
@@ -143,7 +159,9 @@ async def test_only_the_services_that_are_attached_are_given(rig: Rig) -> None:
     unattached = {FLAT: ["Userdata", "DNS"]}
     await rig.parts.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=unattached))
     await service(rig).apply(vm(5, host, nic(5, l3)))
-    assert [type(command) for _, command in rig.agents.take()] == [EnsureDhcp]
+    (call,) = (command for _, command in rig.agents.take())
+    assert isinstance(call, EnsureDhcp)
+    assert (call.entries, call.metadata) == ([entry(5)], [])
 
 
 async def test_a_network_that_flat_does_not_serve_is_left_alone(rig: Rig) -> None:
@@ -184,16 +202,15 @@ async def test_releasing_takes_the_vm_from_dhcp_and_metadata(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
     await service(rig).release(vm(5, host, nic(5, l3)))
     assert rig.agents.take() == [
-        (host, RemoveDhcpEntries(network=l3, macs=["fa:00:00:00:00:05"])),
-        (host, RemoveMetadata(network=l3, vm=uuid(5, 5))),
+        (host, RemoveDhcpEntries(network=l3, macs=["fa:00:00:00:00:05"], vms=[uuid(5, 5)])),
     ]
 
 
 async def test_an_agents_error_is_told_when_all_calls_have_ended(rig: Rig) -> None:
-    host, l3 = rig.host(1), await lan(rig)
+    host, first, second = rig.host(1), await lan(rig), await lan(rig, interface="eth1")
     rig.agents.refuse["flat.ensure-dhcp"] = unreachable()
     with pytest.raises(CairnError) as caught:
-        await service(rig).apply(vm(5, host, nic(5, l3)))
+        await service(rig).apply(vm(5, host, nic(5, first), nic(6, second)))
     assert caught.value.code == "agent.unreachable"
     assert len(rig.agents.take()) == 2
 
@@ -204,10 +221,10 @@ async def test_a_connecting_host_gets_the_whole_of_its_vms_in_one_dhcp_call(rig:
 
     await connect(rig, host)
 
-    calls = [command for _, command in rig.agents.take()]
-    assert isinstance(calls[0], EnsureDhcp)
-    assert (calls[0].entries, calls[0].replace, calls[0].bridge) == ([entry(5), entry(6)], True, "br_eth0")
-    assert calls[1:] == [metadata(5, l3, bare=True), metadata(6, l3, bare=True)]
+    (call,) = (command for _, command in rig.agents.take())
+    assert isinstance(call, EnsureDhcp)
+    assert (call.entries, call.replace, call.bridge) == ([entry(5), entry(6)], True, "br_eth0")
+    assert call.metadata == [metadata(5, bare=True), metadata(6, bare=True)]
 
 
 async def test_a_connecting_host_forgets_servers_of_networks_in_which_it_has_no_vm(rig: Rig) -> None:
@@ -233,3 +250,67 @@ async def test_a_vm_without_an_address_is_not_served(rig: Rig) -> None:
     rig.vms[host] = [running(7, host, stopped)]
     await connect(rig, host)
     assert rig.agents.take() == [(host, RemoveDhcp(network=l3))]
+
+
+class Reads:
+    """How often the database is asked from here on."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        read, store = rig.parts.store.read, rig.parts.store
+
+        async def counted(fn: Callable[[Tx], R]) -> R:
+            self.number += 1
+            return await read(fn)
+
+        monkeypatch.setattr(store, "read", counted)
+        monkeypatch.setattr(store, "look", counted)
+
+
+async def test_many_vms_of_a_network_cost_one_look_at_the_database(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    reads = Reads(rig, monkeypatch)
+    await asyncio.gather(*(service(rig).apply(vm(n, host, nic(n, l3))) for n in range(10, 60)))
+    await asyncio.gather(*(service(rig).release(vm(n, host, nic(n, l3))) for n in range(10, 60)))
+    assert reads.number == 1
+    assert len(rig.agents.take()) == 100
+
+
+async def test_what_changes_here_is_told_from_the_next_vm_on(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    bus, told = rig.parts.bus, []
+    changes: list[Callable[[], Awaitable[object]]] = [
+        lambda: asyncio.sleep(0),
+        lambda: bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9")),
+        lambda: bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com")),
+        lambda: bus.call(RemoveDnsFromL3Network(l3_network_uuid=l3, dns="9.9.9.9")),
+        lambda: bus.call(
+            DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services={FLAT: ["Userdata", "DNS"]})
+        ),
+    ]
+    for change in changes:
+        await change()
+        await service(rig).apply(vm(5, host, nic(5, l3)))
+        ((_, call),) = rig.agents.take()
+        assert isinstance(call, EnsureDhcp)
+        told.append((call.dns, call.domain, len(call.metadata)))
+    assert told == [
+        ([], None, 1),
+        (["9.9.9.9"], None, 1),
+        (["9.9.9.9"], "example.com", 1),
+        ([], "example.com", 1),
+        ([], "example.com", 0),
+    ]
+
+
+async def test_what_changes_on_another_node_is_told_soon(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    domains = []
+    for seconds in (0, 1.9, 0.1):
+        await rig.clock.advance(seconds)
+        await service(rig).apply(vm(5, host, nic(5, l3)))
+        await rig.parts.store.write(lambda tx: tx.update(L3Network, l3, dns_domain="elsewhere.example"))
+        ((_, call),) = rig.agents.take()
+        assert isinstance(call, EnsureDhcp)
+        domains.append(call.domain)
+    assert domains == [None, None, "elsewhere.example"]

@@ -138,7 +138,8 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
 
     async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
         """Remove it."""
-        await self._extensions.named(PrimaryStorageDriver, given.root_storage_type).delete_volume(given.root_volume)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        await driver.delete_volume(given.root_volume, given.placed_host_uuid)
 
 
 class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
@@ -160,7 +161,8 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
         """Remove it."""
-        await self._extensions.named(PrimaryStorageDriver, given.root_storage_type).delete_volume(given.root_volume)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        await driver.delete_volume(given.root_volume, None)
         return NOTHING
 
 

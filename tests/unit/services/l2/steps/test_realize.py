@@ -10,6 +10,7 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import HostConnected
 from cairn.services.l2.steps.realize import Realize, RealizeInput
+from cairn.services.l3.messages import DeleteL3Network
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
@@ -68,3 +69,26 @@ async def test_a_host_that_is_gone_is_named(rig: Rig) -> None:
     with pytest.raises(CairnError) as caught:
         await realize(rig, uuid(5, 3), l3)
     assert caught.value.code == "host.not-found"
+
+
+async def test_bridges_that_are_known_cost_no_look_at_the_database(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, l2 = rig.host(1), await rig.l2()
+    await rig.attach(l2)
+    l3 = await rig.l3(l2)
+    first = await realize(rig, host, l3)
+
+    async def unreadable(_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    for way in ("read", "look"):
+        monkeypatch.setattr(rig.parts.store, way, unreadable)
+    assert await realize(rig, host, l3) == first
+
+
+async def test_a_network_that_was_deleted_is_not_found_at_once(rig: Rig) -> None:
+    host, l2 = rig.host(1), await rig.l2()
+    l3 = await rig.l3(l2)
+    await realize(rig, host, l3)
+    await rig.parts.bus.call(DeleteL3Network(uuid=l3))
+    with pytest.raises(CairnError, match="l3NetworkUuids"):
+        await realize(rig, host, l3)

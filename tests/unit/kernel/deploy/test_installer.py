@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from cairn.kernel.deploy import installer as module
+from cairn.kernel.deploy.ansible import Deployer, DeployResult
+from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.inventory import Machine
+from cairn.kernel.deploy.ssh import KnownHosts, SshTarget
+from cairn.kernel.deploy.wheels import WheelSet
+from cairn.kernel.error import CairnError, ErrorKind
+
+PLAYBOOK = Path("install.yml")
+HOST = "h" * 32
+
+
+class FakeDeployer:
+    """Notes what it is to run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs: list[tuple[Path, Machine]] = []
+        self.refuse: CairnError | None = None
+
+    async def run(self, playbook: Path, machines: Sequence[Machine], *, on_progress: object = None) -> DeployResult:
+        if self.refuse is not None:
+            raise self.refuse
+        self.runs.append((playbook, machines[0]))
+        return DeployResult(ok=5, changed=3, seconds=1.0, log_path=self.folder / "log")
+
+
+class Site:
+    def __init__(self, folder: Path) -> None:
+        self.deployer = FakeDeployer(folder)
+        self.authority = Authority.open(folder / "pki")
+        self.known_hosts = KnownHosts(folder / "known")
+        self.keys = folder / "keys"
+        self.reached: list[str] = []
+        self.installer = AgentInstaller(
+            self.keys, cast("Deployer", self.deployer), self.authority, self.known_hosts, folder / "wheels"
+        )
+
+    def target(self, private_key: str | None = None) -> SshTarget:
+        return self.installer.target(HOST, "198.18.0.11", 22, "root", "secret", private_key)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    site = Site(tmp_path)
+    (tmp_path / "a.whl").write_bytes(b"wheel")
+    wheels = WheelSet(folder=tmp_path, names=("a.whl",), checksum="c" * 64)
+
+    async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> str:
+        site.reached.append(uuid)
+        return "fingerprint"
+
+    monkeypatch.setattr(module, "reach", reach)
+    monkeypatch.setattr(module, "wheel_set", lambda folder: wheels)
+    return site
+
+
+def test_private_key_is_a_file_that_only_the_node_can_read(site: Site) -> None:
+    target = site.target("-----BEGIN KEY-----\n\n")
+
+    assert target.private_key_path == site.keys / f"{HOST}.key"
+    assert target.private_key_path.read_text() == "-----BEGIN KEY-----\n"
+    assert stat.S_IMODE(target.private_key_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(site.keys.stat().st_mode) == 0o700
+
+
+def test_without_a_private_key_there_is_no_file(site: Site) -> None:
+    assert site.target().private_key_path is None
+    assert not site.keys.exists()
+
+
+async def test_install_reaches_the_machine_first_and_hands_its_certificate_over(site: Site) -> None:
+    changed = await site.installer.install(PLAYBOOK, HOST, site.target(), settings={"port": 1})
+
+    ((playbook, machine),) = site.deployer.runs
+    assert changed == 3
+    assert site.reached == [HOST]
+    assert playbook == PLAYBOOK
+    assert machine.variables["agent_settings"] == {"port": 1}
+    credentials = site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
+    assert machine.variables["agent_certificate"] == credentials.certificate
+
+
+async def test_removed_agent_is_forgotten(site: Site) -> None:
+    target = site.target("key")
+    before = site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
+
+    await site.installer.remove(PLAYBOOK, HOST, target)
+    site.installer.forget(HOST)
+
+    assert site.deployer.runs[0][1].uuid == HOST
+    assert not (site.keys / f"{HOST}.key").exists()
+    assert site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"]).key != before.key
+
+
+async def test_agent_that_could_not_be_removed_is_not_forgotten(site: Site) -> None:
+    target = site.target("key")
+    site.deployer.refuse = CairnError("deploy.failed", "No.", kind=ErrorKind.UNAVAILABLE)
+
+    with pytest.raises(CairnError, match=r"deploy\.failed"):
+        await site.installer.remove(PLAYBOOK, HOST, target)
+
+    assert (site.keys / f"{HOST}.key").exists()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.ids import RandomIds
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.kernel.tag import SystemTag, TagDefinition, Tags, UserTag
+from cairn.testing.clock import VirtualClock
+
+HOSTNAME = TagDefinition(
+    "hostname::{hostname}",
+    "VmInstance",
+    doc="the guest's name",
+    check=lambda values: "no spaces" if " " in values["hostname"] else None,
+)
+ADDRESS = TagDefinition("staticIp::{network}::{address}", "VmInstance", doc="the address")
+PLAIN = TagDefinition("ha.always", "VmInstance", doc="kept running")
+NET = "a" * 32
+
+
+def tags() -> Tags:
+    return Tags(RandomIds(seed=1), [HOSTNAME, ADDRESS, PLAIN])
+
+
+@pytest.fixture
+async def store() -> Store:
+    return await Store.memory(Schema([SystemTag, UserTag]), VirtualClock(), inline=True)
+
+
+@pytest.mark.parametrize(
+    ("definition", "tag", "values"),
+    [
+        (HOSTNAME, "hostname::web", {"hostname": "web"}),
+        (HOSTNAME, "hostname::", None),
+        (HOSTNAME, "Hostname::web", None),
+        (HOSTNAME, "hostname::a\nb", {"hostname": "a\nb"}),
+        (ADDRESS, f"staticIp::{NET}::10.0.0.1", {"network": NET, "address": "10.0.0.1"}),
+        (ADDRESS, f"staticIp::{NET}::fd00::5", {"network": NET, "address": "fd00::5"}),
+        (ADDRESS, f"staticIp::{NET}::::1", {"network": NET, "address": "::1"}),
+        (ADDRESS, f"staticIp::{NET}", None),
+        (PLAIN, "ha.always", {}),
+        (PLAIN, "haXalways", None),
+    ],
+)
+def test_tag_is_taken_apart_by_its_definition(
+    definition: TagDefinition, tag: str, values: dict[str, str] | None
+) -> None:
+    assert definition.parse(tag) == values
+
+
+@given(st.text("abc", min_size=1), st.text(min_size=1))
+def test_rendered_tag_is_read_back(network: str, address: str) -> None:
+    tag = ADDRESS.render(network=network, address=address)
+
+    if not address.startswith(":"):
+        assert ADDRESS.parse(tag) == {"network": network, "address": address}
+
+
+def test_tag_that_no_plugin_understands_is_refused_with_those_that_would_fit() -> None:
+    with pytest.raises(CairnError, match=r"fit: hostname::\{hostname\}, staticIp::.*, ha.always") as caught:
+        tags().check("VmInstance", ["hostname::web", "color::red"])
+    with pytest.raises(CairnError, match=r"none: no plugin defines one"):
+        tags().check("Zone", ["hostname::web"])
+
+    assert caught.value.code == "tag.unknown"
+    assert "systemTags" in caught.value.fields
+
+
+def test_tag_with_a_wrong_value_is_refused_with_the_reason() -> None:
+    with pytest.raises(CairnError, match=r"no spaces\. It means: the guest's name") as caught:
+        tags().check("VmInstance", ["hostname::my web"])
+
+    assert caught.value.code == "tag.bad-value"
+
+
+def test_tag_that_a_later_definition_takes_is_taken() -> None:
+    other = TagDefinition("hostname::{first}", "VmInstance", doc="more liberal")
+
+    Tags(RandomIds(seed=1), [HOSTNAME, other]).check("VmInstance", ["hostname::my web"])
+
+
+async def test_added_tags_stay_single_and_keep_their_ids(store: Store) -> None:
+    desk = tags()
+
+    first = await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["hostname::web"], user=["mine"]))
+    again = await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["hostname::web"], user=["mine"]))
+
+    assert first == again
+    assert len(set(first)) == 2
+    assert await store.read(lambda tx: (tx.count(SystemTag), tx.count(UserTag))) == (1, 1)
+
+
+async def test_values_are_those_of_the_resource_and_the_definition(store: Store) -> None:
+    desk = tags()
+    system = ["hostname::web", f"staticIp::{NET}::fd00::5", "staticIp::other::10.0.0.1"]
+    await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=system))
+    await store.write(lambda tx: desk.add(tx, "VmInstance", "other", system=["hostname::other"]))
+
+    assert await store.read(lambda tx: desk.values(tx, "vm", HOSTNAME)) == [{"hostname": "web"}]
+    addresses = await store.read(lambda tx: desk.values(tx, "vm", ADDRESS))
+    assert sorted(values["address"] for values in addresses) == ["10.0.0.1", "fd00::5"]
+
+
+async def test_forgotten_resource_has_no_tags(store: Store) -> None:
+    desk = tags()
+    await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["ha.always"], user=["mine"]))
+    await store.write(lambda tx: desk.add(tx, "VmInstance", "other", user=["mine"]))
+
+    await store.write(lambda tx: desk.forget(tx, "vm"))
+    await store.write(lambda tx: desk.forget(tx, "vm"))
+
+    assert await store.read(lambda tx: (tx.count(SystemTag), tx.count(UserTag))) == (0, 1)

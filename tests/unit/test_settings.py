@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cairn.kernel.error import CairnError
+from cairn.settings import Settings, default_data_dir, listeners, load
+
+
+def test_arguments_come_before_the_environment_and_that_before_defaults() -> None:
+    environment = {"CAIRN_LISTEN": "0.0.0.0:80", "CAIRN_LOG_LEVEL": "debug", "CAIRN_DATA_DIR": "/srv/x"}
+
+    settings = load(environment, listen="[::1]:8080", log_level=None)
+
+    assert (settings.listen, settings.log_level, settings.data_dir) == ("[::1]:8080", "debug", Path("/srv/x"))
+    assert settings.session_seconds == 7200
+
+
+def test_numbers_are_read_as_such() -> None:
+    assert load({"CAIRN_SESSION_SECONDS": "60"}).session_seconds == 60
+
+
+def test_wrong_number_is_refused_by_the_name_of_its_variable() -> None:
+    with pytest.raises(CairnError, match=r"CAIRN_MAX_BODY_BYTES: found '1M'; a whole number would fit") as caught:
+        load({"CAIRN_MAX_BODY_BYTES": "1M"})
+
+    assert caught.value.code == "settings.bad-value"
+
+
+def test_data_folder_of_root_is_the_system_s_and_that_of_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_data_dir({}) == Path("/var/lib/cairn")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/data/cairn")
+    assert default_data_dir({}) == Path.home() / ".local/share/cairn"
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("127.0.0.1:8080", [("127.0.0.1", 8080)]),
+        ("[::1]:80, localhost:0", [("::1", 80), ("localhost", 0)]),
+        ("", []),
+        (" , ", []),
+    ],
+)
+def test_addresses_are_taken_apart(text: str, pairs: list[tuple[str, int]]) -> None:
+    assert listeners("CAIRN_LISTEN", text) == pairs
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["8080", ":8080", "host:", "host:x", "host:65536", "host:-1", "host:²", "::1:80", "[::1:80", "[]:80", "a:b:1"],
+)
+def test_wrong_address_is_refused(text: str) -> None:
+    with pytest.raises(CairnError, match=r"CAIRN_LISTEN: found .*address:port would fit.*settings\.bad-value"):
+        listeners("CAIRN_LISTEN", text)
+
+
+def test_every_setting_has_a_default_but_the_folder() -> None:
+    assert Settings(data_dir=Path("x")).agent_listen == ""
