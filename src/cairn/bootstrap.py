@@ -193,7 +193,9 @@ class Node:
             lock = FolderLock(settings.data_dir)
             store = await _open_store(settings, loaded, clock, metrics)
             closers += [store.close, _later(lock.release)]
-        kind = metrics.gauge("cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable")
+        kind = metrics.gauge(
+            "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
+        )
         kind.set(1, store.driver.dialect.name, "true")
         node = node or _node_id(settings.data_dir, ids)
         config = GlobalConfig(store, _all_settings(loaded))

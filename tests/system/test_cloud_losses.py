@@ -124,6 +124,12 @@ def test_node_killed_twice_amid_creations_leaves_whole_vms_or_none(site: Site, c
     assert all(host["availableMemoryCapacity"] == host["totalMemoryCapacity"] for host in site.api.query("/hosts"))
 
 
+def test_node_that_is_told_to_end_does_and_its_next_life_knows_its_hosts(site: Site, cloud: Cloud) -> None:
+    assert site.node.stop() == 0
+    assert _seconds_to_start(site) < 10
+    assert {site.host_status(host) for host in cloud.hosts.values()} == {"Connected"}
+
+
 def _seconds_to_start(site: Site) -> float:
     began = time.monotonic()
     site.node.start()

@@ -47,7 +47,7 @@ class Shape(Generic[T]):
         self.struct = struct
         self.name = name
         self.variables = tuple(variables)
-        self.params: dict[str, Param] = {param.wire: param for param in map(_param, msgspec.structs.fields(struct))}
+        self.params: dict[str, Param] = {param.wire: param for param in _params(struct)}
         self._trimmed = frozenset(param.wire for param in self.params.values() if not param.secret)
 
     def of_query(self, query: Sequence[tuple[str, str]], variables: Sequence[str] = ()) -> T:
@@ -148,6 +148,11 @@ class Shape(Generic[T]):
 
 def _is_storable(value: int) -> bool:
     return -_MAX_INT <= value < _MAX_INT
+
+
+@cache
+def _params(struct: type[Struct]) -> tuple[Param, ...]:
+    return tuple(_param(field) for field in msgspec.structs.fields(struct))
 
 
 def _param(field: msgspec.structs.FieldInfo) -> Param:

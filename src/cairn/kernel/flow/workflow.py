@@ -22,6 +22,7 @@ from __future__ import annotations
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -257,13 +258,15 @@ def conclusion(answer: Struct) -> object:
     return answer
 
 
-def _types(record: type[Struct]) -> dict[str, object]:
+@cache
+def _types(record: type[Struct]) -> Mapping[str, object]:
     hints = typing.get_type_hints(record, include_extras=False)
     return {name: hints[name] for name in record.__struct_fields__}
 
 
-def _required(record: type[Struct]) -> set[str]:
-    return {field.name for field in msgspec.structs.fields(record) if field.required}
+@cache
+def _required(record: type[Struct]) -> frozenset[str]:
+    return frozenset(field.name for field in msgspec.structs.fields(record) if field.required)
 
 
 def _check(workflow: str, entry: Entry, who: str, record: type[Struct], known: Mapping[str, object]) -> None:

@@ -37,7 +37,7 @@ from cairn.services.vm.messages import (
 )
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.spec import networks
-from cairn.services.vm.states import existing
+from cairn.services.vm.states import existing, queue_of
 from cairn.services.vm.steps.create import CreateParameters, VmAnswer
 from cairn.services.vm.steps.remove import DestroyParameters
 from cairn.services.vm.steps.start import StartParameters
@@ -62,11 +62,6 @@ EXPUNGE = Workflow(
 )
 
 ALL = (CREATE, CREATE_STOPPED, START, STOP, REBOOT, DESTROY, EXPUNGE)
-
-
-def queue_of(vm: str) -> str:
-    """The queue in which everything that is done to a VM takes its turn."""
-    return f"vm:{vm}"
 
 
 class VmService:

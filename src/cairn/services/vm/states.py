@@ -10,6 +10,11 @@ from cairn.services.vm.messages import VmStateChanged
 from cairn.services.vm.model import VmInstance, VmState
 
 
+def queue_of(vm: str) -> str:
+    """The queue in which everything that is done to a VM takes its turn."""
+    return f"vm:{vm}"
+
+
 def existing(tx: Tx, uuid: str) -> VmInstance:
     """The VM (``vm-instance.not-found``)."""
     vm = tx.get(VmInstance, uuid)

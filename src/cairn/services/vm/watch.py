@@ -19,6 +19,7 @@ from cairn.agents.protocol.vm import PowerState
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.clock import Clock
 from cairn.kernel.event import EventRow, Events
+from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostAgents, HostLedger
@@ -26,7 +27,7 @@ from cairn.services.host.model import HostStatus
 from cairn.services.vm.machine import observed
 from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
 from cairn.services.vm.model import TRANSITIONAL, VmInstance, VmState
-from cairn.services.vm.states import VmStates
+from cairn.services.vm.states import VmStates, queue_of
 
 _OFF = (PowerState.STOPPED, PowerState.CRASHED)
 _log = structlog.get_logger("cairn.vm.watch")
@@ -101,13 +102,15 @@ class VmWatch:
             return
         if vm.state in TRANSITIONAL or vm.last_op_date >= asked_at:
             return
-        if power is PowerState.RUNNING and vm.host_uuid != host:
+        moved = power is PowerState.RUNNING and vm.host_uuid != host
+        state = observed(vm.state, power) if vm.host_uuid == host else None
+        if not (moved or state):
+            return
+        if tx.count(FlowRun, queue_key=queue_of(vm.uuid)):
+            return  # a workflow works on it, or has an undo to finish: what is seen is not its last word
+        if moved:
             self._moved(tx, vm, host)
-            return
-        if vm.host_uuid != host:
-            return
-        state = observed(vm.state, power)
-        if state is not None:
+        elif state is not None:
             self._settle(tx, vm, state, power, reason)
 
     def _moved(self, tx: Tx, vm: VmInstance, host: str) -> None:

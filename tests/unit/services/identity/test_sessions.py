@@ -57,13 +57,13 @@ async def test_looking_is_in_memory_and_again_after_a_minute(
     token = await log_in(node, "ann")
     await sessions.session(token)
     reads: list[int] = []
-    read = node.parts.store.read
+    read = node.parts.store.look
 
     async def counting(fn: object) -> object:
         reads.append(1)
         return await read(fn)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(node.parts.store, "read", counting)
+    monkeypatch.setattr(node.parts.store, "look", counting)
     for _ in range(10):
         assert await sessions.session(token) is not None
     assert reads == []
