@@ -79,11 +79,7 @@ def hosts(site: Site, cluster: tuple[str, str]) -> dict[str, str]:
         "host2": {"privateKey": site.private_key},
     }
     jobs = [
-        site.api.submit(
-            "POST",
-            "/hosts/kvm",
-            {"params": {"name": name, "managementIp": site.on.address(name), "clusterUuid": uuid, **login}},
-        )
+        site.api.submit("POST", "/hosts/kvm", {"params": site.host_params(uuid, name, **login)})
         for name, login in logins.items()
     ]
     added = [site.api.outcome(job, seconds=180) for job in jobs]

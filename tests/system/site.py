@@ -160,6 +160,14 @@ class Site:
         """A key that every host takes for root."""
         return Path(self.lab.status().key_file).read_text()
 
+    def host_params(self, cluster: str, name: str, **login: str) -> dict[str, str]:
+        """What a host of the lab is added with."""
+        return {"name": name, "managementIp": self.on.address(name), "clusterUuid": cluster, **login}
+
+    def add_host(self, cluster: str, name: str, **login: str) -> Inventory:
+        """A host of the lab becomes one of the cloud."""
+        return self.api.create("/hosts/kvm", **self.host_params(cluster, name, **login), seconds=180)
+
     def make_network(self, zone: str, cluster: str, name: str, first: str, last: str) -> Network:
         """A VXLAN network in a cluster, with addresses from `first` to `last` of a /24."""
         l2 = self.api.create("/l2-networks/vxlan", name=name, zoneUuid=zone)["uuid"]

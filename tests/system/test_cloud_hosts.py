@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.system.api import Refused
-from tests.system.site import Site
+from tests.system.site import Cloud, Site
 
 pytestmark = pytest.mark.lab
 
@@ -98,6 +98,24 @@ def test_reconnect_is_fast_and_changes_nothing(site: Site, hosts: dict[str, str]
         assert any(_reconnect(site, uuid) < 10 for _ in range(3))
 
     assert before == {name: site.api.one(f"/hosts/{uuid}")["agentBoot"] for name, uuid in hosts.items()}
+
+
+def test_deleted_host_is_left_clean_and_can_be_added_again(site: Site, cloud: Cloud) -> None:
+    uuid = cloud.hosts["host2"]
+
+    site.api.delete(f"/hosts/{uuid}")
+
+    assert not site.on.succeeds("host2", "pgrep", "-f", "cairn-agent")
+    ours = "/opt/cairn* /etc/cairn/* /usr/local/lib/cairn* /sys/class/net/*/bridge"
+    assert site.on.run("host2", "sh", "-c", f"ls -d {ours} 2>/dev/null || true") == ""
+    assert [path for path in _secrets(site) if uuid in path] == []
+    assert site.api.query("/primary-storage/local-storage/hosts", f"hostUuid={uuid}") == []
+
+    added = site.add_host(cloud.cluster, "host2", privateKey=site.private_key)
+
+    assert added["status"] == "Connected"
+    cloud.hosts["host2"] = added["uuid"]
+    assert len(site.api.query("/primary-storage/local-storage/hosts")) == len(cloud.hosts)
 
 
 def _reconnect(site: Site, host: str) -> float:

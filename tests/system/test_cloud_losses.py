@@ -93,6 +93,17 @@ def test_killed_agent_is_back_soon_and_its_vms_did_not_notice(site: Site, cloud:
     assert site.guest_reaches(cloud, pair.first, pair.second)
 
 
+def test_node_that_was_stopped_learns_at_its_start_what_it_missed(site: Site, cloud: Cloud, pair: Pair) -> None:
+    assert site.node.stop() == 0
+    site.kill_qemu("host1", pair.first["uuid"])
+
+    assert _seconds_to_start(site) < 10
+
+    eventually(lambda: site.state(pair.first["uuid"]) == "Stopped", "the VM is Stopped", seconds=15)
+    assert site.state(pair.second["uuid"]) == "Running"
+    assert {site.host_status(host) for host in cloud.hosts.values()} == {"Connected"}
+
+
 def test_node_killed_twice_amid_creations_leaves_whole_vms_or_none(site: Site, cloud: Cloud) -> None:
     site.remove_vms()
     before = {name: site.on.traces(name) for name in cloud.hosts}
@@ -122,12 +133,6 @@ def test_node_killed_twice_amid_creations_leaves_whole_vms_or_none(site: Site, c
     assert {name: site.on.traces(name) for name in cloud.hosts} == before
     assert site.api.query("/volumes") == []
     assert all(host["availableMemoryCapacity"] == host["totalMemoryCapacity"] for host in site.api.query("/hosts"))
-
-
-def test_node_that_is_told_to_end_does_and_its_next_life_knows_its_hosts(site: Site, cloud: Cloud) -> None:
-    assert site.node.stop() == 0
-    assert _seconds_to_start(site) < 10
-    assert {site.host_status(host) for host in cloud.hosts.values()} == {"Connected"}
 
 
 def _seconds_to_start(site: Site) -> float:
