@@ -1,8 +1,8 @@
 """Every workflow, put through everything that can happen to one.
 
-For each workflow in the node's book: its plain run; each action done twice; a failure before and after each step; an undo that fails
-at each step, and later succeeds; the node killed before and after each journal write. Afterwards nothing may be left over (neither
-in the database nor on a host), nothing may be stuck, and what the caller was told must be true.
+For each workflow in the node's book: its plain run; each action done twice; a failure before and after each step; an undo that
+fails at each step, and later succeeds; the node killed before and after each journal write. Afterwards nothing may be left over
+(neither in the database nor on a host), nothing may be stuck, and what the caller was told must be true.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 import pytest
+from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
+from tests.flows.world import broken_rules, differences, snapshot
 
 from cairn.bootstrap import load_plugins, workflow_sources
 from cairn.kernel.error import CairnError, ErrorKind
@@ -19,8 +21,6 @@ from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.settings import load
 from cairn.testing.cloud import Cloud, Killed, Refused, Saved
-from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
-from tests.flows.world import broken_rules, differences, snapshot
 
 RETRY_SECONDS = 61
 

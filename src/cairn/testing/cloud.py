@@ -308,7 +308,7 @@ class Cloud:
         try:
             work.send(None)
         except StopIteration as ended:
-            return cast(T, ended.value)
+            return cast("T", ended.value)
         raise AssertionError("the test's database does not answer at once")
 
     # -- calls --------------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class Cloud:
         status, answer = await _asgi(self.node, "PUT", "/v1/accounts/login", raw, headers)
         if status != 200:
             raise Refused(status, answer)
-        self._session = str(cast(Json, answer["inventory"])["uuid"])
+        self._session = str(cast("Json", answer["inventory"])["uuid"])
 
     async def call(self, api: str, **fields: object) -> Json:
         """Make an API call by its name, with snake_case fields, and wait for its end.
@@ -348,7 +348,7 @@ class Cloud:
         elif status != 200:
             raise Refused(status, answer)
         inventory = answer.get("inventory")
-        return cast(Json, inventory) if isinstance(inventory, dict) else answer
+        return cast("Json", inventory) if isinstance(inventory, dict) else answer
 
     async def send(self, api: str, **fields: object) -> tuple[int, Json]:
         """Make an API call and do not wait: status and body of the first answer. `job_id` is sent as the job's id."""
@@ -372,9 +372,9 @@ class Cloud:
             if status != 200:
                 raise Refused(status, answer)
             if answer["state"] == "Succeeded":
-                return cast(Json, answer.get("result") or {})
+                return cast("Json", answer.get("result") or {})
             if answer["state"] in ("Failed", "Cancelled"):
-                raise Refused(200, cast(Json, answer["error"]))
+                raise Refused(200, cast("Json", answer["error"]))
         raise AssertionError(f"the job {job} does not end: {answer}")
 
     async def query(self, entity: str, *conditions: str) -> list[Json]:
@@ -491,10 +491,10 @@ async def _asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[
     async def send(message: Mapping[str, object]) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
-            status = cast(int, message["status"])
+            status = cast("int", message["status"])
         else:
-            chunks.append(cast(bytes, message.get("body", b"")))
+            chunks.append(cast("bytes", message.get("body", b"")))
 
     await node.gateway(scope, receive, send)
     text = b"".join(chunks)
-    return status, cast(Json, msgspec.json.decode(text)) if text else {}
+    return status, cast("Json", msgspec.json.decode(text)) if text else {}
