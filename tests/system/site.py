@@ -160,7 +160,7 @@ class Site:
         """A key that every host takes for root."""
         return Path(self.lab.status().key_file).read_text()
 
-    def host_params(self, cluster: str, name: str, **login: str) -> dict[str, str]:
+    def host_params(self, cluster: str, name: str, **login: str) -> dict[str, Any]:
         """What a host of the lab is added with."""
         return {"name": name, "managementIp": self.on.address(name), "clusterUuid": cluster, **login}
 
