@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 WHEELS := $(VENV)/share/cairn/wheels
 
 # What a management node needs on a Debian 12 machine; lab hosts share these, so the packages of KVM hosts are among them.
-PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps kmod util-linux mount \
+PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps util-linux mount \
 	openssh-server qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
 	python3-libvirt dnsmasq-base \
 	busybox-static cpio syslinux syslinux-common mtools dosfstools parted
