@@ -275,7 +275,7 @@ class Node:
             finish=jobs.finish,
             fence=membership.fence,
             retry_seconds=lambda: float(config.get(admin_config.UNDO_RETRY_INTERVAL)),
-            probe=probe,
+            probe=probe or parts.flow_probe,
         )
         jobs.attach(flows)
         config.listen(admin_config.API_PARALLELISM, jobs.changed)

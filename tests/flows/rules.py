@@ -1,8 +1,8 @@
 """What holds between the database and the hosts of every cloud at rest.
 
-A rule is a function of the rows and of what is on the hosts; it gives a line for each thing that is wrong. `test_rules` shows of each
-that it can fail. The hosts are as the simulator shows them at ``GET /inspect``, so the rules serve a simulator in the test's own
-process and one that is a process of its own alike.
+A rule is a function of the rows and of what is on the hosts; it gives a line for each thing that is wrong. `test_rules` shows
+of each that it can fail. The hosts are as the simulator shows them at ``GET /inspect``, so the rules serve a simulator in the
+test's own process and one that is a process of its own alike.
 """
 
 from __future__ import annotations
@@ -97,31 +97,25 @@ def volumes_are_files(rows: Rows, hosts: Hosts) -> Iterator[str]:
     places = {uuid: row["host_uuid"] for uuid, row in rows["local_storage_resource_ref"].items()}
     wanted = {(places.get(uuid), row["install_path"]) for uuid, row in rows["volume"].items()}
     there = {(host.host, path) for host in hosts.values() for path in host.volumes}
-    for host, path in there - wanted:
-        yield f"nobody knows the file {path} on {host}"
-    for host, path in wanted - there:
-        yield f"the file {path} on {host} is missing"
+    yield from (f"nobody knows the file {file}" for file in there - wanted)
+    yield from (f"the file {file} is missing" for file in wanted - there)
 
 
 def caches_are_files(rows: Rows, hosts: Hosts) -> Iterator[str]:
     """Each cached image is a file on its host, and the other way round."""
     wanted = {(row["host_uuid"], row["install_path"]) for row in rows["image_cache"].values()}
     there = {(host.host, path) for name, host in hosts.items() if name != BACKUP for path in host.images}
-    for host, path in there - wanted:
-        if host is not None:  # a host that left the cloud keeps its cache; nobody has a use for it there
-            yield f"nobody knows the cached image {path} on {host}"
-    for host, path in wanted - there:
-        yield f"the cached image {path} on {host} is missing"
+    # A host that left the cloud keeps its cache; nobody has a use for it there.
+    yield from (f"nobody knows the cached image {file}" for file in there - wanted if file[0] is not None)
+    yield from (f"the cached image {file} is missing" for file in wanted - there)
 
 
 def image_copies_are_files(rows: Rows, hosts: Hosts) -> Iterator[str]:
     """Each copy of an image is a file on the backup storage, and the other way round."""
     wanted = {row["install_path"] for row in rows["image_backup_storage_ref"].values() if not row["given_up"]}
     there = set(hosts[BACKUP].images)
-    for path in there - wanted:
-        yield f"nobody knows the image {path} on the backup storage"
-    for path in wanted - there:
-        yield f"the image {path} is missing on the backup storage"
+    yield from (f"nobody knows the image {path} on the backup storage" for path in there - wanted)
+    yield from (f"the image {path} is missing on the backup storage" for path in wanted - there)
 
 
 def leases_are_of_nics(rows: Rows, hosts: Hosts) -> Iterator[str]:
@@ -187,11 +181,10 @@ def hosts_are_booked_rightly(rows: Rows, hosts: Hosts) -> Iterator[str]:
             yield f"the host {uuid} has its CPUs booked wrongly"
     running = {uuid: vm["host_uuid"] for uuid, vm in rows["vm_instance"].items() if vm["state"] == "Running"}
     held = {uuid: claim["host_uuid"] for uuid, claim in rows["host_claim"].items()}
-    for vm in held.keys() - running.keys():
-        yield f"the VM {vm} holds a host and does not run"
-    for vm, host in running.items():
-        if held.get(vm) != host:
-            yield f"the VM {vm} runs on {host} and holds {held.get(vm)}"
+    yield from (f"the VM {vm} holds a host and does not run" for vm in held.keys() - running.keys())
+    for vm, where in running.items():
+        if held.get(vm) != where:
+            yield f"the VM {vm} runs on {where} and holds {held.get(vm)}"
 
 
 def storage_is_booked_rightly(rows: Rows, hosts: Hosts) -> Iterator[str]:

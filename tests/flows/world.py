@@ -60,7 +60,7 @@ def broken_rules(cloud: Cloud) -> list[str]:
 
 
 def snapshot(cloud: Cloud) -> Snapshot:
-    """Everything, comparable. Consoles are left out: what a VM wrote while it ran stays written."""
+    """Everything, comparable, but for what cannot be taken back: that a VM ran, or was booted again."""
     tables = {
         table: {key: {name: row[name] for name in row if not _is_volatile(table, name)} for key, row in rows.items()}
         for table, rows in database(cloud).items()
@@ -68,6 +68,7 @@ def snapshot(cloud: Cloud) -> Snapshot:
     seen = {name: msgspec.structs.asdict(host) for name, host in hosts(cloud).items()}
     for host in seen.values():
         del host["consoles"]
+        host["vms"] = {uuid: msgspec.structs.replace(vm, boots=1) for uuid, vm in host["vms"].items()}
     return {"database": tables, "hosts": seen}
 
 

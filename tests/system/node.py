@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,9 +25,10 @@ class NodeProcess:
         folder: of the node's data and log.
         agent_address: where hosts reach this machine.
         wheels: folder of the wheels that agents are installed from.
+        more: of its environment.
     """
 
-    def __init__(self, folder: Path, agent_address: str, wheels: Path) -> None:
+    def __init__(self, folder: Path, agent_address: str, wheels: Path, more: Mapping[str, str] | None = None) -> None:
         self.data = folder / "data"
         self.log = folder / "node.log"
         self.port = free_port("127.0.0.1")
@@ -39,6 +41,7 @@ class NodeProcess:
             "CAIRN_ADMIN_PASSWORD": PASSWORD,
             "CAIRN_WHEELS_DIR": str(wheels),
             "CAIRN_LOG_LEVEL": "debug",
+            **(more or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.api = Api(self.port)

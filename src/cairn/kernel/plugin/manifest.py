@@ -101,6 +101,8 @@ class Parts:
         self.loaded = loaded
         self.steps: list[AnyStep] = []
         self.background: list[Background] = []
+        #: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other
+        self.flow_probe: FlowProbe | None = None
         self._flows: FlowEngine | None = None
 
     @property

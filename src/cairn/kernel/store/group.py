@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.statements import Statements
 from cairn.kernel.store.trouble import translate
@@ -100,10 +101,12 @@ class Runner:
         self.clock = clock
         self.metrics = metrics
         self.statements = Statements(driver.dialect)
+        self.changes = Changes()
 
     def tx(self, connection: Connection, *, writable: bool) -> Tx:
         """A transaction to hand to one function."""
-        return Tx(connection, self.driver, self.schema, self.statements, self.clock.now(), writable=writable)
+        now = self.clock.now()
+        return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
     def read(self, connection: Connection, call: Call[object]) -> None:
         """Run a function on a snapshot."""
@@ -161,6 +164,7 @@ class Runner:
         if call.error is None and not connection.in_transaction:
             call.error, call.after = _lost(), []
         if call.error is not None:
+            self.changes.taken_back += 1
             call.error = translate(call.error, self.driver)
         return call.error is None
 
@@ -177,5 +181,6 @@ class Runner:
             connection.commit()
         except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
             connection.rollback()
+            self.changes.taken_back += 1
             for call in calls:
                 call.error, call.after = translate(error, self.driver), []

@@ -11,6 +11,7 @@ from sqlalchemy import Delete, Insert, Select, Update
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver, Row, Trouble
 from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
+from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.statements import Statements
 from cairn.kernel.store.trouble import explain
@@ -31,7 +32,7 @@ class Tx:
             ``store.read-only`` (inside `Store.read`), ``store.unknown-field``.
     """
 
-    __slots__ = ("_after", "_connection", "_driver", "_schema", "_statements", "_writable", "now")
+    __slots__ = ("_after", "_connection", "_driver", "_schema", "_statements", "changes", "now", "writable")
 
     def __init__(
         self,
@@ -40,15 +41,17 @@ class Tx:
         schema: Schema,
         statements: Statements,
         now: datetime,
+        changes: Changes,
         *,
         writable: bool,
     ) -> None:
+        self.changes = changes  #: counts what is written; for `Remembered`
+        self.writable = writable
         self.now = now  #: from the node's clock, the same all through the transaction
         self._connection = connection
         self._driver = driver
         self._schema = schema
         self._statements = statements
-        self._writable = writable
         self._after: list[Callable[[], object]] = []
 
     def insert(self, record: Record) -> None:
@@ -126,6 +129,7 @@ class Tx:
         """
         plan = self._statements.compiled(statement)
         sql, values = plan.bind(params or {})
+        self.changes.of[str(getattr(statement.table, "name", ""))] += 1
         return self._change(sql, values, None, [])
 
     def after_commit(self, call: Callable[[], object]) -> None:
@@ -163,6 +167,7 @@ class Tx:
             return
         self._check_writable()
         plan = self._statements.insert(type(records[0]))
+        self.changes.of[type(records[0]).meta.table] += 1
         try:
             self._connection.execute_many(plan.sql, [plan.values(record) for record in records])
         except Exception as error:  # noqa: BLE001 (translated, or raised again)
@@ -176,15 +181,17 @@ class Tx:
         written: Sequence[Record | Mapping[str, object]],
         deleting: Mapping[str, object] | None = None,
     ) -> int:
-        if not self._writable:
+        if not self.writable:
             self._check_writable()
+        if type_ is not None:
+            self.changes.of[type_.meta.table] += 1
         try:
             return self._connection.execute(sql, values)
         except Exception as error:  # noqa: BLE001 (translated, or raised again)
             self._fail(error, None if type_ is None else info(type_), written, deleting)
 
     def _check_writable(self) -> None:
-        if not self._writable:
+        if not self.writable:
             raise CairnError(
                 "store.read-only",
                 "a function given to Store.read changes data; give it to Store.write.",

@@ -14,7 +14,7 @@ from sqlalchemy import Update, bindparam, func, select, update
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.queue import ResourceQueues
@@ -95,17 +95,14 @@ class LocalStorageDriver:
                 refused[host] = f"has {row.available_capacity >> 20} MiB of local storage free"
         return refused
 
-    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> None:
+    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
         """Book the volume's size on the host's disk."""
         if not tx.execute(self._booking, {"storage": storage, "host": host, "size": size_bytes}):
-            raise CairnError(
-                "primary-storage.no-space",
-                f"The host's local storage has no {size_bytes >> 20} MiB left. Expunge VMs, or choose another host.",
-                kind=ErrorKind.EXHAUSTED,
-            )
+            return False
         tx.insert(
             LocalStorageVolume(resource_uuid=volume, primary_storage_uuid=storage, host_uuid=host, size=size_bytes)
         )
+        return True
 
     def release(self, tx: Tx, volume: str) -> None:
         """Give the volume's size back."""

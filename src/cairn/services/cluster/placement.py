@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.cluster.model import Cluster, ClusterState
 from cairn.services.host.extensions import Candidate, HostNeed
@@ -11,13 +12,23 @@ from cairn.services.zone.model import Zone, ZoneState
 
 
 class ClosedPlaces:
-    """Refuses hosts whose cluster or zone is disabled; implements `HostFilter`. Two queries, however many candidates."""
+    """Refuses hosts whose cluster or zone is disabled; implements `HostFilter`."""
+
+    def __init__(self) -> None:
+        self._closed = Remembered(_closed, (Zone, Cluster))
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
         """Hosts in disabled places."""
-        zones = tx.find(Zone, uuid=sorted({one.zone_uuid for one in candidates}), state=ZoneState.DISABLED)
-        clusters = tx.find(Cluster, uuid=sorted({one.cluster_uuid for one in candidates}), state=ClusterState.DISABLED)
-        closed = {zone.uuid: f"is in the zone {zone.name}, which is Disabled" for zone in zones}
-        closed |= {cluster.uuid: f"is in the cluster {cluster.name}, which is Disabled" for cluster in clusters}
+        closed = self._closed.get(tx, None)
+        if not closed:
+            return {}
         found = ((one.host_uuid, closed.get(one.cluster_uuid) or closed.get(one.zone_uuid)) for one in candidates)
         return {host: reason for host, reason in found if reason is not None}
+
+
+def _closed(tx: Tx, _: None) -> dict[str, str]:
+    """All places that are disabled, with the reason that it is to the hosts in them."""
+    zones = tx.find(Zone, state=ZoneState.DISABLED)
+    clusters = tx.find(Cluster, state=ClusterState.DISABLED)
+    closed = {zone.uuid: f"is in the zone {zone.name}, which is Disabled" for zone in zones}
+    return closed | {cluster.uuid: f"is in the cluster {cluster.name}, which is Disabled" for cluster in clusters}

@@ -25,7 +25,7 @@ _NARROWING = ("zone_uuid", "cluster_uuid", "host_uuid")
 
 def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
     host = table_of(Host)
-    query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name).where(
+    query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name, host.c.hypervisor_type).where(
         host.c.state == HostState.ENABLED.value,
         host.c.status == HostStatus.CONNECTED.value,
         host.c.available_memory_capacity >= bindparam("memory_bytes"),
@@ -133,7 +133,13 @@ class Allocator:
         parameters: dict[str, object] = {name: getattr(need, name) for name in narrow}
         parameters |= {"memory_bytes": need.memory_bytes, "cpu_num": need.cpu_num, "most": most, "start": start}
         return [
-            Candidate(host_uuid=str(row[0]), cluster_uuid=str(row[1]), zone_uuid=str(row[2]), name=str(row[3]))
+            Candidate(
+                host_uuid=str(row[0]),
+                cluster_uuid=str(row[1]),
+                zone_uuid=str(row[2]),
+                name=str(row[3]),
+                hypervisor_type=str(row[4]),
+            )
             for row in tx.rows(query, parameters)
         ]
 
@@ -162,7 +168,13 @@ class Allocator:
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}
         open_hosts = [
-            Candidate(host_uuid=host.uuid, cluster_uuid=host.cluster_uuid, zone_uuid=host.zone_uuid, name=host.name)
+            Candidate(
+                host_uuid=host.uuid,
+                cluster_uuid=host.cluster_uuid,
+                zone_uuid=host.zone_uuid,
+                name=host.name,
+                hypervisor_type=host.hypervisor_type,
+            )
             for host in hosts
             if reasons[host.uuid] is None
         ]

@@ -63,6 +63,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     cluster_uuid: str
     zone_uuid: str
     name: str
+    hypervisor_type: str = ""
 
 
 class HostFilter(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, Parts
-from cairn.services.host.extensions import HostAgents, HostConnected, HostFilter
+from cairn.services.host.extensions import HostAgents, HostConnected, HostFilter, HostRemoval
 from cairn.services.l2 import config
 from cairn.services.l2.extensions import L2Networks
 from cairn.services.l2.messages import (
@@ -40,6 +40,7 @@ def build(parts: Parts) -> None:
     parts.extensions.provide(L2Networks, L2Directory(), name="l2")
     parts.extensions.provide(HostFilter, ReachesNetworks(parts.extensions), name="l2")
     parts.extensions.provide(HostConnected, realizer, name="l2")
+    parts.extensions.provide(HostRemoval, realizer, name="l2")
     bridges = Bridges(parts.store, parts.clock, parts.extensions)
     parts.extensions.provide(NetworkChanged, bridges, name="l2")
     parts.cascade.register("L2Network", lambda uuid: DeleteL2Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))

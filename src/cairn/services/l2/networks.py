@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.l2.extensions import L2View
@@ -37,14 +38,14 @@ class ReachesNetworks:
 
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
+        self._attached = Remembered(_attached, (L2NetworkClusterRef,))
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
         """Hosts whose cluster lacks one."""
         if not need.l3_network_uuids or not candidates:
             return {}
         places = list(self._extensions.named(L3Networks, "l3").places(tx, need.l3_network_uuids).values())
-        l2 = {place.l2_network_uuid for place in places}
-        attached = {(ref.l2_network_uuid, ref.cluster_uuid) for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2)}
+        attached = self._attached.get(tx, frozenset(place.l2_network_uuid for place in places))
         clusters = {candidate.cluster_uuid for candidate in candidates}
         lacking = {
             cluster: place
@@ -67,6 +68,10 @@ def announce_attachment(extensions: Extensions, tx: Tx, l2_network: str) -> None
     for networks in extensions.of(L3Networks):
         for place in networks.on_l2(tx, l2_network):
             announce(extensions, tx, place.uuid)
+
+
+def _attached(tx: Tx, l2: frozenset[str]) -> set[tuple[str, str]]:
+    return {(ref.l2_network_uuid, ref.cluster_uuid) for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2)}
 
 
 def _reason(tx: Tx, place: L3Place) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 
 import structlog
@@ -33,6 +34,7 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostAgents
 from cairn.services.host.messages import HostView, ListHosts
+from cairn.services.host.model import Host
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 
 _log = structlog.get_logger("cairn.l2")
@@ -91,6 +93,18 @@ class Realizer:
         for plan in plans:
             if plan.network.type is L2Type.VXLAN:
                 self.refresh_later(plan.network.uuid)
+
+    def why_not_remove(self, tx: Tx, host: str) -> str | None:
+        """Networks hold no host back. Implements `HostRemoval`."""
+        return None
+
+    def host_removed(self, tx: Tx, host: str) -> None:
+        """The others' tunnels to it go."""
+        row = tx.get(Host, host)
+        for plan in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
+            if plan.network.type is L2Type.VXLAN:
+                tx.after_commit(partial(self.refresh_later, plan.network.uuid))
+        tx.after_commit(lambda: self._realized.pop(host, None))
 
     async def ensure(self, host: str, l2_networks: Iterable[str]) -> None:
         """See that networks are there on a host; nothing is called when this node knows that they are.

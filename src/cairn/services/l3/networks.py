@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.l2.extensions import L2Networks
 from cairn.services.l3.addresses import Addresses
@@ -26,6 +27,7 @@ class L3Directory:
     def __init__(self, addresses: Addresses, extensions: Extensions) -> None:
         self._addresses = addresses
         self._extensions = extensions
+        self._places = Remembered(_places, (L3Network,))
 
     def views(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3View]:
         """All about some networks."""
@@ -56,7 +58,7 @@ class L3Directory:
 
     def places(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3Place]:
         """Where some networks lie."""
-        return {row.uuid: _place(row) for row in tx.find(L3Network, uuid=l3_networks)}
+        return self._places.get(tx, tuple(l3_networks))
 
     def on_l2(self, tx: Tx, l2_network: str) -> list[L3Place]:
         """The networks on an L2 network."""
@@ -69,6 +71,10 @@ class L3Directory:
     def release(self, tx: Tx, used_ip: str) -> None:
         """Give an address back."""
         self._addresses.release(tx, tx.find(UsedIp, uuid=used_ip))
+
+
+def _places(tx: Tx, l3_networks: tuple[str, ...]) -> dict[str, L3Place]:
+    return {row.uuid: _place(row) for row in tx.find(L3Network, uuid=l3_networks)}
 
 
 def _place(row: L3Network) -> L3Place:

@@ -31,8 +31,8 @@ class PrimaryStorageDriver(Protocol):
     ) -> dict[str, str]:
         """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> "it …"."""
 
-    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> None:
-        """Take the space for a volume (``primary-storage.no-space``)."""
+    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
+        """Take the space for a volume; False when there is not enough that `host` can reach."""
 
     def release(self, tx: Tx, volume: str) -> None:
         """Give a volume's space back. Safe to repeat."""

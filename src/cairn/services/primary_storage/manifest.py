@@ -17,12 +17,14 @@ from cairn.services.primary_storage.model import ImageCache, PrimaryStorage, Pri
 from cairn.services.primary_storage.service import ATTACH, PrimaryStorageService
 from cairn.services.primary_storage.steps.attach import PrepareHosts, RecordAttachment
 from cairn.services.primary_storage.steps.claim import CacheImage, ClaimStorage
+from cairn.services.primary_storage.usable import UsableStorage
 
 
 def build(parts: Parts) -> None:
     """Make the service's objects."""
+    usable = UsableStorage()
     service = PrimaryStorageService(
-        parts.bus, parts.store, parts.jobs, parts.lazy_flows(), parts.tags, parts.extensions
+        parts.bus, parts.store, parts.jobs, parts.lazy_flows(), parts.tags, parts.extensions, usable
     )
     parts.extensions.provide(HostFilter, service, name="primary_storage")
     parts.cascade.register("PrimaryStorage", lambda uuid: DeletePrimaryStorage(uuid=uuid))
@@ -35,7 +37,7 @@ def build(parts: Parts) -> None:
     parts.steps += [
         RecordAttachment(parts.ids),
         PrepareHosts(parts.store, parts.extensions),
-        ClaimStorage(parts.extensions),
+        ClaimStorage(parts.extensions, usable),
         CacheImage(parts.extensions),
     ]
 

@@ -31,9 +31,9 @@ from cairn.services.primary_storage.model import (
     PrimaryStorage,
     PrimaryStorageClusterRef,
     PrimaryStorageState,
-    PrimaryStorageStatus,
 )
 from cairn.services.primary_storage.steps.attach import AttachParameters
+from cairn.services.primary_storage.usable import UsableStorage
 from cairn.services.volume.model import Volume
 
 
@@ -62,8 +62,10 @@ class PrimaryStorageService:
         flows: Callable[[], FlowEngine],
         tags: Tags,
         extensions: Extensions,
+        usable: UsableStorage,
     ) -> None:
         self._store = store
+        self._usable = usable
         self._jobs = jobs
         self._flows = flows
         self._tags = tags
@@ -171,10 +173,10 @@ class PrimaryStorageService:
                 return {candidate.host_uuid: "cannot be asked for a disk that is gone" for candidate in candidates}
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
             return driver.refuse(tx, storage.uuid, candidates, 0, need.root_volume_uuid)
-        choices = storages_of(tx, [candidate.cluster_uuid for candidate in candidates], need.primary_storage_uuid)
         refused: dict[str, str] = {}
         for candidate in candidates:
-            reason = self._refuse_new(tx, candidate, choices.get(candidate.cluster_uuid, []), need.disk_bytes)
+            choices = self._usable.of(tx, candidate.cluster_uuid, need.primary_storage_uuid)
+            reason = self._refuse_new(tx, candidate, choices, need.disk_bytes)
             if reason is not None:
                 refused[candidate.host_uuid] = reason
         return refused
@@ -196,19 +198,3 @@ def existing(tx: Tx, uuid: str) -> PrimaryStorage:
     if row is None:
         raise not_found("primary-storage", "uuid", uuid)
     return row
-
-
-def storages_of(tx: Tx, clusters: Sequence[str], required: str | None) -> dict[str, list[PrimaryStorage]]:
-    """Usable primary storage by cluster."""
-    refs = tx.find(PrimaryStorageClusterRef, cluster_uuid=sorted(set(clusters)))
-    rows = {
-        row.uuid: row
-        for row in tx.find(PrimaryStorage, uuid=sorted({ref.primary_storage_uuid for ref in refs}))
-        if row.state is PrimaryStorageState.ENABLED and row.status is PrimaryStorageStatus.CONNECTED
-    }
-    found: dict[str, list[PrimaryStorage]] = {}
-    for ref in refs:
-        row = rows.get(ref.primary_storage_uuid)
-        if row is not None and required in (None, row.uuid):
-            found.setdefault(ref.cluster_uuid, []).append(row)
-    return found

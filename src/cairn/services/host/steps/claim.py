@@ -10,7 +10,6 @@ from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import HostNeed
-from cairn.services.host.model import Host
 
 
 class ClaimHostInput(Struct, frozen=True, kw_only=True):
@@ -40,13 +39,11 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
         """Claim."""
         chosen = self._allocator.claim(tx, given.host_need)
-        host = tx.get(Host, chosen.host_uuid)
-        assert host is not None
         return ClaimHostOutput(
             placed_host_uuid=chosen.host_uuid,
             placed_cluster_uuid=chosen.cluster_uuid,
             placed_zone_uuid=chosen.zone_uuid,
-            hypervisor_type=host.hypervisor_type,
+            hypervisor_type=chosen.hypervisor_type,
         )
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:

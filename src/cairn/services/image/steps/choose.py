@@ -11,6 +11,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.record import table_of
+from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageState, BackupStorageStatus
@@ -49,10 +50,14 @@ class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
 
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
+        self._usable = Remembered(self._look, (Image, ImageBackupStorageRef, BackupStorage))
 
     def do(self, tx: Tx, given: ChooseImageInput) -> ChooseImageOutput:
         """Read."""
-        image = existing(tx, given.image_uuid, "imageUuid")
+        return self._usable.get(tx, given.image_uuid)
+
+    def _look(self, tx: Tx, image_uuid: str) -> ChooseImageOutput:
+        image = existing(tx, image_uuid, "imageUuid")
         _check(image)
         copies = [tuple(map(str, row)) for row in tx.rows(_COPIES, {"image": image.uuid})]
         for storage, kind, path, _, *condition in copies:

@@ -10,10 +10,9 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import ActionStep, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
-from cairn.services.host.extensions import Candidate
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
-from cairn.services.primary_storage.service import storages_of
+from cairn.services.primary_storage.usable import UsableStorage
 
 
 class ClaimStorageInput(Struct, frozen=True, kw_only=True):
@@ -41,23 +40,18 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
     name = "primary-storage.claim"
     title = "choosing a place for the disk"
 
-    def __init__(self, extensions: Extensions) -> None:
+    def __init__(self, extensions: Extensions, usable: UsableStorage) -> None:
         self._extensions = extensions
+        self._usable = usable
 
     def do(self, tx: Tx, given: ClaimStorageInput) -> ClaimStorageOutput:
         """Claim, on the storage with the most space that takes it."""
-        choices = storages_of(tx, [given.placed_cluster_uuid], given.primary_storage_uuid)
-        candidate = Candidate(
-            host_uuid=given.placed_host_uuid,
-            cluster_uuid=given.placed_cluster_uuid,
-            zone_uuid=given.placed_zone_uuid,
-            name="",
-        )
-        for storage in sorted(choices.get(given.placed_cluster_uuid, []), key=lambda row: -row.available_capacity):
+        choices = self._usable.of(tx, given.placed_cluster_uuid, given.primary_storage_uuid)
+        for storage in sorted(choices, key=lambda row: -row.available_capacity):
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-            if driver.refuse(tx, storage.uuid, [candidate], given.root_size_bytes, None):
+            host, volume = given.placed_host_uuid, given.root_volume_uuid
+            if not driver.claim(tx, storage.uuid, host, volume, given.root_size_bytes):
                 continue
-            driver.claim(tx, storage.uuid, given.placed_host_uuid, given.root_volume_uuid, given.root_size_bytes)
             return ClaimStorageOutput(
                 root_storage_uuid=storage.uuid, root_storage_type=storage.type, root_storage_path=storage.mount_path
             )
