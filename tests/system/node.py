@@ -64,6 +64,11 @@ class NodeProcess:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def killed(self) -> bool:
+        """Whether it ended by SIGKILL."""
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
+
     def end(self) -> None:
         """End it, with whatever it started, however it stands. Safe to repeat."""
         if self._process is not None:

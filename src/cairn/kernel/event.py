@@ -56,6 +56,16 @@ class EventCursor(Record, frozen=True, kw_only=True):
 
 Subscriber = Callable[[EventRow], Awaitable[None]]
 
+_event = table_of(EventRow)
+_AFTER = (
+    select(_event.c.sequence)
+    .where(_event.c.sequence > bindparam("after"))
+    .order_by(_event.c.sequence)
+    .limit(bindparam("most"))
+)
+_AFTER_NAMED = _AFTER.where(_event.c.name == bindparam("name"))
+_OLD = delete(_event).where(_event.c.create_date < bindparam("before"))
+
 
 class _Follower:
     """A subscriber, and how far it is."""
@@ -81,16 +91,17 @@ class Events:
         self._clock = clock
         self._retention_seconds = retention_seconds
         self._followers: list[_Follower] = []
-        self._waiters: set[asyncio.Event] = set()
+        self._waiters: dict[asyncio.Event, frozenset[str]] = {}  # what each wants to hear of; empty: everything
         self._tasks = Tasks()
 
     def emit(
         self, tx: Tx, event: Event, *, resource: str | None = None, job: str | None = None, account: str | None = None
     ) -> None:
         """Tell `event` once this transaction is durable."""
+        name = tag_of(event)
         tx.insert(
             EventRow(
-                name=tag_of(event),
+                name=name,
                 resource_uuid=resource,
                 job_uuid=job,
                 account_uuid=account,
@@ -98,7 +109,7 @@ class Events:
                 create_date=tx.now,
             )
         )
-        tx.after_commit(self._wake)
+        tx.after_commit(lambda: self._wake(name))
 
     def subscribe(self, name: str, events: set[str], call: Subscriber, *, durable: bool = False) -> None:
         """Have `call` told of the events with these names (empty: all), before `start`.
@@ -137,24 +148,23 @@ class Events:
     async def stream(self, after: int, *, names: frozenset[str] = frozenset()) -> AsyncIterator[EventRow | None]:
         """Events behind sequence number `after`, as they come; None about every 15 s in which there is none."""
         fresh = asyncio.Event()
-        self._waiters.add(fresh)
+        self._waiters[fresh] = names
         beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
         try:
             while True:
                 fresh.clear()
-                rows = await self.after(after)
+                rows = await self.after(after, names=names)
                 for row in rows:
                     after = row.sequence
-                    if not names or row.name in names:
-                        beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
-                        yield row
+                    beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
+                    yield row
                 if self._clock.monotonic() >= beat:
                     beat = self._clock.monotonic() + _HEARTBEAT_SECONDS
                     yield None
                 if not rows:
                     await self._wait(fresh, beat)
         finally:
-            self._waiters.discard(fresh)
+            del self._waiters[fresh]
 
     async def _wait(self, fresh: asyncio.Event, until: float) -> None:
         timer = self._clock.call_later(max(0.0, until - self._clock.monotonic()), fresh.set)
@@ -163,48 +173,45 @@ class Events:
         finally:
             timer.cancel()
 
-    async def after(self, sequence: int, limit: int = _BATCH) -> list[EventRow]:
-        """At most `limit` events behind `sequence`, oldest first."""
-        table = table_of(EventRow)
-        statement = (
-            select(table.c.sequence)
-            .where(table.c.sequence > bindparam("after"))
-            .order_by(table.c.sequence)
-            .limit(bindparam("most"))
-        )
+    async def after(self, sequence: int, limit: int = _BATCH, *, names: frozenset[str] = frozenset()) -> list[EventRow]:
+        """At most `limit` events behind `sequence` (with one of `names`, if there are any), oldest first."""
 
         def fn(tx: Tx) -> list[EventRow]:
-            keys = [row[0] for row in tx.rows(statement, {"after": sequence, "most": limit})]
+            given = {"after": sequence, "most": limit}
+            if names:
+                found = [row[0] for name in names for row in tx.rows(_AFTER_NAMED, {**given, "name": name})]
+            else:
+                found = [row[0] for row in tx.rows(_AFTER, given)]
+            keys = sorted(int(str(key)) for key in found)[:limit]
             return tx.find(EventRow, sequence=keys, order_by="sequence") if keys else []
 
         return await self._store.read(fn)
 
     async def clean(self) -> None:
         """Remove events that are older than they are kept."""
-        table = table_of(EventRow)
         before = self._clock.now() - timedelta(seconds=self._retention_seconds())
-        statement = delete(table).where(table.c.create_date < bindparam("before"))
-        await self._store.write(lambda tx: tx.execute(statement, {"before": before}))
+        await self._store.write(lambda tx: tx.execute(_OLD, {"before": before}))
 
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            waiter.set()
+    def _wake(self, name: str) -> None:
+        for waiter, names in self._waiters.items():
+            if not names or name in names:
+                waiter.set()
 
     async def _deliver(self, follower: _Follower) -> None:
         fresh = asyncio.Event()
-        self._waiters.add(fresh)
+        self._waiters[fresh] = follower.events
         try:
             while True:
                 fresh.clear()
                 if not await self._tell(follower):
                     await fresh.wait()
         finally:
-            self._waiters.discard(fresh)
+            del self._waiters[fresh]
 
     async def _tell(self, follower: _Follower) -> bool:
         """Tell a subscriber what there is. Returns whether there may be more."""
         try:
-            rows = await self.after(follower.sequence)
+            rows = await self.after(follower.sequence, names=follower.events)
             told = await self._tell_each(follower, rows)
             if follower.durable and follower.kept != follower.sequence:
                 await self._store.write(lambda tx: _keep(tx, follower.name, follower.sequence))
@@ -219,13 +226,12 @@ class Events:
     async def _tell_each(self, follower: _Follower, rows: list[EventRow]) -> bool:
         """Whether all were told; a durable subscriber that fails hears the rest later."""
         for row in rows:
-            if not follower.events or row.name in follower.events:
-                try:
-                    await follower.call(row)
-                except Exception as error:  # noqa: BLE001 (whatever a subscriber does, it is told of the next event)
-                    _log.exception("event.subscriber-failed", subscriber=follower.name, told=row.name, error=str(error))
-                    if follower.durable:
-                        return False
+            try:
+                await follower.call(row)
+            except Exception as error:  # noqa: BLE001 (whatever a subscriber does, it is told of the next event)
+                _log.exception("event.subscriber-failed", subscriber=follower.name, told=row.name, error=str(error))
+                if follower.durable:
+                    return False
             follower.sequence = row.sequence
         return True
 

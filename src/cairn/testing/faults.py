@@ -1,15 +1,14 @@
 """A plugin for tests: the node kills its own process, as ``kill -9`` does, at a place in a workflow that a file names.
 
 Loaded by ``CAIRN_PLUGINS_EXTRA=cairn.testing.faults``. The file is ``faults`` in the data folder; it holds a line as
-``vm.create step vm.start-on-host before`` or ``vm.create journal 3 after`` (the third journal write of any run from now on), and
-goes before the process does, so that the next life is spared. Without the file nothing happens.
+``vm.create step vm.start-on-host before`` or ``vm.create journal 3 after`` (the third journal write of such runs since the file
+is there), and goes before the process does, so that the next life is spared. Without the file nothing happens.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from pathlib import Path
 
 from msgspec import Struct
@@ -51,27 +50,33 @@ class KillingProbe(FlowProbe):
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._writes: Counter[str] = Counter()
+        self._writes = 0  #: since the file is there
 
     def journal(self, workflow: str, moment: str) -> None:
         """A journal write begins, or is durable."""
-        if moment == "before":
-            self._writes[workflow] += 1
-        self._at(workflow, "journal", str(self._writes[workflow]), moment)
+        fault = self._fault()
+        if fault is None:
+            self._writes = 0
+            return
+        if moment == "before" and workflow == fault.workflow:
+            self._writes += 1
+        self._end_at(fault, workflow, "journal", str(self._writes), moment)
 
     def doing(self, workflow: str, step: AnyStep) -> None:
         """A step begins."""
-        self._at(workflow, "step", step.name, "before")
+        self._end_at(self._fault(), workflow, "step", step.name, "before")
 
     def done(self, workflow: str, step: AnyStep) -> None:
         """A step has done its work, which the journal does not know yet."""
-        self._at(workflow, "step", step.name, "after")
+        self._end_at(self._fault(), workflow, "step", step.name, "after")
 
-    def _at(self, workflow: str, kind: str, place: str, moment: str) -> None:
+    def _fault(self) -> Fault | None:
         try:
-            fault = Fault.parse(self._file.read_text(encoding="utf-8"))
+            return Fault.parse(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return
+            return None
+
+    def _end_at(self, fault: Fault | None, workflow: str, kind: str, place: str, moment: str) -> None:
         if fault == Fault(workflow=workflow, kind=kind, place=place, moment=moment):
             self._file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)

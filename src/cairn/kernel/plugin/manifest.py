@@ -22,7 +22,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.event import Events
-from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.flow.engine import FlowEngine, FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import AnyWorkflow
 from cairn.kernel.ids import IdSource, NodeId

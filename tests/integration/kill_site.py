@@ -1,0 +1,144 @@
+"""A node and a simulator as processes of their own, which can be killed; the whole cloud is looked at from outside."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+from tests.flows.rules import Hosts, Rows, SeenHost, broken
+from tests.flows.world import HISTORY
+from tests.system.api import Api, eventually
+from tests.system.node import PASSWORD, NodeProcess
+
+from cairn.testing.faults import FILE, Fault
+from cairn.testing.simulator import SimulatorProcess, running_simulator
+
+HOSTS = 2
+REST_SECONDS = 15
+
+
+class KillSite:
+    """A cloud of two processes."""
+
+    def __init__(self, node: NodeProcess, simulator: SimulatorProcess) -> None:
+        self.node = node
+        self.simulator = simulator
+        self.vm: dict[str, object] = {}
+
+    @property
+    def api(self) -> Api:
+        """The node's API; sessions outlive the node's process."""
+        return self.node.api
+
+    def make(self) -> None:
+        """A zone with all that a VM needs."""
+        api = self.api
+        zone = api.create("/zones", name="zone")["uuid"]
+        cluster = api.create("/clusters", name="c", zoneUuid=zone, hypervisorType="Simulator")["uuid"]
+        storage = api.create("/primary-storage/local-storage", name="local", zoneUuid=zone, url="/var/lib/local")[
+            "uuid"
+        ]
+        api.call("POST", f"/clusters/{cluster}/primary-storage/{storage}", {"params": {}})
+        for number in range(1, HOSTS + 1):
+            url = f"{self.simulator.base_url}/hosts/sim-{number:04d}"
+            api.create(
+                "/hosts/simulators",
+                name=f"host-{number}",
+                url=url,
+                managementIp=f"10.0.0.{number}",
+                clusterUuid=cluster,
+            )
+        url = f"{self.simulator.base_url}/hosts/backup"
+        backup = api.create("/backup-storage/simulators", name="backup", url=url)["uuid"]
+        api.call("POST", f"/zones/{zone}/backup-storage/{backup}", {"params": {}})
+        image = api.create(
+            "/images", name="tiny", url="http://images/tiny.qcow2", format="qcow2", backupStorageUuids=[backup]
+        )["uuid"]
+        l2 = api.create("/l2-networks/vxlan", name="l2", zoneUuid=zone, vni=1001)["uuid"]
+        api.call("POST", f"/l2-networks/{l2}/clusters/{cluster}")
+        l3 = api.create("/l3-networks", name="flat", l2NetworkUuid=l2)["uuid"]
+        api.create(f"/l3-networks/{l3}/ip-ranges/by-cidr", name="range", networkCidr="10.89.0.0/16")
+        self.vm = {"imageUuid": image, "l3NetworkUuids": [l3], "cpuNum": 1, "memorySize": 64 << 20}
+
+    def begin_vm(self, name: str) -> str:
+        """Ask for a VM; returns the job."""
+        return self.api.submit("POST", "/vm-instances", {"params": {"name": name, **self.vm}})
+
+    def arm(self, fault: Fault) -> None:
+        """Let the node end itself at a place."""
+        (self.node.data / FILE).write_text(fault.line(), encoding="utf-8")
+
+    def disarm(self) -> None:
+        """Let it live. Safe to repeat."""
+        (self.node.data / FILE).unlink(missing_ok=True)
+
+    def ended(self, job: str) -> str | None:
+        """The state of a job that has ended."""
+        state = str(self.api.job(job)["state"])
+        return state if state in ("Succeeded", "Failed") else None
+
+    def vms_on_hosts(self) -> int:
+        """How many VMs there really are."""
+        return sum(len(host.vms) for host in self.hosts().values())
+
+    def turn(self, **dial: object) -> None:
+        """Turn a dial of the simulator."""
+        body = json.dumps(dial).encode()
+        request = urllib.request.Request(f"{self.simulator.base_url}/dials", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+
+    def rows(self) -> Rows:
+        """The node's database, read from its file."""
+        found: Rows = {}
+        with closing(sqlite3.connect(f"file:{self.node.data / 'cairn.db'}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for name in names:
+                if name not in HISTORY and not name.startswith(("sqlite_", "alembic_")):
+                    rows = [dict(row) for row in database.execute(f'SELECT * FROM "{name}"')]
+                    found[name] = {str(next(iter(row.values()))): row for row in rows}
+        return found
+
+    def hosts(self) -> Hosts:
+        """What is on the simulated hosts."""
+        with urllib.request.urlopen(f"{self.simulator.base_url}/inspect", timeout=10) as answer:
+            return msgspec.json.decode(answer.read(), type=dict[str, SeenHost])
+
+    def wait_for_rest(self) -> None:
+        """Everything that the database says is true on the hosts, and the other way round."""
+
+        def sound() -> bool:
+            wrong = broken(self.rows(), self.hosts())
+            assert wrong == []
+            return True
+
+        eventually(sound, "database and hosts agree", seconds=REST_SECONDS)
+
+    def restart(self) -> float:
+        """Start the node again; how many seconds it took until it was ready."""
+        began = time.monotonic()
+        self.node.start()
+        return time.monotonic() - began
+
+
+@contextmanager
+def kill_site(folder: Path) -> Iterator[KillSite]:
+    """Both processes, with a site; both ended on leaving."""
+    with running_simulator(hosts=HOSTS) as simulator:
+        more = {"CAIRN_AGENT_LISTEN": "", "CAIRN_PLUGINS_EXTRA": "cairn.testing.faults", "CAIRN_LOG_LEVEL": "warning"}
+        node = NodeProcess(folder, "127.0.0.1", folder / "no-wheels", more)
+        try:
+            node.start()
+            node.api.log_in(PASSWORD)
+            site = KillSite(node, simulator)
+            site.make()
+            yield site
+        finally:
+            node.end()
