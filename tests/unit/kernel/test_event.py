@@ -269,7 +269,7 @@ async def test_stream_that_is_left_leaves_nothing_behind(site: Site) -> None:
     await site.clock.settle()
 
     assert site.clock.pending() == 0
-    assert site.events._waiters == set()
+    assert site.events._waiters == {}
 
 
 async def test_stream_catches_up_over_more_events_than_one_look_takes(site: Site) -> None:
