@@ -321,10 +321,14 @@ class Jobs:
     async def _run(self, opened: _Open) -> None:
         ended = False
         opened.at_work = True
+        began = self._clock.monotonic()
         try:
             error = await self._work(opened)
             opened.at_work, opened.error = False, error
             ended = error is None or await self._fail(opened, error)
+            if error is None:
+                seconds = round(self._clock.monotonic() - began, 3)
+                _log.info("job.succeeded", job=opened.id, api=type(opened.message).__name__, seconds=seconds)
         except asyncio.CancelledError:
             if not self._stopping:
                 _log.error("job.lost", job=opened.id)

@@ -1,0 +1,94 @@
+"""The tree tells the architecture: tests mirror sources, nouns' folders hold files of known names, nothing banned is called."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "cairn"
+UNIT = ROOT / "tests" / "unit"
+
+#: tests of no one module: what they test, or who else is mirrored
+ELSEWHERE = {
+    "examples/test_audit.py": "examples/",
+    "kernel/flow/test_random.py": "the engine, with random workflows and faults",
+    "kernel/flow/test_recovery.py": "the engine, after a crash",
+    "kernel/query/test_random.py": "all of the query language, against a model",
+    "services/l2/test_workflows.py": "workflows.toml",
+    "tools/test_guest_image.py": "tools/guest_image/",
+}
+#: the files that return in every service and plugin
+NAMES = {
+    "__init__.py", "messages.py", "model.py", "machine.py", "service.py", "steps", "workflows.toml", "extensions.py", "errors.py",
+    "manifest.py", "config.py", "tags.py", "migrations", "ansible",
+}  # fmt: skip
+#: a noun is small: further files it may have
+MORE_FILES = 6
+
+#: calls that take what a test has to own, and where they may stand
+BANNED = {
+    "time.time": {"kernel/clock.py", "agents/clock.py"},
+    "time.monotonic": {"kernel/clock.py", "agents/clock.py"},
+    "time.sleep": set[str](),
+    "datetime.now": {"kernel/clock.py", "agents/clock.py"},
+    "datetime.utcnow": set[str](),
+    "asyncio.get_event_loop": set[str](),
+    "random.random": set[str](),
+    "random.choice": set[str](),
+    "random.randint": set[str](),
+}
+#: edges of the house, where real time is the matter: people wait there, or processes are watched
+EDGES = ("cli/", "lab/", "kernel/deploy/ansible/roles/", "testing/simulator.py")
+
+
+def test_every_unit_test_has_its_module() -> None:
+    tests = [path.relative_to(UNIT) for path in sorted(UNIT.rglob("test_*.py"))]
+    lost = [
+        str(test)
+        for test in tests
+        if str(test) not in ELSEWHERE and not (SOURCE / test.parent / test.name.removeprefix("test_")).exists()
+    ]
+    assert lost == []
+
+
+def test_exceptions_are_there() -> None:
+    assert [name for name in ELSEWHERE if not (UNIT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [path for ring in ("services", "plugins") for path in sorted((SOURCE / ring).iterdir()) if path.is_dir()],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_folder_of_a_noun_holds_the_known_files(folder: Path) -> None:
+    if folder.name == "__pycache__":
+        return
+    names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    assert "manifest.py" in names
+    assert len(names - NAMES) <= MORE_FILES, sorted(names - NAMES)
+
+
+def test_nothing_banned_is_called() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: {name}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        if not str(path.relative_to(SOURCE)).startswith(EDGES)
+        for name, line in _calls(ast.parse(path.read_text(encoding="utf-8")))
+        if name in BANNED and str(path.relative_to(SOURCE)) not in BANNED[name]
+    ]
+    assert wrong == []
+
+
+def _calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The names of what is called, as ``module.function``."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
+            yield f"{node.func.value.id}.{node.func.attr}", node.lineno
