@@ -226,7 +226,8 @@ class WorkflowBook:
         entries = tuple(self._expand(workflow.name))
         if not entries:
             raise _wrong(workflow.name, "the list of steps is empty")
-        known = dict(_types(workflow.parameters))
+        parameters: type[Struct] = workflow.parameters
+        known = dict(_types(parameters))
         steps: list[AnyStep] = []
         for entry in entries:
             step = self._steps.get(entry.step)
