@@ -228,9 +228,9 @@ async def test_agent_that_does_not_start_fails_with_its_last_words(site: Site) -
 
 
 async def test_package_that_is_missing_and_cannot_be_had_is_named(site: Site) -> None:
-    site.on(2, "dpkg", "--purge", "--force-depends", "socat")
+    site.on(2, "dpkg", "--purge", "--force-depends", "libvirt-clients")
 
-    with pytest.raises(CairnError, match="lacks the packages socat") as caught:
+    with pytest.raises(CairnError, match="lacks the packages libvirt-clients") as caught:
         await site.deployer().run(KVM, [site.machine(site.by_key(2))])
 
     assert caught.value.code == "deploy.failed"
