@@ -103,10 +103,11 @@ def volumes_are_files(rows: Rows, hosts: Hosts) -> Iterator[str]:
 
 def caches_are_files(rows: Rows, hosts: Hosts) -> Iterator[str]:
     """Each cached image is a file on its host, and the other way round."""
-    wanted = {(row["host_uuid"], row["install_path"]) for row in rows["image_cache"].values()}
+    known = {(row["host_uuid"], row["install_path"]) for row in rows["image_cache"].values()}
+    wanted = {(row["host_uuid"], row["install_path"]) for row in rows["image_cache"].values() if row["actual_size"]}
     there = {(host.host, path) for name, host in hosts.items() if name != BACKUP for path in host.images}
     # A host that left the cloud keeps its cache; nobody has a use for it there.
-    yield from (f"nobody knows the cached image {file}" for file in there - wanted if file[0] is not None)
+    yield from (f"nobody knows the cached image {file}" for file in there - known if file[0] is not None)
     yield from (f"the cached image {file} is missing" for file in wanted - there)
 
 

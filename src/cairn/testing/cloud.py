@@ -92,41 +92,47 @@ class Refused(AssertionError):
         return str(self.problem.get("detail") or self.problem.get("message"))
 
 
-class _Life:
+class Life:
     """Whether a node lives."""
 
     def __init__(self) -> None:
         self.dead = False
 
     def check(self) -> None:
+        """End whatever a dead node still does (`Killed`)."""
         if self.dead:
             raise Killed
 
 
-class _MortalStore(Store):
+class MortalStore(Store):
     """The store as one node sees it: gone when the node is killed, whatever the node does then."""
 
-    def __init__(self, store: Store, life: _Life) -> None:
+    def __init__(self, store: Store, life: Life) -> None:
         self._inner = store
         self._life = life
 
     @property
     def schema(self) -> Schema:
+        """As of the store itself."""
         return self._inner.schema
 
     @property
     def driver(self) -> Driver:
+        """As of the store itself."""
         return self._inner.driver
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
+        """As of the store itself, while the node lives."""
         self._life.check()
         return await self._inner.write(fn)
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
+        """As of the store itself, while the node lives."""
         self._life.check()
         return await self._inner.read(fn)
 
     async def look(self, fn: Callable[[Tx], T]) -> T:
+        """As of the store itself, while the node lives."""
         self._life.check()
         return await self._inner.look(fn)
 
@@ -134,7 +140,7 @@ class _MortalStore(Store):
         """The database outlives its nodes."""
 
 
-class _StandInInstaller(AgentInstaller):
+class StandInInstaller(AgentInstaller):
     """Machines that have their agents already."""
 
     def __init__(self) -> None:
@@ -143,6 +149,7 @@ class _StandInInstaller(AgentInstaller):
     def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
     ) -> SshTarget:
+        """Where it would be reached."""
         return SshTarget(host=host, port=port, username=username, password=password)
 
     async def install(
@@ -154,6 +161,7 @@ class _StandInInstaller(AgentInstaller):
         settings: Mapping[str, Variable] | None = None,
         on_progress: Progress | None = None,
     ) -> int:
+        """Nothing to change."""
         return 0
 
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
@@ -163,16 +171,17 @@ class _StandInInstaller(AgentInstaller):
         """Nothing to forget."""
 
 
-class _MortalTransport:
+class MortalTransport:
     """Agents as one node reaches them; ``https://10.0.0.1:7070`` is the first simulated host."""
 
-    def __init__(self, transport: MemoryTransport, life: _Life) -> None:
+    def __init__(self, transport: MemoryTransport, life: Life) -> None:
         self._transport = transport
         self._life = life
 
     async def request(
         self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
     ) -> tuple[int, bytes]:
+        """Send, while the node lives, and be answered, if it still does then."""
         self._life.check()
         url = _TLS_AGENT.sub(_played, url)
         answer = await self._transport.request(method, url, body, timeout_seconds, server_name=server_name)
@@ -184,7 +193,7 @@ class _MortalTransport:
 
 
 @cache
-def _parts(disabled: str, extra: str) -> tuple[Loaded, Schema]:
+def parts_of(disabled: str, extra: str) -> tuple[Loaded, Schema]:
     """The plugins and tables of a cloud; finding them takes longer than most tests."""
     loaded = load_plugins(load({}, plugins_disabled=disabled, plugins_extra=extra))
     return loaded, make_schema(loaded)
@@ -216,7 +225,7 @@ class Cloud:
         self.site: dict[str, str] = {}
         self._loaded = loaded
         self._ids = RandomIds(seed)
-        self._life = _Life()
+        self._life = Life()
         self._session = ""
         self._before = asyncio.all_tasks()
 
@@ -234,7 +243,7 @@ class Cloud:
         """A cloud that has its admin and nothing else, or is as `saved`; ended on leaving."""
         with tempfile.TemporaryDirectory(prefix="cairn-test-") as folder:
             given = dict(settings or {})
-            loaded, schema = _parts(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
+            loaded, schema = parts_of(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
             clock = VirtualClock(saved.time) if saved else VirtualClock()
             store = await Store.memory(schema, clock, inline=True, content=saved.content if saved else None)
             world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)
@@ -267,17 +276,17 @@ class Cloud:
 
     async def start(self, probe: FlowProbe | None = None) -> None:
         """Start a node on the database."""
-        self._life = _Life()
+        self._life = Life()
         self.node = await Node.build(
             self.settings,
             clock=self.clock,
             ids=self._ids,
-            store=_MortalStore(self.store, self._life),
-            agent_transport=_MortalTransport(self.transport, self._life),
+            store=MortalStore(self.store, self._life),
+            agent_transport=MortalTransport(self.transport, self._life),
             node=NodeId("a" * 32),
             probe=probe,
             loaded=self._loaded,
-            installer=_StandInInstaller(),
+            installer=StandInInstaller(),
             predecessor_dead=True,
         )
         await self.clock.run(self.node.start(serve=False))
@@ -317,11 +326,17 @@ class Cloud:
         self, verb: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
         """One HTTP request through the gateway: status and decoded body."""
+        raw = b"" if body is None else msgspec.json.encode(body)
+        return await self.send_raw(verb, path, raw, headers)
+
+    async def send_raw(
+        self, verb: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Json]:
+        """As `request`, with a body that may be anything."""
         if not self._session and path != "/v1/accounts/login":
             await self.log_in()
-        raw = b"" if body is None else msgspec.json.encode(body)
         given = {"content-type": "application/json", "authorization": f"OAuth {self._session}", **(headers or {})}
-        return await self.clock.run(_asgi(self.node, verb, path, raw, given))
+        return await self.clock.run(asgi(self.node, verb, path, body, given))
 
     async def log_in(self, account: str = "admin", password: str = ADMIN_PASSWORD) -> None:
         """Make the calls that follow as this account."""
@@ -329,7 +344,7 @@ class Cloud:
         # Passwords are checked in a thread, which no virtual time waits for.
         raw = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
-        status, answer = await _asgi(self.node, "PUT", "/v1/accounts/login", raw, headers)
+        status, answer = await asgi(self.node, "PUT", "/v1/accounts/login", raw, headers)
         if status != 200:
             raise Refused(status, answer)
         self._session = str(cast("Json", answer["inventory"])["uuid"])
@@ -461,7 +476,7 @@ class Cloud:
         return await self.call("CreateVmInstance", **self.vm_fields(name, **fields))
 
 
-async def _asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Json]:
+async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Json]:
     """Call the gateway as its HTTP server would."""
     target, _, query = path.partition("?")
     scope = {

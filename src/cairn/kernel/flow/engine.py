@@ -96,6 +96,7 @@ class FlowEngine:
         self._outermost: dict[str, Run] = {}  #: by job
         self._live: set[str] = set()  #: runs that a task of this engine works on
         self._again: set[str] = set()  #: runs that are taken up again in a while
+        self._owed: dict[str, str | None] = {}  #: those, and those that are being tried: in which queue
         self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
         self._tasks: set[asyncio.Task[object]] = set()
         self._stopping = False
@@ -120,12 +121,15 @@ class FlowEngine:
 
         Raises:
             CairnError: what the failing step raised, once everything was undone. When an undo failed too, the error's
-                details name the run in ``undoPending``. ``workflow.stopped`` when the node goes down.
+                details name the run in ``undoPending``. ``workflow.undo-pending`` when something of a former run in
+                that queue can still not be undone. ``workflow.stopped`` when the node goes down.
         """
 
         async def work() -> A:
             if unless is not None and (answer := await self._store.look(unless)) is not None:
                 return answer
+            if queue is not None:
+                await self._undo_first(queue)
             run = self._new(workflow, parameters, queue)
             await self._owned(run, self._go(run))
             return fill(workflow.answer, run.data)  # type: ignore[return-value]
@@ -167,9 +171,9 @@ class FlowEngine:
         there = {row.uuid for row in rows}
         for row in rows:
             if row.state is RunState.UNDO_FAILED:
-                self._later(row.uuid)
+                self._later(row)
             elif row.job_uuid is None and row.parent_uuid not in there:
-                self._spawn(self._quietly(row.uuid), f"recover {row.workflow}", Context())
+                self._spawn(self._quietly(row), f"recover {row.workflow}", Context())
 
     async def retry(self, uuid: str) -> bool:
         """Try a failed undo again, now. Returns whether nothing is left of it.
@@ -186,6 +190,7 @@ class FlowEngine:
     async def settle(self, uuid: str) -> None:
         """An operator has put right what an undo could not: forget the run. Unknown: nothing to do."""
         await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
+        self._owed.pop(uuid, None)
 
     # -- one run ----------------------------------------------------------------------------------------------------
 
@@ -269,11 +274,11 @@ class FlowEngine:
                 self._pending(run, error)
         except Exception:
             if run.row.job_uuid is None and run.row.parent_uuid is None:
-                self._later(run.row.uuid)  # what works for a job is taken up again by the job
+                self._later(run.row)  # what works for a job is taken up again by the job
             raise
 
     def _pending(self, run: Run, error: CairnError) -> CairnError:
-        self._later(run.row.uuid)
+        self._later(run.row)
         error.details["undoPending"] = run.row.uuid
         return error
 
@@ -304,7 +309,7 @@ class FlowEngine:
 
     async def _resume(self, row: FlowRun, reason: CairnError | None) -> None:
         if row.state is RunState.UNDO_FAILED:
-            self._later(row.uuid)
+            self._later(row)
             raise _pending_error(row)
         run = await self._loaded(row)
         if reason is not None:
@@ -321,7 +326,7 @@ class FlowEngine:
             known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
             _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
             await self._executor.park(row, known)
-            self._later(row.uuid)
+            self._later(row)
             known.details["undoPending"] = row.uuid
             raise known from error
 
@@ -340,6 +345,7 @@ class FlowEngine:
         try:
             row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
             if row is None:
+                self._owed.pop(uuid, None)
                 return True
             with entered(_context_of(row)):
                 return await self._owned(run := self._load(row), self._undo_rest(run))
@@ -350,25 +356,39 @@ class FlowEngine:
         RUN.set(run)
         done = await self._executor.undo(run)
         if not done:
-            self._later(run.row.uuid)
+            self._later(run.row)
+        else:
+            self._owed.pop(run.row.uuid, None)
         return done
 
-    async def _quietly(self, uuid: str) -> None:
+    async def _undo_first(self, queue: str) -> None:
+        """Undo what former runs in this queue left. Otherwise it would be undone later, and what is made now with it."""
+        for uuid in [uuid for uuid, key in self._owed.items() if key == queue and uuid not in self._live]:
+            try:
+                done = await self._undo_again(uuid)
+            except CairnError as error:
+                raise _undo_pending(uuid, error) from error
+            if not done:
+                raise _undo_pending(uuid, None)
+
+    async def _quietly(self, row: FlowRun) -> None:
         """Take up a run of no job and all inside of it. One that cannot be brought to an end is tried again in a while."""
         try:
             rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=None))
-            await self._take_up(_tree(rows, uuid), cancel=False)
+            await self._take_up(_tree(rows, row.uuid), cancel=False)
         except Exception as error:  # noqa: BLE001 (nobody waits for it; it must not be lost)
-            _log.info("workflow.recovered-failed", run=uuid, error=str(error))
-            self._later(uuid)
+            _log.info("workflow.recovered-failed", run=row.uuid, error=str(error))
+            self._later(row)
 
-    def _later(self, uuid: str) -> None:
+    def _later(self, row: FlowRun) -> None:
         """Take a run up again in a while, once."""
-        if not self._stopping and uuid not in self._again:
-            self._again.add(uuid)
-            self._spawn(self._try_again(uuid), f"undo again {uuid}", Context())
+        if not self._stopping and row.uuid not in self._again:
+            self._again.add(row.uuid)
+            self._owed[row.uuid] = row.queue_key
+            self._spawn(self._try_again(row), f"undo again {row.uuid}", Context())
 
-    async def _try_again(self, uuid: str) -> None:
+    async def _try_again(self, former: FlowRun) -> None:
+        uuid = former.uuid
         await self._clock.sleep(self._retry_seconds())
         self._again.discard(uuid)
         try:
@@ -376,10 +396,12 @@ class FlowEngine:
             if row is not None and row.state is RunState.UNDO_FAILED:
                 await self.retry(uuid)
             elif row is not None and row.job_uuid is None:
-                await self._quietly(uuid)
+                await self._quietly(row)
+            if row is None:
+                self._owed.pop(uuid, None)
         except Exception as error:  # noqa: BLE001 (it is tried until it succeeds or is settled)
             _log.warning("workflow.retry-failed", run=uuid, error=str(error))
-            self._later(uuid)
+            self._later(former)
 
     def _spawn(self, work: Coroutine[object, object, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name=name, context=context)
@@ -437,6 +459,17 @@ def _still_running(uuid: str) -> CairnError:
         "workflow.still-running",
         f"The run {uuid} is under way; only one whose undo failed, and is not being tried again now, can be tried again.",
         kind=ErrorKind.CONFLICT,
+    )
+
+
+def _undo_pending(uuid: str, cause: CairnError | None) -> CairnError:
+    return CairnError(
+        "workflow.undo-pending",
+        f"Something that was done before is still to be undone, and could not be now (run {uuid}). It is tried again by itself; "
+        "query WorkflowRun for the reason, put that right, and ask again.",
+        kind=ErrorKind.CONFLICT,
+        details={"undoPending": uuid},
+        cause=cause,
     )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from msgspec.structs import replace
 from sqlalchemy import Update, bindparam, func, select, update
 
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.queue import ResourceQueues
@@ -32,6 +33,8 @@ from cairn.services.volume.model import Volume
 
 TYPE = "LocalStorage"
 _DOWNLOAD_SECONDS = 1800.0
+#: errors after which nobody knows what the host did
+_NO_WORD = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT})
 
 
 def _book() -> Update:
@@ -161,36 +164,49 @@ class LocalStorageDriver:
             return (rows[0] if rows else None), tx.get(PrimaryStorage, storage)
 
         row, home = await self._store.read(fn)
-        if row is None:
+        if row is None or not row.actual_size:
             assert home is not None
             row = await self._download(home, host, image)
         cached = self._cached[(storage, host, image.uuid)] = CachedImage(path=row.install_path, format=row.format)
         return cached
 
     async def _download(self, storage: PrimaryStorage, host: str, image: ImageSpec) -> ImageCache:
-        path = f"{storage.mount_path}/imagecache/template/{image.uuid}/{image.uuid}.{image.format}"
-        command = agent.CacheImage(url=image.url, path=path, format=image.format, sha256=image.sha256)
-        found = await self._agents().call(host, command, timeout_seconds=_DOWNLOAD_SECONDS)
+        """Written down first, so that a file which a lost host may have goes with the image; without a size until it is there."""
+        begun = await self._store.write(lambda tx: self._begin_cache(tx, storage, host, image))
+        command = agent.CacheImage(url=image.url, path=begun.install_path, format=image.format, sha256=image.sha256)
+        try:
+            found = await self._agents().call(host, command, timeout_seconds=_DOWNLOAD_SECONDS)
+        except CairnError as error:
+            if error.kind not in _NO_WORD:
+                await self._store.write(partial(_delete_cache, begun.uuid))
+            raise
+        row = replace(begun, format=found.format, size=found.virtual_size_bytes, actual_size=found.actual_size_bytes)
 
-        def fn(tx: Tx) -> ImageCache:
-            there = tx.find(ImageCache, primary_storage_uuid=storage.uuid, host_uuid=host, image_uuid=image.uuid)
-            if there:
-                return there[0]
-            row = ImageCache(
-                uuid=self._ids.new(),
-                primary_storage_uuid=storage.uuid,
-                host_uuid=host,
-                image_uuid=image.uuid,
-                install_path=found.path,
-                format=found.format,
-                size=found.virtual_size_bytes,
-                actual_size=found.actual_size_bytes,
-                create_date=tx.now,
-            )
-            tx.insert(row)
-            return row
+        def fn(tx: Tx) -> None:
+            values = {"format": row.format, "size": row.size, "actual_size": row.actual_size}
+            if not tx.update_where(ImageCache, {"uuid": row.uuid}, **values):
+                tx.insert(row)  # it was dropped meanwhile; the file is there all the same
 
-        return await self._store.write(fn)
+        await self._store.write(fn)
+        return row
+
+    def _begin_cache(self, tx: Tx, storage: PrimaryStorage, host: str, image: ImageSpec) -> ImageCache:
+        there = tx.find(ImageCache, primary_storage_uuid=storage.uuid, host_uuid=host, image_uuid=image.uuid)
+        if there:
+            return there[0]
+        row = ImageCache(
+            uuid=self._ids.new(),
+            primary_storage_uuid=storage.uuid,
+            host_uuid=host,
+            image_uuid=image.uuid,
+            install_path=f"{storage.mount_path}/imagecache/template/{image.uuid}/{image.uuid}.{image.format}",
+            format=image.format,
+            size=0,
+            actual_size=0,
+            create_date=tx.now,
+        )
+        tx.insert(row)
+        return row
 
     async def drop_image(self, storage: str, image: str) -> None:
         """Remove the image's caches from hosts where no volume is based on it; unreachable hosts keep theirs."""

@@ -88,5 +88,5 @@ class ImageCache(Record, frozen=True, kw_only=True):
     install_path: Annotated[str, Text(2048)]
     format: str
     size: Annotated[int, Unit("bytes"), Doc("virtual")]
-    actual_size: Annotated[int, Unit("bytes")]
+    actual_size: Annotated[int, Unit("bytes"), Doc("0: it may be there, and is fetched before it is used")]
     create_date: datetime

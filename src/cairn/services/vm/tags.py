@@ -6,7 +6,9 @@ import base64
 import binascii
 import re
 
-from cairn.kernel.tag import TagDefinition
+from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import SystemTag, TagDefinition
+from cairn.services.vm.model import VmInstance
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _MAX_USER_DATA = 65536
@@ -54,6 +56,13 @@ def from_tags(tags: list[str], name: str) -> tuple[str, str | None, list[str]]:
         elif (values := SSH_KEY.parse(tag)) is not None:
             keys.append(values["sshkey"])
     return hostname, user_data, keys
+
+
+def told_to_guest(tx: Tx, vm: VmInstance) -> tuple[str, str | None, list[str]]:
+    """What a VM's tags say now, as `from_tags`. Without a tag for it the host name stays: renaming a VM renames no guest."""
+    tags = [row.tag for row in tx.find(SystemTag, resource_uuid=vm.uuid)]
+    hostname, user_data, keys = from_tags(tags, vm.name)
+    return hostname if any(HOSTNAME.parse(tag) for tag in tags) else vm.hostname, user_data, keys
 
 
 def _slug(name: str) -> str:

@@ -18,6 +18,7 @@ from cairn.services.vm.machine import Operation, check
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.spec import nic_specs, start_command
 from cairn.services.vm.states import VmStates, existing
+from cairn.services.vm.tags import told_to_guest
 from cairn.services.volume.messages import VolumeSpec
 
 
@@ -58,7 +59,8 @@ class BeginStart(TransactionStep[StartParameters, BeginStartOutput]):
         """Mark."""
         vm = existing(tx, given.vm_uuid)
         check(Operation.START, vm.state, vm.name)
-        self._states.change(tx, vm, VmState.STARTING)
+        hostname, user_data, ssh_keys = told_to_guest(tx, vm)
+        self._states.change(tx, vm, VmState.STARTING, hostname=hostname, user_data=user_data, ssh_keys=ssh_keys)
         nics = nic_specs(tx, vm)
         networks = [nic.l3_network_uuid for nic in nics]
         return BeginStartOutput(
@@ -67,9 +69,9 @@ class BeginStart(TransactionStep[StartParameters, BeginStartOutput]):
             root_volume_uuid=vm.root_volume_uuid or "",
             vm_cpu_num=vm.cpu_num,
             vm_memory_bytes=vm.memory_size,
-            hostname=vm.hostname,
-            user_data=vm.user_data,
-            ssh_keys=vm.ssh_keys,
+            hostname=hostname,
+            user_data=user_data,
+            ssh_keys=ssh_keys,
             nics=nics,
             l3_network_uuids=networks,
             host_need=HostNeed(

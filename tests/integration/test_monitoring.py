@@ -1,0 +1,154 @@
+"""The database is made true: hosts that are lost and come back, VMs that change by themselves."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from tests.flows.world import broken_rules
+
+from cairn.agents.protocol.vm import PowerState
+from cairn.services.vm.messages import ObserveVm
+from cairn.simulator.dials import Dial
+from cairn.testing.cloud import Cloud, Json
+
+INTERVAL = 60
+
+
+async def seen(cloud: Cloud, entity: str, uuid: object, field: str) -> object:
+    """A field, as the API shows it."""
+    (row,) = await cloud.query(entity, f"uuid={uuid}")
+    return row[field]
+
+
+async def on_first_host(cloud: Cloud, name: str = "web") -> Json:
+    """A VM on the first host."""
+    return await cloud.create_vm(name, host_uuid=cloud.site["host-1"])
+
+
+async def test_lost_host_is_disconnected_and_its_vms_are_unknown_until_it_is_back(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    other = await cloud.create_vm("other", host_uuid=cloud.site["host-2"])
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(2 * INTERVAL)
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Disconnected"
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Unknown"
+    assert await seen(cloud, "VmInstance", other["uuid"], "state") == "Running"
+
+    cloud.agents.dials.clear()
+    await cloud.quiet(15 * INTERVAL)
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connected"
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+    assert broken_rules(cloud) == []
+
+
+async def test_host_that_misses_two_pings_stays_connected(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    cloud.transport.lose_answers = 2
+    await cloud.quiet(2 * INTERVAL)
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connected"
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+
+
+async def test_vm_that_stopped_while_its_host_was_lost_is_stopped_when_it_is_back(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(2 * INTERVAL)
+    assert cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
+    cloud.agents.dials.clear()
+    await cloud.quiet(15 * INTERVAL)
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Stopped"
+    await cloud.call("StartVmInstance", uuid=vm["uuid"])
+    assert broken_rules(cloud) == []
+
+
+async def test_no_vm_is_placed_on_a_lost_host(cloud: Cloud) -> None:
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(2 * INTERVAL)
+    for number in range(4):
+        vm = await cloud.create_vm(f"vm-{number}")
+        assert vm["hostUuid"] == cloud.site["host-2"]
+
+
+async def test_vm_that_dies_is_seen_at_once_by_the_agents_report(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    await cloud.quiet(1)
+    cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
+    report = ObserveVm(vm=str(vm["uuid"]), host=cloud.site["host-1"], power="Crashed", reason="crashed")
+    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    (row,) = await cloud.query("VmInstance", f"uuid={vm['uuid']}")
+    assert (row["state"], row["hostUuid"]) == ("Stopped", None)
+
+
+async def test_vm_that_dies_is_seen_by_the_next_ping_when_the_report_is_lost(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+    await cloud.quiet(INTERVAL + 1)
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Stopped"
+
+
+async def test_report_that_comes_late_changes_nothing(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    report = ObserveVm(vm=str(vm["uuid"]), host=cloud.site["host-1"], power="Stopped", reason="shut down")
+    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+
+
+async def test_vm_that_starts_by_itself_is_running(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    uuid = str(vm["uuid"])
+    domain = cloud.world.hosts["sim-0001"].vms[uuid]
+    await cloud.call("StopVmInstance", uuid=uuid)
+    cloud.world.hosts["sim-0001"].power_on(uuid, domain)
+    domain.state = PowerState.RUNNING
+    report = ObserveVm(vm=uuid, host=cloud.site["host-1"], power="Running", reason="started")
+    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    await cloud.quiet(INTERVAL + 1)
+    assert await seen(cloud, "VmInstance", uuid, "state") == "Running"
+    assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-1"]
+
+
+async def test_vm_that_turns_up_on_another_host_is_there_in_the_database(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    uuid = str(vm["uuid"])
+    first, second = cloud.world.hosts["sim-0001"], cloud.world.hosts["sim-0002"]
+    domain = first.vms[uuid]
+    first.power_off(uuid)
+    del first.vms[uuid]
+    domain.state = PowerState.RUNNING
+    second.power_on(uuid, domain)
+    second.consoles[uuid] = first.consoles.pop(uuid)
+    await cloud.quiet(2 * INTERVAL + 1)
+    assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-2"]
+    assert await seen(cloud, "VmInstance", uuid, "state") == "Running"
+    held = await cloud.query("Host", f"uuid={cloud.site['host-1']}")
+    assert held[0]["availableMemoryCapacity"] == held[0]["totalMemoryCapacity"]
+
+
+async def test_vm_that_nobody_knows_is_told_of(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    uuid = str(vm["uuid"])
+    strange = "f" * 32
+    first = cloud.world.hosts["sim-0001"]
+    first.vms[strange] = first.vms[uuid]
+    await cloud.quiet(3 * INTERVAL)
+    told = await cloud.query("Event", "name=vm.strange-seen")
+    assert [cast("Json", event["content"])["vm"] for event in told] == [strange]
+    del first.vms[strange]
+
+
+async def test_agent_that_restarts_is_reconnected(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    cloud.agents.restart_agent("sim-0001")
+    await cloud.quiet(INTERVAL + 1)
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connected"
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+    assert broken_rules(cloud) == []
+
+
+async def test_ping_interval_is_changed_at_once(cloud: Cloud) -> None:
+    vm = await on_first_host(cloud)
+    await cloud.call("UpdateGlobalConfig", category="host", name="ping.interval", value="5")
+    cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
+    await cloud.quiet(6)
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Stopped"
