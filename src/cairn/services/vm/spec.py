@@ -51,6 +51,7 @@ def start_command(
     memory_bytes: int,
     nics: Sequence[NicSpec],
     bridges: dict[str, str],
+    mtus: dict[str, int],
     disks: Sequence[VolumeSpec],
 ) -> agent.StartVm:
     """The agent's command that starts the VM."""
@@ -63,5 +64,13 @@ def start_command(
             agent.Disk(path=disk.install_path, device_id=disk.device_id, format=disk.format, volume=disk.uuid)
             for disk in disks
         ],
-        nics=[agent.Nic(mac=nic.mac, bridge=bridges[nic.l3_network_uuid], device=nic.internal_name) for nic in nics],
+        nics=[
+            agent.Nic(
+                mac=nic.mac,
+                bridge=bridges[nic.l3_network_uuid],
+                device=nic.internal_name,
+                mtu=mtus[nic.l3_network_uuid],
+            )
+            for nic in nics
+        ],
     )

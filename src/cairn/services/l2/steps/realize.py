@@ -28,6 +28,7 @@ class RealizeOutput(Struct, frozen=True, kw_only=True):
     """What the VM's network cards are put into."""
 
     bridges: dict[str, str]  #: L3 network uuid -> bridge
+    mtus: dict[str, int]  #: L3 network uuid -> bytes that a frame may carry
 
 
 class Bridge(Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class Bridge(Struct, frozen=True, kw_only=True):
 
     l2_network_uuid: str
     name: str
+    mtu: int
 
 
 class Bridges:
@@ -63,12 +65,13 @@ class Bridges:
         def fn(tx: Tx) -> dict[str, Bridge]:
             places = l3.places(tx, l3_networks)
             l2 = {row.uuid: row for row in tx.find(L2Network, uuid={p.l2_network_uuid for p in places.values()})}
-            return {
-                uuid: Bridge(l2_network_uuid=place.l2_network_uuid, name=l2[place.l2_network_uuid].bridge)
-                for uuid, place in places.items()
-            }
+            return {uuid: _bridge(l2[place.l2_network_uuid]) for uuid, place in places.items()}
 
         return await self._store.read(fn)
+
+
+def _bridge(network: L2Network) -> Bridge:
+    return Bridge(l2_network_uuid=network.uuid, name=network.bridge, mtu=network.mtu)
 
 
 class Realize(ActionStep[RealizeInput, RealizeOutput]):
@@ -86,4 +89,7 @@ class Realize(ActionStep[RealizeInput, RealizeOutput]):
         """Look the bridges up; make those that this node has not seen since the host's last connect."""
         found = await self._bridges.of(given.l3_network_uuids)
         await self._realizer.ensure(given.placed_host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
-        return RealizeOutput(bridges={uuid: bridge.name for uuid, bridge in found.items()})
+        return RealizeOutput(
+            bridges={uuid: bridge.name for uuid, bridge in found.items()},
+            mtus={uuid: bridge.mtu for uuid, bridge in found.items()},
+        )

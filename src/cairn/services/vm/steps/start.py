@@ -104,6 +104,7 @@ class StartOnHostInput(Struct, frozen=True, kw_only=True):
     placed_host_uuid: str
     nics: list[NicSpec]
     bridges: dict[str, str]
+    mtus: dict[str, int]
     root_volume: VolumeSpec
 
 
@@ -126,6 +127,7 @@ class StartOnHost(ActionStep[StartOnHostInput, Nothing]):
             memory_bytes=given.vm_memory_bytes,
             nics=given.nics,
             bridges=given.bridges,
+            mtus=given.mtus,
             disks=[given.root_volume],
         )
         seconds = float(self._settings.get(config.START_TIMEOUT))
