@@ -266,7 +266,7 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
 
     def do(self, tx: Tx, given: RecordNicsInput) -> RecordNicsOutput:
         """Insert one card an address, in their order."""
-        nics = [self._nic(given, device, address) for device, address in enumerate(given.addresses)]
+        nics = [self._nic(tx, given, device, address) for device, address in enumerate(given.addresses)]
         for nic, address in zip(nics, given.addresses, strict=True):
             tx.insert(
                 VmNic(
@@ -287,13 +287,11 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
             )
         return RecordNicsOutput(nics=nics)
 
-    def _nic(self, given: RecordNicsInput, device: int, address: ClaimedAddress) -> NicSpec:
+    def _nic(self, tx: Tx, given: RecordNicsInput, device: int, address: ClaimedAddress) -> NicSpec:
         uuid = self._ids.new()
-        digits = uuid[-8:]
-        mac = ":".join(["fa", *(digits[at : at + 2] for at in range(0, 8, 2)), f"{device:02x}"])
         return NicSpec(
             uuid=uuid,
-            mac=mac,
+            mac=new_mac(tx, self._ids),
             ip=address.ip,
             netmask=address.netmask,
             gateway=address.gateway,
@@ -306,3 +304,15 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
     def undo(self, tx: Tx, given: RecordNicsInput, made: RecordNicsOutput | None) -> None:
         """Remove them."""
         tx.delete_where(VmNic, vm_instance_uuid=given.vm_uuid)
+
+
+def new_mac(tx: Tx, ids: IdSource) -> str:
+    """A MAC address that no network card has: locally administered (IEEE 802), 40 of its bits random.
+
+    Among a million cards two random ones of 40 bits meet with a probability of a third, so it is looked up.
+    """
+    while True:
+        digits = ids.new()[-10:]
+        mac = ":".join(["fa", *(digits[at : at + 2] for at in range(0, 10, 2))])
+        if not tx.count(VmNic, mac=mac):
+            return mac
