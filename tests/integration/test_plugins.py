@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
 from tests.flows.world import broken_rules
 
 import cairn.plugins
+from cairn.bootstrap import load_plugins, workflow_sources
 from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.loader import _folders
+from cairn.settings import load
 from cairn.testing.cloud import ORIGIN, Cloud, address
 
 PLUGINS = _folders(cairn.plugins)
@@ -138,10 +139,14 @@ async def test_list_that_does_not_fit_is_refused_at_start(tmp_path: Path, text: 
     assert reason in error.value.message
 
 
-async def test_file_in_the_data_folder_is_found() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with Cloud.open(settings=workflows(folder, "")) as cloud:
-            await a_zone_with_networks(cloud)
+def test_workflow_files_in_the_data_folder_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "workflows.d"
+    folder.mkdir()
+    for name in ("20-site.toml", "10-site.toml", "notes.txt"):
+        (folder / name).write_text("", encoding="utf-8")
+    settings = load({}, data_dir=tmp_path)
+    found = workflow_sources(load_plugins(settings), settings)
+    assert [source.name for source in found[-2:]] == [str(folder / "10-site.toml"), str(folder / "20-site.toml")]
 
 
 async def test_host_is_added_through_a_changed_workflow(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 
 from cairn.gateway.words import fits, found, hidden, nearest
-from cairn.kernel.api import Secret
+from cairn.kernel.api import is_secret
 
 Wrong = tuple[str, str]  # the field's path (``disks[0].size``), and the sentence about it
 
@@ -51,11 +51,6 @@ def wrong_value(type_: object, value: object, path: str, *, text: bool) -> Itera
     else:
         seen = hidden(value) if is_secret(type_) else found(value)
         yield path, f"{seen}; {fits(type_)}"
-
-
-def is_secret(type_: object) -> bool:
-    """Whether the type is marked `Secret`, at whatever depth."""
-    return any(isinstance(marker, Secret) for marker in markers(type_))
 
 
 def markers(type_: object) -> Iterator[object]:

@@ -10,9 +10,9 @@ from typing import Final, Generic, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from cairn.gateway.fields import is_secret, markers, wrong_fields
+from cairn.gateway.fields import markers, wrong_fields
 from cairn.gateway.words import fits, found, nearest
-from cairn.kernel.api import Refers
+from cairn.kernel.api import Refers, is_secret
 from cairn.kernel.bus.message import TAG_FIELD
 from cairn.kernel.error import CairnError
 

@@ -140,13 +140,14 @@ AnyApi = ApiCommand[Any] | ApiQuery[Any]
 def secret_fields(api: type[AnyApi]) -> tuple[str, ...]:
     """The wire names of the fields that are marked `Secret`, on their own or inside an optional type."""
     hints = get_type_hints(api, include_extras=True)
-    return tuple(field.encode_name for field in fields(api) if _has_secret(hints[field.name]))
+    return tuple(field.encode_name for field in fields(api) if is_secret(hints[field.name]))
 
 
-def _has_secret(hint: object) -> bool:
+def is_secret(hint: object) -> bool:
+    """Whether a field's type is marked `Secret`, on its own or inside an optional type."""
     if any(isinstance(mark, Secret) for mark in getattr(hint, "__metadata__", ())):
         return True
-    return any(_has_secret(part) for part in get_args(hint))
+    return any(is_secret(part) for part in get_args(hint))
 
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
