@@ -15,6 +15,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from cairn.bootstrap import load_plugins
+from cairn.kernel.api import ApiDelete
+from cairn.kernel.settings import load
+from cairn.kernel.store.record import Named, info
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "cairn"
 TARGET = ROOT / "docs" / "errors.md"
@@ -50,7 +55,21 @@ def collect() -> list[Raised]:
             known = found.get(one[0])
             if known is None or not known.sentence:
                 found[one[0]] = Raised(code=one[0], sentence=one[1], path=str(path.relative_to(ROOT)))
+    for code, sentence in _of_resources():
+        found.setdefault(code, Raised(code=code, sentence=sentence, path="src/cairn/kernel/resource.py"))
     return sorted(found.values())
+
+
+def _of_resources() -> Iterator[tuple[str, str]]:
+    """What every resource can be refused with: its record gives the noun."""
+    loaded = load_plugins(load({}))
+    deleted = {api.entity for api in loaded.api if issubclass(api, ApiDelete)}
+    for record in loaded.records:
+        if issubclass(record, Named):
+            here = info(record)
+            yield f"{here.noun}.not-found", f"uuid: there is no {here.title} …. Query for the right uuid."
+            if here.meta.entity in deleted:
+                yield f"{here.noun}.in-use", f"… are in the {here.title} …: delete them first."
 
 
 def page(codes: Iterable[Raised]) -> str:

@@ -16,7 +16,7 @@ from cairn.bootstrap import load_plugins
 from cairn.gateway.docs import field_docs
 from cairn.kernel.config import AnySetting, show
 from cairn.kernel.plugin.manifest import Manifest
-from cairn.settings import Settings, load
+from cairn.kernel.settings import Settings, load
 
 TARGET = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -28,7 +28,7 @@ This page is made by `python tools/list_settings.py` from the declarations; a te
 ## Start-up settings
 
 Fixed for the life of a node: an option of `cairn serve`, else the environment variable, else the default. They are declared in
-`src/cairn/settings.py`.
+`src/cairn/kernel/settings.py`.
 
 """
 _MIDDLE = """
@@ -70,7 +70,7 @@ def _startup() -> Iterator[str]:
 def _configuration(manifests: Iterable[Manifest]) -> Iterator[str]:
     yield "| setting | default | what would fit | what it does | of |"
     yield "|---|---|---|---|---|"
-    rows = [(setting, manifest.name) for manifest in manifests for setting in manifest.settings]
+    rows = [(setting, manifest.name) for manifest in manifests for setting in manifest.contents.settings]
     for setting, owner in sorted(rows, key=lambda row: row[0].key):
         yield f"| `{setting.key}` | {_default(setting)} | {_fits(setting)} | {setting.doc} | {owner} |"
 

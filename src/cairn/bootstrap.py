@@ -19,70 +19,37 @@ import uvloop
 
 import cairn.plugins
 import cairn.services
-from cairn.agents.protocol.wire import Report
 from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentDoor
-from cairn.gateway.auth import Authenticator
 from cairn.gateway.gateway import Gateway
 from cairn.gateway.render import renderer
 from cairn.gateway.server import HttpServer
 from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
+from cairn.kernel.assembly import Ground, assemble, make_schema
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport, Transport
-from cairn.kernel.cascade import Cascade
 from cairn.kernel.clock import Clock, SystemClock
-from cairn.kernel.config import AnySetting, GlobalConfig
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
-from cairn.kernel.event import Events
-from cairn.kernel.flow.engine import FlowEngine, FlowProbe
-from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
-from cairn.kernel.jobs import Jobs
 from cairn.kernel.membership import FolderLock, Membership
 from cairn.kernel.metrics import Metrics, watch_loop
-from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.loader import find
-from cairn.kernel.plugin.manifest import Loaded, Parts
-from cairn.kernel.query.catalog import TagTables
-from cairn.kernel.query.engine import QueryEngine
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.ring import Ring
+from cairn.kernel.session import Authenticator
+from cairn.kernel.settings import Settings, listeners
 from cairn.kernel.store.migrations import upgrade
-from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store
-from cairn.kernel.tag import Tags
-from cairn.services.admin import config as admin_config
-from cairn.services.identity.bootstrap import bootstrap_admin
-from cairn.services.vm.messages import ObserveVm
-from cairn.settings import Settings, listeners
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
-#: collections whose paths are not the plural of their entity's name
-COLLECTIONS = {
-    "KVMHost": "/hosts/kvm",
-    "SimulatorHost": "/hosts/simulators",
-    "BackupStorage": "/backup-storage",
-    "SftpBackupStorage": "/backup-storage/sftp",
-    "SimulatorBackupStorage": "/backup-storage/simulators",
-    "PrimaryStorage": "/primary-storage",
-    "LocalStorageHostRef": "/primary-storage/local-storage/hosts",
-    "LocalStorageResourceRef": "/primary-storage/local-storage/resource-refs",
-    "ImageCache": "/primary-storage/image-caches",
-    "VmNic": "/vm-instances/nics",
-    "IpRange": "/l3-networks/ip-ranges",
-    "GlobalConfig": "/global-configurations",
-    "Event": "/event-log",
-    "Job": "/jobs",
-    "NetworkServiceProvider": "/network-services/providers",
-    "NetworkServiceL3NetworkRef": "/l3-networks/network-services/refs",
-}
-ADMIN_ENTITIES = frozenset({"GlobalConfig", "Event", "WorkflowRun", "ManagementNode", "KVMHost", "ImageCache"})
 _log = structlog.get_logger("cairn.node")
 
 
@@ -93,48 +60,28 @@ def load_plugins(settings: Settings) -> Loaded:
     return find(cairn.services, cairn.plugins, extra, disabled)
 
 
-def make_schema(loaded: Loaded) -> Schema:
-    """All tables."""
-    return Schema(record for manifest in loaded.manifests for record in manifest.records)
-
-
 def migration_folders(loaded: Loaded) -> list[Path]:
     """Where the database's scripts are, the core's first."""
-    return [CORE_MIGRATIONS, *(manifest.migrations for manifest in loaded.manifests if manifest.migrations)]
-
-
-def workflow_sources(loaded: Loaded, settings: Settings) -> list[WorkflowSource]:
-    """Workflow files: the owners', then the operator's, in the order of their names."""
-    root = Path(cairn.__file__).parent
-    sources = []
-    for manifest in loaded.manifests:
-        file = manifest.workflow_file
-        if file is not None:
-            shown = file.relative_to(root) if file.is_relative_to(root) else file
-            sources.append(read_source(file, str(shown)))
-    folder = Path(settings.workflow_dir) if settings.workflow_dir else settings.data_dir / "workflows.d"
-    return sources + [read_source(path) for path in sorted(folder.glob("*.toml"))]
+    return [CORE_MIGRATIONS, *(folder for manifest in loaded.manifests if (folder := manifest.migrations) is not None)]
 
 
 class Node:
     """A management node.
 
-    Made by `Node.build`, with parts of the test's own where it has some. `parts` and `flows` are for tests to look at.
+    Made by `Node.build`, with parts of the test's own where it has some. `context` is for tests to look at.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        context: NodeContext,
         loaded: Loaded,
-        flows: FlowEngine,
         membership: Membership,
         gateway: Gateway,
         doors: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
         closers: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
-        self.parts = parts
+        self.context = context
         self.loaded = loaded
-        self.flows = flows
         self.gateway = gateway
         self.addresses: list[tuple[str, int]] = []
         self._membership = membership
@@ -197,9 +144,6 @@ class Node:
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
-        node = node or _node_id(settings.data_dir, ids)
-        config = GlobalConfig(store, _all_settings(loaded))
-        await config.start()
         authority = Authority.open(settings.data_dir / "pki", clock=clock)
         if agent_transport is None:
             http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
@@ -207,149 +151,100 @@ class Node:
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        bus = Bus(node, ring, bus_transport or NoTransport(), clock, metrics, ids)
-        queues = ResourceQueues(clock, metrics)
-        query = QueryEngine(store.schema, store, tags=TagTables())
-        events = Events(store, clock, lambda: float(config.get(admin_config.EVENT_RETENTION)))
-        jobs = Jobs(
-            store=store,
-            bus=bus,
-            clock=clock,
-            metrics=metrics,
-            render=renderer(query),
-            parallelism=lambda: config.get(admin_config.API_PARALLELISM),
-            retention_seconds=lambda: float(config.get(admin_config.JOB_RETENTION)),
-        )
-        known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
-        operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
-        deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
-        wheels = Path(settings.wheels_dir) if settings.wheels_dir else None
-        installer = installer or AgentInstaller(
-            settings.data_dir / "ssh" / "keys", deployer, authority, known_hosts, wheels
-        )
-        tags = Tags(ids, (tag for manifest in loaded.manifests for tag in manifest.tags))
-        extensions = Extensions()
+        bus = Bus(node or _node_id(settings.data_dir, ids), ring, bus_transport or NoTransport(), clock, metrics, ids)
         membership = Membership(
             store,
             ring,
             clock,
-            node,
+            bus.node,
             host_name=_first(settings.listen)[0],
             port=_first(settings.listen)[1],
             on_fenced=on_fenced or (lambda error: None),
             predecessor_dead=predecessor_dead or alone,
         )
-        parts = Parts(
-            node=node,
+        deployer, usual = _installation(settings, clock, authority)
+        ground = Ground(
             settings=settings,
-            report_url=lambda: _agent_url(settings, REPORT_PATH),
             store=store,
             bus=bus,
             ring=ring,
             clock=clock,
             ids=ids,
-            queues=queues,
-            jobs=jobs,
-            events=events,
-            config=config,
-            tags=tags,
-            query=query,
-            agents=agents,
             metrics=metrics,
-            extensions=extensions,
-            cascade=Cascade(store, bus),
+            agents=agents,
             authority=authority,
             deployer=deployer,
-            installer=installer,
-            loaded=lambda: loaded,
-        )
-        for manifest in loaded.manifests:
-            manifest.build(parts)
-        workflows = [workflow for manifest in loaded.manifests for workflow in manifest.workflows]
-        flows = FlowEngine(
-            store=store,
-            book=WorkflowBook(workflows, parts.steps, workflow_sources(loaded, settings)),
-            clock=clock,
-            ids=ids,
-            queues=queues,
-            finish=jobs.finish,
+            installer=installer or usual,
+            render=renderer,
             fence=membership.fence,
-            retry_seconds=lambda: float(config.get(admin_config.UNDO_RETRY_INTERVAL)),
-            probe=probe or parts.flow_probe,
+            report_url=lambda: _agent_url(settings, REPORT_PATH),
+            probe=probe,
         )
-        jobs.attach(flows)
-        config.listen(admin_config.API_PARALLELISM, jobs.changed)
-        parts.complete(flows)
-        await bootstrap_admin(store, settings, ids, clock)
+        context = await assemble(loaded, ground)
+        for prepare in context.preparations:
+            await prepare()
         made: list[Node] = []
-        entities = query.schema()
         gateway = Gateway(
-            apis=[api for manifest in loaded.manifests for api in manifest.api],
+            apis=loaded.api,
             settings=settings,
             store=store,
-            query=query,
-            jobs=jobs,
+            query=context.query,
+            jobs=context.jobs,
             bus=bus,
-            events=events,
+            events=context.events,
             metrics=metrics,
-            authenticator=extensions.named(Authenticator, "identity"),
+            tags=context.tags,
+            authenticator=context.need(Authenticator),
             ids=ids,
             clock=clock,
-            collections={entity: path for entity, path in COLLECTIONS.items() if entity in entities},
-            admin_entities=ADMIN_ENTITIES,
-            configuration=_all_settings(loaded),
+            configuration=loaded.settings,
             ready=lambda: made[0].ready,
         )
-        doors = _doors(settings, gateway, authority, agents, bus)
-        result = cls(parts, loaded, flows, membership, gateway, doors, closers)
+        result = cls(context, loaded, membership, gateway, _doors(context, gateway), closers)
         made.append(result)
         return result
 
     async def start(self, *, serve: bool = True) -> None:
         """Start everything; open jobs of a former life go on. `serve`: listen for calls."""
-        parts = self.parts
+        context = self.context
         await self._membership.start()
-        await parts.bus.start()
-        await parts.events.start()
-        resumed = await parts.jobs.recover()
-        await self.flows.recover_orphans()
+        await context.bus.start()
+        await context.events.start()
+        resumed = await context.jobs.recover()
+        await context.flows.recover_orphans()
         if serve:
             for server, addresses in self._doors:
                 self.addresses += await server.start(addresses)
-        for background in parts.background:
+        for background in context.background:
             await background.start()
-        self._lag = asyncio.get_running_loop().create_task(watch_loop(parts.metrics, parts.clock), name="loop lag")
-        parts.metrics.jobs.read_from(self._job_counts)
+        self._lag = asyncio.get_running_loop().create_task(watch_loop(context.metrics, context.clock), name="loop lag")
+        context.metrics.jobs.read_from(self._job_counts)
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
-        _log.info("node.ready", node=parts.node, addresses=shown, resumed_jobs=resumed)
+        _log.info("node.ready", node=context.node, addresses=shown, resumed_jobs=resumed)
 
     async def stop(self) -> None:
         """Stop: work under way is dropped where it stands, and goes on at the next start."""
         self._ready = False
-        parts = self.parts
+        context = self.context
         await self.gateway.stop()
         for server, _ in self._doors:
             await server.stop()
-        for background in reversed(parts.background):
+        for background in reversed(context.background):
             await background.stop()
-        await parts.jobs.stop()
-        await self.flows.stop()
-        await parts.events.stop()
+        await context.jobs.stop()
+        await context.flows.stop()
+        await context.events.stop()
         await self._membership.stop()
-        await parts.bus.stop()
+        await context.bus.stop()
         if self._lag is not None:
             self._lag.cancel()
         for close in self._closers:
             await close()
 
     def _job_counts(self) -> dict[tuple[str, ...], float]:
-        running, waiting = self.parts.jobs.counts()
+        running, waiting = self.context.jobs.counts()
         return {("running",): float(running), ("waiting",): float(waiting)}
-
-
-def _all_settings(loaded: Loaded) -> list[AnySetting]:
-    return [setting for manifest in loaded.manifests for setting in manifest.settings]
 
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
@@ -378,20 +273,24 @@ def _agent_url(settings: Settings, path: str) -> str | None:
     return f"https://{host}:{port}{path}"
 
 
-def _doors(
-    settings: Settings, gateway: Gateway, authority: Authority, agents: AgentClient, bus: Bus
-) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
+def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:
+    """What puts agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
+    known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
+    operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
+    deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
+    wheels = Path(settings.wheels_dir) if settings.wheels_dir else None
+    keys = settings.data_dir / "ssh" / "keys"
+    return deployer, AgentInstaller(keys, deployer, authority, known_hosts, wheels)
+
+
+def _doors(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
+    settings = context.settings
     doors = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
-        authority.issue_node([host for host, _ in addresses])
-
-        async def report(seen: Report) -> None:
-            if seen.kind == "vm.state" and seen.vm and seen.state:
-                await bus.call(ObserveVm(vm=seen.vm, host=seen.host, power=seen.state, reason=seen.reason))
-
-        door = AgentDoor(agents.deliver, report)
-        doors.append((HttpServer(door, authority.server_context()), addresses))
+        context.authority.issue_node([host for host, _ in addresses])
+        door = AgentDoor(context.agents.deliver, context.reports.deliver)
+        doors.append((HttpServer(door, context.authority.server_context()), addresses))
     return doors
 
 

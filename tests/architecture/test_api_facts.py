@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from cairn.bootstrap import load_plugins
 from cairn.kernel.api import AnyApi
-from cairn.settings import load
+from cairn.kernel.settings import load
 
 
 class Facts(Struct, frozen=True):

@@ -17,7 +17,7 @@ from cairn.bootstrap import load_plugins
 from cairn.cli.main import cairn
 from cairn.gateway.queries import collection_path
 from cairn.kernel.api import command_name
-from cairn.settings import load
+from cairn.kernel.settings import load
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -158,10 +158,8 @@ def test_makefile_has_the_targets_that_the_readme_names() -> None:
 
 def test_paths_of_the_api_are_served() -> None:
     loaded = load_plugins(load({}))
-    entities = [
-        record.meta.entity for manifest in loaded.manifests for record in manifest.records if record.meta.entity
-    ]
-    served = {collection_path(entity, {}) for entity in entities}
+    metas = [record.meta for record in loaded.records if record.meta.entity]
+    served = {meta.path or collection_path(meta.entity or "") for meta in metas}
     served |= {api.http.path for manifest in loaded.manifests for api in manifest.api} | {"/api-jobs", "/events"}
     served |= {"/openapi.json", "/schema"}
     firsts = {path.split("/")[1] for path in served}

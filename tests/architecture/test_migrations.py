@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cairn.bootstrap import load_plugins, make_schema, migration_folders
+from cairn.bootstrap import load_plugins, migration_folders
+from cairn.kernel.assembly import make_schema
+from cairn.kernel.settings import load
 from cairn.kernel.store.migrations import check, upgrade
-from cairn.settings import load
 
 
 def test_scripts_and_records_agree(tmp_path: Path) -> None:

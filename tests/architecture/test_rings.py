@@ -13,12 +13,11 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 #: what each part of the house may import of the others; of itself it may import everything
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "kernel": ("cairn.agents.protocol", "cairn.settings"),
-    "settings": ("cairn.kernel",),
+    "kernel": ("cairn.agents.protocol",),
     "agents": (),
-    "gateway": ("cairn.kernel", "cairn.agents.protocol", "cairn.settings"),
-    "services": ("cairn.kernel", "cairn.agents.protocol", "cairn.settings"),
-    "plugins": ("cairn.kernel", "cairn.agents.protocol", "cairn.settings"),
+    "gateway": ("cairn.kernel", "cairn.agents.protocol"),
+    "services": ("cairn.kernel", "cairn.agents.protocol"),
+    "plugins": ("cairn.kernel", "cairn.agents.protocol"),
     "simulator": ("cairn.kernel", "cairn.agents.protocol"),
     "lab": ("cairn.kernel",),
     "migrations": ("cairn.kernel.store",),

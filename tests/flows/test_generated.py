@@ -15,11 +15,12 @@ import pytest
 from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
 from tests.flows.world import broken_rules, differences, snapshot
 
-from cairn.bootstrap import load_plugins, workflow_sources
+from cairn.bootstrap import load_plugins
+from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import AnyStep
-from cairn.settings import load
+from cairn.kernel.settings import load
 from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 
 RETRY_SECONDS = 61

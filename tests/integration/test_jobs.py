@@ -102,9 +102,9 @@ async def test_how_many_jobs_run_at_a_time_is_changed_at_once(cloud: Cloud) -> N
     await cloud.call("UpdateGlobalConfig", category="api", name="parallelism", value="2")
     jobs = [await begin(cloud, f"vm-{number}") for number in range(6)]
     await cloud.quiet(1)
-    assert cloud.node.parts.jobs.counts() == (2, 4)
+    assert cloud.node.context.jobs.counts() == (2, 4)
     await cloud.quiet(29)
-    assert cloud.node.parts.jobs.counts() == (2, 2)
+    assert cloud.node.context.jobs.counts() == (2, 2)
     # The change itself is a job that waits for its place.
     status, change = await cloud.send("UpdateGlobalConfig", category="api", name="parallelism", value="100")
     assert status == 202

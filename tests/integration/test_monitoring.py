@@ -74,7 +74,7 @@ async def test_vm_that_dies_is_seen_at_once_by_the_agents_report(cloud: Cloud) -
     await cloud.quiet(1)
     cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
     report = ObserveVm(vm=str(vm["uuid"]), host=cloud.site["host-1"], power="Crashed", reason="crashed")
-    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    await cloud.clock.run(cloud.node.context.bus.call(report))
     (row,) = await cloud.query("VmInstance", f"uuid={vm['uuid']}")
     assert (row["state"], row["hostUuid"]) == ("Stopped", None)
 
@@ -90,7 +90,7 @@ async def test_vm_that_dies_is_seen_by_the_next_ping_when_the_report_is_lost(clo
 async def test_report_that_comes_late_changes_nothing(cloud: Cloud) -> None:
     vm = await on_first_host(cloud)
     report = ObserveVm(vm=str(vm["uuid"]), host=cloud.site["host-1"], power="Stopped", reason="shut down")
-    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    await cloud.clock.run(cloud.node.context.bus.call(report))
     assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
 
 
@@ -102,7 +102,7 @@ async def test_vm_that_starts_by_itself_is_running(cloud: Cloud) -> None:
     cloud.world.hosts["sim-0001"].power_on(uuid, domain)
     domain.state = PowerState.RUNNING
     report = ObserveVm(vm=uuid, host=cloud.site["host-1"], power="Running", reason="started")
-    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    await cloud.clock.run(cloud.node.context.bus.call(report))
     await cloud.quiet(INTERVAL + 1)
     assert await seen(cloud, "VmInstance", uuid, "state") == "Running"
     assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-1"]

@@ -17,8 +17,8 @@ from tests.integration.conftest import saved_site
 from cairn.bootstrap import Node
 from cairn.kernel.bus.transport import MemoryNetwork
 from cairn.kernel.ids import NodeId, RandomIds
+from cairn.kernel.settings import load
 from cairn.kernel.store.store import Store, Tx
-from cairn.settings import load
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.control import inspect_host
 from cairn.simulator.world import World
@@ -98,7 +98,7 @@ class Nodes:
 
     def handled(self, node: NodeId, message: str) -> bool:
         """Whether a node has handled such a message itself."""
-        text = self.nodes[node].parts.metrics.render().decode()
+        text = self.nodes[node].context.metrics.render().decode()
         return any(f'message="{message}"' in line for line in text.splitlines() if not line.startswith("#"))
 
     async def broken_rules(self) -> list[str]:
@@ -146,7 +146,7 @@ async def test_nodes_know_each_other(cloud: Nodes) -> None:
     for node in NODES:
         _, answer = await cloud.request(node, "GET", "/management-nodes")
         assert sorted(str(row["uuid"]) for row in cast("list[Json]", answer["inventories"])) == NODES
-        assert {cloud.nodes[node].parts.ring.node_of(f"key-{number}") for number in range(100)} == set(NODES)
+        assert {cloud.nodes[node].context.ring.node_of(f"key-{number}") for number in range(100)} == set(NODES)
 
 
 async def test_call_to_any_node_is_done_by_the_one_that_the_ring_names(cloud: Nodes) -> None:

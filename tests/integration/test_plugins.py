@@ -8,10 +8,11 @@ import pytest
 from tests.flows.world import broken_rules
 
 import cairn.plugins
-from cairn.bootstrap import load_plugins, workflow_sources
+from cairn.bootstrap import load_plugins
+from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.loader import _folders
-from cairn.settings import load
+from cairn.kernel.settings import load
 from cairn.testing.cloud import ORIGIN, Cloud, address
 
 PLUGINS = _folders(cairn.plugins)

@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 from tests.integration.conftest import delete_everything, left_over, saved_site
 
-from cairn.bootstrap import load_plugins, make_schema
+from cairn.bootstrap import load_plugins
+from cairn.kernel.assembly import make_schema
 from cairn.kernel.query.catalog import Catalog, TagTables
 from cairn.kernel.query.describe import EntityDescription, describe
-from cairn.settings import load
+from cairn.kernel.settings import load
 from cairn.testing.cloud import Cloud, Json
 
 ENTITIES: dict[str, EntityDescription] = describe(Catalog(make_schema(load_plugins(load({}))), TagTables()))

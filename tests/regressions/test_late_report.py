@@ -8,7 +8,7 @@ from cairn.testing.cloud import Cloud
 
 async def _report(cloud: Cloud, vm: str) -> None:
     report = ObserveVm(vm=vm, host=cloud.site["host-1"], power="Stopped", reason="crashed")
-    await cloud.clock.run(cloud.node.parts.bus.call(report))
+    await cloud.clock.run(cloud.node.context.bus.call(report))
 
 
 async def _state(cloud: Cloud, vm: str) -> object:

@@ -14,7 +14,7 @@ from cairn.cli.client import Client
 from cairn.cli.http import HttpClient
 from cairn.cli.names import Names
 from cairn.cli.session import Credentials, SessionStore, config_dir
-from cairn.settings import default_data_dir
+from cairn.kernel.settings import default_data_dir
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 F = TypeVar("F", bound=Callable[..., object])

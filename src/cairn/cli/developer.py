@@ -104,7 +104,7 @@ def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
 
     from cairn.bootstrap import Node
     from cairn.kernel import log
-    from cairn.settings import load
+    from cairn.kernel.settings import load
 
     settings = load(context.environment, data_dir=context.data_dir)
     own = settings.workflow_dir or str(settings.data_dir / "workflows.d")
@@ -113,7 +113,7 @@ def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
         with tempfile.TemporaryDirectory(prefix="cairn-workflows-") as folder:
             plain = msgspec.structs.replace(settings, data_dir=Path(folder), database="", workflow_dir=own)
             node = await Node.build(plain)
-            book = node.flows.book
+            book = node.context.flows.book
             try:
                 return tuple(_view(book.plan(name)) for name in book.names())
             finally:
@@ -172,9 +172,10 @@ def revision(context: Context, message: str, plugin: str | None) -> None:
 
 
 def _revision(context: Context, message: str, plugin: str | None) -> Path | None:
-    from cairn.bootstrap import CORE_MIGRATIONS, load_plugins, make_schema, migration_folders
+    from cairn.bootstrap import CORE_MIGRATIONS, load_plugins, migration_folders
+    from cairn.kernel.assembly import make_schema
+    from cairn.kernel.settings import load
     from cairn.kernel.store.migrations import revision as write
-    from cairn.settings import load
 
     loaded = load_plugins(load(context.environment, data_dir=context.data_dir))
     own = {manifest.name: manifest for manifest in loaded.manifests if manifest.migrations is not None}

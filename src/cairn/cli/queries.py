@@ -17,24 +17,7 @@ from cairn.cli.values import size_of
 
 _OPTION = re.compile(r"(fields|sort|limit|start)=(.*)", re.DOTALL)
 _COMPARISON = re.compile(r"([A-Za-z0-9_.]+)(!=|>=|<=|=|>|<)([0-9]+[KMGTPkmgtp](?:i?B)?)")
-#: What people want to see of the most common entities; of others what `_GENERIC` finds.
-_COLUMNS = {
-    "VmInstance": ("name", "uuid", "state", "vmNics.ip", "cpuNum", "memorySize", "hostUuid", "createDate"),
-    "Host": (
-        "name", "uuid", "status", "state", "managementIp", "hypervisorType", "availableCpuCapacity",
-        "availableMemoryCapacity",
-    ),
-    "Image": ("name", "uuid", "status", "state", "format", "size"),
-    "L2Network": ("name", "uuid", "type", "vni", "physicalInterface"),
-    "L3Network": ("name", "uuid", "state", "category", "ipRanges.networkCidr"),
-    "IpRange": ("name", "uuid", "startIp", "endIp", "netmask", "gateway"),
-    "VmNic": ("uuid", "ip", "mac", "vmInstanceUuid", "l3NetworkUuid"),
-    "Job": ("uuid", "api", "state", "createDate", "finishDate"),
-    "PrimaryStorage": ("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
-    "BackupStorage": ("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
-    "InstanceOffering": ("name", "uuid", "state", "cpuNum", "memorySize"),
-    "Volume": ("name", "uuid", "state", "status", "type", "size", "vmInstanceUuid"),
-}  # fmt: skip
+#: What is shown, of what there is of it, where the node names no columns.
 _GENERIC = ("name", "uuid", "type", "state", "status", "managementIp", "ip", "size", "createDate")
 _FEW = 6
 
@@ -130,11 +113,12 @@ def show(page: Page, entity: Entity, fields: Sequence[str] = ()) -> None:
 
 def columns_of(entity: Entity) -> list[str]:
     """The columns that are shown unless fields are asked for."""
-    chosen = _COLUMNS.get(entity.name)
-    known = [name for name in chosen or _GENERIC if name.partition(".")[0] in {*entity.by_field, *entity.by_join}]
-    if chosen is None and len(known) < _FEW:
+    if entity.columns:
+        return list(entity.columns)
+    known = [name for name in _GENERIC if name in entity.by_field]
+    if len(known) < _FEW:
         known += [field.name for field in entity.fields if field.shown and field.name not in known]
-    return known if chosen else known[:_FEW]
+    return known[:_FEW]
 
 
 def _cell(inventory: Json, column: str, entity: Entity) -> str:

@@ -79,6 +79,7 @@ class Entity(Struct, frozen=True, kw_only=True, rename="camel", dict=True):
     path: str
     key: str = "uuid"
     subtypes: dict[str, str] = {}
+    columns: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     joins: tuple[Join, ...] = ()
 

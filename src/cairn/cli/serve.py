@@ -10,7 +10,7 @@ import msgspec
 
 from cairn.cli.context import Context, pass_context
 from cairn.gateway.docs import field_docs
-from cairn.settings import Settings, load
+from cairn.kernel.settings import Settings, load
 
 _SECRETS = ("admin_password",)
 

@@ -27,11 +27,13 @@ from cairn.gateway.problem import HttpError, Problem, problem
 from cairn.gateway.references import References, not_found
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
+from cairn.kernel.admission import check_call
 from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.error import CairnError, ErrorKind, from_record
 from cairn.kernel.ids import IdSource, JobId, is_uuid
 from cairn.kernel.jobs import OPEN, Job, JobState, Progress
 from cairn.kernel.query.plan import Scope
+from cairn.kernel.tag import Tags
 
 LONGEST_WAIT_SECONDS: Final = 300.0
 LONGEST_TIMEOUT_SECONDS: Final = 7 * 86_400.0
@@ -89,22 +91,31 @@ class Commands:
     """Makes jobs of calls, and shows jobs to those who may see them."""
 
     def __init__(
-        self, jobs: JobDesk, references: References, authenticator: Authenticator, ids: IdSource, waiting: Waiting
+        self,
+        jobs: JobDesk,
+        references: References,
+        authenticator: Authenticator,
+        ids: IdSource,
+        waiting: Waiting,
+        tags: Tags,
     ) -> None:
         self._jobs = jobs
         self._references = references
         self._authenticator = authenticator
         self._ids = ids
         self._waiting = waiting
+        self._tags = tags
         self._patience = Shape(_Patience, "GetJob")
 
     async def submit(self, call: Call, plan: ApiPlan, message: ApiCommand[object], who: Who | None) -> Response:
         """Accept a call.
 
         Raises:
-            CairnError: ``api.invalid-header`` (400), ``<noun>.not-found`` (404 or 422), ``job.id-taken`` (409); with
-                ``Prefer: wait`` also what the job failed with.
+            CairnError: ``api.invalid-header`` (400); what the message's own check refuses, ``tag.unknown`` and
+                ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); with ``Prefer: wait``
+                also what the job failed with.
         """
+        check_call(message, self._tags)
         job, chosen = self._job_id(call)
         timeout_seconds = _timeout(call, plan)
         wait_seconds = _wait(call)

@@ -42,8 +42,10 @@ from cairn.kernel.ids import IdSource
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope as Eyes
+from cairn.kernel.settings import Settings
+from cairn.kernel.store.record import Visible
 from cairn.kernel.store.store import Store
-from cairn.settings import Settings
+from cairn.kernel.tag import Tags
 
 PREFIX: Final = "/v1"
 _VARIABLE: Final = re.compile(r"\{[^}]*\}")
@@ -65,8 +67,7 @@ class Gateway:
         authenticator: knows the sessions.
         ids: for jobs.
         clock: for measuring.
-        collections: entity -> path of its collection, where it is not the plural of its name.
-        admin_entities: entities that only an admin may query; by default those whose rows tell of every account's doings.
+        tags: which system tags there are.
         configuration: the global configuration's settings, for ``/v1/schema``.
         ready: whether the node takes calls; for ``/readyz``.
         mounts: first segment of a path -> another app that serves everything below it: other dialects, the web UI.
@@ -89,8 +90,7 @@ class Gateway:
         authenticator: Authenticator,
         ids: IdSource,
         clock: Clock,
-        collections: Mapping[str, str] | None = None,
-        admin_entities: frozenset[str] = frozenset({"Event", "Job"}),
+        tags: Tags,
         configuration: Sequence[AnySetting] = (),
         ready: Callable[[], bool] = lambda: True,
         mounts: Mapping[str, ASGIApp] | None = None,
@@ -104,15 +104,17 @@ class Gateway:
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
         self._references = References(store, query)
-        self._commands = Commands(jobs, self._references, authenticator, ids, self._waiting)
+        self._commands = Commands(jobs, self._references, authenticator, ids, self._waiting, tags)
         self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
         self._server: HttpServer | None = None
         self._openapi: bytes | None = None
         entities = query.schema()
-        self.paths = {entity: collection_path(entity, collections or {}) for entity in entities}
+        records = store.schema.by_entity
+        self.paths = {entity: records[entity].meta.path or collection_path(entity) for entity in entities}
         by_path = {path: entity for entity, path in self.paths.items()}
         self.plans = [ApiPlan(api, by_path) for api in sorted(apis, key=lambda api: api.__name__)]
-        self._queries = Queries(query, authenticator, admin_entities)
+        admin = frozenset(entity for entity in entities if records[entity].meta.visible is Visible.ADMIN)
+        self._queries = Queries(query, authenticator, admin)
         self._metadata = Metadata(self.plans, entities, self.paths, configuration)
         self._streams = EventStreams(events, store, authenticator, self._waiting)
         self._router = Router()

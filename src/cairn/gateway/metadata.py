@@ -59,6 +59,7 @@ class EntityView(Struct, frozen=True, kw_only=True, rename="camel"):
     type_field: str | None
     subtypes: dict[str, str]
     owned: bool
+    columns: tuple[str, ...]  #: what a list shows unless asked for other fields
     fields: tuple[FieldDescription, ...]
     joins: tuple[JoinDescription, ...]
 
@@ -226,6 +227,7 @@ def _entity(entity: EntityDescription, path: str) -> EntityView:
         type_field=entity.type_field,
         subtypes=entity.subtypes,
         owned=entity.owned,
+        columns=entity.columns,
         fields=entity.fields,
         joins=entity.joins,
     )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -20,8 +19,6 @@ from cairn.kernel.error import not_found
 from cairn.kernel.query.engine import DEFAULT_LIMIT, MAX_LIMIT, QueryEngine, QueryRequest
 from cairn.kernel.query.inventory import Inventory
 
-#: Where a collection cannot be found by its rule: the stream of events has the path that the rule would give.
-OWN_PATHS: Final[Mapping[str, str]] = {"Event": "/event-records"}
 _UNCOUNTABLE: Final = ("storage", "software", "hardware")
 _SIBILANTS: Final = ("s", "x", "ch", "sh")
 
@@ -106,11 +103,8 @@ def request_of(entity: str, asked: Asked) -> QueryRequest:
     )
 
 
-def collection_path(entity: str, given: Mapping[str, str]) -> str:
-    """Where an entity's collection is: as given, else its name in plural: ``VmInstance`` -> ``/vm-instances``."""
-    path = given.get(entity) or OWN_PATHS.get(entity)
-    if path is not None:
-        return path
+def collection_path(entity: str) -> str:
+    """Where an entity's collection is unless it says otherwise: its name in plural, ``VmInstance`` -> ``/vm-instances``."""
     name = command_name(entity)
     if name.endswith(_UNCOUNTABLE):
         return f"/{name}"

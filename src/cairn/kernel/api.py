@@ -11,7 +11,6 @@ An API message is a bus message that also says how it looks over HTTP. Its class
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
@@ -21,6 +20,7 @@ from msgspec.structs import fields
 
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.ids import UUID_PATTERN
+from cairn.kernel.words import dashed
 
 R = TypeVar("R")
 
@@ -108,11 +108,19 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
     #: seconds allowed when the caller does not say
     default_timeout_seconds: ClassVar[float] = 1800.0
 
+    def check(self) -> None:
+        """Refuse what its fields alone show to be wrong. Called before the call is accepted; pure, and quick.
+
+        Raises:
+            CairnError: of the kind `INVALID`, naming the fields.
+        """
+
 
 class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
     """An API call that makes a resource."""
 
     abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "resource_uuid"
     resource_uuid: Uuid | None = None  #: the new resource's uuid; by default one is chosen
     system_tags: Tags = []  #: tags that plugins understand, ``hostname::web``
     user_tags: Tags = []  #: free texts to find the resource by
@@ -123,6 +131,39 @@ class ApiDelete(ApiCommand[None], frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     delete_mode: DeleteMode = DeleteMode.PERMISSIVE
+
+
+class ApiChange(ApiCommand[Reference], frozen=True, kw_only=True):
+    """An API call that changes the resource whose uuid its path names: ``PUT /zones/{uuid}/actions``."""
+
+    abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "uuid"
+
+    uuid: Uuid
+
+
+class ApiUpdate(ApiChange, frozen=True, kw_only=True):
+    """An API call that changes what is said of a resource; what is left out stays."""
+
+    abstract: ClassVar[bool] = True
+
+    name: Name | None = None
+    description: Description | None = None
+
+
+class StateEvent(StrEnum):
+    """What people ask of a resource's state."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+class ApiChangeState(ApiChange, frozen=True, kw_only=True):
+    """An API call that enables or disables a resource."""
+
+    abstract: ClassVar[bool] = True
+
+    state_event: StateEvent
 
 
 class ApiQuery(Query[R], Generic[R], frozen=True, kw_only=True):
@@ -150,9 +191,6 @@ def is_secret(hint: object) -> bool:
     return any(is_secret(part) for part in get_args(hint))
 
 
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
 def command_name(api: str) -> str:
     """How the command line spells an API: ``CreateVmInstance`` -> ``create-vm-instance``."""
-    return _WORD.sub("-", api).lower()
+    return dashed(api)

@@ -12,12 +12,13 @@ cannot go yet is tried again in the next round; the end is when nothing is left,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 from msgspec import Struct
 
-from cairn.kernel.api import DeleteMode
+from cairn.kernel.api import AnyApi, ApiDelete, DeleteMode
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError, ErrorKind
@@ -67,6 +68,13 @@ class Cascade:
         """As `register`, for rows that are no resources (an attachment), which `command` is given whole."""
         self._commands[info(record).meta.table] = cast("Callable[[Record], Commands]", command)
 
+    def register_apis(self, apis: Iterable[type[AnyApi]]) -> None:
+        """Have each resource deleted by its `ApiDelete` message, where nobody said otherwise."""
+        for api in apis:
+            if issubclass(api, ApiDelete) and api.entity in self._schema.by_entity and api.route == "uuid":
+                table = self._schema.by_entity[api.entity].meta.table
+                self._commands.setdefault(table, partial(_deleting, api, self._schema.by_table[table].key.name))
+
     # -- what stands in the way -----------------------------------------------------------------------------------
 
     def dependents(self, tx: Tx, record: type[Record], uuid: str) -> dict[str, int]:
@@ -92,13 +100,16 @@ class Cascade:
                     found[record.meta.entity or record.meta.table] = count
         return found
 
-    def refuse(self, tx: Tx, record: type[Record], uuid: str, *, noun: str, name: str, can_enforce: bool) -> None:
+    def refuse(
+        self, tx: Tx, record: type[Record], uuid: str, *, noun: str, name: str, can_enforce: bool, title: str = ""
+    ) -> None:
         """Raise ``<noun>.in-use``, naming what is in it, unless the row may go.
 
         Args:
             noun: of the code: ``zone``.
             name: what people call the row.
             can_enforce: whether the sentence offers to enforce the deletion.
+            title: what people call such a thing; by default the noun.
         """
         found = self.dependents(tx, record, uuid)
         if not found:
@@ -107,7 +118,7 @@ class Cascade:
         hint = ", or use deleteMode=Enforcing" if can_enforce else ""
         raise CairnError(
             f"{noun}.in-use",
-            f"{in_words(found)} {'are' if many else 'is'} in the {noun.replace('-', ' ')} {name}: "
+            f"{in_words(found)} {'are' if many else 'is'} in the {title or noun.replace('-', ' ')} {name}: "
             f"delete {'them' if many else 'it'} first{hint}.",
             kind=ErrorKind.CONFLICT,
             details={"dependents": {entity: str(count) for entity, count in found.items()}},
@@ -222,6 +233,10 @@ class Cascade:
         return next((entity for entity in others if entity is not None), child.meta.table.replace("_", " "))
 
 
+def _deleting(api: type[ApiDelete], key: str, row: Record) -> Commands:
+    return api(uuid=getattr(row, key), delete_mode=DeleteMode.ENFORCING)  # type: ignore[call-arg]
+
+
 def in_words(found: dict[str, int]) -> str:
     """``2 Clusters and 1 L2Network``."""
     parts = [
@@ -233,9 +248,8 @@ def in_words(found: dict[str, int]) -> str:
 class DeleteChildrenInput(Struct, frozen=True, kw_only=True):
     """Of what, and how."""
 
-    entity: str
-    resource_uuid: str
-    delete_mode: DeleteMode
+    uuid: str
+    asked: ApiDelete
 
 
 class DeleteChildren(ActionStep[DeleteChildrenInput, Nothing]):
@@ -251,6 +265,6 @@ class DeleteChildren(ActionStep[DeleteChildrenInput, Nothing]):
 
     async def do(self, given: DeleteChildrenInput) -> Nothing:
         """Clear the way; a permissive deletion leaves all as it is, and its next step refuses."""
-        if given.delete_mode is DeleteMode.ENFORCING:
-            await self._cascade.clear(self._schema.by_entity[given.entity].record, given.resource_uuid)
+        if given.asked.delete_mode is DeleteMode.ENFORCING:
+            await self._cascade.clear(self._schema.by_entity[given.asked.entity or ""].record, given.uuid)
         return NOTHING

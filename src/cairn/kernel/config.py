@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Generic, TypeVar
 import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind, invalid
-from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text
+from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible
 from cairn.kernel.store.store import Store, Tx
 
 V = TypeVar("V", int, float, bool, str)
@@ -106,7 +106,11 @@ class GlobalConfigRow(Record, frozen=True, kw_only=True):
     """A setting and its value."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="global_config", entity="GlobalConfig", unique_together=(("category", "name"),)
+        table="global_config",
+        entity="GlobalConfig",
+        visible=Visible.ADMIN,
+        path="/global-configurations",
+        unique_together=(("category", "name"),),
     )
 
     uuid: Annotated[str, Key()]

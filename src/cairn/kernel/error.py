@@ -99,13 +99,14 @@ def invalid(code: str, field: str, found: object, fits: str, do: str = "") -> Ca
     )
 
 
-def not_found(noun: str, field: str, uuid: str) -> CairnError:
-    """`field` names something that does not exist (``<noun>.not-found``)."""
+def not_found(noun: str, field: str, uuid: str, title: str = "") -> CairnError:
+    """`field` names something that does not exist (``<noun>.not-found``). `title`: what people call such a thing."""
+    title = title or noun.replace("-", " ")
     return CairnError(
         f"{noun}.not-found",
-        f"{field}: there is no {noun.replace('-', ' ')} {uuid!r}. Query for the right uuid; it may have been deleted.",
+        f"{field}: there is no {title} {uuid!r}. Query for the right uuid; it may have been deleted.",
         kind=ErrorKind.NOT_FOUND,
-        fields={field: f"found {uuid!r}; the uuid of a {noun.replace('-', ' ')} would fit"},
+        fields={field: f"found {uuid!r}; the uuid of a {title} would fit"},
     )
 
 

@@ -21,7 +21,7 @@ from cairn.kernel.bus.message import Event, tag_of
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
-from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, table_of
+from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, Visible, table_of
 from cairn.kernel.store.store import Store, Tx
 
 _log = structlog.get_logger("cairn.event")
@@ -34,7 +34,7 @@ _AGAIN_SECONDS = 1.0
 class EventRow(Record, frozen=True, kw_only=True):
     """An event that has happened."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="event", entity="Event")
+    meta: ClassVar[TableMeta] = TableMeta(table="event", entity="Event", visible=Visible.ADMIN, path="/event-log")
 
     sequence: Annotated[int, Key(auto=True), Doc("grows; where a stream takes up again")] = 0
     name: Annotated[str, Index(), Doc("what happened: vm.state-changed")]

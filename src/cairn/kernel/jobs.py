@@ -64,7 +64,9 @@ _CLEAN_BATCH = 1000
 class Job(Record, frozen=True, kw_only=True):
     """An API call that changes something."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="job", entity="Job")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="job", entity="Job", path="/jobs", columns=("uuid", "api", "state", "createDate", "finishDate")
+    )
 
     uuid: Annotated[str, Key()]
     api: Annotated[str, Index(), Doc("the API's name")]

@@ -35,7 +35,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
 from cairn.kernel.log import get_logger
 from cairn.kernel.ring import Ring
-from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, table_of
+from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
 from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
@@ -54,7 +54,7 @@ class NodeState(StrEnum):
 class ManagementNode(Record, frozen=True, kw_only=True):
     """A process that runs this cloud."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="management_node", entity="ManagementNode")
+    meta: ClassVar[TableMeta] = TableMeta(table="management_node", entity="ManagementNode", visible=Visible.ADMIN)
 
     uuid: Annotated[NodeId, Key()]
     host_name: Annotated[str, Text(255), Doc("the address at which other nodes and agents reach it")]

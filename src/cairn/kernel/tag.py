@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from cairn.kernel.bus.context import current
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
-from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, TableMeta, Text
+from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text
 from cairn.kernel.store.store import Tx
 
 
@@ -25,7 +25,7 @@ class SystemTag(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     inherent: Annotated[bool, Doc("made by the cloud itself, and kept from removal")] = False
-    resource_uuid: Annotated[str, Index()]
+    resource_uuid: Annotated[str, References("resource", join="resource", on_delete="cascade")]
     resource_type: str
     tag: Annotated[str, Text(4096), Index()]
     type: str = "System"
@@ -39,7 +39,7 @@ class UserTag(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(table="user_tag", entity="UserTag")
 
     uuid: Annotated[str, Key()]
-    resource_uuid: Annotated[str, Index()]
+    resource_uuid: Annotated[str, References("resource", join="resource", on_delete="cascade")]
     resource_type: str
     tag: Annotated[str, Text(4096), Index()]
     type: str = "User"

@@ -26,8 +26,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from cairn.bootstrap import Node, load_plugins, make_schema
+from cairn.bootstrap import Node, load_plugins
 from cairn.kernel.api import AnyApi
+from cairn.kernel.assembly import make_schema
 from cairn.kernel.deploy.ansible import Progress
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import Variable
@@ -35,10 +36,10 @@ from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import NodeId, RandomIds
 from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.settings import Settings, load
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
-from cairn.settings import Settings, load
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.world import World, host_name, new_world
 from cairn.testing.clock import VirtualClock

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 
 FILE = "faults"
 
@@ -82,9 +82,9 @@ class KillingProbe(FlowProbe):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build(parts: Parts) -> None:
+def build(node: NodeContext) -> None:
     """Watch all workflows."""
-    parts.flow_probe = KillingProbe(parts.settings.data_dir / FILE)
+    node.flow_probe = KillingProbe(node.settings.data_dir / FILE)
 
 
-MANIFEST = Manifest(name="faults", doc="Kills the node where a test says so.", build=build)
+MANIFEST = Manifest(package=__name__, doc="Kills the node where a test says so.", build=build)

@@ -40,8 +40,11 @@ def _field(name: str, kind: str = "text", **more: object) -> Json:
     return {"name": name, "kind": kind, "doc": f"its {name}", "unit": "", "choices": [], "shown": True, **more}
 
 
-def _entity(name: str, path: str, fields: list[Json], joins: list[Json] | None = None) -> Json:
+def _entity(
+    name: str, path: str, fields: list[Json], joins: list[Json] | None = None, columns: tuple[str, ...] = ()
+) -> Json:
     return {
+        "columns": list(columns),
         "name": name,
         "doc": f"A {name}.",
         "path": path,
@@ -102,6 +105,7 @@ SCHEMA: Json = {
                 _field("createDate", "time"),
             ],
             [{"name": "vmNics", "entity": "VmNic", "many": True}],
+            ("name", "uuid", "state", "vmNics.ip", "cpuNum", "memorySize", "hostUuid", "createDate"),
         ),
         _entity("VmNic", "/v1/vm-instances/nics", [_field("ip")],
                 [{"name": "l3Network", "entity": "L3Network", "many": False}]),

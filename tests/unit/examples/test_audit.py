@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from cairn_audit.manifest import MANIFEST
 
-from cairn.bootstrap import load_plugins, make_schema, migration_folders
+from cairn.bootstrap import load_plugins, migration_folders
+from cairn.kernel.assembly import make_schema
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.settings import load
 from cairn.kernel.store.migrations import check, upgrade
-from cairn.settings import load
 from cairn.testing.cloud import Cloud, Refused
 
 EXTRA = {"plugins_extra": "cairn_audit.manifest"}

@@ -77,11 +77,11 @@ async def test_tags_beside_the_fields_win_over_those_inside(cloud: World, clock:
 
     cloud.jobs.submit = submit  # type: ignore[method-assign, assignment]
     site = await cloud.site()
-    params = {"name": "web", "siteUuid": site, "systemTags": ["a::b"], "userTags": ["inside"]}
+    params = {"name": "web", "siteUuid": site, "systemTags": ["place::inside"], "userTags": ["inside"]}
 
-    await refused(cloud, "POST", "/v1/boxes", {"params": params, "systemTags": ["c::d"]})
+    await refused(cloud, "POST", "/v1/boxes", {"params": params, "systemTags": ["place::beside"]})
 
-    assert seen[0].system_tags == ["c::d"]
+    assert seen[0].system_tags == ["place::beside"]
     assert seen[0].user_tags == ["inside"]
 
 
@@ -313,7 +313,8 @@ async def test_client_that_goes_away_in_its_body_is_not_answered(cloud: World) -
 def _gateway(cloud: World, *apis: type[ApiCommand[None]]) -> Gateway:
     from tests.unit.gateway.world import Sessions
 
-    from cairn.settings import load
+    from cairn.kernel.settings import load
+    from cairn.kernel.tag import Tags
 
     return Gateway(
         apis=apis,
@@ -325,6 +326,7 @@ def _gateway(cloud: World, *apis: type[ApiCommand[None]]) -> Gateway:
         events=cloud.events,
         metrics=cloud.metrics,
         authenticator=Sessions(),
+        tags=Tags(cloud.gateway._commands._ids, []),
         ids=cloud.gateway._commands._ids,
         clock=cloud.clock,
     )

@@ -51,7 +51,7 @@ async def test_entities_tell_fields_and_where_they_are(cloud: World) -> None:
     color = next(field for field in entities["Box"]["fields"] if field["name"] == "color")
     assert color["kind"] == "enum"
     assert color["choices"] == ["Red", "Blue"]
-    assert entities["Event"]["path"] == "/v1/event-records"
+    assert entities["Event"]["path"] == "/v1/event-log"
 
 
 async def test_settings_tell_their_bounds(cloud: World) -> None:

@@ -44,8 +44,9 @@ from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
 from cairn.kernel.ring import Ring
+from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx
-from cairn.settings import Settings, load
+from cairn.kernel.tag import TagDefinition, Tags
 
 ADMIN, ALICE, BOB = "a" * 32, "b" * 32, "c" * 32
 SESSIONS = {
@@ -55,6 +56,9 @@ SESSIONS = {
 }
 AS_ADMIN, AS_ALICE, AS_BOB = ({"authorization": f"OAuth {session}"} for session in SESSIONS)
 MISSING = "f" * 32
+
+
+PLACE = TagDefinition("place::{place}", "Box", doc="where it is")
 
 
 class Color(StrEnum):
@@ -256,7 +260,7 @@ class World:
             authenticator=Sessions(),
             ids=ids,
             clock=clock,
-            admin_entities=frozenset({"Event"}),
+            tags=Tags(ids, [PLACE]),
             configuration=(PAINT,),
             ready=lambda: self.ready,
         )

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import pytest
 
-from cairn.kernel.api import DeleteMode
+from cairn.kernel.api import ApiDelete, DeleteMode, Http, delete
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.message import Command
 from cairn.kernel.bus.transport import NoTransport
@@ -17,6 +17,15 @@ from cairn.kernel.metrics import Metrics
 from cairn.kernel.ring import Ring
 from cairn.kernel.store import Key, Owner, Record, References, Schema, Store, TableMeta, Tx
 from cairn.testing.clock import VirtualClock
+
+
+class DeleteLand(ApiDelete, frozen=True, kw_only=True, tag="test-cascade.delete-land"):
+    """Delete a land."""
+
+    http: ClassVar[Http] = delete("/lands/{uuid}")
+    entity: ClassVar[str | None] = "Land"
+
+    uuid: str
 
 
 class Land(Record, frozen=True, kw_only=True):
@@ -267,9 +276,9 @@ async def test_the_step_clears_only_when_enforcing(land: Map) -> None:
     await settle(land)
     step = DeleteChildren(land.cascade, land.store.schema)
 
-    await step.do(DeleteChildrenInput(entity="Land", resource_uuid="l", delete_mode=DeleteMode.PERMISSIVE))
+    await step.do(DeleteChildrenInput(uuid="l", asked=DeleteLand(uuid="l")))
     assert land.done == []
-    await step.do(DeleteChildrenInput(entity="Land", resource_uuid="l", delete_mode=DeleteMode.ENFORCING))
+    await step.do(DeleteChildrenInput(uuid="l", asked=DeleteLand(uuid="l", delete_mode=DeleteMode.ENFORCING)))
     assert await land.dependents(Land, "l") == {}
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import RandomIds
+from cairn.kernel.resource import Resource
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag import SystemTag, TagDefinition, Tags, UserTag
@@ -28,7 +29,12 @@ def tags() -> Tags:
 
 @pytest.fixture
 async def store() -> Store:
-    return await Store.memory(Schema([SystemTag, UserTag]), VirtualClock(), inline=True)
+    store = await Store.memory(Schema([Resource, SystemTag, UserTag]), VirtualClock(), inline=True)
+    for uuid in ("vm", "other"):
+        await store.write(
+            lambda tx, uuid=uuid: tx.insert(Resource(uuid=uuid, type="VmInstance", name=uuid, create_date=tx.now))  # type: ignore[misc]
+        )
+    return store
 
 
 @pytest.mark.parametrize(
@@ -105,12 +111,11 @@ async def test_values_are_those_of_the_resource_and_the_definition(store: Store)
     assert sorted(values["address"] for values in addresses) == ["10.0.0.1", "fd00::5"]
 
 
-async def test_forgotten_resource_has_no_tags(store: Store) -> None:
+async def test_resource_that_goes_has_no_tags(store: Store) -> None:
     desk = tags()
     await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["ha.always"], user=["mine"]))
     await store.write(lambda tx: desk.add(tx, "VmInstance", "other", user=["mine"]))
 
-    await store.write(lambda tx: desk.forget(tx, "vm"))
-    await store.write(lambda tx: desk.forget(tx, "vm"))
+    await store.write(lambda tx: tx.delete(Resource, "vm"))
 
     assert await store.read(lambda tx: (tx.count(SystemTag), tx.count(UserTag))) == (0, 1)

@@ -10,36 +10,22 @@ from typing import TypeVar, cast
 from msgspec import Struct
 
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
-from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.message import Command
-from cairn.kernel.bus.transport import NoTransport
-from cairn.kernel.cascade import Cascade
-from cairn.kernel.config import GlobalConfig, GlobalConfigRow
-from cairn.kernel.deploy.ansible import Deployer, Progress
-from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.ansible import Progress
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import Variable
 from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.event import EventRow, Events
-from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.event import EventRow
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.step import TransactionStep
-from cairn.kernel.flow.workflow import Workflow, WorkflowBook, WorkflowSource, read_source
-from cairn.kernel.ids import NodeId, RandomIds
-from cairn.kernel.jobs import Job, Jobs
-from cairn.kernel.metrics import Metrics
-from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.plugin.manifest import Loaded, Manifest, Parts
-from cairn.kernel.query.catalog import TagTables
-from cairn.kernel.query.engine import QueryEngine
-from cairn.kernel.queue import ResourceQueues
-from cairn.kernel.ring import Ring
+from cairn.kernel.flow.workflow import Workflow, WorkflowSource
+from cairn.kernel.ids import RandomIds
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.kernel.resource import write
 from cairn.kernel.store.record import Record
-from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store, Tx
-from cairn.kernel.tag import SystemTag, Tags, UserTag
+from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver, connect_queue
 from cairn.services.backup_storage.manifest import MANIFEST as BACKUP_STORAGE
 from cairn.services.backup_storage.model import BackupStorage
@@ -47,11 +33,12 @@ from cairn.services.image.manifest import MANIFEST as IMAGE
 from cairn.services.image.messages import AddImage
 from cairn.services.image.model import Image, ImageBackupStorageRef
 from cairn.services.primary_storage.messages import DropImageCaches
+from cairn.services.zone.manifest import MANIFEST as ZONE_SERVICE
 from cairn.services.zone.model import Zone
-from cairn.settings import Settings
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.world import SimHost, new_world
 from cairn.testing.clock import VirtualClock
+from cairn.testing.rig import small_context, stop
 from cairn.testing.transport import MemoryTransport
 
 R = TypeVar("R")
@@ -183,89 +170,37 @@ class Site:
         self.installer = PaperInstaller()
         self.dropped: list[str] = []  #: images whose caches were dropped
         self.refuse_drop: CairnError | None = None
-        self.parts: Parts
+        self.context: NodeContext
 
     async def start(self, plugins: Sequence[Manifest] = (), sources: Sequence[str] = ()) -> Site:
         """Build services as a node does. `sources`: further workflow files."""
-        manifests = (BACKUP_STORAGE, IMAGE, *plugins)
-        kernel = (GlobalConfigRow, SystemTag, UserTag, EventRow, FlowRun, Job, Zone)
-        schema = Schema([*kernel, *(record for manifest in manifests for record in manifest.records)])
-        store = await Store.memory(schema, self.clock, inline=True)
-        ring, metrics, extensions = Ring(), Metrics(), Extensions()
-        ring.set_members([NodeId("node")], 1)
-        bus = Bus(NodeId("node"), ring, NoTransport(), self.clock, metrics, self.ids)
-        queues = ResourceQueues(self.clock, metrics)
-        jobs = Jobs(
-            store=store,
-            bus=bus,
-            clock=self.clock,
-            metrics=metrics,
-            render=lambda tx, message, answer: b"{}",
-            parallelism=lambda: 100,
-            retention_seconds=lambda: 60.0,
-        )
-        self.parts = Parts(
-            node=NodeId("node"),
-            settings=Settings(data_dir=Path("unused")),
-            report_url=lambda: None,
-            store=store,
-            bus=bus,
-            ring=ring,
-            clock=self.clock,
-            ids=self.ids,
-            queues=queues,
-            jobs=jobs,
-            events=Events(store, self.clock, lambda: 60.0),
-            config=GlobalConfig(store, [setting for manifest in manifests for setting in manifest.settings]),
-            tags=Tags(self.ids, []),
-            query=QueryEngine(schema, store, tags=TagTables()),
-            agents=AgentClient(self.transport, self.clock, self.ids, None),
-            metrics=metrics,
-            extensions=extensions,
-            cascade=Cascade(store, bus),
-            authority=cast("Authority", None),
-            deployer=cast("Deployer", None),
-            installer=self.installer,
-            loaded=lambda: Loaded(manifests, []),
-        )
-        extensions.provide(BackupStorageDriver, self.driver, name=PAPER)
-        bus.register(DropImageCaches, self._drop_caches)
-        for manifest in manifests:
-            manifest.build(self.parts)
-        files = [read_source(manifest.workflow_file) for manifest in manifests if manifest.workflow_file]
+        stand_ins = Manifest(package=__name__, doc="A kind of backup storage of paper.", build=self._build)
         more = [WorkflowSource(name="test", text=text) for text in (_ADD_STEPS, *sources)]
-        flows = FlowEngine(
-            store=store,
-            book=WorkflowBook(
-                [ADD, *(workflow for manifest in manifests for workflow in manifest.workflows)],
-                self.parts.steps,
-                [*files, *more],
-            ),
-            clock=self.clock,
-            ids=self.ids,
-            queues=queues,
-            finish=jobs.finish,
-            fence=lambda tx: 1,
-            retry_seconds=lambda: 10.0,
+        self.context = await small_context(
+            [ZONE_SERVICE, BACKUP_STORAGE, stand_ins, IMAGE, *plugins],
+            self.clock,
+            self.ids,
+            agents=AgentClient(self.transport, self.clock, self.ids, None),
+            installer=self.installer,
+            sources=more,
         )
-        self.parts.complete(flows)
-        jobs.attach(flows)
-        await self.parts.config.start()
-        await store.write(lambda tx: tx.insert(Zone(uuid=ZONE, name="zone", create_date=tx.now, last_op_date=tx.now)))
+        await self.context.store.write(
+            lambda tx: write(tx, Zone(uuid=ZONE, name="zone", create_date=tx.now, last_op_date=tx.now))
+        )
         return self
+
+    def _build(self, node: NodeContext) -> None:
+        node.extensions.provide(BackupStorageDriver, self.driver, name=PAPER)
+        node.bus.register(DropImageCaches, self._drop_caches)
 
     async def watch(self) -> None:
         """Start the monitors; the first round is over afterwards."""
-        for background in self.parts.background:
+        for background in self.context.background:
             await background.start()
         await self.clock.settle()
 
     async def stop(self) -> None:
-        for background in self.parts.background:
-            await background.stop()
-        await self.parts.flows.stop()
-        await self.parts.bus.stop()
-        await self.parts.store.close()
+        await stop(self.context)
 
     # -- short cuts -----------------------------------------------------------------------------------------------
 
@@ -274,7 +209,7 @@ class Site:
 
         async def work() -> R:
             with entered(CallContext(job=None, stack=(), deadline=None, actor=ACCOUNT)):
-                return await self.parts.bus.call(message)
+                return await self.context.bus.call(message)
 
         return await self.clock.run(work())
 
@@ -300,7 +235,7 @@ class Site:
             system_tags=[],
             user_tags=["shelf"],
         )
-        await self.clock.run(self.parts.flows.run(ADD, parameters, queue=connect_queue(uuid)))
+        await self.clock.run(self.context.flows.run(ADD, parameters, queue=connect_queue(uuid)))
         return uuid
 
     def image(self, *storages: str, **fields: object) -> AddImage:
@@ -317,12 +252,12 @@ class Site:
         return (await self.call(self.image(*storages, **fields))).uuid
 
     async def row(self, kind: type[T], uuid: str) -> T:
-        found = await self.parts.store.read(lambda tx: tx.get(kind, uuid))
+        found = await self.context.store.read(lambda tx: tx.get(kind, uuid))
         assert found is not None
         return found
 
     async def rows(self, kind: type[T], **equal: str) -> list[T]:
-        return await self.parts.store.read(
+        return await self.context.store.read(
             lambda tx: tx.find(kind, order_by=None, descending=False, limit=None, **equal)
         )
 
@@ -345,13 +280,13 @@ class Site:
 
     async def shown(self, entity: str, uuid: str) -> dict[str, object]:
         """What the API shows of a resource."""
-        found = await self.parts.query.get(entity, uuid)
+        found = await self.context.query.get(entity, uuid)
         assert found is not None
         return dict(found)
 
     async def set(self, category: str, name: str, text: str) -> None:
         """Change a setting."""
-        await self.parts.store.write(lambda tx: self.parts.config.set(tx, category, name, text))
+        await self.context.store.write(lambda tx: self.context.config.set(tx, category, name, text))
 
     def host(self, name: str = "backup") -> SimHost:
         return self.world.hosts[name]
@@ -364,9 +299,9 @@ class Site:
 
     async def transact(self, name: str, given: S) -> Struct:
         """Run a transaction step by itself."""
-        step = self.parts.flows.book.step(name)
+        step = self.context.flows.book.step(name)
         assert isinstance(step, TransactionStep)
-        return cast("Struct", await self.parts.store.write(lambda tx: step.do(tx, given)))
+        return cast("Struct", await self.context.store.write(lambda tx: step.do(tx, given)))
 
     async def _drop_caches(self, message: DropImageCaches) -> None:
         if self.refuse_drop is not None:

@@ -5,36 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar, cast
 
 from msgspec import Struct
 
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.bus.transport import NoTransport
-from cairn.kernel.cascade import Cascade, DeleteChildren
-from cairn.kernel.config import GlobalConfig, GlobalConfigRow
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.event import EventRow, Events
-from cairn.kernel.flow.engine import FlowEngine, FlowProbe
-from cairn.kernel.flow.journal import FlowRun
-from cairn.kernel.flow.workflow import WorkflowBook, read_source
+from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import NodeId, RandomIds
-from cairn.kernel.jobs import Job, Jobs
-from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.plugin.manifest import Manifest, Parts
-from cairn.kernel.query.catalog import TagTables
-from cairn.kernel.query.engine import QueryEngine
-from cairn.kernel.queue import ResourceQueues
-from cairn.kernel.ring import Ring
-from cairn.kernel.store.record import Record
-from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store, Tx
-from cairn.kernel.tag import SystemTag, Tags, UserTag
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.kernel.resource import write
+from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.manifest import MANIFEST as FLAT
+from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.extensions import HostAgents
 from cairn.services.host.messages import HostList, HostView, ListHosts
@@ -43,9 +28,10 @@ from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanN
 from cairn.services.l3.manifest import MANIFEST as L3
 from cairn.services.l3.messages import AddIpRange, CreateL3Network
 from cairn.services.vm.messages import ListVmNetworks, VmNetworkList, VmNetworks
+from cairn.services.zone.manifest import MANIFEST as ZONE_SERVICE
 from cairn.services.zone.model import Zone
-from cairn.settings import Settings
 from cairn.testing.clock import VirtualClock
+from cairn.testing.rig import small_context, stop
 
 R = TypeVar("R", bound=Result)
 NODE = NodeId("node")
@@ -92,15 +78,6 @@ def unreachable() -> CairnError:
     return CairnError("agent.unreachable", "It does not answer.", kind=ErrorKind.UNAVAILABLE)
 
 
-def make_parts(**given: object) -> Parts:
-    """Only the parts that these services ask for."""
-    parts = Parts.__new__(Parts)
-    for name, value in given.items():
-        setattr(parts, name, value)
-    parts.steps, parts.background = [], []
-    return parts
-
-
 class Rig:
     """A node with the services under test, and hosts and VMs that a test puts there."""
 
@@ -108,91 +85,38 @@ class Rig:
         self.clock = VirtualClock()
         self.ids = RandomIds(seed=1)
         self.agents = Agents()
-        self.extensions = Extensions()
+        self.extensions: Extensions
         self.probe = FlowProbe()
         self.hosts: dict[str, HostView] = {}
         self.vms: dict[str, list[VmNetworks]] = defaultdict(list)
-        self.parts: Parts
+        self.context: NodeContext
 
-    async def start(self, manifests: Sequence[Manifest] = (L2, L3, FLAT), records: Sequence[type[Record]] = ()) -> Rig:
+    async def start(self, manifests: Sequence[Manifest] = (L2, L3, FLAT)) -> Rig:
         """Build services as a node does."""
-        kernel = (GlobalConfigRow, SystemTag, UserTag, EventRow, FlowRun, Job, Zone, Cluster)
-        schema = Schema([*kernel, *(record for manifest in manifests for record in manifest.records), *records])
-        store = await Store.memory(schema, self.clock, inline=True)
-        ring, metrics = Ring(), Metrics()
-        ring.set_members([NODE], 1)
-        bus = Bus(NODE, ring, NoTransport(), self.clock, metrics, self.ids)
-        config = GlobalConfig(store, [setting for manifest in manifests for setting in manifest.settings])
-        jobs = Jobs(
-            store=store,
-            bus=bus,
-            clock=self.clock,
-            metrics=metrics,
-            render=lambda tx, message, answer: b"{}",
-            parallelism=lambda: 100,
-            retention_seconds=lambda: 60.0,
+        stand_ins = Manifest(package=__name__, doc="Hosts and VMs of paper.", build=self._build)
+        self.context = await small_context(
+            [ZONE_SERVICE, CLUSTER_SERVICE, stand_ins, *manifests], self.clock, self.ids, probe=self.probe
         )
-        queues = ResourceQueues(self.clock, metrics)
-        self.parts = make_parts(
-            node=NODE,
-            settings=Settings(data_dir=Path("unused")),
-            report_url=lambda: None,
-            store=store,
-            bus=bus,
-            ring=ring,
-            clock=self.clock,
-            ids=self.ids,
-            queues=queues,
-            jobs=jobs,
-            events=Events(store, self.clock, lambda: 60.0),
-            config=config,
-            tags=Tags(self.ids, [tag for manifest in manifests for tag in manifest.tags]),
-            query=QueryEngine(schema, store, tags=TagTables()),
-            metrics=metrics,
-            extensions=self.extensions,
-            cascade=(cascade := Cascade(store, bus)),
-        )
-        self.parts.steps.append(DeleteChildren(cascade, schema))
-        self.extensions.provide(HostAgents, self.agents, name="host")
-        bus.register(ListHosts, self._list_hosts)
-        bus.register(ListVmNetworks, self._list_vms)
-        for manifest in manifests:
-            manifest.build(self.parts)
-        flows = FlowEngine(
-            store=store,
-            book=WorkflowBook(
-                [workflow for manifest in manifests for workflow in manifest.workflows],
-                self.parts.steps,
-                [read_source(manifest.workflow_file) for manifest in manifests if manifest.workflow_file],
-            ),
-            clock=self.clock,
-            ids=self.ids,
-            queues=queues,
-            finish=jobs.finish,
-            fence=lambda tx: 1,
-            retry_seconds=lambda: 10.0,
-            probe=self.probe,
-        )
-        self.parts.complete(flows)
-        jobs.attach(flows)
-        await config.start()
-        await store.write(self._geography)
-        for background in self.parts.background:
+        await self.context.store.write(self._geography)
+        for background in self.context.background:
             await background.start()
         return self
 
+    def _build(self, node: NodeContext) -> None:
+        self.extensions = node.extensions
+        node.extensions.provide(HostAgents, self.agents, name="host")
+        node.bus.register(ListHosts, self._list_hosts)
+        node.bus.register(ListVmNetworks, self._list_vms)
+
     async def stop(self) -> None:
-        for background in self.parts.background:
-            await background.stop()
-        await self.parts.flows.stop()
-        await self.parts.bus.stop()
-        await self.parts.store.close()
+        await stop(self.context)
 
     def _geography(self, tx: Tx) -> None:
         for zone in (ZONE, OTHER_ZONE):
-            tx.insert(Zone(uuid=zone, name=f"zone-{zone[-1]}", create_date=tx.now, last_op_date=tx.now))
+            write(tx, Zone(uuid=zone, name=f"zone-{zone[-1]}", create_date=tx.now, last_op_date=tx.now))
         for cluster, zone in ((CLUSTER, ZONE), (OTHER_CLUSTER, ZONE), (FAR_CLUSTER, OTHER_ZONE)):
-            tx.insert(
+            write(
+                tx,
                 Cluster(
                     uuid=cluster,
                     name=f"cluster-{cluster[-1]}",
@@ -200,7 +124,7 @@ class Rig:
                     hypervisor_type="Simulator",
                     create_date=tx.now,
                     last_op_date=tx.now,
-                )
+                ),
             )
 
     async def _list_hosts(self, message: ListHosts) -> HostList:
@@ -238,18 +162,18 @@ class Rig:
         message = CreateL2NoVlanNetwork(
             resource_uuid=self.ids.new(), name=name, zone_uuid=zone, physical_interface=interface
         )
-        return (await self.parts.bus.call(message)).uuid
+        return (await self.context.bus.call(message)).uuid
 
     async def vxlan(self, name: str = "tunnel", *, vni: int | None = None) -> str:
         message = CreateL2VxlanNetwork(resource_uuid=self.ids.new(), name=name, zone_uuid=ZONE, vni=vni)
-        return (await self.parts.bus.call(message)).uuid
+        return (await self.context.bus.call(message)).uuid
 
     async def attach(self, l2: str, cluster: str = CLUSTER) -> Reference:
-        return await self.parts.bus.call(AttachL2NetworkToCluster(l2_network_uuid=l2, cluster_uuid=cluster))
+        return await self.context.bus.call(AttachL2NetworkToCluster(l2_network_uuid=l2, cluster_uuid=cluster))
 
     async def l3(self, l2: str, name: str = "lan") -> str:
         message = CreateL3Network(resource_uuid=self.ids.new(), name=name, l2_network_uuid=l2)
-        return (await self.parts.bus.call(message)).uuid
+        return (await self.context.bus.call(message)).uuid
 
     async def add_range(self, l3: str, start: str, end: str, netmask: str = "255.255.255.0", **given: str) -> str:
         message = AddIpRange(
@@ -261,15 +185,15 @@ class Rig:
             netmask=netmask,
             gateway=given.pop("gateway", None),
         )
-        return (await self.parts.bus.call(message)).uuid
+        return (await self.context.bus.call(message)).uuid
 
     def step(self, name: str) -> object:
         """The step of that name, as it was built."""
-        return self.parts.flows.book.step(name)
+        return self.context.flows.book.step(name)
 
     async def shown(self, entity: str, uuid: str) -> dict[str, object]:
         """What the API shows of a resource."""
-        found = await self.parts.query.get(entity, uuid)
+        found = await self.context.query.get(entity, uuid)
         assert found is not None
         return dict(found)
 

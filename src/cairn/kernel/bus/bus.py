@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from cairn.kernel.bus.context import CONTEXT, CallContext
 from cairn.kernel.bus.deadline import DeadlineWheel, deadline_passed, is_watched, limit
 from cairn.kernel.bus.events import Subscribers
+from cairn.kernel.bus.handlers import handlers_of
 from cairn.kernel.bus.message import Command, Event, Message, Query, answer_type, tag_of
 from cairn.kernel.bus.remote import Remote, stopped
 from cairn.kernel.bus.transport import Transport
@@ -103,6 +104,11 @@ class Bus:
                 kind=ErrorKind.INTERNAL,
             )
         self._handlers[message_type] = _Handler(message_type, handler, self.metrics)
+
+    def serve(self, service: object) -> None:
+        """Have the methods of `service` that are marked with `handles` answer their messages (``bus.handler-twice``)."""
+        for message_type, handler in handlers_of(service):
+            self.register(message_type, handler)
 
     def handles(self, message_type: type[Message]) -> bool:
         """Whether this node has a handler for `message_type`."""

@@ -29,14 +29,15 @@ Failed undo
 from __future__ import annotations
 
 import asyncio
-import typing
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 from msgspec import Struct
 
+from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.context import CONTEXT, CallContext, current, entered
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
@@ -44,7 +45,7 @@ from cairn.kernel.flow.executor import Executor, Fence, Finisher
 from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, fill
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import AnyWorkflow, Plan, Workflow, WorkflowBook
+from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Plan, Workflow, WorkflowBook, conclusion, types_of
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
@@ -138,6 +139,20 @@ class FlowEngine:
             return await work()
         self._parallelism[kind_of(queue)] = parallelism
         return await self._queues.run(queue, work, name=workflow.name, parallelism=parallelism)
+
+    async def perform(self, workflow: Workflow[Asked[M], Any], message: M) -> Struct | None:
+        """Run the workflow of a call, in its turn in the queue of the resource that the call is about. Raises as `run`."""
+        unless, key = workflow.unless, getattr(message, message.route or "")
+
+        def nothing_to_do(tx: Tx) -> Struct | None:
+            return fill(workflow.answer, {"uuid": key}) if unless is not None and unless(tx, message) else None
+
+        asked = Asked(uuid=key, account=current().actor or "", asked=message)
+        return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=nothing_to_do))
+
+    def handler(self, workflow: AnyWorkflow) -> Callable[[ApiCommand[object]], Awaitable[Struct | None]]:
+        """What answers the call that `workflow` is of, where no service has more to say to it."""
+        return partial(self.perform, workflow)
 
     def progress(self, job: JobId) -> Run | None:
         """The outermost run that works for `job` now."""
@@ -418,9 +433,10 @@ def _context_of(row: FlowRun) -> CallContext:
 
 def _types_then(workflow: AnyWorkflow, steps: Iterable[AnyStep]) -> dict[str, object]:
     """The types of all fields when a run began: by its own steps, which may be on the list no more."""
-    types = dict(typing.get_type_hints(workflow.parameters))
-    for step in steps:
-        types.update(typing.get_type_hints(step.output))
+    records: list[type[Struct]] = [workflow.parameters, *(step.output for step in steps)]
+    types: dict[str, object] = {}
+    for record in records:
+        types.update(types_of(record))
     return types
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.kernel.error import ErrorRecord
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta, Visible
 
 
 class RunState(StrEnum):
@@ -25,7 +25,7 @@ class RunState(StrEnum):
 class FlowRun(Record, frozen=True, kw_only=True):
     """A workflow under way, or one whose undo could not be finished yet."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="flow_run", entity="WorkflowRun")
+    meta: ClassVar[TableMeta] = TableMeta(table="flow_run", entity="WorkflowRun", visible=Visible.ADMIN)
 
     uuid: Annotated[str, Key()]
     job_uuid: Annotated[str | None, Index(), Doc("the job that it works for")] = None
@@ -69,5 +69,5 @@ _FIELDS: dict[type[Struct], tuple[str, ...]] = {}
 def _names(record: type[Struct]) -> tuple[str, ...]:
     names = _FIELDS.get(record)
     if names is None:
-        names = _FIELDS[record] = record.__struct_fields__
+        names = _FIELDS[record] = tuple(field.name for field in msgspec.structs.fields(record))
     return names

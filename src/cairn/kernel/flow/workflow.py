@@ -1,6 +1,8 @@
 """Workflows as configuration: which steps an operation takes, where each line came from, and whether it fits.
 
-A service declares a `Workflow` (name, parameters, answer) and writes its steps into a TOML file beside itself::
+A service declares the workflow of a call and writes its steps into a TOML file beside itself::
+
+    CREATE = workflow(CreateVmInstance)
 
     [workflow."vm.create"]
     steps = ["vm.record", "vm.claim-host", "vm.start"]
@@ -19,9 +21,10 @@ answer's fields must be there in the end. A list that does not fit is refused wi
 
 from __future__ import annotations
 
+import re
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,15 +32,27 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from cairn.kernel.api import Reference
+from cairn.kernel.api import ApiCommand, Reference
+from cairn.kernel.bus.message import answer_type, tag_of
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.step import AnyStep, Nothing
+from cairn.kernel.store.store import Tx
 
 _INCLUDE = "flow:"
+_SENTENCE = re.compile(r"(?<=[.])\s")
 
 
 P = TypeVar("P", bound=Struct)
 A = TypeVar("A", bound=Struct)
+M = TypeVar("M", bound=ApiCommand[Any])
+
+
+class Asked(Struct, Generic[M], frozen=True, kw_only=True):
+    """What the workflow of a call starts from: the call itself, whole. Steps take of it what they need by these names."""
+
+    uuid: str  #: of the resource that the call is about
+    account: str  #: who asked; empty: the cloud itself
+    asked: M
 
 
 class Workflow(Struct, Generic[P, A], frozen=True, kw_only=True):
@@ -45,18 +60,51 @@ class Workflow(Struct, Generic[P, A], frozen=True, kw_only=True):
 
     Args:
         name: ``<noun>.<verb>``.
-        parameters: the record it starts from.
-        answer: the record it ends with, filled by field name.
+        parameters: the record it starts from; `Asked` of a message, for the workflow of a call.
+        answer: what it ends with: a `Reference` to the resource, or `Nothing`.
         doc: what it does, in a sentence.
+        message: the call that it is the workflow of; None: it is run by hand.
+        queue: the kind of the resource queue that a call takes its turn in: ``vm`` for ``vm:<uuid>``.
+        unless: looks, when the call's turn has come, whether there is nothing to do.
     """
 
     name: str
     parameters: type[P]
     answer: type[A]
     doc: str
+    message: type[ApiCommand[Any]] | None = None
+    queue: str | None = None
+    unless: Callable[[Tx, Any], bool] | None = None
 
 
 AnyWorkflow = Workflow[Any, Any]
+
+
+def workflow(
+    message: type[M],
+    *,
+    name: str | None = None,
+    queue: str | None = None,
+    unless: Callable[[Tx, M], bool] | None = None,
+) -> Workflow[Asked[M], Any]:
+    """The workflow of a call.
+
+    Args:
+        message: the call. Its first sentence tells what the workflow does.
+        name: by default the message's tag: ``vm.create``.
+        queue: by default the tag's noun: ``vm``.
+        unless: whether there is nothing to do, looked at in the queue; the call is then answered at once.
+    """
+    tag = tag_of(message)
+    return Workflow(
+        name=name or tag,
+        parameters=Asked[message],  # type: ignore[valid-type]
+        answer=Nothing if answer_type(message) is None else Reference,
+        doc=_SENTENCE.split(" ".join((message.__doc__ or "").split()), maxsplit=1)[0],
+        message=message,
+        queue=queue or tag.partition(".")[0],
+        unless=unless,
+    )
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -227,14 +275,14 @@ class WorkflowBook:
         if not entries:
             raise _wrong(workflow.name, "the list of steps is empty")
         parameters: type[Struct] = workflow.parameters
-        known = dict(_types(parameters))
+        known = dict(types_of(parameters))
         steps: list[AnyStep] = []
         for entry in entries:
             step = self._steps.get(entry.step)
             if step is None:
                 raise _wrong(entry.origin, f"{workflow.name!r} names the step {entry.step!r}, which nobody provides")
             _check(workflow.name, entry, step.name, step.input, known)
-            for field, kind in _types(step.output).items():
+            for field, kind in types_of(step.output).items():
                 if field in known:
                     raise _wrong(
                         entry.origin, f"in {workflow.name!r}, {step.name} gives `{field}`, which is there already"
@@ -245,24 +293,29 @@ class WorkflowBook:
         return Plan(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
 
 
-def conclusion(answer: Struct) -> object:
-    """What the job of a workflow's call is answered with.
-
-    A workflow about one resource ends with a record of one field, ``<noun>_uuid``, and its job with that resource; one that
-    ends with `Nothing` has a job with nothing to show; any other answer is shown as it is.
-    """
+def conclusion(answer: Struct) -> Struct | None:
+    """What the job of a workflow's call is answered with: the resource, or (the answer is `Nothing`) nothing to show."""
     names = answer.__struct_fields__
-    if not names:
-        return None
-    if len(names) == 1 and names[0].endswith("_uuid"):
+    if len(names) == 1 and names[0].endswith("_uuid"):  # goes with the last workflow that has parameters of its own
         return Reference(uuid=getattr(answer, names[0]))
-    return answer
+    return answer if names else None
 
 
 @cache
-def _types(record: type[Struct]) -> Mapping[str, object]:
-    hints = typing.get_type_hints(record, include_extras=False)
-    return {name: hints[name] for name in record.__struct_fields__}
+def types_of(record: type[Struct]) -> Mapping[str, object]:
+    """The types of a record's fields, by name; of a generic record, `Asked[CreateVmInstance]`, those that it was given."""
+    return {field.name: _plain(field.type) for field in msgspec.structs.fields(record)}
+
+
+def _plain(kind: object) -> object:
+    """A type without its markers, at whatever depth."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _plain(inner[0])
+    plain = tuple(_plain(one) for one in inner)
+    if plain == inner or origin is None:
+        return kind
+    return typing.Union[plain] if _is_union(kind) else origin[plain]  # noqa: UP007 (built at run time)
 
 
 @cache
@@ -272,7 +325,7 @@ def _required(record: type[Struct]) -> frozenset[str]:
 
 def _check(workflow: str, entry: Entry, who: str, record: type[Struct], known: Mapping[str, object]) -> None:
     needed = _required(record)
-    for field, kind in _types(record).items():
+    for field, kind in types_of(record).items():
         if field not in known:
             if field in needed:
                 raise _wrong(

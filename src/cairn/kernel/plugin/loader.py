@@ -16,6 +16,7 @@ from types import ModuleType
 import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.manifest import MANIFEST as KERNEL
 from cairn.kernel.plugin.manifest import LeftOut, Loaded, Manifest
 
 ENTRY_POINTS = "cairn.plugins"
@@ -35,7 +36,7 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
         CairnError: ``plugin.unknown`` for a name in `disabled` that there is not, ``plugin.name-taken``,
             ``plugin.circle``.
     """
-    found = [_manifest(f"{services.__name__}.{name}.manifest") for name in _folders(services)]
+    found = [KERNEL, *(_manifest(f"{services.__name__}.{name}.manifest") for name in _folders(services))]
     core = {manifest.name for manifest in found}
     left_out: list[LeftOut] = []
     names = [f"{plugins.__name__}.{name}.manifest" for name in _folders(plugins)]
@@ -62,7 +63,7 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
         del kept[name]
         left_out.append(LeftOut(name=name, reason="it is named in plugins_disabled"))
     _drop_orphans(kept, left_out)
-    return Loaded(_sorted(kept), left_out)
+    return Loaded(manifests=_sorted(kept), left_out=tuple(left_out))
 
 
 def _folders(package: ModuleType) -> list[str]:
@@ -84,6 +85,7 @@ def _manifest(module: str) -> Manifest:
     manifest = getattr(importlib.import_module(module), "MANIFEST", None)
     if not isinstance(manifest, Manifest):
         raise CairnError("plugin.no-manifest", f"The module {module} has no MANIFEST.", kind=ErrorKind.INVALID)
+    _ = manifest.contents  # imports all of its modules: one that cannot be imported is known now
     return manifest
 
 

@@ -1,123 +1,96 @@
 """The manifest: what a service or plugin declares of itself, in one object.
 
-Services of the core and plugins, ours and anybody's, come through this same door. `build` is called once per node, when all
-kernel parts are there; it makes the service's objects, hands each what its constructor asks for, and registers them.
+Services of the core and plugins, ours and anybody's, come through this same door. What a package's modules declare (records,
+API messages, steps, settings, tags, workflows) is found by looking at them. `build` is called once per node, when the
+kernel's parts are there; it makes the package's objects, hands each what its constructor asks for, and registers them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 from msgspec import Struct
 
-from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.api import AnyApi
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.cascade import Cascade
-from cairn.kernel.clock import Clock
-from cairn.kernel.config import AnySetting, GlobalConfig
-from cairn.kernel.deploy.ansible import Deployer
-from cairn.kernel.deploy.authority import Authority
-from cairn.kernel.deploy.installer import AgentInstaller
-from cairn.kernel.event import Events
-from cairn.kernel.flow.engine import FlowEngine, FlowProbe
+from cairn.kernel.config import AnySetting
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import AnyWorkflow
-from cairn.kernel.ids import IdSource, NodeId
-from cairn.kernel.jobs import Jobs
-from cairn.kernel.metrics import Metrics
-from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.query.engine import QueryEngine
-from cairn.kernel.queue import ResourceQueues
-from cairn.kernel.ring import Ring
+from cairn.kernel.plugin.contents import Contents, contents
+from cairn.kernel.plugin.context import Background, NodeContext
 from cairn.kernel.store.record import Record
-from cairn.kernel.store.store import Store
-from cairn.kernel.tag import TagDefinition, Tags
-from cairn.settings import Settings
+from cairn.kernel.tag import TagDefinition
+
+__all__ = ["Background", "LeftOut", "Loaded", "Manifest", "NodeContext"]
+
+T = TypeVar("T")
 
 
-class Background(Protocol):
-    """Something that runs as long as the node does."""
-
-    async def start(self) -> None:
-        """Called when every service is registered and jobs have been recovered."""
-
-    async def stop(self) -> None:
-        """Called first when the node stops."""
+def _nothing(node: NodeContext) -> None:
+    """A package that only declares."""
 
 
-class Parts:
-    """The kernel's parts of one node, for `build` to hand on. Only `build` functions see it."""
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a service or plugin is.
 
-    def __init__(
-        self,
-        *,
-        node: NodeId,
-        settings: Settings,
-        report_url: Callable[[], str | None],
-        store: Store,
-        bus: Bus,
-        ring: Ring,
-        clock: Clock,
-        ids: IdSource,
-        queues: ResourceQueues,
-        jobs: Jobs,
-        events: Events,
-        config: GlobalConfig,
-        tags: Tags,
-        query: QueryEngine,
-        agents: AgentClient,
-        metrics: Metrics,
-        extensions: Extensions,
-        cascade: Cascade,
-        authority: Authority,
-        deployer: Deployer,
-        installer: AgentInstaller,
-        loaded: Callable[[], Loaded],
-    ) -> None:
-        self.node = node
-        self.settings = settings
-        self.report_url = report_url
-        self.store = store
-        self.bus = bus
-        self.ring = ring
-        self.clock = clock
-        self.ids = ids
-        self.queues = queues
-        self.jobs = jobs
-        self.events = events
-        self.config = config
-        self.tags = tags
-        self.query = query
-        self.agents = agents
-        self.metrics = metrics
-        self.extensions = extensions
-        self.cascade = cascade
-        self.authority = authority
-        self.deployer = deployer
-        self.installer = installer
-        self.loaded = loaded
-        self.steps: list[AnyStep] = []
-        self.background: list[Background] = []
-        #: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other
-        self.flow_probe: FlowProbe | None = None
-        self._flows: FlowEngine | None = None
+    Args:
+        package: its package: ``__package__``.
+        doc: what it is for, in a sentence.
+        build: makes and registers its objects; returns those that its steps ask for.
+        requires: other plugins that it cannot do without; left out when one of them is.
+        name: in `requires` and ``CAIRN_PLUGINS_DISABLED``; empty: as the package's folder is called.
+    """
+
+    package: str
+    doc: str
+    build: Callable[[NodeContext], Sequence[object] | None] = _nothing
+    requires: Sequence[str] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.package.rpartition(".")[2])
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What its modules declare. Raises what one of them raises on import."""
+        return contents(self.package)
 
     @property
-    def flows(self) -> FlowEngine:
-        """The workflow engine; there once all steps were added, so services keep a reference to `lazy_flows`."""
-        assert self._flows is not None, "the workflow engine is made after all services are built"
-        return self._flows
+    def records(self) -> tuple[type[Record], ...]:
+        """Its tables."""
+        return self.contents.records
 
-    def lazy_flows(self) -> Callable[[], FlowEngine]:
-        """A way to reach the engine from objects that are made before it."""
-        return lambda: self.flows
+    @property
+    def api(self) -> tuple[type[AnyApi], ...]:
+        """Its API messages."""
+        return self.contents.api
 
-    def complete(self, flows: FlowEngine) -> None:
-        """All steps are known: here is the engine."""
-        self._flows = flows
+    @property
+    def steps(self) -> tuple[type[AnyStep], ...]:
+        """Its steps."""
+        return self.contents.steps
+
+    @property
+    def workflow_file(self) -> Path | None:
+        """The lists of its own workflows, and its changes of others'; None: it has neither."""
+        return self._existing("workflows.toml")
+
+    @property
+    def migrations(self) -> Path | None:
+        """The folder of its Alembic scripts; None for services of the core, whose scripts are together."""
+        return self._existing("migrations/versions")
+
+    def _existing(self, name: str) -> Path | None:
+        file = importlib.import_module(self.package).__file__
+        assert file is not None
+        path = Path(file).parent / name
+        return path if path.exists() else None
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -127,54 +100,40 @@ class LeftOut(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Manifest:
-    """What a service or plugin is.
-
-    Args:
-        name: of the folder, and in ``plugins.disabled``.
-        doc: what it is for, in a sentence.
-        build: makes and registers its objects.
-        requires: other plugins that it cannot do without; left out when one of them is.
-        records: its tables.
-        api: its API messages.
-        settings: its global configuration.
-        tags: the system tags that it understands.
-        workflows: the operations that it owns; their steps stand in `workflow_file`.
-        workflow_file: lists of its own workflows, and changes of others'.
-        migrations: folder of its Alembic scripts; None for the core, whose scripts are together.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        doc: str,
-        build: Callable[[Parts], None],
-        requires: Sequence[str] = (),
-        records: Sequence[type[Record]] = (),
-        api: Sequence[type[AnyApi]] = (),
-        settings: Sequence[AnySetting] = (),
-        tags: Sequence[TagDefinition] = (),
-        workflows: Sequence[AnyWorkflow] = (),
-        workflow_file: Path | None = None,
-        migrations: Path | None = None,
-    ) -> None:
-        self.name = name
-        self.doc = doc
-        self.build = build
-        self.requires = tuple(requires)
-        self.records = tuple(records)
-        self.api = tuple(api)
-        self.settings = tuple(settings)
-        self.tags = tuple(tags)
-        self.workflows = tuple(workflows)
-        self.workflow_file = workflow_file
-        self.migrations = migrations
-
-
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """What was found, in the order in which it is built: each after what it requires."""
 
-    def __init__(self, manifests: Sequence[Manifest], left_out: Sequence[LeftOut]) -> None:
-        self.manifests = tuple(manifests)
-        self.left_out = tuple(left_out)
+    manifests: Sequence[Manifest]
+    left_out: Sequence[LeftOut] = ()
+
+    @cached_property
+    def records(self) -> tuple[type[Record], ...]:
+        """All tables."""
+        return tuple(record for manifest in self.manifests for record in manifest.records)
+
+    @cached_property
+    def api(self) -> tuple[type[AnyApi], ...]:
+        """All API messages."""
+        return tuple(api for manifest in self.manifests for api in manifest.api)
+
+    @cached_property
+    def settings(self) -> tuple[AnySetting, ...]:
+        """All settings."""
+        return _once(setting for manifest in self.manifests for setting in manifest.contents.settings)
+
+    @cached_property
+    def tags(self) -> tuple[TagDefinition, ...]:
+        """All system tags."""
+        return _once(tag for manifest in self.manifests for tag in manifest.contents.tags)
+
+    @cached_property
+    def workflows(self) -> tuple[AnyWorkflow, ...]:
+        """All workflows."""
+        found = (workflow for manifest in self.manifests for workflow in manifest.contents.workflows)
+        return tuple({id(workflow): workflow for workflow in found}.values())
+
+
+def _once(things: Iterable[T]) -> tuple[T, ...]:
+    """Each of `things` where it is met first: who imports a setting from another does not declare it."""
+    return tuple(dict.fromkeys(things))

@@ -46,6 +46,7 @@ class EntityDescription(Struct, frozen=True, kw_only=True):
     type_field: str | None  #: of a parent: a condition type=value on it makes the subtype's fields usable
     subtypes: dict[str, str]  #: of a parent: the type's value -> the subtype's name
     owned: bool  #: who is not an admin sees only its own
+    columns: tuple[str, ...]  #: what a list shows unless asked for other fields; empty: it is for the reader to choose
 
 
 def describe(catalog: Catalog) -> dict[str, EntityDescription]:
@@ -67,6 +68,7 @@ def _entity(entity: Entity) -> EntityDescription:
         type_field=entity.subtype_field,
         subtypes=dict(entity.subtypes),
         owned=entity.owner is not None or entity.owned_by is not None,
+        columns=entity.info.meta.columns,
     )
 
 

@@ -32,6 +32,7 @@ from sqlalchemy import ColumnClause, TableClause, column, table
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store import types as columns
 from cairn.kernel.store.types import CairnType, from_micros, to_micros
+from cairn.kernel.words import dashed
 
 SqlValue = str | int | float | bytes | None
 OnDelete = str
@@ -131,16 +132,35 @@ class SubType(Struct, frozen=True, kw_only=True):
     value: str
 
 
+class Visible(StrEnum):
+    """Who may see the rows of an entity that no account owns."""
+
+    PUBLIC = "public"  #: every account
+    ADMIN = "admin"  #: administrators
+
+
+class AdminOnly(Struct, frozen=True):
+    """Only administrators see the field, in inventories and in conditions; for others there is none."""
+
+
 class TableMeta(Struct, frozen=True, kw_only=True):
     """What a record says of itself as a whole.
 
-    `entity`: its name in queries; None keeps the table internal. `owned_by`: a field with `References`: the row
-    belongs to whoever owns the row it points to. `nested`: lists inside the inventory (a string ``"Entity.field"`` is
-    short for `Nested`). `via`: joins through link tables, by name.
+    `entity`: its name in queries; None keeps the table internal. `noun`: the prefix of its errors' codes (``vm``) and
+    `title`: what people read (``VM``); by default both follow from the entity. Who may see it is one of three: a field
+    marked `Owner`; `owned_by`, a field with `References` (the row belongs to whoever owns the row it points to);
+    `visible`. `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
+    that a list of it shows, by wire name; empty: all. `nested`: lists inside the inventory (a string
+    ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name.
     """
 
     table: str
     entity: str | None = None
+    noun: str = ""
+    title: str = ""
+    visible: Visible | None = None
+    path: str | None = None
+    columns: tuple[str, ...] = ()
     nested: Mapping[str, Nested | Uuids | str] = {}
     via: Mapping[str, Via] = {}
     extends: SubType | None = None
@@ -153,6 +173,20 @@ class Record(Struct, frozen=True, kw_only=True, rename="camel"):
     """A row of a table. Subclasses declare `meta` and their fields."""
 
     meta: ClassVar[TableMeta]
+
+
+class Named(Record, frozen=True, kw_only=True):
+    """A resource: something that people name, tag, own and delete. `cairn.kernel.resource` has what all of them share."""
+
+    uuid: Annotated[str, Key()]
+    name: Annotated[str, Index()]
+    description: Annotated[str | None, Text(2048)] = None
+    create_date: datetime
+    last_op_date: datetime
+
+
+#: fields that come last, wherever a record declares them
+_LAST = ("create_date", "last_op_date")
 
 
 class Kind(StrEnum):
@@ -187,6 +221,7 @@ class Field(Struct, frozen=True, kw_only=True, eq=False):
     unique: bool = False
     hidden: bool = False
     owner: bool = False
+    admin_only: bool = False
     exact: bool = False
     doc: str = ""
     unit: str = ""
@@ -207,6 +242,16 @@ class RecordInfo(Struct, frozen=True, kw_only=True, eq=False):
     owner: Field | None
     table: TableClause  #: for statements; `Schema` holds the real tables with their constraints
 
+    @property
+    def noun(self) -> str:
+        """The prefix of the codes of errors about it: ``vm``."""
+        return self.meta.noun or dashed(self.meta.entity or self.meta.table.replace("_", "-"))
+
+    @property
+    def title(self) -> str:
+        """What people call such a thing: ``VM``, ``backup storage``."""
+        return self.meta.title or self.noun.replace("-", " ")
+
 
 def mistake(record: type, what: str) -> CairnError:
     """A declaration that cannot work (``store.bad-record``): a bug in the class named."""
@@ -220,7 +265,8 @@ def info(record: type[Record]) -> RecordInfo:
     if not isinstance(meta, TableMeta):
         raise mistake(record, "it needs `meta: ClassVar[TableMeta] = TableMeta(table=…)`.")
     hints = get_type_hints(record, include_extras=True)
-    fields = tuple(_field(record, f.name, f.encode_name, hints[f.name]) for f in msgspec.structs.fields(record))
+    declared = sorted(msgspec.structs.fields(record), key=lambda f: f.name in _LAST)
+    fields = tuple(_field(record, f.name, f.encode_name, hints[f.name]) for f in declared)
     keys = [field for field in fields if field.key]
     if len(keys) != 1:
         found = ", ".join(field.name for field in keys) or "none"
@@ -280,6 +326,7 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
         unique=Unique in found,
         hidden=Hidden in found,
         owner=Owner in found,
+        admin_only=AdminOnly in found,
         exact=kind is not Kind.TEXT or (text is not None and text.exact),
         doc=doc.text if isinstance(doc, Doc) else "",
         unit=unit.text if isinstance(unit, Unit) else "",

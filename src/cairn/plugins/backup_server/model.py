@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Hidden, Key, Record, SubType, TableMeta, Text, Unique
+from cairn.kernel.store.record import Doc, Hidden, Key, Record, SubType, TableMeta, Text, Unique, Visible
 
 
 class SftpBackupStorage(Record, frozen=True, kw_only=True):
@@ -13,6 +13,10 @@ class SftpBackupStorage(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="sftp_backup_storage",
         entity="SftpBackupStorage",
+        noun="backup-storage",
+        title="backup storage",
+        visible=Visible.ADMIN,
+        path="/backup-storage/sftp",
         extends=SubType(parent="backup_storage", column="type", value="SftpBackupStorage"),
     )
 

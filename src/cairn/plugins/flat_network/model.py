@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Key, Record, References, TableMeta
+from cairn.kernel.store.record import Doc, Key, Record, References, TableMeta, Visible
 
 
 class FlatDhcpServer(Record, frozen=True, kw_only=True):
     """The address of an L3 network's DHCP servers, the same on every host."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="flat_dhcp_server", entity="FlatDhcpServer")
+    meta: ClassVar[TableMeta] = TableMeta(table="flat_dhcp_server", entity="FlatDhcpServer", visible=Visible.ADMIN)
 
     l3_network_uuid: Annotated[str, Key(), References("l3_network", join="l3Network", on_delete="cascade")]
     ip: Annotated[str, Doc("the servers' own address")]

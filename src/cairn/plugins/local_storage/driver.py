@@ -26,9 +26,8 @@ from cairn.plugins.local_storage.model import LocalStorageHost, LocalStorageVolu
 from cairn.services.host.extensions import Candidate, HostAgents
 from cairn.services.host.model import Host, HostStatus
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import CachedImage
+from cairn.services.primary_storage.extensions import CachedImage, VolumeSpec
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage, PrimaryStorageClusterRef
-from cairn.services.volume.messages import VolumeSpec
 from cairn.services.volume.model import Volume
 
 TYPE = "LocalStorage"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit
+from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
 
 
 class LocalStorageHost(Record, frozen=True, kw_only=True):
@@ -13,6 +13,8 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="local_storage_host_ref",
         entity="LocalStorageHostRef",
+        visible=Visible.ADMIN,
+        path="/primary-storage/local-storage/hosts",
         unique_together=(("primary_storage_uuid", "host_uuid"),),
     )
 
@@ -30,7 +32,12 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
 class LocalStorageVolume(Record, frozen=True, kw_only=True):
     """Which host's disk a volume is on, and the space it was given; one row a volume, so that it is safe to repeat."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="local_storage_resource_ref", entity="LocalStorageResourceRef")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="local_storage_resource_ref",
+        entity="LocalStorageResourceRef",
+        visible=Visible.ADMIN,
+        path="/primary-storage/local-storage/resource-refs",
+    )
 
     resource_uuid: Annotated[str, Key(), Doc("the volume")]
     primary_storage_uuid: Annotated[str, Index()]

@@ -8,6 +8,7 @@ from cairn.kernel.api import Reference
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.resource import write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.plugins.local_storage.driver import TYPE
@@ -41,7 +42,8 @@ class LocalStorageService:
                     kind=ErrorKind.CONFLICT,
                     fields={"url": f"found {path!r}; a folder of its own would fit"},
                 )
-            tx.insert(
+            write(
+                tx,
                 PrimaryStorage(
                     uuid=uuid,
                     name=message.name,
@@ -52,7 +54,7 @@ class LocalStorageService:
                     mount_path=path,
                     create_date=tx.now,
                     last_op_date=tx.now,
-                )
+                ),
             )
             self._tags.add(tx, "PrimaryStorage", uuid, system=message.system_tags, user=message.user_tags)
             return Reference(uuid=uuid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Key, Record, SubType, TableMeta, Text
+from cairn.kernel.store.record import Doc, Key, Record, SubType, TableMeta, Text, Visible
 
 
 class SimulatorHost(Record, frozen=True, kw_only=True):
@@ -13,6 +13,10 @@ class SimulatorHost(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="simulator_host",
         entity="SimulatorHost",
+        noun="host",
+        title="host",
+        visible=Visible.ADMIN,
+        path="/hosts/simulators",
         extends=SubType(parent="host", column="hypervisor_type", value="Simulator"),
     )
 
@@ -26,6 +30,10 @@ class SimulatorBackupStorage(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="simulator_backup_storage",
         entity="SimulatorBackupStorage",
+        noun="backup-storage",
+        title="backup storage",
+        visible=Visible.ADMIN,
+        path="/backup-storage/simulators",
         extends=SubType(parent="backup_storage", column="type", value="SimulatorBackupStorage"),
     )
 

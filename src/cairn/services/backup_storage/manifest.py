@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.backup_storage import config
 from cairn.services.backup_storage.directory import BackupStorageDirectory
 from cairn.services.backup_storage.extensions import BackupStorageAgents
-from cairn.services.backup_storage.messages import (
-    AttachBackupStorageToZone,
-    ChangeBackupStorageState,
-    DeleteBackupStorage,
-    DetachBackupStorageFromZone,
-    ReconnectBackupStorage,
-    UpdateBackupStorage,
-)
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageZoneRef
 from cairn.services.backup_storage.monitor import BackupStorageMonitor
-from cairn.services.backup_storage.service import DELETE, RECONNECT, BackupStorageService
+from cairn.services.backup_storage.service import BackupStorageService
 from cairn.services.backup_storage.steps.connect import (
     BeginConnect,
     ConnectBackupStorage,
@@ -34,60 +23,48 @@ from cairn.services.backup_storage.steps.delete import (
 )
 
 
-def build(parts: Parts) -> None:
+def build(node: NodeContext) -> None:
     """Make the service's objects."""
     monitors: list[BackupStorageMonitor] = []
     directory = BackupStorageDirectory(
-        parts.store,
-        parts.agents,
-        parts.queues,
-        parts.config,
-        parts.extensions,
+        node.store,
+        node.agents,
+        node.queues,
+        node.config,
+        node.extensions,
         lambda storage, reason: monitors[0].suspect(storage, reason),
     )
     monitor = BackupStorageMonitor(
-        node=parts.node,
-        store=parts.store,
-        bus=parts.bus,
-        ring=parts.ring,
-        clock=parts.clock,
-        settings=parts.config,
-        events=parts.events,
+        node=node.node,
+        store=node.store,
+        bus=node.bus,
+        ring=node.ring,
+        clock=node.clock,
+        settings=node.config,
+        events=node.events,
         directory=directory,
     )
     monitors.append(monitor)
-    BackupStorageService(parts.bus, parts.jobs, parts.lazy_flows(), parts.ids)
-    parts.extensions.provide(BackupStorageAgents, directory, name="backup_storage")
-    parts.config.listen(config.PARALLELISM, lambda: parts.queues.changed("backup-storage:"))
-    parts.steps += [
-        RecordBackupStorage(parts.tags),
-        BeginConnect(parts.events),
+    BackupStorageService(node.bus, node.jobs, node.lazy_flows(), node.ids)
+    node.extensions.provide(BackupStorageAgents, directory, name="backup_storage")
+    node.config.listen(config.PARALLELISM, lambda: node.queues.changed("backup-storage:"))
+    node.steps += [
+        RecordBackupStorage(node.tags),
+        BeginConnect(node.events),
         DeployBackupStorage(directory),
         ConnectBackupStorage(directory),
-        FinishConnect(parts.events),
-        CloseBackupStorage(parts.extensions),
-        RemoveContent(parts.extensions),
+        FinishConnect(node.events),
+        CloseBackupStorage(node.extensions),
+        RemoveContent(node.extensions),
         RemoveAgent(directory),
-        EraseBackupStorage(parts.tags, parts.extensions, directory),
+        EraseBackupStorage(node.tags, node.extensions, directory),
     ]
-    parts.background.append(monitor)
+    node.background.append(monitor)
 
 
 MANIFEST = Manifest(
-    name="backup_storage",
+    package="cairn.services.backup_storage",
     doc="Servers that keep images: connecting and watching them.",
     build=build,
     requires=("zone",),
-    records=(BackupStorage, BackupStorageZoneRef),
-    api=(
-        UpdateBackupStorage,
-        ChangeBackupStorageState,
-        AttachBackupStorageToZone,
-        DetachBackupStorageFromZone,
-        ReconnectBackupStorage,
-        DeleteBackupStorage,
-    ),
-    settings=config.ALL,
-    workflows=(RECONNECT, DELETE),
-    workflow_file=Path(__file__).parent / "workflows.toml",
 )

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, References, TableMeta, Text, Unit, Uuids, Via
+from cairn.kernel.store.record import (
+    Doc,
+    Hidden,
+    Key,
+    Named,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unit,
+    Uuids,
+    Via,
+    Visible,
+)
 
 
 class BackupStorageState(StrEnum):
@@ -24,22 +36,22 @@ class BackupStorageStatus(StrEnum):
     DISCONNECTED = "Disconnected"
 
 
-class BackupStorage(Record, frozen=True, kw_only=True):
+class BackupStorage(Named, frozen=True, kw_only=True):
     """A server that keeps images and hands them out to hosts."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="backup_storage",
         entity="BackupStorage",
+        visible=Visible.PUBLIC,
+        path="/backup-storage",
+        columns=("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
         nested={
             "attachedZoneUuids": Uuids(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid")
         },
         via={"zone": Via(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid", target="Zone")},
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
     url: Annotated[str, Text(2048), Doc("the folder on the server that images are kept in")]
-    description: Annotated[str | None, Text(2048)] = None
     type: Annotated[str, Doc("SftpBackupStorage or SimulatorBackupStorage")]
     state: BackupStorageState = BackupStorageState.ENABLED
     status: BackupStorageStatus = BackupStorageStatus.CONNECTING
@@ -47,8 +59,6 @@ class BackupStorage(Record, frozen=True, kw_only=True):
     total_capacity: Annotated[int, Unit("bytes")] = 0
     available_capacity: Annotated[int, Unit("bytes")] = 0
     agent_boot: Annotated[str, Hidden(), Doc("changes when the agent was restarted")] = ""
-    create_date: datetime
-    last_op_date: datetime
 
 
 class BackupStorageZoneRef(Record, frozen=True, kw_only=True):

@@ -6,26 +6,19 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.api import (
-    ApiCommand,
+    ApiChangeState,
     ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
-    Reference,
     Refers,
     Uuid,
     action,
     delete,
     post,
 )
-
-
-class ClusterStateEvent(StrEnum):
-    """What people ask of a cluster's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
 
 
 class HypervisorType(StrEnum):
@@ -56,7 +49,6 @@ class CreateCluster(ApiCreate, frozen=True, kw_only=True, tag="cluster.create"):
     Errors: ``zone.not-found``.
     """
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/clusters")
     entity: ClassVar[str | None] = "Cluster"
 
@@ -68,27 +60,18 @@ class CreateCluster(ApiCreate, frozen=True, kw_only=True, tag="cluster.create"):
     architecture: Architecture | None = None
 
 
-class UpdateCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="cluster.update"):
+class UpdateCluster(ApiUpdate, frozen=True, kw_only=True, tag="cluster.update"):
     """Change a cluster's name or description."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/clusters/{uuid}/actions", "updateCluster")
     entity: ClassVar[str | None] = "Cluster"
 
-    uuid: Annotated[Uuid, Refers("Cluster")]
-    name: Name | None = None
-    description: Description | None = None
 
-
-class ChangeClusterState(ApiCommand[Reference], frozen=True, kw_only=True, tag="cluster.change-state"):
+class ChangeClusterState(ApiChangeState, frozen=True, kw_only=True, tag="cluster.change-state"):
     """Enable a cluster, or disable it: no VM is placed on its hosts any more, and those that run stay as they are."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/clusters/{uuid}/actions", "changeClusterState")
     entity: ClassVar[str | None] = "Cluster"
-
-    uuid: Annotated[Uuid, Refers("Cluster")]
-    state_event: ClusterStateEvent
 
 
 class DeleteCluster(ApiDelete, frozen=True, kw_only=True, tag="cluster.delete"):
@@ -99,5 +82,6 @@ class DeleteCluster(ApiDelete, frozen=True, kw_only=True, tag="cluster.delete"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/clusters/{uuid}")
+    entity: ClassVar[str | None] = "Cluster"
 
     uuid: Uuid

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Text, Unique, Unit
+from cairn.kernel.store.record import Doc, Key, Named, Record, References, TableMeta, Text, Unique, Unit, Visible
 
 
 class HostState(StrEnum):
@@ -25,18 +24,26 @@ class HostStatus(StrEnum):
     DISCONNECTED = "Disconnected"
 
 
-class Host(Record, frozen=True, kw_only=True):
+class Host(Named, frozen=True, kw_only=True):
     """A machine that runs VMs."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="host",
         entity="Host",
+        visible=Visible.PUBLIC,
+        columns=(
+            "name",
+            "uuid",
+            "status",
+            "state",
+            "managementIp",
+            "hypervisorType",
+            "availableCpuCapacity",
+            "availableMemoryCapacity",
+        ),
         indexes=(("state", "status", "available_memory_capacity"),),
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     zone_uuid: Annotated[str, References("zone", join="zone", back="hosts")]
     cluster_uuid: Annotated[str, References("cluster", join="cluster", back="hosts")]
     management_ip: Annotated[str, Unique(), Doc("where it is reached: an IPv4 address or a name")]
@@ -61,8 +68,6 @@ class Host(Record, frozen=True, kw_only=True):
     qemu_version: str = ""
     features: Annotated[dict[str, bool], Doc("what its kernel can do")] = {}
     agent_boot: Annotated[str, Doc("changes when the agent was restarted")] = ""
-    create_date: datetime
-    last_op_date: datetime
 
 
 class HostClaim(Record, frozen=True, kw_only=True):

@@ -11,10 +11,11 @@ from pathlib import Path
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
+from cairn.kernel.resource import write
+from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity.model import Account, AccountType
 from cairn.services.identity.passwords import Hasher, Passwords, interactive_hasher, sha512_hex
-from cairn.settings import Settings
 
 ADMIN = "admin"
 
@@ -40,7 +41,8 @@ async def bootstrap_admin(
     def fn(tx: Tx) -> bool:
         if _has_admin(tx):
             return False
-        tx.insert(
+        write(
+            tx,
             Account(
                 uuid=uuid,
                 name=ADMIN,
@@ -49,7 +51,7 @@ async def bootstrap_admin(
                 password_hash=password_hash,
                 create_date=tx.now,
                 last_op_date=tx.now,
-            )
+            ),
         )
         return True
 

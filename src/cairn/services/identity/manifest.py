@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.session import Authenticator
-from cairn.services.identity import config
-from cairn.services.identity.messages import (
-    ChangeAccountState,
-    CreateAccount,
-    DeleteAccount,
-    LogInByAccount,
-    LogOut,
-    RenewSession,
-    UpdateAccount,
-    ValidateSession,
-)
-from cairn.services.identity.model import Account, Session
+from cairn.services.identity.bootstrap import bootstrap_admin
 from cairn.services.identity.passwords import Passwords, interactive_hasher
 from cairn.services.identity.service import IdentityService
 from cairn.services.identity.sessions import Sessions
 
 
-def build(parts: Parts) -> None:
+def build(node: NodeContext) -> None:
     """Make the service's objects."""
-    sessions = Sessions(parts.store, parts.bus, parts.clock, parts.ids, parts.config, parts.settings.session_seconds)
+    sessions = Sessions(node.store, node.bus, node.clock, node.ids, node.config, node.settings.session_seconds)
     IdentityService(
-        parts.bus,
-        parts.store,
-        parts.jobs,
-        parts.tags,
-        parts.cascade,
+        node.bus,
+        node.store,
+        node.jobs,
+        node.tags,
+        node.cascade,
         sessions,
-        Passwords(interactive_hasher(), parts.clock),
+        Passwords(interactive_hasher(), node.clock),
     )
-    parts.extensions.provide(Authenticator, sessions, name="identity")
-    parts.background.append(sessions)
+    node.provide(Authenticator, sessions)
+    node.preparations.append(lambda: bootstrap_admin(node.store, node.settings, node.ids, node.clock))
+    node.background.append(sessions)
 
 
 MANIFEST = Manifest(
-    name="identity",
+    package="cairn.services.identity",
     doc="Accounts, logins and sessions.",
     build=build,
-    records=(Account, Session),
-    api=(
-        LogInByAccount,
-        LogOut,
-        ValidateSession,
-        RenewSession,
-        CreateAccount,
-        UpdateAccount,
-        ChangeAccountState,
-        DeleteAccount,
-    ),
-    settings=config.ALL,
 )

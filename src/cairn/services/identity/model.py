@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, References, TableMeta, Text, Unique
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Named, Owner, Record, References, TableMeta, Text, Unique
 from cairn.kernel.store.store import Tx
 
 
@@ -24,19 +24,16 @@ class AccountState(StrEnum):
     DISABLED = "Disabled"  #: nobody can log in; what it owns stays as it is
 
 
-class Account(Record, frozen=True, kw_only=True):
+class Account(Named, frozen=True, kw_only=True):
     """Who owns things. An account sees itself; an admin sees all."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
 
     uuid: Annotated[str, Key(), Owner()]
     name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]
-    description: Annotated[str | None, Text(2048)] = None
     type: AccountType = AccountType.NORMAL
     state: AccountState = AccountState.ENABLED
     password_hash: Annotated[str, Hidden(), Text(512, exact=True)]
-    create_date: datetime
-    last_op_date: datetime
 
 
 class Session(Record, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.cascade import Cascade, in_words
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.identity.messages import (
@@ -97,7 +98,8 @@ class IdentityService:
 
         def fn(tx: Tx) -> Reference:
             _refuse_taken(tx, message.name)
-            tx.insert(
+            write(
+                tx,
                 Account(
                     uuid=uuid,
                     name=message.name,
@@ -106,7 +108,7 @@ class IdentityService:
                     password_hash=password_hash,
                     create_date=tx.now,
                     last_op_date=tx.now,
-                )
+                ),
             )
             self._tags.add(tx, "Account", uuid, system=message.system_tags, user=message.user_tags)
             return Reference(uuid=uuid)
@@ -200,7 +202,7 @@ class IdentityService:
                 )
             self._tags.forget(tx, account.uuid)
             tx.delete_where(Session, account_uuid=account.uuid)
-            tx.delete(Account, account.uuid)
+            erase(tx, Account, account.uuid)
 
         await self._jobs.commit(fn)
         await self._sessions.forget(SessionsEnded(account=message.uuid))

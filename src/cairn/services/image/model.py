@@ -11,6 +11,7 @@ from cairn.kernel.store.record import (
     Hidden,
     Index,
     Key,
+    Named,
     Nested,
     Owner,
     Record,
@@ -38,12 +39,13 @@ class ImageStatus(StrEnum):
     DELETED = "Deleted"  #: not to be used; its files are there until it is expunged
 
 
-class Image(Record, frozen=True, kw_only=True):
+class Image(Named, frozen=True, kw_only=True):
     """What disks are made from: a file, kept on one or more backup storages."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="image",
         entity="Image",
+        columns=("name", "uuid", "status", "state", "format", "size"),
         nested={"backupStorageRefs": Nested(entity="ImageBackupStorageRef", by="image_uuid", order_by="create_date")},
         via={
             "backupStorage": Via(
@@ -52,9 +54,6 @@ class Image(Record, frozen=True, kw_only=True):
         },
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     account_uuid: Annotated[str, Owner(), Index()]
     state: ImageState = ImageState.ENABLED
     status: Annotated[ImageStatus, Index()] = ImageStatus.DOWNLOADING
@@ -71,8 +70,6 @@ class Image(Record, frozen=True, kw_only=True):
     format: ImageFormat = ImageFormat.QCOW2
     system: Annotated[bool, Doc("for the cloud's own VMs")] = False
     virtio: bool = True
-    create_date: datetime
-    last_op_date: datetime
 
 
 class ImageBackupStorageRef(Record, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ class DeleteL2Network(ApiDelete, frozen=True, kw_only=True, tag="l2.delete"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l2-networks/{uuid}")
+    entity: ClassVar[str | None] = "L2Network"
 
     uuid: Uuid
 

@@ -7,7 +7,18 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Text, Unique, Uuids, Via
+from cairn.kernel.store.record import (
+    Doc,
+    Key,
+    Named,
+    Record,
+    References,
+    TableMeta,
+    Unique,
+    Uuids,
+    Via,
+    Visible,
+)
 
 _INTERFACE_CHARACTERS = 15
 _MTU = 1500
@@ -21,12 +32,16 @@ class L2Type(StrEnum):
     VXLAN = "VxlanNetwork"  #: in tunnels between the hosts
 
 
-class L2Network(Record, frozen=True, kw_only=True):
+class L2Network(Named, frozen=True, kw_only=True):
     """A network of frames: what is on it can reach each other without a router."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="l2_network",
         entity="L2Network",
+        noun="l2",
+        title="L2 network",
+        visible=Visible.PUBLIC,
+        columns=("name", "uuid", "type", "vni", "physicalInterface"),
         nested={
             "attachedClusterUuids": Uuids(link="l2_network_cluster_ref", own="l2_network_uuid", other="cluster_uuid")
         },
@@ -35,16 +50,11 @@ class L2Network(Record, frozen=True, kw_only=True):
         },
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     zone_uuid: Annotated[str, References("zone", join="zone", back="l2Networks")]
     physical_interface: Annotated[str | None, Doc("the port of its bridge on every host; none for tunnels")] = None
     type: L2Type
     vni: Annotated[int | None, Unique(), Doc("VXLAN network identifier; none for other types")] = None
     v_switch_type: str = "LinuxBridge"
-    create_date: datetime
-    last_op_date: datetime
 
     @property
     def bridge(self) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from msgspec import Struct
 from sqlalchemy import bindparam, select
 
-from cairn.kernel.api import ApiCreate, DeleteMode, Reference
+from cairn.kernel.api import ApiCreate, Reference
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.engine import FlowEngine
-from cairn.kernel.flow.step import Nothing
-from cairn.kernel.flow.workflow import Workflow
+from cairn.kernel.flow.workflow import Workflow, workflow
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.resource import gone, write
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
@@ -40,27 +40,13 @@ class ClusterChange(Struct, frozen=True, kw_only=True):
     cluster_uuid: str
 
 
-class Deletion(Struct, frozen=True, kw_only=True):
-    """Which network, and how."""
-
-    uuid: str
-    entity: str
-    resource_uuid: str  #: the same as `uuid`, for the step that clears its way
-    delete_mode: DeleteMode
-
-
 ATTACH = Workflow(
     name="l2.attach", parameters=ClusterChange, answer=Reference, doc="Gives a cluster's hosts an L2 network."
 )
 DETACH = Workflow(
     name="l2.detach", parameters=ClusterChange, answer=Reference, doc="Takes an L2 network from a cluster's hosts."
 )
-DELETE = Workflow(
-    name="l2.delete",
-    parameters=Deletion,
-    answer=Nothing,
-    doc="Removes an L2 network and, when enforced, the L3 networks on it.",
-)
+DELETE = workflow(DeleteL2Network, unless=gone(L2Network))
 
 
 class L2Service:
@@ -76,7 +62,6 @@ class L2Service:
         bus.register(CreateL2NoVlanNetwork, self.create_no_vlan)
         bus.register(CreateL2VxlanNetwork, self.create_vxlan)
         bus.register(UpdateL2Network, self.update)
-        bus.register(DeleteL2Network, self.delete)
         bus.register(AttachL2NetworkToCluster, self.attach)
         bus.register(DetachL2NetworkFromCluster, self.detach)
 
@@ -120,7 +105,7 @@ class L2Service:
         self._tags.check("L2Network", message.system_tags)
 
         def fn(tx: Tx) -> Reference:
-            tx.insert(network(tx, uuid))
+            write(tx, network(tx, uuid))
             self._tags.add(tx, "L2Network", uuid, system=message.system_tags, user=message.user_tags)
             return Reference(uuid=uuid)
 
@@ -162,17 +147,6 @@ class L2Service:
             return Reference(uuid=network.uuid)
 
         return await self._jobs.commit(fn)
-
-    async def delete(self, message: DeleteL2Network) -> None:
-        """Remove it; one that is gone is success."""
-
-        def gone(tx: Tx) -> Nothing | None:
-            return None if tx.get(L2Network, message.uuid) else Nothing()
-
-        parameters = Deletion(
-            uuid=message.uuid, entity="L2Network", resource_uuid=message.uuid, delete_mode=message.delete_mode
-        )
-        await self._flows().run(DELETE, parameters, queue=_queue(message.uuid), unless=gone)
 
     async def attach(self, message: AttachL2NetworkToCluster) -> Reference:
         """Give it to a cluster."""

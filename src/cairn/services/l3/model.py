@@ -11,6 +11,7 @@ from cairn.kernel.store.record import (
     Hidden,
     Index,
     Key,
+    Named,
     Nested,
     Record,
     References,
@@ -18,6 +19,7 @@ from cairn.kernel.store.record import (
     Text,
     Unique,
     Uuids,
+    Visible,
 )
 from cairn.services.l3.messages import Category
 
@@ -29,12 +31,16 @@ class L3State(StrEnum):
     DISABLED = "Disabled"  #: no new network cards; those that are there stay
 
 
-class L3Network(Record, frozen=True, kw_only=True):
+class L3Network(Named, frozen=True, kw_only=True):
     """A subnet on an L2 network, in which VMs have network cards."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="l3_network",
         entity="L3Network",
+        noun="l3",
+        title="L3 network",
+        visible=Visible.PUBLIC,
+        columns=("name", "uuid", "state", "category", "ipRanges.networkCidr"),
         nested={
             "ipRanges": Nested(entity="IpRange", by="l3_network_uuid", order_by="start_long"),
             "dns": Uuids(link="l3_network_dns", own="l3_network_uuid", other="dns"),
@@ -42,9 +48,6 @@ class L3Network(Record, frozen=True, kw_only=True):
         },
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     type: str = "L3BasicNetwork"
     zone_uuid: Annotated[str, References("zone", join="zone", back="l3Networks")]
     l2_network_uuid: Annotated[str, References("l2_network", join="l2Network", back="l3Networks")]
@@ -53,19 +56,22 @@ class L3Network(Record, frozen=True, kw_only=True):
     system: Annotated[bool, Doc("for the cloud's own use")] = False
     dns_domain: Annotated[str | None, Doc("what guests are told as their domain")] = None
     ip_version: int = 4
-    create_date: datetime
-    last_op_date: datetime
 
 
-class IpRange(Record, frozen=True, kw_only=True):
+class IpRange(Named, frozen=True, kw_only=True):
     """Addresses that a network's VMs are given."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="ip_range", entity="IpRange")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="ip_range",
+        entity="IpRange",
+        noun="ip-range",
+        title="IP range",
+        visible=Visible.PUBLIC,
+        path="/l3-networks/ip-ranges",
+        columns=("name", "uuid", "startIp", "endIp", "netmask", "gateway"),
+    )
 
-    uuid: Annotated[str, Key()]
     l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="ipRanges", on_delete="cascade")]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     start_ip: Annotated[str, Doc("the first address")]
     end_ip: Annotated[str, Doc("the last address, included")]
     netmask: str
@@ -78,15 +84,13 @@ class IpRange(Record, frozen=True, kw_only=True):
     end_long: Annotated[int, Hidden()]
     #: Addresses from here on were never given out by turn; those below that are free are in `ReleasedIp`.
     next_long: Annotated[int, Hidden()]
-    create_date: datetime
-    last_op_date: datetime
 
 
 class UsedIp(Record, frozen=True, kw_only=True):
     """An address that somebody has."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="used_ip", entity="UsedIp", unique_together=(("l3_network_uuid", "ip_in_long"),)
+        table="used_ip", entity="UsedIp", visible=Visible.ADMIN, unique_together=(("l3_network_uuid", "ip_in_long"),)
     )
 
     uuid: Annotated[str, Key()]
@@ -128,6 +132,8 @@ class NetworkServiceProvider(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="network_service_provider",
         entity="NetworkServiceProvider",
+        visible=Visible.PUBLIC,
+        path="/network-services/providers",
         nested={
             "networkServiceTypes": Uuids(link="network_service_type", own="network_service_provider_uuid", other="type")
         },
@@ -159,6 +165,8 @@ class NetworkServiceL3NetworkRef(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="network_service_l3_network_ref",
         entity="NetworkServiceL3NetworkRef",
+        visible=Visible.PUBLIC,
+        path="/l3-networks/network-services/refs",
         unique_together=(("l3_network_uuid", "network_service_type"),),
     )
 

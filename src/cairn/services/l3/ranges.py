@@ -11,6 +11,7 @@ from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.l3.addresses import free_from, holder, range_of, size, used_in, vms_in_range
@@ -83,7 +84,7 @@ class RangeService:
                 raise not_found("l3-network", "l3NetworkUuid", l3_network)
             for uuid, range_ in zip(uuids, new, strict=True):
                 _check_neighbours(tx, network, range_)
-                tx.insert(_row(tx, uuid, network, name, description, range_))
+                write(tx, _row(tx, uuid, network, name, description, range_))
                 self._tags.add(tx, "IpRange", uuid, system=message.system_tags, user=message.user_tags)
             self._providers.prepare(tx, network.uuid)
             announce(self._extensions, tx, network.uuid)
@@ -107,7 +108,7 @@ class RangeService:
                     details={"ipRange": range_.uuid, "vms": vms},
                 )
             self._tags.forget(tx, range_.uuid)
-            tx.delete(IpRange, range_.uuid)
+            erase(tx, IpRange, range_.uuid)
             announce(self._extensions, tx, range_.l3_network_uuid)
 
         await self._jobs.commit(fn)

@@ -9,6 +9,7 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.l2.extensions import L2Networks
@@ -72,7 +73,7 @@ class L3Service:
                 create_date=tx.now,
                 last_op_date=tx.now,
             )
-            tx.insert(network)
+            write(tx, network)
             self._tags.add(tx, "L3Network", uuid, system=message.system_tags, user=message.user_tags)
             self._providers.attach_automatic(tx, network)
             announce(self._extensions, tx, uuid)
@@ -111,7 +112,7 @@ class L3Service:
                 return
             _check_no_vms(tx, network, "deleted", "Delete them first.")
             for range_ in tx.find(IpRange, l3_network_uuid=network.uuid):
-                self._tags.forget(tx, range_.uuid)
+                erase(tx, IpRange, range_.uuid)
             self._tags.forget(tx, network.uuid)
             _delete(tx, network)
             announce(self._extensions, tx, network.uuid)
@@ -185,7 +186,7 @@ def _check_no_vms(tx: Tx, network: L3Network, what: str, do: str) -> None:
 
 def _delete(tx: Tx, network: L3Network) -> None:
     try:
-        tx.delete(L3Network, network.uuid)
+        erase(tx, L3Network, network.uuid)
     except CairnError as error:
         if error.code != "store.reference":
             raise

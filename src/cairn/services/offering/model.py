@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Index, Key, Record, TableMeta, Text, Unit
+from cairn.kernel.store.record import Named, TableMeta, Unit, Visible
 
 
 class OfferingState(StrEnum):
@@ -16,14 +15,16 @@ class OfferingState(StrEnum):
     DISABLED = "Disabled"
 
 
-class InstanceOffering(Record, frozen=True, kw_only=True):
+class InstanceOffering(Named, frozen=True, kw_only=True):
     """A size of VMs."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="instance_offering", entity="InstanceOffering")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="instance_offering",
+        entity="InstanceOffering",
+        visible=Visible.PUBLIC,
+        columns=("name", "uuid", "state", "cpuNum", "memorySize"),
+    )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     cpu_num: int
     cpu_speed: Annotated[int, Unit("MHz")] = 0
     memory_size: Annotated[int, Unit("bytes")]
@@ -32,22 +33,20 @@ class InstanceOffering(Record, frozen=True, kw_only=True):
     sort_key: int = 0
     state: OfferingState = OfferingState.ENABLED
     type: str = "UserVm"
-    create_date: datetime
-    last_op_date: datetime
 
 
-class DiskOffering(Record, frozen=True, kw_only=True):
+class DiskOffering(Named, frozen=True, kw_only=True):
     """A size of data volumes."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="disk_offering", entity="DiskOffering")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="disk_offering",
+        entity="DiskOffering",
+        visible=Visible.PUBLIC,
+        columns=("name", "uuid", "state", "diskSize"),
+    )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     disk_size: Annotated[int, Unit("bytes")]
     allocator_strategy: str = "DefaultPrimaryStorageAllocationStrategy"
     sort_key: int = 0
     state: OfferingState = OfferingState.ENABLED
     type: str = "zstack"
-    create_date: datetime
-    last_op_date: datetime

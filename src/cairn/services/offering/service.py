@@ -7,6 +7,7 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import invalid, not_found
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.offering.messages import (
@@ -55,7 +56,8 @@ class OfferingService:
             )
 
         def fn(tx: Tx) -> Reference:
-            tx.insert(
+            write(
+                tx,
                 InstanceOffering(
                     uuid=uuid,
                     name=message.name,
@@ -68,7 +70,7 @@ class OfferingService:
                     type=message.type.value,
                     create_date=tx.now,
                     last_op_date=tx.now,
-                )
+                ),
             )
             self._tags.add(tx, "InstanceOffering", uuid, system=message.system_tags, user=message.user_tags)
             return Reference(uuid=uuid)
@@ -109,7 +111,8 @@ class OfferingService:
         assert uuid is not None, "the gateway chooses the new offering's uuid"
 
         def fn(tx: Tx) -> Reference:
-            tx.insert(
+            write(
+                tx,
                 DiskOffering(
                     uuid=uuid,
                     name=message.name,
@@ -120,7 +123,7 @@ class OfferingService:
                     type=message.type.value,
                     create_date=tx.now,
                     last_op_date=tx.now,
-                )
+                ),
             )
             self._tags.add(tx, "DiskOffering", uuid, system=message.system_tags, user=message.user_tags)
             return Reference(uuid=uuid)
@@ -172,6 +175,6 @@ class OfferingService:
                 return
             self._cascade.refuse(tx, kind, row.uuid, noun=noun, name=row.name, can_enforce=False)
             self._tags.forget(tx, row.uuid)
-            tx.delete(kind, row.uuid)
+            erase(tx, kind, row.uuid)
 
         await self._jobs.commit(fn)

@@ -10,7 +10,17 @@ from msgspec import Struct
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
 from cairn.services.image.messages import ImageSpec
-from cairn.services.volume.messages import VolumeSpec
+
+
+class VolumeSpec(Struct, frozen=True, kw_only=True):
+    """A volume, as VMs and storage need it."""
+
+    uuid: str
+    primary_storage_uuid: str
+    install_path: str
+    format: str
+    size_bytes: int
+    device_id: int
 
 
 class CachedImage(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Text, Unit, Uuids, Via
+from cairn.kernel.store.record import (
+    Doc,
+    Index,
+    Key,
+    Named,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unit,
+    Uuids,
+    Via,
+    Visible,
+)
 
 
 class PrimaryStorageState(StrEnum):
@@ -23,12 +36,15 @@ class PrimaryStorageStatus(StrEnum):
     DISCONNECTED = "Disconnected"
 
 
-class PrimaryStorage(Record, frozen=True, kw_only=True):
+class PrimaryStorage(Named, frozen=True, kw_only=True):
     """Where volumes live: local disks of hosts, or storage that hosts share."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="primary_storage",
         entity="PrimaryStorage",
+        visible=Visible.PUBLIC,
+        path="/primary-storage",
+        columns=("name", "uuid", "status", "type", "url", "availableCapacity", "totalCapacity"),
         nested={
             "attachedClusterUuids": Uuids(
                 link="primary_storage_cluster_ref", own="primary_storage_uuid", other="cluster_uuid"
@@ -41,9 +57,6 @@ class PrimaryStorage(Record, frozen=True, kw_only=True):
         },
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     zone_uuid: Annotated[str, References("zone", join="zone", back="primaryStorage")]
     url: Annotated[str, Text(2048), Doc("of local storage: a folder on each host")]
     type: Annotated[str, Doc("LocalStorage")]
@@ -54,8 +67,6 @@ class PrimaryStorage(Record, frozen=True, kw_only=True):
     available_capacity: Annotated[int, Unit("bytes"), Doc("not given to volumes yet")] = 0
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
     available_physical_capacity: Annotated[int, Unit("bytes")] = 0
-    create_date: datetime
-    last_op_date: datetime
 
 
 class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):
@@ -76,6 +87,8 @@ class ImageCache(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="image_cache",
         entity="ImageCache",
+        visible=Visible.ADMIN,
+        path="/primary-storage/image-caches",
         unique_together=(("primary_storage_uuid", "host_uuid", "image_uuid"),),
     )
 

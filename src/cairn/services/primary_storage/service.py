@@ -13,6 +13,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.workflow import Workflow
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import Candidate, HostNeed
@@ -147,7 +148,7 @@ class PrimaryStorageService:
                     kind=ErrorKind.CONFLICT,
                 )
             self._tags.forget(tx, row.uuid)
-            tx.delete(PrimaryStorage, row.uuid)
+            erase(tx, PrimaryStorage, row.uuid)
 
         await self._jobs.commit(fn)
 

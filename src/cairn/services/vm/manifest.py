@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from cairn.kernel.plugin.manifest import Manifest, Parts
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostPinged, HostRemoval
-from cairn.services.vm import config, tags
 from cairn.services.vm.messages import (
-    CreateVmInstance,
     DestroyVmInstance,
     ExpungeVmInstance,
-    GetVmConsoleAddress,
-    RebootVmInstance,
-    StartVmInstance,
-    StopVmInstance,
-    UpdateVmInstance,
 )
-from cairn.services.vm.model import VmInstance, VmNic
-from cairn.services.vm.service import ALL, VmService
+from cairn.services.vm.model import VmInstance
+from cairn.services.vm.service import VmService
 from cairn.services.vm.states import VmStates
 from cairn.services.vm.steps.create import PrepareVm, RecordNics, RecordVm
 from cairn.services.vm.steps.remove import BeginDestroy, BeginExpunge, DestroyOnHost, EraseVm, FinishDestroy
@@ -40,54 +31,40 @@ class VmsOnHost:
         """Nothing: `last_host_uuid` is no reference."""
 
 
-def build(parts: Parts) -> None:
+def build(node: NodeContext) -> None:
     """Make the service's objects."""
-    states = VmStates(parts.events)
-    VmService(parts.bus, parts.store, parts.jobs, parts.lazy_flows(), parts.tags, parts.extensions)
-    watch = VmWatch(parts.bus, parts.store, parts.clock, parts.events, states, parts.extensions)
-    parts.extensions.provide(HostPinged, watch, name="vm")
-    parts.extensions.provide(HostRemoval, VmsOnHost(), name="vm")
-    parts.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
-    parts.steps += [
-        PrepareVm(parts.ids),
-        RecordVm(parts.tags, states),
-        RecordNics(parts.ids),
+    states = VmStates(node.events)
+    VmService(node.bus, node.store, node.jobs, node.lazy_flows(), node.tags, node.extensions)
+    watch = VmWatch(node.bus, node.store, node.clock, node.events, states, node.extensions)
+    node.extensions.provide(HostPinged, watch, name="vm")
+    node.reports.route("vm.state", watch.reported)
+    node.extensions.provide(HostRemoval, VmsOnHost(), name="vm")
+    node.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
+    node.steps += [
+        PrepareVm(node.ids),
+        RecordVm(node.tags, states),
+        RecordNics(node.ids),
         BeginStart(states),
-        StartOnHost(parts.extensions, parts.config),
+        StartOnHost(node.extensions, node.config),
         FinishStart(states),
         FinishStopped(states),
         BeginStop(states),
-        StopOnHost(parts.extensions, parts.config),
+        StopOnHost(node.extensions, node.config),
         FinishStop(states),
         BeginReboot(states),
-        RebootOnHost(parts.extensions, parts.config),
+        RebootOnHost(node.extensions, node.config),
         FinishReboot(states),
         BeginDestroy(states),
-        DestroyOnHost(parts.extensions),
+        DestroyOnHost(node.extensions),
         FinishDestroy(states),
         BeginExpunge(states),
-        EraseVm(parts.tags),
+        EraseVm(node.tags),
     ]
 
 
 MANIFEST = Manifest(
-    name="vm",
+    package="cairn.services.vm",
     doc="Virtual machines: creating, starting, stopping, removing, and seeing what they do by themselves.",
     build=build,
     requires=("zone", "cluster", "host", "image", "offering", "volume", "l3"),
-    records=(VmInstance, VmNic),
-    api=(
-        CreateVmInstance,
-        StartVmInstance,
-        StopVmInstance,
-        RebootVmInstance,
-        DestroyVmInstance,
-        ExpungeVmInstance,
-        UpdateVmInstance,
-        GetVmConsoleAddress,
-    ),
-    settings=config.ALL,
-    tags=tags.ALL,
-    workflows=ALL,
-    workflow_file=Path(__file__).parent / "workflows.toml",
 )

@@ -11,6 +11,7 @@ from cairn.kernel.store.record import (
     Hidden,
     Index,
     Key,
+    Named,
     Nested,
     Owner,
     Record,
@@ -43,21 +44,21 @@ class VmState(StrEnum):
 TRANSITIONAL = frozenset({VmState.STARTING, VmState.STOPPING, VmState.REBOOTING, VmState.DESTROYING, VmState.EXPUNGING})
 
 
-class VmInstance(Record, frozen=True, kw_only=True):
+class VmInstance(Named, frozen=True, kw_only=True):
     """A virtual machine."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="vm_instance",
         entity="VmInstance",
+        noun="vm",
+        title="VM",
+        columns=("name", "uuid", "state", "vmNics.ip", "cpuNum", "memorySize", "hostUuid", "createDate"),
         nested={
             "vmNics": Nested(entity="VmNic", by="vm_instance_uuid", order_by="device_id"),
             "allVolumes": Nested(entity="Volume", by="vm_instance_uuid", order_by="device_id"),
         },
     )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     account_uuid: Annotated[str, Owner(), Index()]
     zone_uuid: Annotated[str | None, References("zone", join="zone", back="vmInstances")] = None
     cluster_uuid: Annotated[str | None, References("cluster", join="cluster", back="vmInstances")] = None
@@ -88,13 +89,20 @@ class VmInstance(Record, frozen=True, kw_only=True):
     user_data: Annotated[str | None, Hidden(), Text(None)] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
     create_date: Annotated[datetime, Index()]
-    last_op_date: datetime
 
 
 class VmNic(Record, frozen=True, kw_only=True):
     """A network card of a VM."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="vm_nic", entity="VmNic", owned_by="vm_instance_uuid")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="vm_nic",
+        entity="VmNic",
+        noun="nic",
+        title="network card",
+        path="/vm-instances/nics",
+        columns=("uuid", "ip", "mac", "vmInstanceUuid", "l3NetworkUuid"),
+        owned_by="vm_instance_uuid",
+    )
 
     uuid: Annotated[str, Key()]
     vm_instance_uuid: Annotated[str, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]

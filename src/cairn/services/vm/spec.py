@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from cairn.agents.protocol import vm as agent
 from cairn.kernel.store.store import Tx
+from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.messages import VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
-from cairn.services.volume.messages import VolumeSpec
 
 
 def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:

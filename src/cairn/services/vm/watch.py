@@ -16,6 +16,7 @@ import structlog
 
 from cairn.agents.protocol import vm as agent
 from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.wire import Report
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.clock import Clock
 from cairn.kernel.event import EventRow, Events
@@ -39,6 +40,7 @@ class VmWatch:
     def __init__(
         self, bus: Bus, store: Store, clock: Clock, events: Events, states: VmStates, extensions: Extensions
     ) -> None:
+        self._bus = bus
         self._store = store
         self._clock = clock
         self._events = events
@@ -47,6 +49,11 @@ class VmWatch:
         self._strange: set[tuple[str, str]] = set()
         bus.register(ObserveVm, self.observe)
         events.subscribe("vm.watch", {"host.status-changed"}, self.host_changed, durable=True)
+
+    async def reported(self, report: Report) -> None:
+        """A host's agent tells that a VM came into another state: have the VM's owner look."""
+        if report.vm and report.state:
+            await self._bus.call(ObserveVm(vm=report.vm, host=report.host, power=report.state, reason=report.reason))
 
     async def observe(self, message: ObserveVm) -> None:
         """One VM changed by its host's report: if that is news, ask the host."""

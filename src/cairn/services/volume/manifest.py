@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from cairn.kernel.plugin.manifest import Manifest, Parts
-from cairn.services.volume.model import Volume
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.volume.steps.root import CreateVolume, DeleteVolume, EraseVolume, LoadRoot, RecordRoot
 
 
-def build(parts: Parts) -> None:
+def build(node: NodeContext) -> None:
     """Make the service's steps."""
-    parts.steps += [
-        RecordRoot(parts.extensions),
+    node.steps += [
+        RecordRoot(node.extensions),
         LoadRoot(),
-        CreateVolume(parts.extensions),
-        DeleteVolume(parts.extensions),
-        EraseVolume(parts.extensions),
+        CreateVolume(node.extensions),
+        DeleteVolume(node.extensions),
+        EraseVolume(node.extensions),
     ]
 
 
 MANIFEST = Manifest(
-    name="volume",
+    package="cairn.services.volume",
     doc="Disks of VMs.",
     build=build,
     requires=("primary_storage",),
-    records=(Volume,),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text, Unit
+from cairn.kernel.store.record import Doc, Index, Named, Owner, References, TableMeta, Text, Unit
 
 
 class VolumeState(StrEnum):
@@ -24,14 +23,13 @@ class VolumeStatus(StrEnum):
     DELETED = "Deleted"
 
 
-class Volume(Record, frozen=True, kw_only=True):
+class Volume(Named, frozen=True, kw_only=True):
     """A disk of a VM."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="volume", entity="Volume")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="volume", entity="Volume", columns=("name", "uuid", "state", "status", "type", "size", "vmInstanceUuid")
+    )
 
-    uuid: Annotated[str, Key()]
-    name: Annotated[str, Index()]
-    description: Annotated[str | None, Text(2048)] = None
     account_uuid: Annotated[str, Owner(), Index()]
     primary_storage_uuid: Annotated[str, References("primary_storage", join="primaryStorage", back="volumes")]
     vm_instance_uuid: Annotated[str | None, References("vm_instance", join="vmInstance", back="allVolumes")] = None
@@ -47,5 +45,3 @@ class Volume(Record, frozen=True, kw_only=True):
     state: VolumeState = VolumeState.ENABLED
     status: VolumeStatus = VolumeStatus.CREATING
     is_shareable: bool = False
-    create_date: datetime
-    last_op_date: datetime

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from cairn.kernel.api import (
-    ApiCommand,
+    ApiChangeState,
     ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
-    Reference,
-    Refers,
     Uuid,
     action,
     delete,
@@ -21,17 +19,9 @@ from cairn.kernel.api import (
 )
 
 
-class ZoneStateEvent(StrEnum):
-    """What people ask of a zone's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
 class CreateZone(ApiCreate, frozen=True, kw_only=True, tag="zone.create"):
     """Create a zone: a data center, in which everything reaches everything. Nothing spans two zones."""
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/zones")
     entity: ClassVar[str | None] = "Zone"
 
@@ -40,28 +30,20 @@ class CreateZone(ApiCreate, frozen=True, kw_only=True, tag="zone.create"):
     is_default: bool = False  #: takes this from the zone that was the default
 
 
-class UpdateZone(ApiCommand[Reference], frozen=True, kw_only=True, tag="zone.update"):
+class UpdateZone(ApiUpdate, frozen=True, kw_only=True, tag="zone.update"):
     """Change a zone's name or description, or make it the default."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/zones/{uuid}/actions", "updateZone")
     entity: ClassVar[str | None] = "Zone"
 
-    uuid: Annotated[Uuid, Refers("Zone")]
-    name: Name | None = None
-    description: Description | None = None
     is_default: bool | None = None
 
 
-class ChangeZoneState(ApiCommand[Reference], frozen=True, kw_only=True, tag="zone.change-state"):
+class ChangeZoneState(ApiChangeState, frozen=True, kw_only=True, tag="zone.change-state"):
     """Enable a zone, or disable it: no VM is placed in it any more, and those that run stay as they are."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/zones/{uuid}/actions", "changeZoneState")
     entity: ClassVar[str | None] = "Zone"
-
-    uuid: Annotated[Uuid, Refers("Zone")]
-    state_event: ZoneStateEvent
 
 
 class DeleteZone(ApiDelete, frozen=True, kw_only=True, tag="zone.delete"):
@@ -72,5 +54,6 @@ class DeleteZone(ApiDelete, frozen=True, kw_only=True, tag="zone.delete"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/zones/{uuid}")
+    entity: ClassVar[str | None] = "Zone"
 
     uuid: Uuid

@@ -18,7 +18,7 @@ _NUMBER = itertools.count()
 _MANIFEST = """
 from cairn.kernel.plugin.manifest import Manifest
 
-MANIFEST = Manifest(name={name!r}, doc="x", build=lambda parts: None, requires={requires!r})
+MANIFEST = Manifest(package=__package__, name={name!r}, doc="x", requires={requires!r})
 """
 
 
@@ -71,7 +71,7 @@ def test_each_comes_after_what_it_requires(tree: Tree) -> None:
 
     loaded = tree.find()
 
-    assert names(loaded) == ["zone", "b", "c", "a"]
+    assert names(loaded) == ["kernel", "zone", "b", "c", "a"]
     assert loaded.left_out == ()
 
 
@@ -83,7 +83,7 @@ def test_disabled_one_is_left_out_and_so_is_what_needs_it(tree: Tree) -> None:
 
     loaded = tree.find(disabled=["c"])
 
-    assert names(loaded) == ["zone", "d"]
+    assert names(loaded) == ["kernel", "zone", "d"]
     assert {one.name: one.reason for one in loaded.left_out} == {
         "c": "it is named in plugins_disabled",
         "b": "it needs c, which is left out",
@@ -123,7 +123,7 @@ def test_plugin_that_cannot_be_imported_is_left_out_with_its_reason(tree: Tree, 
 
     loaded = tree.find()
 
-    assert names(loaded) == ["zone", "good"]
+    assert names(loaded) == ["kernel", "zone", "good"]
     (left,) = loaded.left_out
     assert left.name == f"{tree.root}.plugins.bad.manifest"
     assert left.reason.startswith("it cannot be imported: ")
@@ -132,7 +132,7 @@ def test_plugin_that_cannot_be_imported_is_left_out_with_its_reason(tree: Tree, 
 def test_plugin_that_cannot_be_imported_may_be_disabled(tree: Tree) -> None:
     broken_manifest(tree)
 
-    assert names(tree.find(disabled=["bad"])) == ["zone"]
+    assert names(tree.find(disabled=["bad"])) == ["kernel", "zone"]
 
 
 def test_service_that_cannot_be_imported_is_an_error(tree: Tree) -> None:
@@ -153,7 +153,7 @@ def test_extra_modules_and_entry_points_are_plugins_too(tree: Tree, monkeypatch:
 
     loaded = tree.find(extra=[mine, mine, "ghost.manifest"])
 
-    assert names(loaded) == ["zone", "installed", "mine"]
+    assert names(loaded) == ["kernel", "zone", "installed", "mine"]
     assert [one.name for one in loaded.left_out] == ["ghost.manifest"]
 
 

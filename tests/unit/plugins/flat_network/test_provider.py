@@ -104,7 +104,7 @@ async def connect(rig: Rig, host: str) -> None:
 
 
 async def servers(rig: Rig) -> dict[str, str]:
-    rows = await rig.parts.store.read(lambda tx: tx.find(FlatDhcpServer))
+    rows = await rig.context.store.read(lambda tx: tx.find(FlatDhcpServer))
     return {row.l3_network_uuid: row.ip for row in rows}
 
 
@@ -118,8 +118,8 @@ async def test_a_network_gets_its_dhcp_servers_address_with_its_first_range(rig:
 
 async def test_a_vm_costs_one_call_for_dhcp_and_metadata(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
-    await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
-    await rig.parts.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com"))
+    await rig.context.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
+    await rig.context.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com"))
 
     await service(rig).apply(vm(5, host, nic(5, l3)))
 
@@ -157,7 +157,7 @@ async def test_two_cards_in_one_network_cost_one_call(rig: Rig) -> None:
 async def test_only_the_services_that_are_attached_are_given(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
     unattached = {FLAT: ["Userdata", "DNS"]}
-    await rig.parts.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=unattached))
+    await rig.context.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=unattached))
     await service(rig).apply(vm(5, host, nic(5, l3)))
     (call,) = (command for _, command in rig.agents.take())
     assert isinstance(call, EnsureDhcp)
@@ -165,7 +165,7 @@ async def test_only_the_services_that_are_attached_are_given(rig: Rig) -> None:
 
 
 async def test_a_network_that_flat_does_not_serve_is_left_alone(rig: Rig) -> None:
-    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "flatNetwork", "autoAttach", "false"))
+    await rig.context.store.write(lambda tx: rig.context.config.set(tx, "flatNetwork", "autoAttach", "false"))
     host, l3 = rig.host(1), await lan(rig)
     await service(rig).apply(vm(5, host, nic(5, l3)))
     await service(rig).release(vm(5, host, nic(5, l3)))
@@ -174,15 +174,15 @@ async def test_a_network_that_flat_does_not_serve_is_left_alone(rig: Rig) -> Non
 
 
 async def test_attaching_later_claims_the_address_then(rig: Rig) -> None:
-    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "flatNetwork", "autoAttach", "false"))
+    await rig.context.store.write(lambda tx: rig.context.config.set(tx, "flatNetwork", "autoAttach", "false"))
     l3 = await lan(rig)
-    await rig.parts.bus.call(AttachNetworkServiceToL3Network(l3_network_uuid=l3, network_services={FLAT: ["DHCP"]}))
+    await rig.context.bus.call(AttachNetworkServiceToL3Network(l3_network_uuid=l3, network_services={FLAT: ["DHCP"]}))
     assert await servers(rig) == {l3: "10.0.0.2"}
 
 
 async def test_many_vms_that_first_need_a_server_agree_on_one_address(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
-    await rig.parts.store.write(lambda tx: tx.delete(FlatDhcpServer, l3))
+    await rig.context.store.write(lambda tx: tx.delete(FlatDhcpServer, l3))
 
     await asyncio.gather(*(service(rig).apply(vm(n, host, nic(n, l3))) for n in range(10, 20)))
 
@@ -257,7 +257,7 @@ class Reads:
 
     def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = 0
-        read, store = rig.parts.store.read, rig.parts.store
+        read, store = rig.context.store.read, rig.context.store
 
         async def counted(fn: Callable[[Tx], R]) -> R:
             self.number += 1
@@ -278,7 +278,7 @@ async def test_many_vms_of_a_network_cost_one_look_at_the_database(rig: Rig, mon
 
 async def test_what_changes_here_is_told_from_the_next_vm_on(rig: Rig) -> None:
     host, l3 = rig.host(1), await lan(rig)
-    bus, told = rig.parts.bus, []
+    bus, told = rig.context.bus, []
     changes: list[Callable[[], Awaitable[object]]] = [
         lambda: asyncio.sleep(0),
         lambda: bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9")),
@@ -309,7 +309,7 @@ async def test_what_changes_on_another_node_is_told_soon(rig: Rig) -> None:
     for seconds in (0, 1.9, 0.1):
         await rig.clock.advance(seconds)
         await service(rig).apply(vm(5, host, nic(5, l3)))
-        await rig.parts.store.write(lambda tx: tx.update(L3Network, l3, dns_domain="elsewhere.example"))
+        await rig.context.store.write(lambda tx: tx.update(L3Network, l3, dns_domain="elsewhere.example"))
         ((_, call),) = rig.agents.take()
         assert isinstance(call, EnsureDhcp)
         domains.append(call.domain)

@@ -13,7 +13,7 @@ from cairn.services.admin.messages import UpdateGlobalConfig
 
 
 def housekeeping(node: SmallNode) -> Housekeeping:
-    parts = node.parts
+    parts = node.context
     return Housekeeping(parts.clock, parts.store, parts.jobs, parts.events)
 
 
@@ -24,6 +24,8 @@ async def event(node: SmallNode, age_seconds: float = 0.0) -> None:
 
 async def test_once_an_hour_what_is_old_goes_and_the_rest_stays(node: SmallNode) -> None:
     keeper = housekeeping(node)
+    for category in ("job", "event"):
+        await node.call(UpdateGlobalConfig(category=category, name="retention", value="1800"))
     await keeper.start()
     old = await node.job(UpdateGlobalConfig(category="api", name="parallelism", value="7"))
     await event(node)
@@ -45,7 +47,7 @@ async def test_a_chore_that_fails_keeps_no_other_from_being_done(
     async def fail() -> int:
         raise CairnError("store.full", "The disk is full.")
 
-    monkeypatch.setattr(node.parts.jobs, "clean", fail)
+    monkeypatch.setattr(node.context.jobs, "clean", fail)
     keeper = housekeeping(node)
     await keeper.start()
     await event(node, age_seconds=1e6)

@@ -6,10 +6,11 @@ from importlib import metadata
 import pytest
 from tests.unit.services.small_node import SmallNode
 
+from cairn.kernel import limits as config
 from cairn.kernel.config import GlobalConfigRow
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data
 from cairn.kernel.jobs import JobState
-from cairn.services.admin import config
+from cairn.kernel.resource import EraseResource
 from cairn.services.admin.messages import (
     GetCurrentTime,
     GetPlugins,
@@ -23,21 +24,21 @@ from cairn.services.admin.messages import (
     SettleWorkflowRun,
     UpdateGlobalConfig,
 )
-from cairn.services.zone.steps.delete import EraseZone
+from cairn.services.zone.messages import DeleteZone
 
 
 def run(node: SmallNode, state: RunState) -> FlowRun:
     """A zone deletion that stands at its last step's undo."""
     now: datetime = node.clock.now()
-    data = {"entity": "Zone", "resource_uuid": "z", "delete_mode": "Permissive"}
+    data = {"uuid": "0" * 32, "account": "", "asked": DeleteZone(uuid="0" * 32)}
     return FlowRun(
         uuid=node.ids.new(),
         workflow="zone.delete",
         state=state,
         position=2,
-        steps=["cascade.delete-children", "zone.erase"],
+        steps=["cascade.delete-children", "resource.erase"],
         undo_left=[1],
-        undo_errors={"zone.erase": "the host is down"},
+        undo_errors={"resource.erase": "the host is down"},
         data=encode_data(data),
         create_date=now,
         last_op_date=now,
@@ -47,7 +48,7 @@ def run(node: SmallNode, state: RunState) -> FlowRun:
 async def test_a_setting_is_in_force_at_once_and_shown(node: SmallNode) -> None:
     uuid = (await node.call(UpdateGlobalConfig(category="api", name="parallelism", value="7"))).uuid
 
-    assert node.parts.config.get(config.API_PARALLELISM) == 7
+    assert node.context.config.get(config.API_PARALLELISM) == 7
     shown = await node.shown("GlobalConfig", uuid)
     assert (shown["value"], shown["defaultValue"]) == ("7", "500")
 
@@ -57,7 +58,7 @@ async def test_wrong_settings_are_refused_with_what_would_fit(node: SmallNode) -
     error = await node.refused(UpdateGlobalConfig(category="api", name="nothing", value="1"), "config.not-found")
 
     assert "api.parallelism" in error.message
-    assert node.parts.config.get(config.API_PARALLELISM) == 500
+    assert node.context.config.get(config.API_PARALLELISM) == 500
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ async def test_reset_takes_one_setting_a_category_or_all(
 
     await node.call(message)
 
-    assert node.parts.config.get(config.API_PARALLELISM) == api
-    assert node.parts.config.get(config.JOB_RETENTION) == job
+    assert node.context.config.get(config.API_PARALLELISM) == api
+    assert node.context.config.get(config.JOB_RETENTION) == job
     changed = [row for row in await node.all(GlobalConfigRow) if row.value != row.default_value]
     assert len(changed) == (api == 7) + (job == 60)
 
@@ -97,8 +98,8 @@ async def test_version_and_time(node: SmallNode) -> None:
 async def test_workflows_are_shown_with_where_each_line_came_from(node: SmallNode) -> None:
     shown = (await node.call(GetWorkflow(name="zone.delete"))).inventory
 
-    assert [step.name for step in shown.steps] == ["cascade.delete-children", "zone.erase"]
-    assert shown.steps[1].title == EraseZone.title
+    assert [step.name for step in shown.steps] == ["cascade.delete-children", "resource.erase"]
+    assert shown.steps[1].title == EraseResource.title
     assert all(step.origin.endswith("zone/workflows.toml") for step in shown.steps)
     assert [one.name for one in (await node.call(GetWorkflows())).inventories] == ["zone.delete"]
     await node.refused(GetWorkflow(name="zone.paint"), "workflow.not-found")
@@ -108,7 +109,7 @@ async def test_queues_show_what_runs_in_them(node: SmallNode) -> None:
     async def look() -> list[str]:
         return [queue.key for queue in (await node.call(GetResourceQueue(prefix="zone:"))).inventories]
 
-    assert await node.parts.queues.run("zone:z", look, name="looking") == ["zone:z"]
+    assert await node.context.queues.run("zone:z", look, name="looking") == ["zone:z"]
     assert await look() == []
 
 
@@ -138,11 +139,11 @@ async def test_an_undo_that_fails_again_says_why(node: SmallNode, monkeypatch: p
 
     row = run(node, RunState.UNDO_FAILED)
     await node.insert(row)
-    monkeypatch.setattr(node.parts.flows, "retry", fail)
+    monkeypatch.setattr(node.context.flows, "retry", fail)
 
     error = await node.refused(RetryWorkflowRun(uuid=row.uuid), "workflow.undo-failed")
 
-    assert "zone.erase: the host is down" in error.message
+    assert "resource.erase: the host is down" in error.message
 
 
 async def test_a_failed_undo_is_settled_and_a_running_one_is_not(node: SmallNode) -> None:

@@ -15,7 +15,7 @@ COMMAND = GetCapacity(path="/var/lib/cairn-backup")
 
 async def test_no_more_commands_run_at_a_time_than_the_setting_allows_and_a_change_holds_at_once(site: Site) -> None:
     storage = await site.add_storage()
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     await site.set("backupStorage", "parallelism", "2")
     site.agents.dials.turn(Dial(command=COMMAND.name, delay_seconds=2.0))
     sent = len(site.transport.requests)
@@ -32,7 +32,7 @@ async def test_no_more_commands_run_at_a_time_than_the_setting_allows_and_a_chan
 
 async def test_an_address_is_looked_up_again_when_it_was_forgotten(site: Site) -> None:
     storage = await site.add_storage()
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     site.driver.hosts[storage] = "sim-0001"
     await agents.call(storage, COMMAND)
     before = site.transport.requests[-1][1]
@@ -44,7 +44,7 @@ async def test_an_address_is_looked_up_again_when_it_was_forgotten(site: Site) -
 
 
 async def test_one_that_is_not_there_cannot_be_called(site: Site) -> None:
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     with pytest.raises(CairnError) as caught:
         await agents.call("f" * 32, COMMAND)
 

@@ -25,7 +25,7 @@ async def test_three_failed_pings_make_it_disconnected_and_calls_fail_at_once(si
     assert await status(site, storage) == "Disconnected"
     assert len(site.transport.requests) - before == 3
 
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     with pytest.raises(CairnError) as caught:
         await agents.call(storage, GetCapacity(path="/var/lib/cairn-backup"))
     assert caught.value.code == "backup-storage.disconnected"
@@ -91,7 +91,7 @@ async def test_a_call_that_finds_it_unreachable_has_it_looked_at_at_once(site: S
     storage = await site.add_storage()
     await site.watch()
     site.kill()
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     with pytest.raises(CairnError, match="cannot be reached"):
         await site.clock.run(agents.call(storage, GetCapacity(path="/x"), timeout_seconds=20))
     await site.clock.advance(5)
@@ -116,11 +116,11 @@ async def test_one_that_was_lost_before_the_node_started_is_known_as_lost_and_le
     storage = await site.add_storage()
     await site.set("backupStorage", "connection.autoReconnectOnError", "false")
     lost = BackupStorageStatus.DISCONNECTED
-    await site.parts.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
     await site.watch()
     await site.clock.advance(1000)
 
-    agents = site.parts.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
     with pytest.raises(CairnError, match=r"not connected \(a fire\)"):
         await agents.call(storage, GetCapacity(path="/x"))
     assert await status(site, storage) == "Disconnected"

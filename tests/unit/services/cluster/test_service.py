@@ -4,15 +4,16 @@ import msgspec
 import pytest
 from tests.unit.services.small_node import SmallNode
 
+from cairn.kernel.api import StateEvent
+from cairn.kernel.resource import EnabledState
 from cairn.services.cluster.messages import (
     Architecture,
     ChangeClusterState,
-    ClusterStateEvent,
     CreateCluster,
     HypervisorType,
     UpdateCluster,
 )
-from cairn.services.cluster.model import Cluster, ClusterState
+from cairn.services.cluster.model import Cluster
 
 
 def creation(node: SmallNode, zone: str) -> CreateCluster:
@@ -52,12 +53,12 @@ async def test_update_and_change_state(node: SmallNode, zone: str) -> None:
     cluster = (await node.call(creation(node, zone))).uuid
 
     await node.call(UpdateCluster(uuid=cluster, name="other", description="d"))
-    await node.call(ChangeClusterState(uuid=cluster, state_event=ClusterStateEvent.DISABLE))
+    await node.call(ChangeClusterState(uuid=cluster, state_event=StateEvent.DISABLE))
 
     row = await node.one(Cluster, cluster)
-    assert (row.name, row.description, row.state) == ("other", "d", ClusterState.DISABLED)
-    await node.call(ChangeClusterState(uuid=cluster, state_event=ClusterStateEvent.ENABLE))
-    assert (await node.one(Cluster, cluster)).state is ClusterState.ENABLED
+    assert (row.name, row.description, row.state) == ("other", "d", EnabledState.DISABLED)
+    await node.call(ChangeClusterState(uuid=cluster, state_event=StateEvent.ENABLE))
+    assert (await node.one(Cluster, cluster)).state is EnabledState.ENABLED
 
 
 async def test_changing_a_cluster_that_is_not_there_is_refused(node: SmallNode) -> None:

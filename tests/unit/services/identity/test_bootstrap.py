@@ -6,14 +6,14 @@ from pathlib import Path
 from tests.unit.services.identity.accounts import QUICK, account, log_in
 from tests.unit.services.small_node import SmallNode
 
+from cairn.kernel.settings import Settings
 from cairn.services.identity.bootstrap import bootstrap_admin
 from cairn.services.identity.model import Account, AccountType
-from cairn.settings import Settings
 
 
 async def bootstrap(node: SmallNode, folder: Path, password: str = "") -> Path | None:
     settings = Settings(data_dir=folder, admin_password=password)
-    return await bootstrap_admin(node.parts.store, settings, node.ids, node.clock, QUICK)
+    return await bootstrap_admin(node.context.store, settings, node.ids, node.clock, QUICK)
 
 
 def files(folder: Path) -> list[Path]:

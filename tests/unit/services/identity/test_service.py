@@ -8,6 +8,7 @@ from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.error import ErrorKind
 from cairn.kernel.jobs import JobState
+from cairn.kernel.plugin.manifest import Manifest
 from cairn.kernel.session import Authenticator
 from cairn.kernel.store.record import Key, Owner, Record, TableMeta
 from cairn.kernel.tag import UserTag
@@ -102,7 +103,7 @@ async def test_own_password_is_changed_with_the_old_one_and_the_session_goes_on(
     await node.call(UpdateAccount(uuid=ann, password="new", old_password="secret"), actor=ann)
 
     assert await log_in(node, "ann", "new")
-    assert await node.parts.extensions.named(Authenticator, "identity").session(token)
+    assert await node.context.need(Authenticator).session(token)
     await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.wrong-password")
 
 
@@ -118,7 +119,7 @@ async def test_guessing_the_old_password_is_throttled_like_a_login(node: SmallNo
 async def test_an_admin_changes_anothers_password_and_ends_its_sessions(node: SmallNode) -> None:
     root, ann = await account(node, "root", admin=True), await account(node, "ann")
     token = await log_in(node, "ann")
-    sessions = node.parts.extensions.named(Authenticator, "identity")
+    sessions = node.context.need(Authenticator)
     assert await sessions.session(token)
 
     await node.call(UpdateAccount(uuid=ann, password="new"), actor=root)
@@ -140,7 +141,7 @@ async def test_nobody_but_an_admin_changes_anothers_account(node: SmallNode) -> 
 async def test_a_disabled_account_is_thrown_out_and_cannot_log_in(node: SmallNode) -> None:
     root, ann = await account(node, "root", admin=True), await account(node, "ann")
     token = await log_in(node, "ann")
-    sessions = node.parts.extensions.named(Authenticator, "identity")
+    sessions = node.context.need(Authenticator)
     assert await sessions.session(token)
 
     await node.call(ChangeAccountState(uuid=ann, state_event=AccountStateEvent.DISABLE), actor=root)
@@ -156,7 +157,7 @@ async def test_a_disabled_account_is_thrown_out_and_cannot_log_in(node: SmallNod
 async def test_deleting_an_account_ends_its_sessions_and_tags(node: SmallNode) -> None:
     root, ann = await account(node, "root", admin=True), await account(node, "ann")
     token = await log_in(node, "ann")
-    sessions = node.parts.extensions.named(Authenticator, "identity")
+    sessions = node.context.need(Authenticator)
     assert await sessions.session(token)
     tag = UserTag(uuid="t", resource_uuid=ann, resource_type="Account", tag="x", create_date=node.clock.now())
     await node.insert(tag)
@@ -171,7 +172,7 @@ async def test_deleting_an_account_ends_its_sessions_and_tags(node: SmallNode) -
 
 
 async def test_an_account_that_owns_things_stays_and_they_are_named() -> None:
-    node = await SmallNode().start(records=[Boat])
+    node = await SmallNode().start(Manifest(package=__name__, doc="Boats."))
     root, ann = await account(node, "root", admin=True), await account(node, "ann")
     await node.insert(Boat(uuid="b1", account_uuid=ann), Boat(uuid="b2", account_uuid=ann))
     await node.job(UpdateAccount(uuid=ann, description="has a job, too"), actor=ann)
@@ -179,7 +180,7 @@ async def test_an_account_that_owns_things_stays_and_they_are_named() -> None:
     error = await node.refused(DeleteAccount(uuid=ann), "account.in-use", actor=root)
 
     assert "owns 2 Boats." in error.message
-    await node.parts.store.write(lambda tx: tx.delete_where(Boat))
+    await node.context.store.write(lambda tx: tx.delete_where(Boat))
     await node.call(DeleteAccount(uuid=ann), actor=root)
     await node.stop()
 

@@ -16,7 +16,7 @@ from cairn.services.identity.sessions import Sessions, digest
 
 @pytest.fixture
 def sessions(node: SmallNode) -> Sessions:
-    found = node.parts.extensions.named(Authenticator, "identity")
+    found = node.context.need(Authenticator)
     assert isinstance(found, Sessions)
     return found
 
@@ -57,13 +57,13 @@ async def test_looking_is_in_memory_and_again_after_a_minute(
     token = await log_in(node, "ann")
     await sessions.session(token)
     reads: list[int] = []
-    read = node.parts.store.look
+    read = node.context.store.look
 
     async def counting(fn: object) -> object:
         reads.append(1)
         return await read(fn)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(node.parts.store, "look", counting)
+    monkeypatch.setattr(node.context.store, "look", counting)
     for _ in range(10):
         assert await sessions.session(token) is not None
     assert reads == []
@@ -77,7 +77,7 @@ async def test_a_session_that_was_ended_elsewhere_is_over_within_a_minute(node: 
     token = await log_in(node, "ann")
     await sessions.session(token)
 
-    await node.parts.store.write(lambda tx: tx.delete_where(Session))
+    await node.context.store.write(lambda tx: tx.delete_where(Session))
     await node.clock.advance(61.0)
 
     assert await sessions.session(token) is None
@@ -91,15 +91,15 @@ async def test_a_session_that_another_node_announces_as_ended_is_over_at_once(
     assert await sessions.session(first)
     assert await sessions.session(second)
 
-    await node.parts.store.write(lambda tx: tx.delete(Session, digest(first)))
-    await node.parts.bus.publish(SessionsEnded(sessions=[digest(first)]))
-    await node.parts.bus.settle()
+    await node.context.store.write(lambda tx: tx.delete(Session, digest(first)))
+    await node.context.bus.publish(SessionsEnded(sessions=[digest(first)]))
+    await node.context.bus.settle()
     assert await sessions.session(first) is None
     assert await sessions.session(second) is not None
 
-    await node.parts.store.write(lambda tx: tx.delete_where(Session))
-    await node.parts.bus.publish(SessionsEnded(account=ann))
-    await node.parts.bus.settle()
+    await node.context.store.write(lambda tx: tx.delete_where(Session))
+    await node.context.bus.publish(SessionsEnded(account=ann))
+    await node.context.bus.settle()
     assert await sessions.session(second) is None
 
 
@@ -120,14 +120,14 @@ async def test_a_session_that_ends_while_it_is_looked_up_is_not_remembered(
 ) -> None:
     await account(node, "ann")
     token = await log_in(node, "ann")
-    read, gate = node.parts.store.read, asyncio.Event()
+    read, gate = node.context.store.read, asyncio.Event()
 
     async def slow(fn: object) -> object:
         found: object = await read(fn)  # type: ignore[arg-type]
         await gate.wait()
         return found
 
-    monkeypatch.setattr(node.parts.store, "read", slow)
+    monkeypatch.setattr(node.context.store, "read", slow)
     looking = asyncio.create_task(sessions.session(token))
     await node.clock.settle()
     await sessions.end(token)
@@ -176,9 +176,9 @@ async def test_beginning_one_too_many_is_refused_until_some_expire(node: SmallNo
     row = await node.one(Account, ann)
 
     def limit(tx: Tx) -> None:
-        node.parts.config.set(tx, "session", "maxConcurrent", "2")
+        node.context.config.set(tx, "session", "maxConcurrent", "2")
 
-    await node.parts.store.write(limit)
+    await node.context.store.write(limit)
     await sessions.begin(row)
     await sessions.begin(row)
     with pytest.raises(CairnError, match="too-many-sessions"):
@@ -194,7 +194,7 @@ async def test_no_session_begins_for_an_account_whose_password_changed_meanwhile
 ) -> None:
     ann = await account(node, "ann")
     row = await node.one(Account, ann)
-    await node.parts.store.write(lambda tx: tx.update(Account, ann, password_hash="other"))
+    await node.context.store.write(lambda tx: tx.update(Account, ann, password_hash="other"))
 
     with pytest.raises(CairnError, match="Log in again"):
         await sessions.begin(row)

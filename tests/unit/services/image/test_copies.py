@@ -18,7 +18,7 @@ async def test_files_are_removed_twice_and_what_cannot_be_removed_is_told(site: 
         ImageCopy(backup_storage_uuid=uuid, backup_storage_name=name, path=path)
         for uuid, name in ((there, "a"), (lost, "b"), ("f" * 32, "gone"))
     ]
-    files = ImageFiles(site.parts.extensions, site.parts.config)
+    files = ImageFiles(site.context.extensions, site.context.config)
     site.kill("sim-0001")
 
     for _ in range(2):

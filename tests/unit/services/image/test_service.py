@@ -130,7 +130,7 @@ async def test_calls_about_an_image_that_is_not_there(site: Site) -> None:
 
 async def test_an_account_that_goes_takes_its_images_with_it(site: Site) -> None:
     image = await site.add_image(await site.add_storage())
-    assert await site.parts.store.read(lambda tx: site.parts.cascade.owned(tx, ACCOUNT)) == {"Image": 1}
+    assert await site.context.store.read(lambda tx: site.context.cascade.owned(tx, ACCOUNT)) == {"Image": 1}
 
     for message in (DeleteImage(uuid=image), ExpungeImage(image_uuid=image)):
         await site.call(message)

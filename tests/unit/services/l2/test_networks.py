@@ -30,7 +30,7 @@ async def test_hosts_whose_cluster_lacks_an_l2_network_are_refused_with_its_name
     judge = rig.extensions.named(HostFilter, "l2")
     candidates = [candidate(1, CLUSTER), candidate(2, OTHER_CLUSTER)]
 
-    refused = await rig.parts.store.read(lambda tx: judge.refuse(tx, need(*networks), candidates))
+    refused = await rig.context.store.read(lambda tx: judge.refuse(tx, need(*networks), candidates))
 
     assert refused == {
         uuid(2, 3): "is in a cluster that has not the L2 network one of L3 network dmz attached",
@@ -39,7 +39,7 @@ async def test_hosts_whose_cluster_lacks_an_l2_network_are_refused_with_its_name
 
 async def test_a_vm_without_networks_may_go_anywhere(rig: Rig) -> None:
     judge = rig.extensions.named(HostFilter, "l2")
-    assert await rig.parts.store.read(lambda tx: judge.refuse(tx, need(), [candidate(1, CLUSTER)])) == {}
+    assert await rig.context.store.read(lambda tx: judge.refuse(tx, need(), [candidate(1, CLUSTER)])) == {}
 
 
 async def test_views_tell_bridge_mtu_and_clusters_and_leave_out_what_is_not_there(rig: Rig) -> None:
@@ -47,7 +47,7 @@ async def test_views_tell_bridge_mtu_and_clusters_and_leave_out_what_is_not_ther
     await rig.attach(l2)
     directory = rig.extensions.named(L2Networks, "l2")
 
-    views = await rig.parts.store.read(lambda tx: directory.views(tx, [l2, uuid(9, 9)]))
+    views = await rig.context.store.read(lambda tx: directory.views(tx, [l2, uuid(9, 9)]))
 
     assert list(views) == [l2]
     assert (views[l2].bridge, views[l2].mtu, views[l2].cluster_uuids) == ("br_vx_3", 1450, [CLUSTER])

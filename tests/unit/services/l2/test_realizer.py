@@ -125,7 +125,7 @@ async def test_a_failing_refresh_is_tried_again_at_the_next_occasion(rig: Rig) -
 
 
 async def test_parallelism_bounds_how_many_hosts_are_worked_on(rig: Rig) -> None:
-    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "l2", "realize.parallelism", "3"))
+    await rig.context.store.write(lambda tx: rig.context.config.set(tx, "l2", "realize.parallelism", "3"))
     hosts = [rig.host(number) for number in range(1, 9)]
     rig.agents.gated.update(hosts)
     l2 = await rig.l2()

@@ -18,7 +18,7 @@ async def test_a_created_network_is_shown_with_its_interface_and_no_cluster(rig:
 
 async def test_vxlans_without_a_vni_get_the_lowest_free_one(rig: Rig) -> None:
     first, second, third = [await rig.vxlan(), await rig.vxlan(), await rig.vxlan()]
-    await rig.parts.bus.call(DeleteL2Network(uuid=second))
+    await rig.context.bus.call(DeleteL2Network(uuid=second))
     again = await rig.vxlan()
 
     vnis = [(await rig.shown("L2Network", network))["vni"] for network in (first, again, third)]
@@ -35,7 +35,7 @@ async def test_a_vni_that_is_taken_is_refused_naming_its_network(rig: Rig) -> No
 
 
 async def test_a_used_up_range_of_vnis_says_which_settings_to_widen(rig: Rig) -> None:
-    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "l2", "vxlan.lastVni", "10000"))
+    await rig.context.store.write(lambda tx: rig.context.config.set(tx, "l2", "vxlan.lastVni", "10000"))
     await rig.vxlan()
 
     with pytest.raises(CairnError, match=r"l2\.vxlan\.lastVni allow 10000 to 10000") as caught:
@@ -46,7 +46,7 @@ async def test_a_used_up_range_of_vnis_says_which_settings_to_widen(rig: Rig) ->
 
 async def test_an_update_changes_what_is_given_and_leaves_the_rest(rig: Rig) -> None:
     l2 = await rig.l2("wire")
-    await rig.parts.bus.call(UpdateL2Network(uuid=l2, description="the long one"))
+    await rig.context.bus.call(UpdateL2Network(uuid=l2, description="the long one"))
     shown = await rig.shown("L2Network", l2)
 
     assert (shown["name"], shown["description"]) == ("wire", "the long one")
@@ -57,7 +57,7 @@ async def test_a_network_with_l3_networks_is_not_deleted_and_they_are_named(rig:
     await rig.l3(l2, "lan")
 
     with pytest.raises(CairnError, match=r"1 L3 networks are on it \(lan\)") as caught:
-        await rig.parts.bus.call(DeleteL2Network(uuid=l2))
+        await rig.context.bus.call(DeleteL2Network(uuid=l2))
 
     assert caught.value.code == "l2.has-l3-networks"
 
@@ -67,16 +67,16 @@ async def test_deleting_takes_bridges_rows_and_tags_away_and_may_be_repeated(rig
     message = CreateL2NoVlanNetwork(
         resource_uuid=rig.ids.new(), name="wire", zone_uuid=ZONE, physical_interface="eth0", user_tags=["red"]
     )
-    l2 = (await rig.parts.bus.call(message)).uuid
+    l2 = (await rig.context.bus.call(message)).uuid
     await rig.attach(l2, CLUSTER)
     await rig.settle()
 
-    await rig.parts.bus.call(DeleteL2Network(uuid=l2))
-    await rig.parts.bus.call(DeleteL2Network(uuid=l2))
+    await rig.context.bus.call(DeleteL2Network(uuid=l2))
+    await rig.context.bus.call(DeleteL2Network(uuid=l2))
 
     assert [type(command).__name__ for _, command in await rig.settle()] == ["RemoveBridge"]
-    assert await rig.parts.query.get("L2Network", l2) is None
-    assert await rig.parts.store.read(lambda tx: tx.count(UserTag)) == 0
+    assert await rig.context.query.get("L2Network", l2) is None
+    assert await rig.context.store.read(lambda tx: tx.count(UserTag)) == 0
 
 
 async def test_a_failed_deletion_leaves_the_network_attached_with_its_bridges(rig: Rig) -> None:
@@ -87,7 +87,7 @@ async def test_a_failed_deletion_leaves_the_network_attached_with_its_bridges(ri
     rig.agents.refuse["network.remove-bridge"] = CairnError("agent.busy", "A VM is on it.")
 
     with pytest.raises(CairnError, match="A VM is on it"):
-        await rig.parts.bus.call(DeleteL2Network(uuid=l2))
+        await rig.context.bus.call(DeleteL2Network(uuid=l2))
 
     assert [type(command).__name__ for _, command in await rig.settle()] == ["RemoveBridge", "EnsureBridge"]
     assert (await rig.shown("L2Network", l2))["attachedClusterUuids"] == [CLUSTER]

@@ -31,15 +31,15 @@ class Breaks(FlowProbe):
 
 
 async def attach(rig: Rig, l2: str) -> None:
-    await rig.parts.bus.call(AttachL2NetworkToCluster(l2_network_uuid=l2, cluster_uuid=OTHER_CLUSTER))
+    await rig.context.bus.call(AttachL2NetworkToCluster(l2_network_uuid=l2, cluster_uuid=OTHER_CLUSTER))
 
 
 async def detach(rig: Rig, l2: str) -> None:
-    await rig.parts.bus.call(DetachL2NetworkFromCluster(l2_network_uuid=l2, cluster_uuid=CLUSTER))
+    await rig.context.bus.call(DetachL2NetworkFromCluster(l2_network_uuid=l2, cluster_uuid=CLUSTER))
 
 
 async def delete(rig: Rig, l2: str) -> None:
-    await rig.parts.bus.call(DeleteL2Network(uuid=l2))
+    await rig.context.bus.call(DeleteL2Network(uuid=l2))
 
 
 STEPS: dict[str, tuple[Work, list[str]]] = {
@@ -74,9 +74,9 @@ async def test_each_step_may_be_done_twice(rig: Rig, workflow: str, kind: str) -
     l2 = await made(rig, kind)
     await STEPS[workflow][0](rig, l2)
     await rig.settle()
-    assert await rig.parts.store.read(lambda tx: tx.count(FlowRun)) == 0
+    assert await rig.context.store.read(lambda tx: tx.count(FlowRun)) == 0
     clusters = {"attach": [CLUSTER, OTHER_CLUSTER], "detach": [], "delete": None}[workflow]
-    shown = await rig.parts.query.get("L2Network", l2)
+    shown = await rig.context.query.get("L2Network", l2)
     assert (shown and shown["attachedClusterUuids"]) == clusters
 
 
@@ -94,7 +94,7 @@ async def test_a_failure_behind_each_step_leaves_things_as_they_were(
 
     await rig.settle()
     assert "undoPending" not in caught.value.details
-    assert await rig.parts.store.read(lambda tx: tx.count(FlowRun)) == 0
+    assert await rig.context.store.read(lambda tx: tx.count(FlowRun)) == 0
     assert (await rig.shown("L2Network", l2))["attachedClusterUuids"] == [CLUSTER]
     rig.probe.behind = None
     await STEPS[workflow][0](rig, l2)

@@ -33,7 +33,7 @@ class Net:
         self.networks = rig.extensions.named(L3Networks, "l3")
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
-        return await self.rig.parts.store.write(fn)
+        return await self.rig.context.store.write(fn)
 
     async def claim(self, vm: int = 1, ip: str | None = None) -> ClaimedAddress:
         return await self.write(lambda tx: self.networks.claim(tx, self.uuid, used_for=uuid(vm, 5), required_ip=ip))
@@ -116,7 +116,7 @@ async def test_an_address_of_no_range_is_refused_with_the_ranges(rig: Rig) -> No
 
 async def test_a_disabled_network_gives_no_addresses(rig: Rig) -> None:
     net = await network(rig, ("10.0.0.1", "10.0.0.5"))
-    await rig.parts.bus.call(ChangeL3NetworkState(uuid=net.uuid, state_event=StateEvent.DISABLE))
+    await rig.context.bus.call(ChangeL3NetworkState(uuid=net.uuid, state_event=StateEvent.DISABLE))
     with pytest.raises(CairnError, match="lan is disabled") as caught:
         await net.claim()
     assert caught.value.code == "l3.disabled"

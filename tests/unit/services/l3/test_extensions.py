@@ -29,7 +29,7 @@ class Listener:
 
 
 async def test_every_change_of_a_network_is_told_once_it_is_committed(rig: Rig) -> None:
-    listener, call = Listener(), rig.parts.bus.call
+    listener, call = Listener(), rig.context.bus.call
     rig.extensions.provide(NetworkChanged, listener, name="test")
     l2 = await rig.l2()
     l3 = await rig.l3(l2)

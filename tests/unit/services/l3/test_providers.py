@@ -37,16 +37,16 @@ class Router:
 
 
 async def attach(rig: Rig, l3: str, services: dict[str, list[str]]) -> None:
-    await rig.parts.bus.call(AttachNetworkServiceToL3Network(l3_network_uuid=l3, network_services=services))
+    await rig.context.bus.call(AttachNetworkServiceToL3Network(l3_network_uuid=l3, network_services=services))
 
 
 async def detach(rig: Rig, l3: str, services: dict[str, list[str]]) -> None:
-    await rig.parts.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=services))
+    await rig.context.bus.call(DetachNetworkServiceFromL3Network(l3_network_uuid=l3, network_services=services))
 
 
 async def services(rig: Rig, l3: str) -> list[tuple[str, str]]:
     request = QueryRequest(entity="NetworkServiceL3NetworkRef", conditions=[f"l3NetworkUuid={l3}"])
-    rows = (await rig.parts.query.run(request)).inventories or []
+    rows = (await rig.context.query.run(request)).inventories or []
     names = {FLAT: "Flat", ROUTER: "Router"}
     return sorted((names[str(row["networkServiceProviderUuid"])], str(row["networkServiceType"])) for row in rows)
 
@@ -57,7 +57,7 @@ async def test_a_new_network_is_served_by_flat_without_being_asked(rig: Rig) -> 
 
 
 async def test_the_setting_leaves_new_networks_unserved(rig: Rig) -> None:
-    await rig.parts.store.write(lambda tx: rig.parts.config.set(tx, "flatNetwork", "autoAttach", "false"))
+    await rig.context.store.write(lambda tx: rig.context.config.set(tx, "flatNetwork", "autoAttach", "false"))
     assert await services(rig, await rig.l3(await rig.l2())) == []
 
 
@@ -131,14 +131,14 @@ async def test_the_row_of_a_plugin_that_is_gone_stays_only_while_networks_name_i
             )
         )
 
-    await rig.parts.store.write(gone)
-    providers = Providers(rig.parts.store, type(rig.extensions)())
+    await rig.context.store.write(gone)
+    providers = Providers(rig.context.store, type(rig.extensions)())
     await providers.start()
-    types = [row.type for row in await rig.parts.store.read(lambda tx: tx.find(NetworkServiceProvider))]
+    types = [row.type for row in await rig.context.store.read(lambda tx: tx.find(NetworkServiceProvider))]
     assert types == ["Flat"]
     assert len(await services(rig, l3)) == 3
 
 
 async def test_offers_are_told_by_provider(rig: Rig) -> None:
-    answer = await rig.parts.bus.call(GetNetworkServiceTypes())
+    answer = await rig.context.bus.call(GetNetworkServiceTypes())
     assert answer.types == {"Flat": ["DHCP", "DNS", "Userdata"]}

@@ -47,12 +47,12 @@ async def test_a_second_subnet_of_one_network_is_refused(rig: Rig) -> None:
 
 async def test_a_cidr_with_its_gateway_in_the_middle_makes_two_ranges(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
-    answer = await rig.parts.bus.call(
+    answer = await rig.context.bus.call(
         AddIpRangeByNetworkCidr(
             resource_uuid=rig.ids.new(), l3_network_uuid=l3, name="all", network_cidr="10.0.0.0/24", gateway="10.0.0.9"
         )
     )
-    found = (await rig.parts.query.run(QueryRequest(entity="IpRange", sort="endIp"))).inventories or []
+    found = (await rig.context.query.run(QueryRequest(entity="IpRange", sort="endIp"))).inventories or []
     assert sorted((str(row["startIp"]), str(row["endIp"])) for row in found) == [
         ("10.0.0.1", "10.0.0.8"),
         ("10.0.0.10", "10.0.0.254"),
@@ -65,7 +65,7 @@ async def test_a_range_with_addresses_of_vms_is_not_deleted(rig: Rig) -> None:
     range_ = await rig.add_range(l3, "10.0.0.2", "10.0.0.9", name="low")
     await claim(rig, 1, l3)
     with pytest.raises(CairnError, match="low cannot be deleted: 1 VMs") as caught:
-        await rig.parts.bus.call(DeleteIpRange(uuid=range_))
+        await rig.context.bus.call(DeleteIpRange(uuid=range_))
     assert caught.value.code == "l3.range-in-use"
 
 
@@ -73,18 +73,18 @@ async def test_an_unused_range_is_deleted_with_its_dhcp_servers_address(rig: Rig
     l3 = await rig.l3(await rig.l2())
     range_ = await rig.add_range(l3, "10.0.0.2", "10.0.0.9")
     for _ in range(2):
-        await rig.parts.bus.call(DeleteIpRange(uuid=range_))
-    assert (await rig.parts.query.run(QueryRequest(entity="UsedIp", count=True))).total == 0
-    assert (await rig.parts.query.run(QueryRequest(entity="FlatDhcpServer", count=True))).total == 0
+        await rig.context.bus.call(DeleteIpRange(uuid=range_))
+    assert (await rig.context.query.run(QueryRequest(entity="UsedIp", count=True))).total == 0
+    assert (await rig.context.query.run(QueryRequest(entity="FlatDhcpServer", count=True))).total == 0
 
 
 async def test_free_addresses_leave_out_what_is_taken(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     await rig.add_range(l3, "10.0.0.2", "10.0.0.6")  # .2 is the DHCP server's
     await claim(rig, 1, l3)
-    free = (await rig.parts.bus.call(GetFreeIp(l3_network_uuid=l3, limit=2))).inventories
+    free = (await rig.context.bus.call(GetFreeIp(l3_network_uuid=l3, limit=2))).inventories
     assert [one.ip for one in free] == ["10.0.0.4", "10.0.0.5"]
-    free = (await rig.parts.bus.call(GetFreeIp(l3_network_uuid=l3, start="10.0.0.6"))).inventories
+    free = (await rig.context.bus.call(GetFreeIp(l3_network_uuid=l3, start="10.0.0.6"))).inventories
     assert [one.ip for one in free] == ["10.0.0.6"]
 
 
@@ -98,14 +98,14 @@ async def test_capacity_is_told_by_range_network_and_zone(rig: Rig) -> None:
         (GetIpAddressCapacity(zone_uuids=[ZONE]), "Zone", ZONE),
         (GetIpAddressCapacity(all=True), "Zone", ZONE),
     ):
-        answer = await rig.parts.bus.call(message)
+        answer = await rig.context.bus.call(message)
         assert (answer.total_capacity, answer.available_capacity, answer.used_ip_address_number) == (10, 8, 2)
         assert (answer.resource_type, [one.resource_uuid for one in answer.capacity_data]) == (kind, [resource])
 
 
 async def test_asking_for_the_capacity_of_nothing_says_what_to_name(rig: Rig) -> None:
     with pytest.raises(CairnError, match="zoneUuids, l3NetworkUuids and ipRangeUuids"):
-        await rig.parts.bus.call(GetIpAddressCapacity())
+        await rig.context.bus.call(GetIpAddressCapacity())
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,6 @@ async def test_whether_an_address_can_be_taken_is_told_with_the_reason(rig: Rig,
     l3 = await rig.l3(await rig.l2())
     await rig.add_range(l3, "10.0.0.2", "10.0.0.9")
     await claim(rig, 1, l3)
-    answer: IpAvailability = await rig.parts.bus.call(CheckIpAvailability(l3_network_uuid=l3, ip=ip))
+    answer: IpAvailability = await rig.context.bus.call(CheckIpAvailability(l3_network_uuid=l3, ip=ip))
     assert answer.available is (reason is None)
     assert (reason or "") in (answer.reason or "")

@@ -22,7 +22,7 @@ from cairn.services.l3.steps.addresses import ClaimAddresses, ClaimAddressesInpu
 async def claim(rig: Rig, vm: int, l3: str) -> None:
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
     given = ClaimAddressesInput(vm_uuid=uuid(vm, 5), l3_network_uuids=[l3], system_tags=[])
-    await rig.parts.store.write(lambda tx: step.do(tx, given))
+    await rig.context.store.write(lambda tx: step.do(tx, given))
 
 
 async def test_a_created_network_is_in_its_l2_networks_zone(rig: Rig) -> None:
@@ -40,7 +40,7 @@ async def test_a_network_on_an_l2_network_that_is_gone_is_refused(rig: Rig) -> N
 
 async def test_an_update_changes_what_is_given_and_leaves_the_rest(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2(), "lan")
-    await rig.parts.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com", system=True))
+    await rig.context.bus.call(UpdateL3Network(uuid=l3, dns_domain="example.com", system=True))
     shown = await rig.shown("L3Network", l3)
     assert (shown["name"], shown["dnsDomain"], shown["system"]) == ("lan", "example.com", True)
 
@@ -48,25 +48,25 @@ async def test_an_update_changes_what_is_given_and_leaves_the_rest(rig: Rig) -> 
 async def test_a_state_changes_there_and_back(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     for event, state in ((StateEvent.DISABLE, "Disabled"), (StateEvent.ENABLE, "Enabled")):
-        await rig.parts.bus.call(ChangeL3NetworkState(uuid=l3, state_event=event))
+        await rig.context.bus.call(ChangeL3NetworkState(uuid=l3, state_event=event))
         assert (await rig.shown("L3Network", l3))["state"] == state
 
 
 async def test_name_servers_are_kept_in_order_and_once(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     for dns in ("9.9.9.9", "1.1.1.1", "9.9.9.9"):
-        await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns=dns))
+        await rig.context.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns=dns))
     assert (await rig.shown("L3Network", l3))["dns"] == ["9.9.9.9", "1.1.1.1"]
 
     for _ in range(2):
-        await rig.parts.bus.call(RemoveDnsFromL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
+        await rig.context.bus.call(RemoveDnsFromL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
     assert (await rig.shown("L3Network", l3))["dns"] == ["1.1.1.1"]
 
 
 async def test_a_name_server_that_is_no_address_is_refused(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     with pytest.raises(CairnError, match=r"found 'dns\.example'") as caught:
-        await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="dns.example"))
+        await rig.context.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="dns.example"))
     assert list(caught.value.fields) == ["dns"]
 
 
@@ -77,7 +77,7 @@ async def test_a_network_with_vms_is_not_deleted_and_they_are_counted(rig: Rig) 
     await claim(rig, 2, l3)
 
     with pytest.raises(CairnError, match="lan cannot be deleted: 2 VMs") as caught:
-        await rig.parts.bus.call(DeleteL3Network(uuid=l3))
+        await rig.context.bus.call(DeleteL3Network(uuid=l3))
 
     assert (caught.value.code, caught.value.details["vms"]) == ("l3.in-use", 2)
 
@@ -85,12 +85,12 @@ async def test_a_network_with_vms_is_not_deleted_and_they_are_counted(rig: Rig) 
 async def test_deleting_leaves_nothing_of_a_network_and_may_be_repeated(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     await rig.add_range(l3, "10.0.0.2", "10.0.0.9")
-    await rig.parts.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
+    await rig.context.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="9.9.9.9"))
 
     for _ in range(2):
-        await rig.parts.bus.call(DeleteL3Network(uuid=l3))
+        await rig.context.bus.call(DeleteL3Network(uuid=l3))
 
     def left(tx: Tx) -> list[int]:
         return [tx.count(kind) for kind in (IpRange, UsedIp, L3NetworkDns, NetworkServiceL3NetworkRef)]
 
-    assert await rig.parts.store.read(left) == [0, 0, 0, 0]
+    assert await rig.context.store.read(left) == [0, 0, 0, 0]

@@ -8,6 +8,7 @@ from tests.unit.services.identity.accounts import account
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.error import CairnError
+from cairn.kernel.plugin.manifest import Manifest
 from cairn.kernel.store.record import Key, Owner, Record, References, SubType, TableMeta
 from cairn.services.tag.ownership import Ownership
 
@@ -38,15 +39,15 @@ class Oar(Record, frozen=True, kw_only=True):
 
 @pytest.fixture
 async def node() -> AsyncIterator[SmallNode]:
-    node = await SmallNode().start(records=[Boat, SailBoat, Oar])
+    node = await SmallNode().start(Manifest(package=__name__, doc="Boats."))
     yield node
     await node.stop()
 
 
 async def allowed(node: SmallNode, entity: str, uuid: str, actor: str | None) -> bool:
-    ownership = Ownership(node.parts.store.schema)
+    ownership = Ownership(node.context.store.schema)
     try:
-        await node.parts.store.read(lambda tx: ownership.check(tx, entity, uuid, actor))
+        await node.context.store.read(lambda tx: ownership.check(tx, entity, uuid, actor))
     except CairnError as error:
         assert error.code.endswith(".not-found")
         return False

@@ -86,7 +86,7 @@ async def test_both_kinds_of_tags_are_deleted_and_twice(node: SmallNode, zone: s
 
 async def test_what_the_cloud_made_itself_stays(node: SmallNode, zone: str) -> None:
     uuid = await hang(node, zone, "hostname::web")
-    await node.parts.store.write(lambda tx: tx.update(SystemTag, uuid, inherent=True))
+    await node.context.store.write(lambda tx: tx.update(SystemTag, uuid, inherent=True))
 
     await node.refused(DeleteTag(uuid=uuid), "tag.inherent")
     await node.refused(UpdateSystemTag(uuid=uuid, tag="hostname::db"), "tag.inherent")
@@ -102,14 +102,3 @@ async def test_accounts_hang_tags_on_what_is_theirs_only(node: SmallNode, zone: 
     tag = (await node.call(on_ann, actor=ann)).uuid
     await node.refused(DeleteTag(uuid=tag), "account.not-found", actor=bob)
     await node.call(DeleteTag(uuid=tag), actor=root)
-
-
-async def test_an_admin_removes_a_tag_whose_resource_is_gone(node: SmallNode) -> None:
-    root = await account(node, "root", admin=True)
-    await node.insert(
-        UserTag(uuid="t", resource_uuid="gone", resource_type="Boat", tag="x", create_date=node.clock.now())
-    )
-
-    await node.call(DeleteTag(uuid="t"), actor=root)
-
-    assert await node.all(UserTag) == []

@@ -3,10 +3,12 @@ from __future__ import annotations
 import msgspec
 from tests.unit.services.small_node import SmallNode
 
+from cairn.kernel.api import StateEvent
 from cairn.kernel.jobs import JobState
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.tag import SystemTag, UserTag
-from cairn.services.zone.messages import ChangeZoneState, CreateZone, DeleteZone, UpdateZone, ZoneStateEvent
-from cairn.services.zone.model import Zone, ZoneState
+from cairn.services.zone.messages import ChangeZoneState, CreateZone, DeleteZone, UpdateZone
+from cairn.services.zone.model import Zone
 
 
 async def create(node: SmallNode, name: str = "z1", *, is_default: bool = False) -> str:
@@ -63,17 +65,17 @@ async def test_update_changes_only_what_is_given(node: SmallNode) -> None:
 async def test_disable_and_enable_again(node: SmallNode) -> None:
     zone = await create(node)
 
-    await node.call(ChangeZoneState(uuid=zone, state_event=ZoneStateEvent.DISABLE))
-    assert (await node.one(Zone, zone)).state is ZoneState.DISABLED
-    await node.call(ChangeZoneState(uuid=zone, state_event=ZoneStateEvent.ENABLE))
-    assert (await node.one(Zone, zone)).state is ZoneState.ENABLED
+    await node.call(ChangeZoneState(uuid=zone, state_event=StateEvent.DISABLE))
+    assert (await node.one(Zone, zone)).state is EnabledState.DISABLED
+    await node.call(ChangeZoneState(uuid=zone, state_event=StateEvent.ENABLE))
+    assert (await node.one(Zone, zone)).state is EnabledState.ENABLED
 
 
 async def test_changing_a_zone_that_is_not_there_is_refused(node: SmallNode) -> None:
     gone = node.ids.new()
 
     await node.refused(UpdateZone(uuid=gone, name="x"), "zone.not-found")
-    await node.refused(ChangeZoneState(uuid=gone, state_event=ZoneStateEvent.ENABLE), "zone.not-found")
+    await node.refused(ChangeZoneState(uuid=gone, state_event=StateEvent.ENABLE), "zone.not-found")
 
 
 async def test_deleting_a_zone_that_is_gone_is_success(node: SmallNode) -> None:

@@ -14,6 +14,7 @@ from cairn.agents.protocol.storage import Capacity, InitStorage
 from cairn.kernel.error import not_found
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.directory import BackupStorageDirectory
@@ -44,7 +45,8 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
 
     def do(self, tx: Tx, given: RecordBackupStorageInput) -> Nothing:
         """Insert."""
-        tx.insert(
+        write(
+            tx,
             BackupStorage(
                 uuid=given.backup_storage_uuid,
                 name=given.name,
@@ -53,7 +55,7 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
                 type=given.backup_storage_type,
                 create_date=tx.now,
                 last_op_date=tx.now,
-            )
+            ),
         )
         self._tags.add(tx, "BackupStorage", given.backup_storage_uuid, system=given.system_tags, user=given.user_tags)
         return NOTHING
@@ -61,7 +63,7 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
     def undo(self, tx: Tx, given: RecordBackupStorageInput, made: Nothing | None) -> None:
         """It was never added."""
         self._tags.forget(tx, given.backup_storage_uuid)
-        tx.delete(BackupStorage, given.backup_storage_uuid)
+        erase(tx, BackupStorage, given.backup_storage_uuid)
 
 
 class BackupStorageInput(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.directory import BackupStorageDirectory
@@ -131,7 +132,7 @@ class EraseBackupStorage(TransactionStep[RemoveInput, Nothing]):
         if row is not None:
             self._extensions.named(BackupStorageDriver, row.type).removed(tx, row.uuid)
             self._tags.forget(tx, row.uuid)
-            tx.delete(BackupStorage, row.uuid)
+            erase(tx, BackupStorage, row.uuid)
             tx.after_commit(lambda: self._directory.erased(given.backup_storage_uuid))
         return NOTHING
 

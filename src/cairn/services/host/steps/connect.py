@@ -15,6 +15,7 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
@@ -71,7 +72,8 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
                 kind=ErrorKind.CONFLICT,
                 fields={"managementIp": f"found {given.management_ip!r}; an address that no other host has would fit"},
             )
-        tx.insert(
+        write(
+            tx,
             Host(
                 uuid=given.host_uuid,
                 name=given.name,
@@ -82,7 +84,7 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
                 hypervisor_type=given.hypervisor_type,
                 create_date=tx.now,
                 last_op_date=tx.now,
-            )
+            ),
         )
         self._tags.add(tx, "Host", given.host_uuid, system=given.system_tags, user=given.user_tags)
         return NOTHING
@@ -90,7 +92,7 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
     def undo(self, tx: Tx, given: RecordHostInput, made: Nothing | None) -> None:
         """The host was never added."""
         self._tags.forget(tx, given.host_uuid)
-        tx.delete(Host, given.host_uuid)
+        erase(tx, Host, given.host_uuid)
 
 
 class HostInput(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from cairn.kernel.api import DeleteMode
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.directory import HostDirectory
@@ -116,5 +117,5 @@ class EraseHost(TransactionStep[RemoveHostInput, Nothing]):
         for guard in self._extensions.of(HostRemoval):
             guard.host_removed(tx, given.host_uuid)
         self._tags.forget(tx, given.host_uuid)
-        tx.delete(Host, given.host_uuid)
+        erase(tx, Host, given.host_uuid)
         return NOTHING

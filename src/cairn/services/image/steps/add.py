@@ -17,6 +17,7 @@ from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.extensions import BackupStorageAgents
@@ -69,7 +70,8 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
     def do(self, tx: Tx, given: RecordImageInput) -> RecordImageOutput:
         """Refuse backup storages that cannot take it now; else insert."""
         storages = [_usable(tx, uuid) for uuid in dict.fromkeys(given.backup_storage_uuids)]
-        tx.insert(
+        write(
+            tx,
             Image(
                 uuid=given.image_uuid,
                 name=given.name,
@@ -85,7 +87,7 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
                 virtio=given.virtio,
                 create_date=tx.now,
                 last_op_date=tx.now,
-            )
+            ),
         )
         refs = [
             ImageBackupStorageRef(
@@ -106,7 +108,7 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
         """It was never added."""
         self._tags.forget(tx, given.image_uuid)
         tx.delete_where(ImageBackupStorageRef, image_uuid=given.image_uuid)
-        tx.delete(Image, given.image_uuid)
+        erase(tx, Image, given.image_uuid)
 
 
 class FetchImageInput(Struct, frozen=True, kw_only=True):

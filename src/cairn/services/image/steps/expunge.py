@@ -10,6 +10,7 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of
@@ -137,6 +138,6 @@ class EraseImage(TransactionStep[EraseImageInput, Nothing]):
         image = tx.get(Image, given.image_uuid)
         if given.goes_whole and image is not None:
             self._tags.forget(tx, image.uuid)
-            tx.delete(Image, image.uuid)
+            erase(tx, Image, image.uuid)
             tell(tx, self._events, image, None)
         return NOTHING

@@ -11,6 +11,7 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.messages import ListHosts
@@ -203,5 +204,5 @@ class Erase(TransactionStep[EraseInput, Nothing]):
     def do(self, tx: Tx, given: EraseInput) -> Nothing:
         """Delete the row and its tags."""
         self._tags.forget(tx, given.uuid)
-        tx.delete(L2Network, given.uuid)
+        erase(tx, L2Network, given.uuid)
         return NOTHING

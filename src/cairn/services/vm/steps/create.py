@@ -9,6 +9,7 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import HostNeed
@@ -226,7 +227,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
             create_date=tx.now,
             last_op_date=tx.now,
         )
-        tx.insert(vm)
+        write(tx, vm)
         if given.system_tags or given.user_tags:
             self._tags.add(tx, "VmInstance", vm.uuid, system=given.system_tags, user=given.user_tags)
         return NOTHING
@@ -237,7 +238,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
         if vm is not None:
             self._states.tell(tx, vm, vm.state, VmState.EXPUNGING, reason="its creation failed")
         self._tags.forget(tx, given.vm_uuid)
-        tx.delete(VmInstance, given.vm_uuid)
+        erase(tx, VmInstance, given.vm_uuid)
 
 
 class RecordNicsInput(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec import Struct
 from cairn.agents.protocol import vm as agent
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import HostAgents
@@ -132,5 +133,5 @@ class EraseVm(TransactionStep[DestroyParameters, Nothing]):
     def do(self, tx: Tx, given: DestroyParameters) -> Nothing:
         """Erase."""
         self._tags.forget(tx, given.vm_uuid)
-        tx.delete(VmInstance, given.vm_uuid)
+        erase(tx, VmInstance, given.vm_uuid)
         return NOTHING

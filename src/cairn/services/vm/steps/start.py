@@ -12,6 +12,7 @@ from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostAgents, HostNeed
+from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm import config
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.machine import Operation, check
@@ -19,7 +20,6 @@ from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.spec import nic_specs, start_command
 from cairn.services.vm.states import VmStates, existing
 from cairn.services.vm.tags import told_to_guest
-from cairn.services.volume.messages import VolumeSpec
 
 
 class StartParameters(Struct, frozen=True, kw_only=True):

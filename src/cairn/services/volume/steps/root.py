@@ -9,11 +9,11 @@ from msgspec import Struct
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, write
 from cairn.kernel.store.store import Tx
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver
+from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage
-from cairn.services.volume.messages import VolumeSpec
 from cairn.services.volume.model import Volume, VolumeStatus
 
 
@@ -50,7 +50,8 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
         """Insert."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
         path = driver.volume_path(given.root_storage_path, given.account_uuid, given.root_volume_uuid)
-        tx.insert(
+        write(
+            tx,
             Volume(
                 uuid=given.root_volume_uuid,
                 name=f"ROOT-for-{given.name}"[:255],
@@ -63,7 +64,7 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
                 status=VolumeStatus.READY,
                 create_date=tx.now,
                 last_op_date=tx.now,
-            )
+            ),
         )
         spec = VolumeSpec(
             uuid=given.root_volume_uuid,
@@ -77,7 +78,7 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
 
     def undo(self, tx: Tx, given: RecordRootInput, made: RootVolumeOutput | None) -> None:
         """Strike it out."""
-        tx.delete(Volume, given.root_volume_uuid)
+        erase(tx, Volume, given.root_volume_uuid)
 
 
 class LoadRootInput(Struct, frozen=True, kw_only=True):
@@ -179,7 +180,7 @@ class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
     def do(self, tx: Tx, given: DeleteVolumeInput) -> Nothing:
         """Erase."""
         self._extensions.named(PrimaryStorageDriver, given.root_storage_type).release(tx, given.root_volume.uuid)
-        tx.delete(Volume, given.root_volume.uuid)
+        erase(tx, Volume, given.root_volume.uuid)
         return NOTHING
 
 

@@ -105,7 +105,7 @@ async def test_disabled_lost_and_unknown_backup_storages_are_refused_before_anyt
     await site.refused(site.image(storage), "backup-storage.disabled")
     await site.call(ChangeBackupStorageState(uuid=storage, state_event=BackupStorageStateEvent.ENABLE))
     lost = BackupStorageStatus.DISCONNECTED
-    await site.parts.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
     error = await site.refused(site.image(storage), "backup-storage.disconnected")
     await site.refused(site.image("f" * 32), "backup-storage.not-found")
 
@@ -130,14 +130,14 @@ async def test_a_download_under_way_shows_its_status_and_cannot_be_deleted(site:
     storage = await site.add_storage()
     site.agents.dials.turn(Dial(command="backup.download-image", delay_seconds=3.0))
     message = site.image(storage)
-    task = asyncio.ensure_future(site.parts.bus.call(message))
+    task = asyncio.ensure_future(site.context.bus.call(message))
     await site.clock.settle()
     uuid = message.resource_uuid or ""
 
     assert (await site.row(Image, uuid)).status is ImageStatus.DOWNLOADING
     assert await site.refs(uuid) == {storage: ("Downloading", False)}
     with pytest.raises(CairnError, match="being fetched"):
-        await site.parts.bus.call(DeleteImage(uuid=uuid))
+        await site.context.bus.call(DeleteImage(uuid=uuid))
     assert len(await site.rows(FlowRun)) == 1
     await site.clock.run(task)
     assert (await site.row(Image, uuid)).status is ImageStatus.READY
@@ -146,7 +146,7 @@ async def test_a_download_under_way_shows_its_status_and_cannot_be_deleted(site:
 async def test_a_cancelled_download_leaves_nothing(site: Site) -> None:
     storage = await site.add_storage()
     site.agents.dials.turn(Dial(command="backup.download-image", delay_seconds=3.0))
-    task = asyncio.ensure_future(site.parts.bus.call(site.image(storage)))
+    task = asyncio.ensure_future(site.context.bus.call(site.image(storage)))
     await site.clock.settle()
     task.cancel()
     await site.clock.advance(1)
@@ -158,10 +158,10 @@ async def test_a_cancelled_download_leaves_nothing(site: Site) -> None:
 async def test_an_image_whose_only_backup_storage_goes_while_it_is_fetched_is_not_added(site: Site) -> None:
     storage = await site.add_storage()
     site.agents.dials.turn(Dial(command="backup.download-image", delay_seconds=3.0))
-    task = asyncio.ensure_future(site.parts.bus.call(site.image(storage)))
+    task = asyncio.ensure_future(site.context.bus.call(site.image(storage)))
     await site.clock.settle()
-    await site.parts.store.write(lambda tx: tx.delete_where(ImageBackupStorageRef, backup_storage_uuid=storage))
-    await site.parts.store.write(lambda tx: tx.delete(BackupStorage, storage))
+    await site.context.store.write(lambda tx: tx.delete_where(ImageBackupStorageRef, backup_storage_uuid=storage))
+    await site.context.store.write(lambda tx: tx.delete(BackupStorage, storage))
 
     with pytest.raises(CairnError) as caught:
         await site.clock.run(task)

@@ -59,7 +59,7 @@ async def test_with_no_backup_storage_that_can_be_used_each_ones_reason_is_told(
     uuid = await site.add_image(first, second, name="web")
     await site.call(ChangeBackupStorageState(uuid=first, state_event=BackupStorageStateEvent.DISABLE))
     lost = BackupStorageStatus.DISCONNECTED
-    await site.parts.store.write(lambda tx: tx.update(BackupStorage, second, status=lost))
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, second, status=lost))
 
     error = await refused(site, uuid, "image.no-backup-storage")
 
@@ -84,7 +84,7 @@ async def test_an_image_that_is_not_ready_disabled_or_no_system_is_refused(site:
     await refused(site, uuid, "image.disabled")
     await site.call(DeleteImage(uuid=uuid))
     assert "Recover it" in (await refused(site, uuid, "image.not-ready")).message
-    await site.parts.store.write(lambda tx: tx.update(Image, uuid, status=ImageStatus.DOWNLOADING))
+    await site.context.store.write(lambda tx: tx.update(Image, uuid, status=ImageStatus.DOWNLOADING))
     assert "Wait until" in (await refused(site, uuid, "image.not-ready")).message
     await refused(site, "f" * 32, "image.not-found")
 
@@ -100,7 +100,7 @@ async def test_it_takes_two_reads_of_its_own(site: Site, monkeypatch: pytest.Mon
             return _inner(tx, *given, **more)  # type: ignore[operator]
 
         monkeypatch.setattr(Tx, name, counted)
-    step = cast("ChooseImage", site.parts.flows.book.step("image.choose"))
-    await site.parts.store.read(lambda tx: step.do(tx, ChooseImageInput(image_uuid=uuid)))
+    step = cast("ChooseImage", site.context.flows.book.step("image.choose"))
+    await site.context.store.read(lambda tx: step.do(tx, ChooseImageInput(image_uuid=uuid)))
 
     assert reads == ["get", "rows"]

@@ -26,7 +26,7 @@ def vm(number: int, host: str, l3: str) -> VmNetworks:
 
 
 async def detach(rig: Rig, l2: str, cluster: str = CLUSTER) -> None:
-    await rig.parts.bus.call(DetachL2NetworkFromCluster(l2_network_uuid=l2, cluster_uuid=cluster))
+    await rig.context.bus.call(DetachL2NetworkFromCluster(l2_network_uuid=l2, cluster_uuid=cluster))
 
 
 async def test_detaching_removes_the_bridge_from_connected_hosts(rig: Rig) -> None:

@@ -81,7 +81,7 @@ async def test_bridges_that_are_known_cost_no_look_at_the_database(rig: Rig, mon
         raise AssertionError("the database was asked")
 
     for way in ("read", "look"):
-        monkeypatch.setattr(rig.parts.store, way, unreadable)
+        monkeypatch.setattr(rig.context.store, way, unreadable)
     assert await realize(rig, host, l3) == first
 
 
@@ -89,6 +89,6 @@ async def test_a_network_that_was_deleted_is_not_found_at_once(rig: Rig) -> None
     host, l2 = rig.host(1), await rig.l2()
     l3 = await rig.l3(l2)
     await realize(rig, host, l3)
-    await rig.parts.bus.call(DeleteL3Network(uuid=l3))
+    await rig.context.bus.call(DeleteL3Network(uuid=l3))
     with pytest.raises(CairnError, match="l3NetworkUuids"):
         await realize(rig, host, l3)

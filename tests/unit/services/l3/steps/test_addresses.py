@@ -30,7 +30,7 @@ def given(*l3: str, vm: str = VM, tags: list[str] | None = None) -> ClaimAddress
 
 
 async def holders(rig: Rig) -> list[str | None]:
-    return [used.used_for for used in await rig.parts.store.read(lambda tx: tx.find(UsedIp)) if used.used_for]
+    return [used.used_for for used in await rig.context.store.read(lambda tx: tx.find(UsedIp)) if used.used_for]
 
 
 async def test_addresses_come_in_the_order_of_the_networks_and_by_tag(rig: Rig) -> None:
@@ -38,7 +38,7 @@ async def test_addresses_come_in_the_order_of_the_networks_and_by_tag(rig: Rig) 
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
     tags = ["hostname::web", f"staticIp::{lan}::10.0.0.8"]
 
-    made = await rig.parts.store.write(lambda tx: step.do(tx, given(net, lan, tags=tags)))
+    made = await rig.context.store.write(lambda tx: step.do(tx, given(net, lan, tags=tags)))
 
     assert [(one.l3_network_uuid, one.ip) for one in made.addresses] == [(net, "10.0.1.3"), (lan, "10.0.0.8")]
 
@@ -46,12 +46,12 @@ async def test_addresses_come_in_the_order_of_the_networks_and_by_tag(rig: Rig) 
 async def test_undo_gives_back_what_was_claimed_and_nothing_else(rig: Rig) -> None:
     lan, net = await networks(rig)
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
-    await rig.parts.store.write(lambda tx: step.do(tx, given(lan)))
-    made = await rig.parts.store.write(lambda tx: step.do(tx, given(net)))
+    await rig.context.store.write(lambda tx: step.do(tx, given(lan)))
+    made = await rig.context.store.write(lambda tx: step.do(tx, given(net)))
 
     for _ in range(2):
-        await rig.parts.store.write(lambda tx: step.undo(tx, given(net), made))
-    await rig.parts.store.write(lambda tx: step.undo(tx, given(net), None))
+        await rig.context.store.write(lambda tx: step.undo(tx, given(net), made))
+    await rig.context.store.write(lambda tx: step.undo(tx, given(net), None))
 
     assert await holders(rig) == [VM]
 
@@ -60,10 +60,10 @@ async def test_one_network_that_is_full_takes_no_address_of_the_others(rig: Rig)
     lan, net = await networks(rig)
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
     others = [given(lan, vm=uuid(10 + number, 5)) for number in range(7)]
-    await rig.parts.store.write(lambda tx: [step.do(tx, other) for other in others])
+    await rig.context.store.write(lambda tx: [step.do(tx, other) for other in others])
 
     with pytest.raises(CairnError) as caught:
-        await rig.parts.store.write(lambda tx: step.do(tx, given(net, lan)))
+        await rig.context.store.write(lambda tx: step.do(tx, given(net, lan)))
 
     assert caught.value.code == "l3.no-free-address"
     assert VM not in await holders(rig)
@@ -73,10 +73,10 @@ async def test_releasing_gives_back_all_of_a_vm_and_may_be_repeated(rig: Rig) ->
     lan, net = await networks(rig)
     claiming = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
     releasing = cast("ReleaseAddresses", rig.step("l3.release-addresses"))
-    await rig.parts.store.write(lambda tx: claiming.do(tx, given(lan, net)))
-    await rig.parts.store.write(lambda tx: claiming.do(tx, given(lan, vm=OTHER)))
+    await rig.context.store.write(lambda tx: claiming.do(tx, given(lan, net)))
+    await rig.context.store.write(lambda tx: claiming.do(tx, given(lan, vm=OTHER)))
 
     for _ in range(2):
-        await rig.parts.store.write(lambda tx: releasing.do(tx, ReleaseAddressesInput(vm_uuid=VM)))
+        await rig.context.store.write(lambda tx: releasing.do(tx, ReleaseAddressesInput(vm_uuid=VM)))
 
     assert await holders(rig) == [OTHER]

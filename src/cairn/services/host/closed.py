@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
-from cairn.services.cluster.model import Cluster, ClusterState
+from cairn.services.cluster.model import Cluster
 from cairn.services.host.extensions import Candidate, HostNeed
-from cairn.services.zone.model import Zone, ZoneState
+from cairn.services.zone.model import Zone
 
 
 class ClosedPlaces:
@@ -28,7 +29,7 @@ class ClosedPlaces:
 
 def _closed(tx: Tx, _: None) -> dict[str, str]:
     """All places that are disabled, with the reason that it is to the hosts in them."""
-    zones = tx.find(Zone, state=ZoneState.DISABLED)
-    clusters = tx.find(Cluster, state=ClusterState.DISABLED)
+    zones = tx.find(Zone, state=EnabledState.DISABLED)
+    clusters = tx.find(Cluster, state=EnabledState.DISABLED)
     closed = {zone.uuid: f"is in the zone {zone.name}, which is Disabled" for zone in zones}
     return closed | {cluster.uuid: f"is in the cluster {cluster.name}, which is Disabled" for cluster in clusters}

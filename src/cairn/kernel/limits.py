@@ -1,4 +1,4 @@
-"""Settings of the kernel's parts."""
+"""The kernel's own settings."""
 
 from __future__ import annotations
 
@@ -14,5 +14,3 @@ EVENT_RETENTION = Setting("event", "retention", 7 * _DAY, unit="s", minimum=60, 
 UNDO_RETRY_INTERVAL = Setting(
     "flow", "undo.retryInterval", 60, unit="s", minimum=1, maximum=_DAY, doc="between two tries of an undo that failed"
 )
-
-ALL = (API_PARALLELISM, JOB_RETENTION, EVENT_RETENTION, UNDO_RETRY_INTERVAL)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from tests.unit.services.small_node import SmallNode
 
-from cairn.services.cluster.messages import ChangeClusterState, ClusterStateEvent, CreateCluster, HypervisorType
-from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.zone.messages import ChangeZoneState, CreateZone, ZoneStateEvent
+from cairn.kernel.api import StateEvent
+from cairn.services.cluster.messages import ChangeClusterState, CreateCluster, HypervisorType
+from cairn.services.host.closed import ClosedPlaces
+from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.zone.messages import ChangeZoneState, CreateZone
 
 NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_bytes=1, disk_bytes=1, image_uuid="i", l3_network_uuids=[])
 
@@ -21,8 +23,7 @@ async def place(node: SmallNode, number: int, zone: str | None = None) -> Candid
 
 
 async def refused(node: SmallNode, *candidates: Candidate) -> dict[str, str]:
-    (judge,) = node.parts.extensions.of(HostFilter)
-    return await node.parts.store.read(lambda tx: judge.refuse(tx, NEED, candidates))
+    return await node.context.store.read(lambda tx: ClosedPlaces().refuse(tx, NEED, candidates))
 
 
 async def test_hosts_in_enabled_places_are_not_refused(node: SmallNode) -> None:
@@ -36,8 +37,8 @@ async def test_hosts_in_disabled_clusters_and_zones_are_refused_with_the_place(n
     one, two = await place(node, 1), await place(node, 2)
     three = await place(node, 3, zone=one.zone_uuid)
 
-    await node.call(ChangeClusterState(uuid=one.cluster_uuid, state_event=ClusterStateEvent.DISABLE))
-    await node.call(ChangeZoneState(uuid=two.zone_uuid, state_event=ZoneStateEvent.DISABLE))
+    await node.call(ChangeClusterState(uuid=one.cluster_uuid, state_event=StateEvent.DISABLE))
+    await node.call(ChangeZoneState(uuid=two.zone_uuid, state_event=StateEvent.DISABLE))
 
     assert await refused(node, one, two, three) == {
         "h1": "is in the cluster c1, which is Disabled",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cairn.kernel.error import CairnError
-from cairn.settings import Settings, default_data_dir, listeners, load
+from cairn.kernel.settings import Settings, default_data_dir, listeners, load
 
 
 def test_arguments_come_before_the_environment_and_that_before_defaults() -> None:

@@ -1,0 +1,17 @@
+"""What a call is refused for before it is accepted: what its own fields show, without a look at anything else."""
+
+from __future__ import annotations
+
+from cairn.kernel.api import ApiCommand, ApiCreate
+from cairn.kernel.tag import Tags
+
+
+def check_call(message: ApiCommand[object], tags: Tags) -> None:
+    """Refuse a call that can never succeed. After this only claims, hosts and what else exists may say no.
+
+    Raises:
+        CairnError: of the kind `INVALID`: what the message's own `check` says; ``tag.unknown``, ``tag.bad-value``.
+    """
+    message.check()
+    if isinstance(message, ApiCreate):
+        tags.check(message.entity or "", message.system_tags)

@@ -1,0 +1,165 @@
+"""Puts the kernel's parts together and builds services and plugins on them: for nodes, and for tests that need only some.
+
+The order: the parts are made; each package builds its objects from them; the workflows are worked out of all steps; what is
+called and has a workflow is answered by it. Nothing is started here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cairn.kernel import limits
+from cairn.kernel.agent.client import AgentClient
+from cairn.kernel.agent.reports import Reports
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.clock import Clock
+from cairn.kernel.config import GlobalConfig
+from cairn.kernel.deploy.ansible import Deployer
+from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.event import Events
+from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
+from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.ids import IdSource
+from cairn.kernel.jobs import Jobs, Render
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.plugin.context import NodeContext
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.query.catalog import TagTables
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.ring import Ring
+from cairn.kernel.settings import Settings
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.kernel.tag import Tags
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What the kernel's parts stand on. Two nodes in one process have two of these.
+
+    Args:
+        store: open, of the schema of all records.
+        bus: of this node.
+        ring: that `bus` routes by.
+        agents: the way to agents.
+        render: makes, of a query engine, what jobs render answers with.
+        fence: raises when this node is no member of the ring any more, gives the epoch otherwise.
+        report_url: where agents report to.
+        probe: for tests of workflows.
+        sources: workflow files besides those of packages and of the operator.
+    """
+
+    settings: Settings
+    store: Store
+    bus: Bus
+    ring: Ring
+    clock: Clock
+    ids: IdSource
+    metrics: Metrics
+    agents: AgentClient
+    authority: Authority
+    deployer: Deployer
+    installer: AgentInstaller
+    render: Callable[[QueryEngine], Render]
+    fence: Fence
+    report_url: Callable[[], str | None] = lambda: None
+    probe: FlowProbe | None = None
+    sources: Sequence[WorkflowSource] = ()
+
+
+def make_schema(loaded: Loaded) -> Schema:
+    """All tables."""
+    return Schema(loaded.records)
+
+
+async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
+    """The kernel's parts with all services and plugins built on them, ready to be started.
+
+    Raises:
+        CairnError: ``workflow.wrong-list``, ``plugin.*``.
+    """
+    store, clock, ids, metrics = ground.store, ground.clock, ground.ids, ground.metrics
+    config = GlobalConfig(store, loaded.settings)
+    await config.start()
+    query = QueryEngine(store.schema, store, tags=TagTables())
+    queues = ResourceQueues(clock, metrics)
+    jobs = Jobs(
+        store=store,
+        bus=ground.bus,
+        clock=clock,
+        metrics=metrics,
+        render=ground.render(query),
+        parallelism=lambda: config.get(limits.API_PARALLELISM),
+        retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
+    )
+    node = NodeContext(
+        node=ground.bus.node,
+        settings=ground.settings,
+        report_url=ground.report_url,
+        store=store,
+        bus=ground.bus,
+        ring=ground.ring,
+        clock=clock,
+        ids=ids,
+        queues=queues,
+        jobs=jobs,
+        events=Events(store, clock, lambda: float(config.get(limits.EVENT_RETENTION))),
+        config=config,
+        tags=Tags(ids, loaded.tags),
+        query=query,
+        agents=ground.agents,
+        metrics=metrics,
+        extensions=Extensions(),
+        cascade=Cascade(store, ground.bus),
+        authority=ground.authority,
+        deployer=ground.deployer,
+        installer=ground.installer,
+        reports=Reports(),
+        loaded=lambda: loaded,
+    )
+    for manifest in loaded.manifests:
+        node.add(manifest)
+    node.cascade.register_apis(loaded.api)
+    flows = FlowEngine(
+        store=store,
+        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, ground.settings), *ground.sources]),
+        clock=clock,
+        ids=ids,
+        queues=queues,
+        finish=jobs.finish,
+        fence=ground.fence,
+        retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
+        probe=ground.probe or node.flow_probe,
+    )
+    _answer_by_workflows(loaded, ground.bus, flows)
+    jobs.attach(flows)
+    config.listen(limits.API_PARALLELISM, jobs.changed)
+    node.complete(flows)
+    return node
+
+
+def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:
+    """A call that has a workflow and that no service handles is answered by its workflow."""
+    for workflow in loaded.workflows:
+        if workflow.message is not None and not bus.handles(workflow.message):
+            bus.register(workflow.message, flows.handler(workflow))
+
+
+def workflow_sources(loaded: Loaded, settings: Settings) -> list[WorkflowSource]:
+    """Workflow files: the owners', then the operator's, in the order of their names."""
+    files = [file for manifest in loaded.manifests if (file := manifest.workflow_file) is not None]
+    folder = Path(settings.workflow_dir) if settings.workflow_dir else settings.data_dir / "workflows.d"
+    return [*map(_shown, files), *map(read_source, sorted(folder.glob("*.toml")))]
+
+
+def _shown(file: Path) -> WorkflowSource:
+    """The file under the name that people know it by: below the distribution, or its whole path."""
+    return read_source(file, str(file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file))

@@ -1,0 +1,163 @@
+"""The node context: the kernel's parts of one node, for `build` functions to hand on. Nobody else sees it."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from cairn.kernel.agent.client import AgentClient
+from cairn.kernel.agent.reports import Reports
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.clock import Clock
+from cairn.kernel.config import GlobalConfig
+from cairn.kernel.deploy.ansible import Deployer
+from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.event import Events
+from cairn.kernel.flow.engine import FlowEngine
+from cairn.kernel.flow.run import FlowProbe
+from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.ids import IdSource, NodeId
+from cairn.kernel.jobs import Jobs
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.steps import make_step, offered
+from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.ring import Ring
+from cairn.kernel.settings import Settings
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Store
+from cairn.kernel.tag import Tags
+
+if TYPE_CHECKING:
+    from cairn.kernel.plugin.manifest import Loaded, Manifest
+
+E = TypeVar("E")
+
+
+class Background(Protocol):
+    """Something that runs as long as the node does."""
+
+    async def start(self) -> None:
+        """Called when every service is registered and jobs have been recovered."""
+
+    async def stop(self) -> None:
+        """Called first when the node stops."""
+
+
+@dataclass(kw_only=True)
+class NodeContext:
+    """The kernel's parts of one node, and what services give each other.
+
+    Args:
+        report_url: where agents report to; None: nowhere, they are asked.
+        loaded: which plugins there are, and which were left out.
+        steps: of all workflows; added to by `add`.
+        background: what runs as long as the node does, started in this order.
+        preparations: awaited in this order once all is built, before the node starts.
+        flow_probe: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other.
+    """
+
+    node: NodeId
+    settings: Settings
+    report_url: Callable[[], str | None]
+    store: Store
+    bus: Bus
+    ring: Ring
+    clock: Clock
+    ids: IdSource
+    queues: ResourceQueues
+    jobs: Jobs
+    events: Events
+    config: GlobalConfig
+    tags: Tags
+    query: QueryEngine
+    agents: AgentClient
+    metrics: Metrics
+    extensions: Extensions
+    cascade: Cascade
+    authority: Authority
+    deployer: Deployer
+    installer: AgentInstaller
+    reports: Reports
+    loaded: Callable[[], Loaded]
+    steps: list[AnyStep] = field(default_factory=list)
+    background: list[Background] = field(default_factory=list)
+    preparations: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
+    flow_probe: FlowProbe | None = None
+    _flows: FlowEngine | None = None
+    _provided: dict[type, object] = field(default_factory=dict)
+
+    # -- what services give each other ----------------------------------------------------------------------------
+
+    def provide(self, kind: type[E], implementation: E) -> None:
+        """Give others an object by its type, a class or protocol of this package's ``provided.py``. One each.
+
+        Raises:
+            CairnError: ``plugin.provided-twice``.
+        """
+        if kind in self._provided:
+            raise CairnError(
+                "plugin.provided-twice",
+                f"{kind.__name__} is provided twice. Leave one of the two plugins out.",
+                kind=ErrorKind.INVALID,
+            )
+        self._provided[kind] = implementation
+
+    def need(self, kind: type[E]) -> E:
+        """What a package that was built before provides.
+
+        Raises:
+            CairnError: ``plugin.not-provided``: name its package in the manifest's `requires`.
+        """
+        if kind not in self._provided:
+            raise CairnError(
+                "plugin.not-provided",
+                f"No plugin that was built before provides {kind.__module__}.{kind.__name__}. Name the plugin that does in "
+                "the manifest's `requires`.",
+                kind=ErrorKind.INVALID,
+            )
+        return cast("E", self._provided[kind])
+
+    # -- putting together -------------------------------------------------------------------------------------------
+
+    def add(self, manifest: Manifest) -> None:
+        """Build a package and make its steps."""
+        own = manifest.build(self) or ()
+        made = {type(step) for step in self.steps}
+        things = self._offered() | offered(own)
+        self.steps += [make_step(kind, things) for kind in manifest.steps if kind not in made]
+
+    def _offered(self) -> dict[type, object]:
+        """The kernel's parts by their declared types, and all that is provided."""
+        hints = typing.get_type_hints(type(self), localns=_names())
+        parts = {hints[one.name]: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}
+        classes = {kind: part for kind, part in parts.items() if isinstance(kind, type)}
+        return {**classes, Schema: self.store.schema, **self._provided}
+
+    # -- workflows --------------------------------------------------------------------------------------------------
+
+    @property
+    def flows(self) -> FlowEngine:
+        """The workflow engine; there once all steps were added, so services keep a reference to `lazy_flows`."""
+        assert self._flows is not None, "the workflow engine is made after all services are built"
+        return self._flows
+
+    def lazy_flows(self) -> Callable[[], FlowEngine]:
+        """A way to reach the engine from objects that are made before it."""
+        return lambda: self.flows
+
+    def complete(self, flows: FlowEngine) -> None:
+        """All steps are known: here is the engine."""
+        self._flows = flows
+
+
+def _names() -> dict[str, object]:
+    from cairn.kernel.plugin.manifest import Loaded, Manifest
+
+    return {"Loaded": Loaded, "Manifest": Manifest}

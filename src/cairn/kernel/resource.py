@@ -1,0 +1,211 @@
+"""What all resources have in common: a row in ``resource``, and the plain functions that make, find, change and erase them.
+
+A resource is a row of its own table (a `Named` record) and a row of `Resource` beside it, with the same uuid. So a uuid is
+unique over all types, and what hangs on any resource (tags, shares, quota, audit) refers to one table. Both rows come and go in
+one transaction, by `enter` and `erase`.
+
+Everything here works inside the caller's transaction::
+
+    @handles(CreateZone)
+    async def create(self, message: CreateZone) -> Reference:
+        return await self._jobs.commit(lambda tx: create(tx, self._tags, Zone, message))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from cairn.kernel.api import ApiChangeState, ApiCreate, ApiDelete, ApiUpdate, DeleteMode, Reference, StateEvent
+from cairn.kernel.bus.context import current
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
+from cairn.kernel.store.record import Index, Key, Named, Owner, Record, TableMeta, info
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import Tags
+
+N = TypeVar("N", bound=Named)
+S = TypeVar("S", bound=Struct)
+
+
+class Resource(Record, frozen=True, kw_only=True):
+    """A resource of any type."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="resource", entity="Resource", columns=("type", "name", "accountUuid", "uuid")
+    )
+
+    uuid: Annotated[str, Key()]
+    type: str
+    name: Annotated[str, Index()]
+    account_uuid: Annotated[str | None, Owner(), Index()] = None
+    create_date: datetime
+
+
+class EnabledState(StrEnum):
+    """Whether a resource may be used for something new."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"  #: what uses it already goes on
+
+
+def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
+    """The resource (``<noun>.not-found``, naming `field`)."""
+    row = tx.get(kind, uuid)
+    if row is None:
+        raise not_found(info(kind).noun, field, uuid, info(kind).title)
+    return row
+
+
+def gone(kind: type[Named]) -> Callable[[Tx, Any], bool]:
+    """Whether the resource that a call names is gone; for `workflow(..., unless=gone(Zone))`."""
+    return lambda tx, message: tx.get(kind, getattr(message, message.route)) is None
+
+
+# -- making --------------------------------------------------------------------------------------------------------------
+
+
+def create(tx: Tx, tags: Tags, kind: type[Named], message: ApiCreate, **more: object) -> Reference:
+    """Make a resource of what `message` says of it, and `more`; with its tags.
+
+    Raises:
+        CairnError: ``resource.uuid-taken``.
+    """
+    return enter(tx, tags, message, new(tx, kind, message, **more))
+
+
+def new(tx: Tx, kind: type[N], message: ApiCreate, **more: object) -> N:
+    """The row that `create` would write."""
+    owner = info(kind).owner
+    if owner is not None and owner.key is None:
+        more.setdefault(owner.name, current().actor or "")
+    dates = {"create_date": tx.now, "last_op_date": tx.now}
+    return taken(kind, message, uuid=message.resource_uuid, **(dates | more))
+
+
+def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
+    """Write a new resource down, with the tags that its message brings (``resource.uuid-taken``)."""
+    write(tx, row)
+    tags.add(tx, type(row).meta.entity or "", row.uuid, system=message.system_tags, user=message.user_tags)
+    return Reference(uuid=row.uuid)
+
+
+def write(tx: Tx, row: Named) -> None:
+    """Write a resource down that no message of its own makes (a VM's root volume)."""
+    owner = info(type(row)).owner
+    account = None if owner is None or owner.key is not None else getattr(row, owner.name)
+    try:
+        tx.insert(
+            Resource(
+                uuid=row.uuid,
+                type=type(row).meta.entity or "",
+                name=row.name,
+                account_uuid=account,
+                create_date=row.create_date,
+            )
+        )
+    except CairnError as error:
+        if error.code != "store.duplicate":
+            raise
+        raise CairnError(
+            "resource.uuid-taken",
+            f"resourceUuid: {row.uuid!r} belongs to another resource. Leave it out, and one is chosen.",
+            kind=ErrorKind.CONFLICT,
+            fields={"resourceUuid": f"found {row.uuid!r}; a uuid that no resource has would fit"},
+        ) from error
+    tx.insert(row)
+
+
+def taken(kind: type[S], *sources: Struct, **values: object) -> S:
+    """A `kind` whose fields come from `values`, else from the first of `sources` that has a field of that name.
+
+    So what a message, a record and an agent's command say of the same thing is passed on whole, and a new field of it is
+    nobody's to pass on.
+    """
+    for source in reversed(sources):
+        values = {name: getattr(source, name) for name in _shared(kind, type(source))} | values
+    return kind(**values)
+
+
+@cache
+def _shared(kind: type[Struct], source: type[Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name in source.__struct_fields__)
+
+
+# -- changing --------------------------------------------------------------------------------------------------------------
+
+
+def changed(tx: Tx, kind: type[Named], message: ApiUpdate, **more: object) -> Reference:
+    """Change those fields of a resource that `message` gives, and `more` (``<noun>.not-found``)."""
+    row = existing(tx, kind, message.uuid)
+    names = [name for name in _shared(kind, type(message)) if name != "uuid"]
+    given = {name: value for name in names if (value := getattr(message, name)) is not None}
+    tx.update(kind, row.uuid, last_op_date=tx.now, **(given | more))
+    if message.name is not None:
+        tx.update(Resource, row.uuid, name=message.name)
+    return Reference(uuid=row.uuid)
+
+
+def state_changed(tx: Tx, kind: type[Named], message: ApiChangeState) -> Reference:
+    """Enable or disable a resource whose state is an `EnabledState` (``<noun>.not-found``)."""
+    row = existing(tx, kind, message.uuid)
+    state = EnabledState.ENABLED if message.state_event is StateEvent.ENABLE else EnabledState.DISABLED
+    tx.update(kind, row.uuid, state=state, last_op_date=tx.now)
+    return Reference(uuid=row.uuid)
+
+
+# -- erasing ---------------------------------------------------------------------------------------------------------------
+
+
+def erase(tx: Tx, kind: type[Named], uuid: str) -> int:
+    """Remove a resource's rows, and all that hangs on it; 1 if there was one, else 0. Safe to repeat."""
+    there = tx.delete(kind, uuid)
+    tx.delete(Resource, uuid)
+    return there
+
+
+def erase_unless_used(tx: Tx, cascade: Cascade, kind: type[Named], message: ApiDelete, uuid: str) -> None:
+    """Remove a resource that nothing refers to; one that is gone is success (``<noun>.in-use``, with what does)."""
+    row = tx.get(kind, uuid)
+    if row is None:
+        return
+    here = info(kind)
+    permissive = message.delete_mode is DeleteMode.PERMISSIVE
+    cascade.refuse(tx, kind, uuid, noun=here.noun, title=here.title, name=row.name, can_enforce=permissive)
+    erase(tx, kind, uuid)
+
+
+class EraseInput(Struct, frozen=True, kw_only=True):
+    """Which resource, and how."""
+
+    uuid: str
+    asked: ApiDelete
+
+
+class EraseResource(TransactionStep[EraseInput, Nothing]):
+    """Forget a resource; refuse one that something still refers to."""
+
+    name = "resource.erase"
+    title = "forgetting it"
+    nothing_to_undo: ClassVar[str | None] = "it is the last step"
+
+    def __init__(self, cascade: Cascade, schema: Schema) -> None:
+        self._cascade = cascade
+        self._schema = schema
+
+    def do(self, tx: Tx, given: EraseInput) -> Nothing:
+        """Erase what the call's `entity` and uuid name; one that is gone is success."""
+        kind = self._schema.by_entity[given.asked.entity or ""].record
+        assert issubclass(kind, Named), (
+            f"{type(given.asked).__name__} deletes a {kind.__name__}, which is not a resource"
+        )
+        erase_unless_used(tx, self._cascade, kind, given.asked, given.uuid)
+        return NOTHING

@@ -1,1 +1,0 @@
-"""Steps of the cluster service, a file per operation."""

@@ -1,1 +1,0 @@
-"""Steps of the zone service, a file per operation."""

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.unit.services.small_node import SmallNode
+
+from cairn.services.cluster.manifest import MANIFEST
+from cairn.services.zone.messages import CreateZone
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[SmallNode]:
+    node = await SmallNode().start(MANIFEST)
+    yield node
+    await node.stop()
+
+
+@pytest.fixture
+async def zone(node: SmallNode) -> str:
+    return (await node.call(CreateZone(resource_uuid=node.ids.new(), name="z1"))).uuid
