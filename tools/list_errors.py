@@ -16,7 +16,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from cairn.bootstrap import load_plugins
+from cairn.gateway.problem import STATUS
 from cairn.kernel.api import ApiDelete
+from cairn.kernel.error import ErrorKind
 from cairn.kernel.settings import load
 from cairn.kernel.store.record import Named, info
 
@@ -26,14 +28,31 @@ TARGET = ROOT / "docs" / "errors.md"
 AGENT_CODES = SOURCE / "agents" / "protocol" / "codes.py"
 
 _CODE = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
-_MOST = 160
+#: a sentence of which nothing is known
+_BLANK = re.compile(r"(?:‹[^›]*›|[\s:.])*")
+_MOST = 400
 _HEAD = """\
 # Errors
 
 This page is made by `python tools/list_errors.py` from the sources; a test holds it fresh.
 
-The code is the contract: it stays, and programs may act on it; the sentence may improve. An error's kind gives its HTTP status.
-… stands for what differs from case to case. [Faults](faults.md) tells what leads to the common ones.
+The code is the contract: it stays, and programs may act on it; the sentence may improve. ‹words› stand for what differs
+from case to case. The status is that of HTTP; it follows from who can act:
+
+| status | kind | who can act, and how |
+|---|---|---|
+| 400 | invalid | you: the input does not fit |
+| 401 | unauthenticated | you: log in |
+| 403 | forbidden | your administrator: you may not do this |
+| 404 | not-found | you: what you name does not exist |
+| 409 | conflict | you: the state of things does not allow it now |
+| 409 | exhausted | your administrator: a capacity, quota or limit is used up |
+| 409 | cancelled | nobody has to: someone asked for the end |
+| 500 | internal | cairn's authors: it is a bug |
+| 503 | unavailable | your administrator: something cannot be reached; it may work later |
+| 504 | timeout | you: the deadline passed; look at what it waited for |
+
+A job's error has the code of what failed. [Faults](faults.md) tells what leads to the common ones.
 """
 
 
@@ -43,75 +62,123 @@ class Raised(Struct, frozen=True, order=True):
     code: str
     sentence: str
     path: str
+    status: str = ""
 
 
 def collect() -> list[Raised]:
-    """Every code, once, with the first place that makes it."""
+    """Every code, once, with the first place that says most of it."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-    makers = {"CairnError"} | {name for tree in trees.values() for name in _makers(tree)}
+    makers = {"CairnError": ErrorKind.INVALID, "HttpError": ErrorKind.INVALID}
+    for tree in trees.values():
+        makers |= dict(_makers(tree))
     found: dict[str, Raised] = {}
     for path, tree in trees.items():
-        for one in (*_raised(tree, makers), *_named(path, tree)):
-            known = found.get(one[0])
-            if known is None or not known.sentence:
-                found[one[0]] = Raised(code=one[0], sentence=one[1], path=str(path.relative_to(ROOT)))
-    for code, sentence in _of_resources():
-        found.setdefault(code, Raised(code=code, sentence=sentence, path="src/cairn/kernel/resource.py"))
+        for one in (*_raised(path, tree, makers), *_named(path, tree)):
+            known = found.get(one.code)
+            if known is None or _BLANK.fullmatch(known.sentence):
+                found[one.code] = one
+    for one in _of_resources():
+        found[one.code] = one
     return sorted(found.values())
 
 
-def _of_resources() -> Iterator[tuple[str, str]]:
+def _of_resources() -> Iterator[Raised]:
     """What every resource can be refused with: its record gives the noun."""
     loaded = load_plugins(load({}))
     deleted = {api.entity for api in loaded.api if issubclass(api, ApiDelete)}
+    path = "src/cairn/kernel/resource.py"
     for record in loaded.records:
-        if issubclass(record, Named):
-            here = info(record)
-            yield f"{here.noun}.not-found", f"uuid: there is no {here.title} …. Query for the right uuid."
-            if here.meta.entity in deleted:
-                yield f"{here.noun}.in-use", f"… are in the {here.title} …: delete them first."
+        if not issubclass(record, Named):
+            continue
+        here = info(record)
+        text = f"‹field›: there is no {here.title} ‹uuid›. Query for the right uuid; it may have been deleted."
+        yield Raised(code=f"{here.noun}.not-found", sentence=text, path=path, status="404")
+        if here.meta.entity in deleted:
+            text = f"‹resources› are in the {here.title} ‹name›: delete them first."
+            yield Raised(code=f"{here.noun}.in-use", sentence=text, path=path, status="409")
 
 
 def page(codes: Iterable[Raised]) -> str:
     """The page."""
     lines = [_HEAD]
     for noun, group in groupby(codes, lambda one: one.code.partition(".")[0]):
-        lines.append(f"## {noun}\n\n| code | it says | from |\n|---|---|---|")
-        lines += [f"| {one.code} | {_cell(one.sentence)} | `{one.path}` |" for one in group]
+        lines.append(f"## {noun}\n\n| code | status | it says | from |\n|---|---|---|---|")
+        lines += [f"| {one.code} | {one.status} | {_cell(one.sentence)} | `{one.path}` |" for one in group]
         lines.append("")
     return "\n".join(lines)
 
 
-def _makers(tree: ast.Module) -> Iterator[str]:
-    """Functions that give an error."""
+def _makers(tree: ast.Module) -> Iterator[tuple[str, ErrorKind]]:
+    """Functions that give an error, with the kind of those that they give."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id == "CairnError":
-            yield node.name
+            kinds = [kind for call in ast.walk(node) if isinstance(call, ast.Call) if (kind := _kind(call))]
+            yield node.name, kinds[0] if kinds else ErrorKind.INVALID
 
 
-def _raised(tree: ast.Module, makers: set[str]) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or _name(node.func) not in makers or not node.args:
+def _raised(path: Path, tree: ast.Module, makers: dict[str, ErrorKind]) -> Iterator[Raised]:
+    for scope, node in _calls(tree):
+        name = _name(node.func)
+        if name not in makers or not node.args:
             continue
-        first = _text(node.args[0])
-        if _name(node.func) == "not_found" and first != "…":
-            yield f"{first}.not-found", "…: there is no … Query for the right uuid; it may have been deleted."
-        elif _name(node.func) == "invalid" and _CODE.fullmatch(first):
-            field, fits = (_text(node.args[place]) if len(node.args) > place else "…" for place in (1, 3))
-            yield first, f"{field}: found …; {fits}."
-        elif _CODE.fullmatch(first):
-            yield first, _text(node.args[1]) if len(node.args) > 1 else ""
+        words = [_text(argument, scope) for argument in node.args]
+        code, sentence = words[0], words[1] if len(words) > 1 else ""
+        if name == "not_found":
+            code = f"{code}.not-found"
+            title = words[0].replace("-", " ")
+            sentence = f"‹field›: there is no {title} ‹uuid›. Query for the right uuid; it may have been deleted."
+        if not _CODE.fullmatch(code):
+            continue
+        if name == "invalid":
+            field, fits = (words[place] if len(words) > place else "…" for place in (1, 3))
+            sentence = f"{field}: found ‹value›; {fits}. {words[4] if len(words) > 4 else ''}"
+        status = _status(node) or str(STATUS[_kind(node) or makers[name]])
+        yield Raised(code=code, sentence=sentence.strip(), path=str(path.relative_to(ROOT)), status=status)
 
 
-def _named(path: Path, tree: ast.Module) -> Iterator[tuple[str, str]]:
+def _calls(tree: ast.Module) -> Iterator[tuple[dict[str, list[ast.expr]], ast.Call]]:
+    """Each call, with what was assigned to which name before it in its function."""
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        scope: dict[str, list[ast.expr]] = {}
+        for node in sorted(_own(function), key=lambda one: (one.lineno, one.col_offset)):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                scope[node.targets[0].id] = [node.value]
+            elif isinstance(node, ast.Call):
+                yield dict(scope), node
+
+
+def _own(function: ast.AST) -> Iterator[ast.Assign | ast.Call]:
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, (ast.Assign, ast.Call)):
+            yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _own(node)
+
+
+def _kind(call: ast.Call) -> ErrorKind | None:
+    for keyword in call.keywords:
+        if keyword.arg == "kind" and isinstance(keyword.value, ast.Attribute):
+            return ErrorKind[keyword.value.attr] if keyword.value.attr in ErrorKind.__members__ else None
+    return None
+
+
+def _status(call: ast.Call) -> str:
+    """The status of an `HttpError`, which only HTTP knows."""
+    found = [keyword.value for keyword in call.keywords if keyword.arg == "status"]
+    return str(found[0].value) if found and isinstance(found[0], ast.Constant) else ""
+
+
+def _named(path: Path, tree: ast.Module) -> Iterator[Raised]:
     """What agents answer: a constant each, with its meaning below it."""
     if path != AGENT_CODES:
         return
     for node, after in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
-            code = _text(node.value) if node.value is not None else ""
+            code = _text(node.value, {}) if node.value is not None else ""
             if _CODE.fullmatch(code):
-                yield code, _text(after.value)
+                yield Raised(code=code, sentence=_text(after.value, {}), path=str(path.relative_to(ROOT)))
 
 
 def _name(node: ast.expr) -> str:
@@ -120,12 +187,59 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _text(node: ast.expr) -> str:
-    """What a text says, with … where it differs."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part) if isinstance(part, ast.Constant) else "…" for part in node.values)
+def _text(node: ast.expr, scope: dict[str, list[ast.expr]]) -> str:
+    """What a text says, with ‹words› where it differs."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(_text(part, scope) for part in parts)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _text(left, scope) + _text(right, scope)
+        case ast.IfExp(body=body):
+            return _text(body, scope)
+        case ast.Call(func=ast.Attribute(value=text, attr="strip")):
+            return _text(text, scope)
+        case ast.FormattedValue(value=value):
+            return _text(value, scope) if _is_text(value) else f"‹{_word(value)}›"
+        case ast.Name(id=name) if name in scope:
+            return _text(scope[name][0], {key: value for key, value in scope.items() if key != name})
+    return f"‹{_word(node)}›"
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, (ast.Constant, ast.JoinedStr))
+
+
+def _word(node: ast.expr) -> str:
+    """What an expression is about, in a word or two."""
+    match node:
+        case ast.Name(id=name):
+            return name.strip("_").replace("_", " ")
+        case ast.Attribute(value=ast.Name(id=whose), attr="name" | "value") if whose != "self":
+            return f"{_word(ast.Name(id=whose))}"
+        case ast.Attribute(value=value, attr="value" | "__name__"):
+            return _word(value)
+        case ast.Attribute(attr=name):
+            return name.strip("_").replace("_", " ")
+        case ast.Subscript(value=value) | ast.Await(value=value):
+            return _word(value)
+        case ast.Call(func=ast.Name(id="len" | "type" | "str" | "sorted"), args=[value, *_]):
+            return _word(value)
+        case ast.Call(func=ast.Attribute(attr="join"), args=[value, *_]):
+            return _word(value)
+        case ast.Call(func=ast.Attribute(value=value)):
+            return _word(value)
+        case ast.Call(func=func):
+            return _word(func)
+        case ast.GeneratorExp(elt=value) | ast.ListComp(elt=value):
+            return _word(value)
+        case ast.BoolOp(values=[value, *_]) | ast.BinOp(left=value) | ast.IfExp(body=value):
+            return _word(value)
+        case ast.FormattedValue(value=value):
+            return _word(value)
+        case ast.JoinedStr(values=values):
+            return next((_word(value) for value in values if isinstance(value, ast.FormattedValue)), "text")
     return "…"
 
 

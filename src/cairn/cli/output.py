@@ -146,7 +146,7 @@ def print_problem(problem: Problem, *, as_json: bool = False) -> None:
         return
     title = problem.title or problem.code or "Error"
     click.secho(f"{plain(title)}: ", err=True, nl=False, fg="red", bold=True)
-    say(problem.detail)
+    say(problem.detail.replace("\n", "\n  "))
     for name, sentence in problem.fields.items():
         # A query's only field is the condition, of which the detail tells already.
         if sentence not in problem.detail and name != "q":

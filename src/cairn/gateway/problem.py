@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
+from cairn.kernel.words import titled
 
 STATUS: Final[Mapping[ErrorKind, int]] = {
     ErrorKind.INVALID: 400,
@@ -80,10 +81,9 @@ def problem(record: ErrorRecord, *, status: int | None = None, job: str | None =
         status: the response's, where it is not the one of the error's kind.
         job: the job that failed with it.
     """
-    noun, _, what = record.code.partition(".")
     return Problem(
         type=f"urn:cairn:error:{record.code}",
-        title=f"{noun.replace('-', ' ')}: {what.replace('-', ' ')}".capitalize() if what else noun.capitalize(),
+        title=titled(record.code),
         status=status or STATUS[record.kind],
         detail=record.message,
         code=record.code,

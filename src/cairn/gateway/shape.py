@@ -101,10 +101,14 @@ class Shape(Generic[T]):
 
     def refused(self, wrong: Mapping[str, str], reason: str = "") -> CairnError:
         """The error for these wrong fields, or for `reason` if there are none."""
-        told = " ".join(f"{name}: {sentence}." for name, sentence in list(wrong.items())[:10]) or reason
+        lines = [
+            f"{name}: {sentence}".removesuffix(".") + ("" if sentence.endswith("?") else ".")
+            for name, sentence in list(wrong.items())[:10]
+        ] or [reason]
+        told = f" {lines[0]}" if len(lines) == 1 else "".join(f"\n{line}" for line in lines)
         return CairnError(
             "api.invalid-field",
-            f"{self.name} was refused, and nothing was done. {told}",
+            f"{self.name} was refused, and nothing was done.{told}",
             fields=dict(wrong),
             details={"api": self.name},
         )

@@ -32,7 +32,7 @@ def test_problem_tells_all_that_the_error_knows() -> None:
 
     assert msgspec.to_builtins(problem(error.record(), job="j1")) == {
         "type": "urn:cairn:error:vm.not-started",
-        "title": "Vm: not started",
+        "title": "VM not started",
         "status": 409,
         "detail": "It was not started.",
         "code": "vm.not-started",
@@ -41,7 +41,7 @@ def test_problem_tells_all_that_the_error_knows() -> None:
         "details": {"host": "h1"},
         "cause": {
             "type": "urn:cairn:error:host.gone",
-            "title": "Host: gone",
+            "title": "Host gone",
             "status": 503,
             "detail": "The host is gone.",
             "code": "host.gone",

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from cairn.kernel.words import dashed, titled
+
+
+def test_class_becomes_a_command() -> None:
+    assert dashed("CreateVmInstance") == "create-vm-instance"
+    assert dashed("AddKVMHost") == "add-kvm-host"
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        ("vm.size-missing", "VM size missing"),
+        ("vm.wrong-state", "Wrong VM state"),
+        ("host.none-fits", "Host: none fits"),
+        ("l3.no-free-address", "L3: no free address"),
+        ("ip-range.not-found", "IP range not found"),
+        ("internal", "Internal"),
+    ],
+)
+def test_code_becomes_a_title(code: str, title: str) -> None:
+    assert titled(code) == title
