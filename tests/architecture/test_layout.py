@@ -24,7 +24,7 @@ ELSEWHERE = {
 #: the files that return in every service and plugin
 NAMES = {
     "__init__.py", "messages.py", "model.py", "machine.py", "service.py", "steps", "workflows.toml", "extensions.py", "errors.py",
-    "manifest.py", "config.py", "tags.py", "migrations", "ansible",
+    "provided.py", "manifest.py", "config.py", "tags.py", "migrations", "ansible",
 }  # fmt: skip
 #: a noun is small: further files it may have
 MORE_FILES = 6

@@ -27,7 +27,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
 }
 #: what services and plugins may import of a service that is not their own: what it says, and the records to read (ADR 2)
-SPOKEN = ("messages", "extensions", "model")
+SPOKEN = ("messages", "extensions", "provided", "model")
 
 
 @cache

@@ -50,9 +50,9 @@ def _put(status: int, path: str, action: str, code: str, field: str | None, **pa
     return Wrong("PUT", f"{path}/actions", {action: params}, status, code, field)
 
 
-def _range(code: str, field: str | None, start: str, end: str) -> Wrong:
+def _range(status: int, code: str, field: str | None, start: str, end: str) -> Wrong:
     ends = {"startIp": start, "endIp": end, "netmask": "255.255.0.0", "gateway": "10.89.0.1"}
-    return _post(0, "/l3-networks/$l3/ip-ranges", code, field, name="range", **ends)
+    return _post(status, "/l3-networks/$l3/ip-ranges", code, field, name="range", **ends)
 
 
 INVALID = "api.invalid-field"
@@ -102,7 +102,7 @@ WRONG = [
     Wrong("DELETE", "/clusters/$cluster", None, 0, "cluster.in-use"),
     Wrong("DELETE", "/hosts/$host-1", None, 0, "host.in-use"),
     Wrong("DELETE", "/l3-networks/$l3", None, 0, "l3.in-use"),
-    Wrong("DELETE", "/l2-networks/$l2", None, 0, "l2.has-l3-networks"),
+    Wrong("DELETE", "/l2-networks/$l2", None, 0, "l2.in-use"),
     Wrong("DELETE", "/primary-storage/$storage", None, 0, "primary-storage.in-use"),
     _put(
         0, "/global-configurations/host/ping.interval", "updateGlobalConfig", "config.bad-value", "value", value="soon"
@@ -115,8 +115,8 @@ WRONG = [
     _create(0, "tag.bad-value", "systemTags", systemTags=["hostname::no host name"]),
     _create(0, "vm.no-size", None, cpuNum="$gone", memorySize="$gone"),
     _post(0, "/l2-networks/vxlan", "l2.vni-taken", None, name="l", zoneUuid="$zone", vni=1001),
-    _range("l3.range-overlaps", None, "10.89.0.50", "10.89.0.60"),
-    _range("l3.bad-address", "startIp", "10.89.0.600", "10.89.0.60"),
+    _range(0, "ip-range.overlaps", None, "10.89.0.50", "10.89.0.60"),
+    _range(400, "l3.bad-address", "startIp", "10.89.0.600", "10.89.0.60"),
     _post(0, "/images", "image.wrong-url", "url", name="i", url="gopher://x/y", backupStorageUuids=["$backup"]),
     Wrong("GET", "/vm-instances?q=colour=red", None, 400, "query.unknown-field"),
     Wrong("GET", "/vm-instances?q=state", None, 400, "query.no-operator"),

@@ -130,7 +130,7 @@ def taken(kind: type[S], *sources: Struct, **values: object) -> S:
     So what a message, a record and an agent's command say of the same thing is passed on whole, and a new field of it is
     nobody's to pass on.
     """
-    for source in reversed(sources):
+    for source in sources:
         values = {name: getattr(source, name) for name in _shared(kind, type(source))} | values
     return kind(**values)
 

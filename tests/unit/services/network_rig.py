@@ -46,7 +46,7 @@ ZONE, OTHER_ZONE = uuid(1, 1), uuid(2, 1)
 CLUSTER, OTHER_CLUSTER, FAR_CLUSTER = uuid(1, 2), uuid(2, 2), uuid(3, 2)
 
 
-class Agents:
+class Agents(HostAgents):
     """Hosts' agents of paper: they note what they are told, and refuse what they are told to refuse."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Rig:
 
     def _build(self, node: NodeContext) -> None:
         self.extensions = node.extensions
-        node.extensions.provide(HostAgents, self.agents, name="host")
+        node.provide(HostAgents, self.agents)
         node.bus.register(ListHosts, self._list_hosts)
         node.bus.register(ListVmNetworks, self._list_vms)
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.plugins.flat_network import config
 from cairn.plugins.flat_network.provider import TYPE, FlatProvider
 from cairn.services.host.extensions import HostAgents, HostConnected
-from cairn.services.l3.extensions import L3Networks, NetworkChanged, NetworkServices
+from cairn.services.l3.extensions import NetworkChanged, NetworkServices
+from cairn.services.l3.provided import L3Networks
 from cairn.services.vm.extensions import VmNetworkService
 
 
 def build(node: NodeContext) -> None:
     """Make the provider."""
-    provider = FlatProvider(
-        store=node.store,
-        bus=node.bus,
-        clock=node.clock,
-        agents=lambda: node.extensions.named(HostAgents, "host"),
-        networks=lambda: node.extensions.named(L3Networks, "l3"),
-        automatic=lambda: node.config.get(config.AUTO_ATTACH),
-    )
+    provider = FlatProvider(node.store, node.bus, node.clock, node.need(HostAgents), node.need(L3Networks), node.config)
     node.extensions.provide(NetworkServices, provider, name=TYPE)
     node.extensions.provide(NetworkChanged, provider, name=TYPE)
     node.extensions.provide(VmNetworkService, provider, name=TYPE)
@@ -30,5 +23,5 @@ MANIFEST = Manifest(
     package="cairn.plugins.flat_network",
     doc="DHCP, DNS and metadata for VMs, served on each VM's own host.",
     build=build,
-    requires=("l3", "host", "vm"),
+    requires=("host", "l3", "vm"),
 )

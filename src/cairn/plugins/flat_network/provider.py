@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -13,13 +13,16 @@ from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, 
 from cairn.agents.protocol.wire import AgentCommand, Done
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.clock import Clock
+from cairn.kernel.config import GlobalConfig
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
+from cairn.plugins.flat_network import config
 from cairn.plugins.flat_network.model import FlatDhcpServer
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.extensions import HostAgents, HostConnected
 from cairn.services.host.messages import ListHosts
-from cairn.services.l3.extensions import L3Networks, L3View
-from cairn.services.vm.extensions import NicSpec, VmNetworkSpec
+from cairn.services.l3.extensions import NetworkChanged, NetworkServices
+from cairn.services.l3.provided import L3Networks, L3View
+from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec
 from cairn.services.vm.messages import ListVmNetworks, VmNetworks
 
 TYPE: Final = "Flat"
@@ -62,15 +65,10 @@ class _Guest(Struct, frozen=True, kw_only=True):
         )
 
 
-class FlatProvider:
-    """Implements `NetworkServices`, `NetworkChanged`, `VmNetworkService` and `HostConnected`.
+class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnected):
+    """Serves networks, and is told when they change, when a VM comes or goes, and when a host connects.
 
     Name service and metadata come from the network's DHCP server, so a network whose DHCP is not Flat's has neither.
-
-    Args:
-        agents: the way to hosts' agents.
-        networks: the L3 service's answers inside transactions.
-        automatic: whether new networks are served without being asked for.
     """
 
     name = "Flat network"
@@ -78,27 +76,20 @@ class FlatProvider:
     types = (DHCP, DNS, USERDATA)
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        bus: Bus,
-        clock: Clock,
-        agents: Callable[[], HostAgents],
-        networks: Callable[[], L3Networks],
-        automatic: Callable[[], bool],
+        self, store: Store, bus: Bus, clock: Clock, agents: HostAgents, networks: L3Networks, settings: GlobalConfig
     ) -> None:
         self._store = store
         self._bus = bus
         self._agents = agents
         self._networks = networks
-        self._automatic = automatic
+        self._settings = settings
         self._served = Recent(clock, self._look_up)
 
     # -- networks ------------------------------------------------------------------------------------------------------
 
     def automatic(self) -> bool:
         """By its setting."""
-        return self._automatic()
+        return self._settings.get(config.AUTO_ATTACH)
 
     def prepare(self, tx: Tx, l3_network: str) -> None:
         """Claim the address of a network's DHCP servers, once; a network without ranges gets it with its first one.
@@ -106,7 +97,7 @@ class FlatProvider:
         Raises:
             CairnError: ``l3.no-free-address``.
         """
-        view = self._networks().views(tx, [l3_network]).get(l3_network)
+        view = self._networks.views(tx, [l3_network]).get(l3_network)
         if view is not None and view.netmask is not None and view.services.get(DHCP) == TYPE:
             self._server(tx, l3_network)
 
@@ -114,7 +105,7 @@ class FlatProvider:
         there = tx.get(FlatDhcpServer, l3_network)
         if there is not None:
             return there
-        claimed = self._networks().claim(tx, l3_network, used_for=None)
+        claimed = self._networks.claim(tx, l3_network, used_for=None)
         server = FlatDhcpServer(l3_network_uuid=l3_network, ip=claimed.ip, used_ip_uuid=claimed.used_ip_uuid)
         tx.insert(server)
         return server
@@ -138,7 +129,7 @@ class FlatProvider:
         return {uuid: one for uuid, one in served.items() if one.dhcp_ip is not None} | claimed
 
     def _look(self, tx: Tx, l3_networks: Sequence[str], *, claim: bool) -> dict[str, Served]:
-        views = self._networks().views(tx, l3_networks)
+        views = self._networks.views(tx, l3_networks)
         ips = {row.l3_network_uuid: row.ip for row in tx.find(FlatDhcpServer, l3_network_uuid=l3_networks)}
         found: dict[str, Served] = {}
         for uuid, view in views.items():
@@ -171,8 +162,7 @@ class FlatProvider:
 
     async def _send(self, host: str, commands: Sequence[AnyCommand]) -> None:
         """Send all at a time and wait for each to end, then raise the first error: nothing is left running behind."""
-        agents = self._agents()
-        calls = (agents.call(host, command) for command in commands)
+        calls = (self._agents.call(host, command) for command in commands)
         for result in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
@@ -200,7 +190,7 @@ class FlatProvider:
 
         def fn(tx: Tx) -> list[str]:
             idle = [row.l3_network_uuid for row in tx.find(FlatDhcpServer) if row.l3_network_uuid not in busy]
-            return [uuid for uuid, view in self._networks().views(tx, idle).items() if cluster in view.cluster_uuids]
+            return [uuid for uuid, view in self._networks.views(tx, idle).items() if cluster in view.cluster_uuids]
 
         return await self._store.read(fn)
 

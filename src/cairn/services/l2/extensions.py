@@ -1,29 +1,25 @@
-"""What others can ask of L2 networks inside their own transactions."""
+"""What plugins can do with L2 networks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
-
-from msgspec import Struct
 
 from cairn.kernel.store.store import Tx
 
 
-class L2View(Struct, frozen=True, kw_only=True):
-    """An L2 network, as other services need it."""
+class L2AttachmentChanged(Protocol):
+    """Is told when an L2 network is attached to a cluster or detached from one."""
 
-    uuid: str
-    name: str
-    type: str  #: ``L2NoVlanNetwork`` or ``VxlanNetwork``
-    zone_uuid: str
-    bridge: str  #: its bridge's name, the same on every host
-    mtu: int  #: bytes that a frame may carry, less where a tunnel takes its part
-    cluster_uuids: list[str]  #: that it is attached to
+    def l2_attachment_changed(self, tx: Tx, l2_network: str) -> None:
+        """The network's clusters are others now. Called inside the transaction that changes them; must not refuse."""
 
 
-class L2Networks(Protocol):
-    """Provided by the L2 service, under the name ``l2``."""
+class L2NetworkUsers(Protocol):
+    """Has a say when an L2 network is to be detached from a cluster."""
 
-    def views(self, tx: Tx, l2_networks: Sequence[str]) -> dict[str, L2View]:
-        """The networks with these uuids; those that do not exist are left out."""
+    def why_not_detach(self, tx: Tx, l2_network: str, cluster: str) -> str | None:
+        """What in the cluster still uses the network (``3 VMs on hosts of the cluster have network cards on it``), or None.
+
+        Called inside the transaction that detaches, after the attachment was erased, so a user that is not seen here finds
+        no host in that cluster any more.
+        """

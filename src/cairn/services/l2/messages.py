@@ -10,6 +10,7 @@ from cairn.kernel.api import (
     ApiCommand,
     ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
@@ -62,22 +63,18 @@ class CreateL2VxlanNetwork(ApiCreate, frozen=True, kw_only=True, tag="l2.create-
     v_switch_type: Literal["LinuxBridge"] = "LinuxBridge"
 
 
-class UpdateL2Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l2.update"):
-    """Change an L2 network's name or description; what is left out stays. Errors: ``l2-network.not-found``."""
+class UpdateL2Network(ApiUpdate, frozen=True, kw_only=True, tag="l2.update"):
+    """Change an L2 network's name or description. Errors: ``l2.not-found``."""
 
     http: ClassVar[Http] = action("/l2-networks/{uuid}/actions", "updateL2Network")
     entity: ClassVar[str | None] = "L2Network"
-
-    uuid: Annotated[Uuid, Refers("L2Network")]
-    name: Name | None = None
-    description: Description | None = None
 
 
 class DeleteL2Network(ApiDelete, frozen=True, kw_only=True, tag="l2.delete"):
     """Remove an L2 network and its bridges from all hosts. Safe to repeat.
 
     With ``deleteMode=Enforcing`` the L3 networks on it go first, unless VMs have network cards in them.
-    Errors: ``l2.has-l3-networks``, naming them; ``cascade.not-deleted``.
+    Errors: ``l2.in-use`` (with the number of L3 networks on it), ``cascade.not-deleted``.
     """
 
     route: ClassVar[str | None] = "uuid"

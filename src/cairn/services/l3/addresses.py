@@ -1,4 +1,4 @@
-"""Who gets which address.
+"""Which VM gets which address.
 
 An address of a range is in exactly one of three places: behind the range's cursor and never given out by turn, in
 `ReleasedIp`, or in `UsedIp`. A claim takes the cursor's address and moves it on; once the cursor is at the end, it takes
@@ -18,12 +18,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, func, select
 
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
+from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.l3.messages import ClaimedAddress
-from cairn.services.l3.model import IpRange, L3Network, L3State, ReleasedIp, UsedIp
+from cairn.services.l3.model import IpRange, L3Network, ReleasedIp, UsedIp
 from cairn.services.l3.subnet import address, to_ip
 
 _USED = table_of(UsedIp)
@@ -51,10 +52,8 @@ class Addresses:
 
     def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
         """Take an address; see `L3Networks.claim`."""
-        network = tx.get(L3Network, l3_network)
-        if network is None:
-            raise not_found("l3-network", "l3NetworkUuids", l3_network)
-        if network.state is L3State.DISABLED and used_for is not None:
+        network = existing(tx, L3Network, l3_network, "l3NetworkUuids")
+        if network.state is EnabledState.DISABLED and used_for is not None:
             raise CairnError(
                 "l3.disabled",
                 f"The L3 network {network.name} is disabled and gives no addresses to new network cards. Enable it "
@@ -113,30 +112,22 @@ class Addresses:
         return self._use(tx, range_, number, used_for)
 
     def _use(self, tx: Tx, range_: IpRange, number: int, used_for: str | None) -> ClaimedAddress:
-        used = UsedIp(
+        used = taken(
+            UsedIp,
+            range_,
             uuid=self._ids.new(),
-            l3_network_uuid=range_.l3_network_uuid,
             ip_range_uuid=range_.uuid,
             ip=to_ip(number),
             ip_in_long=number,
-            netmask=range_.netmask,
-            gateway=range_.gateway,
             used_for=used_for,
             create_date=tx.now,
         )
         tx.insert(used)
-        return ClaimedAddress(
-            l3_network_uuid=used.l3_network_uuid,
-            used_ip_uuid=used.uuid,
-            ip_range_uuid=used.ip_range_uuid,
-            ip=used.ip,
-            netmask=used.netmask,
-            gateway=used.gateway,
-        )
+        return taken(ClaimedAddress, used, used_ip_uuid=used.uuid)
 
 
 def _next(tx: Tx, range_: IpRange) -> int | None:
-    """The first address from the cursor on that nobody asked for by name; the cursor moves behind it."""
+    """The first address from the cursor on that is not taken by name already; the cursor moves behind it."""
     number = range_.next_long
     while number <= range_.end_long and tx.count(UsedIp, l3_network_uuid=range_.l3_network_uuid, ip_in_long=number):
         number += 1
@@ -151,7 +142,7 @@ def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:
 
 
 def holder(used: UsedIp) -> str:
-    """Who has an address, in words."""
+    """What has an address, in words."""
     return f"the VM {used.used_for}" if used.used_for else "the cloud itself (DHCP server)"
 
 

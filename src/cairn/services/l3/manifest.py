@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from cairn.kernel.api import DeleteMode
+from collections.abc import Sequence
+
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host.extensions import HostFilter
+from cairn.services.l2.extensions import L2AttachmentChanged
+from cairn.services.l2.provided import L2Networks
 from cairn.services.l3.addresses import Addresses
-from cairn.services.l3.extensions import L3Networks
-from cairn.services.l3.messages import (
-    DeleteL3Network,
-)
-from cairn.services.l3.networks import L3Directory
+from cairn.services.l3.extensions import NetworkChanged
+from cairn.services.l3.networks import L3Registry, NetworkChanges
+from cairn.services.l3.placement import ReachesNetworks
+from cairn.services.l3.provided import L3Networks
 from cairn.services.l3.providers import Providers
 from cairn.services.l3.ranges import RangeService
 from cairn.services.l3.service import L3Service
-from cairn.services.l3.steps.addresses import ClaimAddresses, ReleaseAddresses
-from cairn.services.l3.steps.network import ApplyNetwork, ReleaseNetwork
+from cairn.services.l3.steps.realize import Bridges
 
 
-def build(node: NodeContext) -> None:
+def build(node: NodeContext) -> Sequence[object]:
     """Make the service's objects."""
     addresses = Addresses(node.ids)
+    registry = L3Registry(addresses, node.need(L2Networks))
     providers = Providers(node.store, node.extensions)
-    L3Service(node.bus, node.jobs, node.tags, node.extensions, providers)
-    RangeService(node.bus, node.store, node.jobs, node.ids, node.tags, node.extensions, providers)
-    node.extensions.provide(L3Networks, L3Directory(addresses, node.extensions), name="l3")
-    node.cascade.register("L3Network", lambda uuid: DeleteL3Network(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
-    node.steps += [
-        ClaimAddresses(addresses),
-        ReleaseAddresses(addresses),
-        ApplyNetwork(node.extensions),
-        ReleaseNetwork(node.extensions),
-    ]
+    changes = NetworkChanges(node.extensions)
+    bridges = Bridges(node.store, node.clock, registry)
+    node.bus.serve(L3Service(node.jobs, node.tags, providers, changes))
+    node.bus.serve(RangeService(node.store, node.jobs, node.ids, node.tags, providers, changes))
+    node.provide(L3Networks, registry)
+    node.extensions.provide(HostFilter, ReachesNetworks(registry), name="l3")
+    node.extensions.provide(L2AttachmentChanged, changes, name="l3")
+    node.extensions.provide(NetworkChanged, bridges, name="l3")
     node.background.append(providers)
+    return addresses, bridges
 
 
 MANIFEST = Manifest(
     package="cairn.services.l3",
-    doc="Subnets, their addresses, and who serves them.",
+    doc="Subnets, their addresses, and the providers that serve them.",
     build=build,
-    requires=("l2",),
+    requires=("host", "l2"),
 )

@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import (
+    ApiChangeState,
     ApiCommand,
     ApiCreate,
     ApiDelete,
     ApiQuery,
+    ApiUpdate,
     Description,
     Http,
     Name,
@@ -23,18 +25,12 @@ from cairn.kernel.api import (
     get,
     post,
 )
+from cairn.services.l3.subnet import Range, address, by_cidr, by_ends
 
 Ipv4 = Annotated[str, Meta(min_length=7, max_length=15, description="an IPv4 address, 10.0.0.1")]
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DnsDomain = Annotated[str, Meta(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$", description="cloud.example.com")]
 ServiceMap = Annotated[dict[str, list[str]], Meta(min_length=1, description="provider's uuid -> service types")]
-
-
-class StateEvent(StrEnum):
-    """What can be made of a network's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
 
 
 class Category(StrEnum):
@@ -75,37 +71,33 @@ class CreateL3Network(ApiCreate, frozen=True, kw_only=True, tag="l3.create"):
     dns_domain: DnsDomain | None = None  #: what guests are told as their domain
 
 
-class UpdateL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.update"):
+class UpdateL3Network(ApiUpdate, frozen=True, kw_only=True, tag="l3.update"):
     """Change an L3 network; what is left out stays. Guests learn of another domain when they are started again.
 
-    Errors: ``l3-network.not-found``.
+    Errors: ``l3.not-found``.
     """
 
     http: ClassVar[Http] = action("/l3-networks/{uuid}/actions", "updateL3Network")
     entity: ClassVar[str | None] = "L3Network"
 
-    uuid: Annotated[Uuid, Refers("L3Network")]
-    name: Name | None = None
-    description: Description | None = None
     dns_domain: DnsDomain | None = None
     category: Category | None = None
     system: bool | None = None
 
 
-class ChangeL3NetworkState(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.change-state"):
+class ChangeL3NetworkState(ApiChangeState, frozen=True, kw_only=True, tag="l3.change-state"):
     """Enable an L3 network, or disable it: it gives no addresses to new network cards, those that are there stay."""
 
     http: ClassVar[Http] = action("/l3-networks/{uuid}/actions", "changeL3NetworkState")
     entity: ClassVar[str | None] = "L3Network"
 
-    uuid: Annotated[Uuid, Refers("L3Network")]
-    state_event: StateEvent
-
 
 class DeleteL3Network(ApiDelete, frozen=True, kw_only=True, tag="l3.delete"):
     """Remove an L3 network with its address ranges. Errors: ``l3.in-use`` while VMs have network cards in it."""
 
+    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l3-networks/{uuid}")
+    entity: ClassVar[str | None] = "L3Network"
 
     uuid: Uuid
 
@@ -113,8 +105,8 @@ class DeleteL3Network(ApiDelete, frozen=True, kw_only=True, tag="l3.delete"):
 class AddIpRange(ApiCreate, frozen=True, kw_only=True, tag="l3.add-ip-range"):
     """Add addresses to an L3 network, from `startIp` to `endIp`, both included.
 
-    All ranges of a network are of one subnet with one gateway. Errors: ``l3.bad-range`` (which field, what would fit),
-    ``l3.another-subnet``, ``l3.range-overlaps`` (with a range of any network of the same L2 network).
+    All ranges of a network are of one subnet with one gateway. Errors: ``ip-range.invalid`` (which field, what would fit),
+    ``ip-range.another-subnet``, ``ip-range.overlaps`` (with a range of any network of the same L2 network).
     """
 
     http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/ip-ranges")
@@ -127,6 +119,14 @@ class AddIpRange(ApiCreate, frozen=True, kw_only=True, tag="l3.add-ip-range"):
     end_ip: Ipv4
     netmask: Ipv4
     gateway: Ipv4 | None = None  #: outside of the range; by default the first address of the subnet
+
+    def check(self) -> None:
+        """Refuse ends, a netmask and a gateway that do not fit each other."""
+        self.ranges()
+
+    def ranges(self) -> list[Range]:
+        """The range that is asked for (``l3.bad-address``, ``ip-range.invalid``)."""
+        return [by_ends(self.start_ip, self.end_ip, self.netmask, self.gateway)]
 
 
 class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-ip-range-by-cidr"):
@@ -144,11 +144,21 @@ class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-
     network_cidr: Annotated[str, Meta(max_length=18, description="a subnet, 10.0.0.0/24")]
     gateway: Ipv4 | None = None  #: by default the first address of the subnet
 
+    def check(self) -> None:
+        """Refuse what is not a subnet for VMs, and a gateway outside of it."""
+        self.ranges()
+
+    def ranges(self) -> list[Range]:
+        """The one or two ranges that are asked for (``l3.bad-address``, ``ip-range.invalid``)."""
+        return by_cidr(self.network_cidr, self.gateway)
+
 
 class DeleteIpRange(ApiDelete, frozen=True, kw_only=True, tag="l3.delete-ip-range"):
-    """Remove an address range. Errors: ``l3.range-in-use`` while VMs have addresses of it."""
+    """Remove an address range. Errors: ``ip-range.in-use`` while VMs have addresses of it."""
 
+    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l3-networks/ip-ranges/{uuid}")
+    entity: ClassVar[str | None] = "IpRange"
 
     uuid: Uuid
 
@@ -165,6 +175,10 @@ class AddDnsToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l
     l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
     dns: Ipv4
 
+    def check(self) -> None:
+        """Refuse what is not an address (``l3.bad-address``)."""
+        address("dns", self.dns)
+
 
 class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.remove-dns"):
     """Take a name server away. One that is not there is success."""
@@ -174,6 +188,10 @@ class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, t
 
     l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
     dns: Ipv4
+
+    def check(self) -> None:
+        """Refuse what is not an address (``l3.bad-address``)."""
+        address("dns", self.dns)
 
 
 class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.attach-service"):
@@ -204,7 +222,7 @@ class DetachNetworkServiceFromL3Network(ApiCommand[Reference], frozen=True, kw_o
 
 
 class FreeIp(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An address that nobody has."""
+    """An address that is free."""
 
     ip_range_uuid: str
     ip: str

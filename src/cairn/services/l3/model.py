@@ -1,11 +1,11 @@
-"""L3 networks, their address ranges, and who has which address."""
+"""L3 networks, their address ranges, and which VM has which address."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
     Doc,
     Hidden,
@@ -22,13 +22,6 @@ from cairn.kernel.store.record import (
     Visible,
 )
 from cairn.services.l3.messages import Category
-
-
-class L3State(StrEnum):
-    """What people want of a network."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: no new network cards; those that are there stay
 
 
 class L3Network(Named, frozen=True, kw_only=True):
@@ -51,7 +44,7 @@ class L3Network(Named, frozen=True, kw_only=True):
     type: str = "L3BasicNetwork"
     zone_uuid: Annotated[str, References("zone", join="zone", back="l3Networks")]
     l2_network_uuid: Annotated[str, References("l2_network", join="l2Network", back="l3Networks")]
-    state: L3State = L3State.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     category: Category = Category.PRIVATE
     system: Annotated[bool, Doc("for the cloud's own use")] = False
     dns_domain: Annotated[str | None, Doc("what guests are told as their domain")] = None
@@ -87,7 +80,7 @@ class IpRange(Named, frozen=True, kw_only=True):
 
 
 class UsedIp(Record, frozen=True, kw_only=True):
-    """An address that somebody has."""
+    """An address that is taken: by a VM, or by the cloud itself."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="used_ip", entity="UsedIp", visible=Visible.ADMIN, unique_together=(("l3_network_uuid", "ip_in_long"),)
@@ -127,7 +120,7 @@ class L3NetworkDns(Record, frozen=True, kw_only=True):
 
 
 class NetworkServiceProvider(Record, frozen=True, kw_only=True):
-    """Who serves networks with DHCP and the like."""
+    """A plugin that serves networks with DHCP and the like."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="network_service_provider",

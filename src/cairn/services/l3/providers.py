@@ -46,7 +46,7 @@ class Providers:
         return {name: list(self._extensions.named(NetworkServices, name).types) for name in names}
 
     def attach_automatic(self, tx: Tx, network: L3Network) -> None:
-        """Have a new network served by whoever does so without being asked."""
+        """Have a new network served by the providers that do so without being asked."""
         for type_ in self._extensions.names(NetworkServices):
             provider = self._extensions.named(NetworkServices, type_)
             taken = {ref.network_service_type for ref in _refs(tx, network.uuid)}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
-from cairn.kernel.api import ApiCreate, Reference
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
+from msgspec.structs import replace
+
+from cairn.kernel.api import Reference
+from cairn.kernel.bus.handlers import handles
+from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import enter, erase, existing, new
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.l3.addresses import free_from, holder, range_of, size, used_in, vms_in_range
-from cairn.services.l3.extensions import announce
 from cairn.services.l3.messages import (
     AddIpRange,
     AddIpRangeByNetworkCidr,
@@ -30,8 +30,9 @@ from cairn.services.l3.messages import (
     IpCapacityData,
 )
 from cairn.services.l3.model import IpRange, L3Network, UsedIp
+from cairn.services.l3.networks import NetworkChanges
 from cairn.services.l3.providers import Providers
-from cairn.services.l3.subnet import Range, address, by_cidr, by_ends, check_neighbours, to_ip, to_long
+from cairn.services.l3.subnet import Range, address, check_neighbours, to_ip, to_long
 
 
 class RangeService:
@@ -39,59 +40,51 @@ class RangeService:
 
     def __init__(
         self,
-        bus: Bus,
         store: Store,
         jobs: Jobs,
         ids: IdSource,
         tags: Tags,
-        extensions: Extensions,
         providers: Providers,
+        changes: NetworkChanges,
     ) -> None:
         self._store = store
-        self._extensions = extensions
         self._jobs = jobs
         self._ids = ids
         self._tags = tags
         self._providers = providers
-        bus.register(AddIpRange, self.add)
-        bus.register(AddIpRangeByNetworkCidr, self.add_by_cidr)
-        bus.register(DeleteIpRange, self.delete)
-        bus.register(GetFreeIp, self.free)
-        bus.register(GetIpAddressCapacity, self.capacity)
-        bus.register(CheckIpAvailability, self.check)
+        self._changes = changes
 
+    @handles(AddIpRange)
     async def add(self, message: AddIpRange) -> Reference:
         """Add a range by its ends."""
-        new = by_ends(message.start_ip, message.end_ip, message.netmask, message.gateway)
-        return await self._add(message, message.l3_network_uuid, message.name, message.description, [new])
+        return await self._add(message)
 
+    @handles(AddIpRangeByNetworkCidr)
     async def add_by_cidr(self, message: AddIpRangeByNetworkCidr) -> Reference:
         """Add a subnet."""
-        new = by_cidr(message.network_cidr, message.gateway)
-        return await self._add(message, message.l3_network_uuid, message.name, message.description, new)
+        return await self._add(message)
 
-    async def _add(
-        self, message: ApiCreate, l3_network: str, name: str, description: str | None, new: Sequence[Range]
-    ) -> Reference:
-        first = message.resource_uuid
-        assert first is not None  # the gateway fills it in
-        uuids = [first, *(self._ids.new() for _ in new[1:])]
-        self._tags.check("IpRange", message.system_tags)
+    async def _add(self, message: AddIpRange | AddIpRangeByNetworkCidr) -> Reference:
+        first, *others = message.ranges()
 
         def fn(tx: Tx) -> Reference:
-            network = tx.get(L3Network, l3_network)
-            if network is None:
-                raise not_found("l3-network", "l3NetworkUuid", l3_network)
-            for uuid, range_ in zip(uuids, new, strict=True):
-                _check_neighbours(tx, network, range_)
-                write(tx, _row(tx, uuid, network, name, description, range_))
-                self._tags.add(tx, "IpRange", uuid, system=message.system_tags, user=message.user_tags)
+            network = existing(tx, L3Network, message.l3_network_uuid, "l3NetworkUuid")
+            answer = self._enter(tx, network, message, first)
+            for other in others:
+                self._enter(tx, network, replace(message, resource_uuid=self._ids.new()), other)
             self._providers.prepare(tx, network.uuid)
-            announce(self._extensions, tx, network.uuid)
-            return Reference(uuid=first)
+            self._changes.announce(tx, network.uuid)
+            return answer
 
         return await self._jobs.commit(fn)
 
+    def _enter(
+        self, tx: Tx, network: L3Network, message: AddIpRange | AddIpRangeByNetworkCidr, range_: Range
+    ) -> Reference:
+        _check_neighbours(tx, network, range_)
+        return enter(tx, self._tags, message, new(tx, IpRange, message, **_columns(range_)))
+
+    @handles(DeleteIpRange)
     async def delete(self, message: DeleteIpRange) -> None:
         """Remove a range; one that is gone is success."""
 
@@ -102,17 +95,17 @@ class RangeService:
             vms = vms_in_range(tx, range_.uuid)
             if vms:
                 raise CairnError(
-                    "l3.range-in-use",
+                    "ip-range.in-use",
                     f"The address range {range_.name} cannot be deleted: {vms} VMs have addresses of it. Delete them first.",
                     kind=ErrorKind.CONFLICT,
                     details={"ipRange": range_.uuid, "vms": vms},
                 )
-            self._tags.forget(tx, range_.uuid)
             erase(tx, IpRange, range_.uuid)
-            announce(self._extensions, tx, range_.l3_network_uuid)
+            self._changes.announce(tx, range_.l3_network_uuid)
 
         await self._jobs.commit(fn)
 
+    @handles(GetFreeIp)
     async def free(self, message: GetFreeIp) -> FreeIps:
         """Free addresses, lowest first."""
         start = 0 if message.start is None else address("start", message.start)
@@ -127,6 +120,7 @@ class RangeService:
 
         return FreeIps(inventories=await self._store.read(fn))
 
+    @handles(GetIpAddressCapacity)
     async def capacity(self, message: GetIpAddressCapacity) -> IpCapacity:
         """How many addresses there are and are left."""
         if not (message.all or message.zone_uuids or message.l3_network_uuids or message.ip_range_uuids):
@@ -138,6 +132,7 @@ class RangeService:
             )
         return await self._store.read(lambda tx: _capacity(tx, message))
 
+    @handles(CheckIpAvailability)
     async def check(self, message: CheckIpAvailability) -> IpAvailability:
         """Whether an address can be taken."""
         number = address("ip", message.ip)
@@ -172,24 +167,18 @@ def _range(row: IpRange) -> Range:
     )
 
 
-def _row(tx: Tx, uuid: str, network: L3Network, name: str, description: str | None, new: Range) -> IpRange:
-    return IpRange(
-        uuid=uuid,
-        l3_network_uuid=network.uuid,
-        name=name,
-        description=description,
-        start_ip=to_ip(new.start),
-        end_ip=to_ip(new.end),
-        netmask=str(new.network.netmask),
-        gateway=to_ip(new.gateway),
-        network_cidr=str(new.network),
-        prefix_len=new.network.prefixlen,
-        start_long=new.start,
-        end_long=new.end,
-        next_long=new.start,
-        create_date=tx.now,
-        last_op_date=tx.now,
-    )
+def _columns(range_: Range) -> dict[str, object]:
+    return {
+        "start_ip": to_ip(range_.start),
+        "end_ip": to_ip(range_.end),
+        "netmask": str(range_.network.netmask),
+        "gateway": to_ip(range_.gateway),
+        "network_cidr": str(range_.network),
+        "prefix_len": range_.network.prefixlen,
+        "start_long": range_.start,
+        "end_long": range_.end,
+        "next_long": range_.start,
+    }
 
 
 def _free(range_: IpRange, number: int) -> FreeIp:

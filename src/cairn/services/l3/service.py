@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.bus.handlers import handles
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import changed, enter, erase, existing, new, state_changed
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
-from cairn.services.l2.extensions import L2Networks
+from cairn.services.l2.model import L2Network
 from cairn.services.l3.addresses import vms_in
-from cairn.services.l3.extensions import announce
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
@@ -25,86 +23,59 @@ from cairn.services.l3.messages import (
     GetNetworkServiceTypes,
     NetworkServiceTypes,
     RemoveDnsFromL3Network,
-    StateEvent,
     UpdateL3Network,
 )
-from cairn.services.l3.model import IpRange, L3Network, L3NetworkDns, L3State
+from cairn.services.l3.model import IpRange, L3Network, L3NetworkDns
+from cairn.services.l3.networks import NetworkChanges
 from cairn.services.l3.providers import Providers
-from cairn.services.l3.subnet import address, to_ip
 
 
 class L3Service:
     """Answers the messages about L3 networks themselves."""
 
-    def __init__(self, bus: Bus, jobs: Jobs, tags: Tags, extensions: Extensions, providers: Providers) -> None:
+    def __init__(self, jobs: Jobs, tags: Tags, providers: Providers, changes: NetworkChanges) -> None:
         self._jobs = jobs
         self._tags = tags
-        self._extensions = extensions
         self._providers = providers
-        bus.register(CreateL3Network, self.create)
-        bus.register(UpdateL3Network, self.update)
-        bus.register(ChangeL3NetworkState, self.change_state)
-        bus.register(DeleteL3Network, self.delete)
-        bus.register(AddDnsToL3Network, self.add_dns)
-        bus.register(RemoveDnsFromL3Network, self.remove_dns)
-        bus.register(AttachNetworkServiceToL3Network, self.attach_services)
-        bus.register(DetachNetworkServiceFromL3Network, self.detach_services)
-        bus.register(GetNetworkServiceTypes, self.service_types)
+        self._changes = changes
 
+    @handles(CreateL3Network)
     async def create(self, message: CreateL3Network) -> Reference:
-        """Make a network."""
-        uuid = message.resource_uuid
-        assert uuid is not None  # the gateway fills it in
-        self._tags.check("L3Network", message.system_tags)
+        """Make a network in the zone of its L2 network, served by the providers that do so without being asked."""
 
         def fn(tx: Tx) -> Reference:
-            l2 = self._extensions.named(L2Networks, "l2").views(tx, [message.l2_network_uuid])
-            if message.l2_network_uuid not in l2:
-                raise not_found("l2-network", "l2NetworkUuid", message.l2_network_uuid)
-            network = L3Network(
-                uuid=uuid,
-                name=message.name,
-                description=message.description,
-                zone_uuid=l2[message.l2_network_uuid].zone_uuid,
-                l2_network_uuid=message.l2_network_uuid,
-                category=message.category,
-                system=message.system,
-                dns_domain=message.dns_domain,
-                create_date=tx.now,
-                last_op_date=tx.now,
-            )
-            write(tx, network)
-            self._tags.add(tx, "L3Network", uuid, system=message.system_tags, user=message.user_tags)
+            l2 = existing(tx, L2Network, message.l2_network_uuid, "l2NetworkUuid")
+            network = new(tx, L3Network, message, zone_uuid=l2.zone_uuid)
+            answer = enter(tx, self._tags, message, network)
             self._providers.attach_automatic(tx, network)
-            announce(self._extensions, tx, uuid)
-            return Reference(uuid=uuid)
+            self._changes.announce(tx, network.uuid)
+            return answer
 
         return await self._jobs.commit(fn)
 
+    @handles(UpdateL3Network)
     async def update(self, message: UpdateL3Network) -> Reference:
         """Change what is given."""
 
-        def change(tx: Tx, network: L3Network) -> None:
-            given = {
-                name: value
-                for name in ("name", "description", "dns_domain", "category", "system")
-                if (value := getattr(message, name)) is not None
-            }
-            tx.update(L3Network, network.uuid, **given, last_op_date=tx.now)
+        def fn(tx: Tx) -> Reference:
+            self._changes.announce(tx, message.uuid)
+            return changed(tx, L3Network, message)
 
-        return await self._change(message.uuid, "uuid", change)
+        return await self._jobs.commit(fn)
 
+    @handles(ChangeL3NetworkState)
     async def change_state(self, message: ChangeL3NetworkState) -> Reference:
         """Enable or disable it."""
-        state = L3State.ENABLED if message.state_event is StateEvent.ENABLE else L3State.DISABLED
 
-        def change(tx: Tx, network: L3Network) -> None:
-            tx.update(L3Network, network.uuid, state=state, last_op_date=tx.now)
+        def fn(tx: Tx) -> Reference:
+            self._changes.announce(tx, message.uuid)
+            return state_changed(tx, L3Network, message)
 
-        return await self._change(message.uuid, "uuid", change)
+        return await self._jobs.commit(fn)
 
+    @handles(DeleteL3Network)
     async def delete(self, message: DeleteL3Network) -> None:
-        """Remove it with its ranges; one that is gone is success."""
+        """Remove it with its ranges, which are resources of their own; one that is gone is success."""
 
         def fn(tx: Tx) -> None:
             network = tx.get(L3Network, message.uuid)
@@ -113,41 +84,41 @@ class L3Service:
             _check_no_vms(tx, network, "deleted", "Delete them first.")
             for range_ in tx.find(IpRange, l3_network_uuid=network.uuid):
                 erase(tx, IpRange, range_.uuid)
-            self._tags.forget(tx, network.uuid)
             _delete(tx, network)
-            announce(self._extensions, tx, network.uuid)
+            self._changes.announce(tx, network.uuid)
 
         await self._jobs.commit(fn)
 
+    @handles(AddDnsToL3Network)
     async def add_dns(self, message: AddDnsToL3Network) -> Reference:
-        """Add a name server."""
-        dns = to_ip(address("dns", message.dns))
+        """Add a name server, unless it is there."""
 
         def change(tx: Tx, network: L3Network) -> None:
-            if not tx.count(L3NetworkDns, l3_network_uuid=network.uuid, dns=dns):
-                tx.insert(L3NetworkDns(l3_network_uuid=network.uuid, dns=dns, create_date=tx.now))
+            if not tx.count(L3NetworkDns, l3_network_uuid=network.uuid, dns=message.dns):
+                tx.insert(L3NetworkDns(l3_network_uuid=network.uuid, dns=message.dns, create_date=tx.now))
 
-        return await self._change(message.l3_network_uuid, "l3NetworkUuid", change)
+        return await self._change(message.l3_network_uuid, change)
 
+    @handles(RemoveDnsFromL3Network)
     async def remove_dns(self, message: RemoveDnsFromL3Network) -> Reference:
-        """Take a name server away."""
-        dns = to_ip(address("dns", message.dns))
+        """Take a name server away, if it is there."""
 
         def change(tx: Tx, network: L3Network) -> None:
-            tx.delete_where(L3NetworkDns, l3_network_uuid=network.uuid, dns=dns)
+            tx.delete_where(L3NetworkDns, l3_network_uuid=network.uuid, dns=message.dns)
 
-        return await self._change(message.l3_network_uuid, "l3NetworkUuid", change)
+        return await self._change(message.l3_network_uuid, change)
 
+    @handles(AttachNetworkServiceToL3Network)
     async def attach_services(self, message: AttachNetworkServiceToL3Network) -> Reference:
         """Have it served."""
+        return await self._change(
+            message.l3_network_uuid,
+            lambda tx, network: self._providers.attach(tx, network, message.network_services),
+        )
 
-        def change(tx: Tx, network: L3Network) -> None:
-            self._providers.attach(tx, network, message.network_services)
-
-        return await self._change(message.l3_network_uuid, "l3NetworkUuid", change)
-
+    @handles(DetachNetworkServiceFromL3Network)
     async def detach_services(self, message: DetachNetworkServiceFromL3Network) -> Reference:
-        """Have it served no more."""
+        """End services, unless VMs count on them."""
 
         def change(tx: Tx, network: L3Network) -> None:
             if self._providers.detach(tx, network, message.network_services):
@@ -155,20 +126,19 @@ class L3Service:
                     tx, network, "left by a service", "Delete them first, as their hosts would go on serving them."
                 )
 
-        return await self._change(message.l3_network_uuid, "l3NetworkUuid", change)
+        return await self._change(message.l3_network_uuid, change)
 
+    @handles(GetNetworkServiceTypes)
     async def service_types(self, message: GetNetworkServiceTypes) -> NetworkServiceTypes:
         """What plugins offer."""
         return NetworkServiceTypes(types=self._providers.offered())
 
-    async def _change(self, uuid: str, field: str, change: Callable[[Tx, L3Network], None]) -> Reference:
+    async def _change(self, l3_network: str, change: Callable[[Tx, L3Network], None]) -> Reference:
         def fn(tx: Tx) -> Reference:
-            network = tx.get(L3Network, uuid)
-            if network is None:
-                raise not_found("l3-network", field, uuid)
+            network = existing(tx, L3Network, l3_network, "l3NetworkUuid")
             change(tx, network)
-            announce(self._extensions, tx, uuid)
-            return Reference(uuid=uuid)
+            self._changes.announce(tx, network.uuid)
+            return Reference(uuid=network.uuid)
 
         return await self._jobs.commit(fn)
 

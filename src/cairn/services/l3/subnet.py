@@ -44,7 +44,7 @@ def to_ip(number: int) -> str:
 
 
 def address(field: str, text: str) -> int:
-    """The number of an address that somebody wrote (``l3.bad-address``)."""
+    """The number of an address as people write it (``l3.bad-address``)."""
     try:
         return int(IPv4Address(text))
     except AddressValueError:
@@ -55,7 +55,7 @@ def by_ends(start_ip: str, end_ip: str, netmask: str, gateway: str | None) -> Ra
     """The range from `start_ip` to `end_ip`.
 
     Raises:
-        CairnError: ``l3.bad-address``, ``l3.bad-range``: the field, what was found and what would fit.
+        CairnError: ``l3.bad-address``, ``ip-range.invalid``: the field, what was found and what would fit.
     """
     start, end = address("startIp", start_ip), address("endIp", end_ip)
     network = _subnet_of(start, netmask)
@@ -63,9 +63,9 @@ def by_ends(start_ip: str, end_ip: str, netmask: str, gateway: str | None) -> Ra
     fits = f"{to_ip(first)} to {to_ip(last)} would fit (network and broadcast address excluded)"
     for field, number in (("startIp", start), ("endIp", end)):
         if not first <= number <= last:
-            raise invalid("l3.bad-range", field, to_ip(number), fits, f"The subnet is {network}.")
+            raise invalid("ip-range.invalid", field, to_ip(number), fits, f"The subnet is {network}.")
     if start > end:
-        raise invalid("l3.bad-range", "endIp", end_ip, f"an address not below startIp ({start_ip}) would fit")
+        raise invalid("ip-range.invalid", "endIp", end_ip, f"an address not below startIp ({start_ip}) would fit")
     return Range(start=start, end=end, gateway=_gateway(gateway, network, start, end), network=network)
 
 
@@ -73,12 +73,14 @@ def by_cidr(cidr: str, gateway: str | None) -> list[Range]:
     """All addresses of a subnet but its gateway: one range, or two with the gateway between them.
 
     Raises:
-        CairnError: ``l3.bad-range``, ``l3.bad-address``.
+        CairnError: ``ip-range.invalid``, ``l3.bad-address``.
     """
     try:
         network = IPv4Network(cidr)
     except (AddressValueError, NetmaskValueError, ValueError) as error:
-        raise invalid("l3.bad-range", "networkCidr", cidr, f"a subnet like 10.0.0.0/24 would fit ({error})") from None
+        raise invalid(
+            "ip-range.invalid", "networkCidr", cidr, f"a subnet like 10.0.0.0/24 would fit ({error})"
+        ) from None
     _check_usable("networkCidr", cidr, network)
     first, last = _hosts(network)
     router = first if gateway is None else _in_subnet(gateway, network)
@@ -94,12 +96,12 @@ def check_neighbours(new: Range, same_network: Sequence[Range], others: Sequence
         others: ranges of all networks of the same L2 network, each with what people call it.
 
     Raises:
-        CairnError: ``l3.another-subnet``, ``l3.range-overlaps``.
+        CairnError: ``ip-range.another-subnet``, ``ip-range.overlaps``.
     """
     for there in same_network:
         if (there.network, there.gateway) != (new.network, new.gateway):
             raise invalid(
-                "l3.another-subnet",
+                "ip-range.another-subnet",
                 "gateway" if there.network == new.network else "netmask",
                 f"{new.network} with gateway {to_ip(new.gateway)}",
                 f"the network's other ranges are of {there.network} with gateway {to_ip(there.gateway)}, and so must this be",
@@ -108,14 +110,14 @@ def check_neighbours(new: Range, same_network: Sequence[Range], others: Sequence
     for name, there in others:
         if new.overlaps(there.start, there.end):
             raise invalid(
-                "l3.range-overlaps",
+                "ip-range.overlaps",
                 "startIp",
                 f"{to_ip(new.start)} to {to_ip(new.end)}",
                 f"addresses outside of {name} ({to_ip(there.start)} to {to_ip(there.end)}) on the same L2 network fit",
             )
         if new.overlaps(there.gateway, there.gateway) or there.overlaps(new.gateway, new.gateway):
             raise invalid(
-                "l3.range-overlaps",
+                "ip-range.overlaps",
                 "gateway",
                 to_ip(new.gateway),
                 f"{name} on the same L2 network has the gateway {to_ip(there.gateway)}; no VM of either network may get "
@@ -127,7 +129,7 @@ def _subnet_of(start: int, netmask: str) -> IPv4Network:
     try:
         prefix = _prefix(address("netmask", netmask))
     except ValueError:
-        raise invalid("l3.bad-range", "netmask", netmask, "a netmask like 255.255.255.0 would fit") from None
+        raise invalid("ip-range.invalid", "netmask", netmask, "a netmask like 255.255.255.0 would fit") from None
     network = IPv4Network((start, prefix), strict=False)
     _check_usable("netmask", netmask, network)
     return network
@@ -143,11 +145,13 @@ def _prefix(mask: int) -> int:
 def _check_usable(field: str, found: str, network: IPv4Network) -> None:
     if not _SHORTEST_PREFIX <= network.prefixlen <= _LONGEST_PREFIX:
         raise invalid(
-            "l3.bad-range", field, found, f"a prefix of {_SHORTEST_PREFIX} to {_LONGEST_PREFIX} bits would fit"
+            "ip-range.invalid", field, found, f"a prefix of {_SHORTEST_PREFIX} to {_LONGEST_PREFIX} bits would fit"
         )
     for what, kept in _NOT_FOR_VMS.items():
         if network.overlaps(kept):
-            raise invalid("l3.bad-range", field, str(network), f"{kept} is {what}; a subnet outside of it would fit")
+            raise invalid(
+                "ip-range.invalid", field, str(network), f"{kept} is {what}; a subnet outside of it would fit"
+            )
 
 
 def _hosts(network: IPv4Network) -> tuple[int, int]:
@@ -158,7 +162,9 @@ def _in_subnet(gateway: str, network: IPv4Network) -> int:
     number = address("gateway", gateway)
     first, last = _hosts(network)
     if not first <= number <= last:
-        raise invalid("l3.bad-range", "gateway", gateway, f"an address of {to_ip(first)} to {to_ip(last)} would fit")
+        raise invalid(
+            "ip-range.invalid", "gateway", gateway, f"an address of {to_ip(first)} to {to_ip(last)} would fit"
+        )
     return number
 
 
@@ -172,7 +178,7 @@ def _gateway(gateway: str | None, network: IPv4Network, start: int, end: int) ->
 def _gateway_inside(number: int, gateway: str | None, start: int, end: int) -> CairnError:
     found = gateway if gateway is not None else f"none, so {to_ip(number)} is taken"
     return invalid(
-        "l3.bad-range",
+        "ip-range.invalid",
         "gateway",
         found,
         f"an address of the subnet outside of {to_ip(start)} to {to_ip(end)} would fit, as a VM must not get it",

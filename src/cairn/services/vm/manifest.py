@@ -5,6 +5,8 @@ from __future__ import annotations
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostPinged, HostRemoval
+from cairn.services.l2.extensions import L2NetworkUsers
+from cairn.services.vm.l2_users import VmsOnL2Network
 from cairn.services.vm.messages import (
     DestroyVmInstance,
     ExpungeVmInstance,
@@ -39,6 +41,7 @@ def build(node: NodeContext) -> None:
     node.extensions.provide(HostPinged, watch, name="vm")
     node.reports.route("vm.state", watch.reported)
     node.extensions.provide(HostRemoval, VmsOnHost(), name="vm")
+    node.extensions.provide(L2NetworkUsers, VmsOnL2Network(), name="vm")
     node.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
     node.steps += [
         PrepareVm(node.ids),
@@ -66,5 +69,5 @@ MANIFEST = Manifest(
     package="cairn.services.vm",
     doc="Virtual machines: creating, starting, stopping, removing, and seeing what they do by themselves.",
     build=build,
-    requires=("zone", "cluster", "host", "image", "offering", "volume", "l3"),
+    requires=("zone", "cluster", "host", "image", "offering", "volume", "l2", "l3"),
 )

@@ -1,53 +1,16 @@
 from __future__ import annotations
 
-from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, uuid
+from tests.unit.services.network_rig import CLUSTER, Rig, uuid
 
-from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.l2.extensions import L2Networks
-
-
-def need(*l3: str) -> HostNeed:
-    return HostNeed(
-        vm_uuid=uuid(1, 5),
-        cpu_num=1,
-        memory_bytes=1,
-        disk_bytes=1,
-        image_uuid=uuid(1, 7),
-        l3_network_uuids=list(l3),
-    )
-
-
-def candidate(number: int, cluster: str) -> Candidate:
-    return Candidate(host_uuid=uuid(number, 3), cluster_uuid=cluster, zone_uuid=ZONE, name=f"host-{number}")
-
-
-async def test_hosts_whose_cluster_lacks_an_l2_network_are_refused_with_its_name(rig: Rig) -> None:
-    both, one = await rig.l2("both", interface="eth0"), await rig.l2("one", interface="eth1")
-    await rig.attach(both, CLUSTER)
-    await rig.attach(both, OTHER_CLUSTER)
-    await rig.attach(one, CLUSTER)
-    networks = [await rig.l3(both, "lan"), await rig.l3(one, "dmz")]
-    judge = rig.extensions.named(HostFilter, "l2")
-    candidates = [candidate(1, CLUSTER), candidate(2, OTHER_CLUSTER)]
-
-    refused = await rig.context.store.read(lambda tx: judge.refuse(tx, need(*networks), candidates))
-
-    assert refused == {
-        uuid(2, 3): "is in a cluster that has not the L2 network one of L3 network dmz attached",
-    }
-
-
-async def test_a_vm_without_networks_may_go_anywhere(rig: Rig) -> None:
-    judge = rig.extensions.named(HostFilter, "l2")
-    assert await rig.context.store.read(lambda tx: judge.refuse(tx, need(), [candidate(1, CLUSTER)])) == {}
+from cairn.services.l2.provided import L2Networks
 
 
 async def test_views_tell_bridge_mtu_and_clusters_and_leave_out_what_is_not_there(rig: Rig) -> None:
     l2 = await rig.vxlan("tunnel", vni=3)
     await rig.attach(l2)
-    directory = rig.extensions.named(L2Networks, "l2")
+    networks = rig.context.need(L2Networks)
 
-    views = await rig.context.store.read(lambda tx: directory.views(tx, [l2, uuid(9, 9)]))
+    views = await rig.context.store.read(lambda tx: networks.views(tx, [l2, uuid(9, 9)]))
 
     assert list(views) == [l2]
     assert (views[l2].bridge, views[l2].mtu, views[l2].cluster_uuids) == ("br_vx_3", 1450, [CLUSTER])

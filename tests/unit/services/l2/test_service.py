@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.services.network_rig import CLUSTER, ZONE, Rig
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.error import CairnError
 from cairn.kernel.tag import UserTag
 from cairn.services.l2.messages import CreateL2NoVlanNetwork, DeleteL2Network, UpdateL2Network
@@ -28,7 +29,7 @@ async def test_vxlans_without_a_vni_get_the_lowest_free_one(rig: Rig) -> None:
 async def test_a_vni_that_is_taken_is_refused_naming_its_network(rig: Rig) -> None:
     await rig.vxlan("mine", vni=77)
 
-    with pytest.raises(CairnError, match=r"found 77, which is the L2 network mine") as caught:
+    with pytest.raises(CairnError, match=r"found 77, which belongs to the L2 network mine") as caught:
         await rig.vxlan("yours", vni=77)
 
     assert caught.value.code == "l2.vni-taken"
@@ -52,14 +53,28 @@ async def test_an_update_changes_what_is_given_and_leaves_the_rest(rig: Rig) -> 
     assert (shown["name"], shown["description"]) == ("wire", "the long one")
 
 
-async def test_a_network_with_l3_networks_is_not_deleted_and_they_are_named(rig: Rig) -> None:
-    l2 = await rig.l2()
+async def test_a_network_with_l3_networks_is_not_deleted_and_keeps_its_bridges(rig: Rig) -> None:
+    rig.host(1)
+    l2 = await rig.l2("wire")
+    await rig.attach(l2)
     await rig.l3(l2, "lan")
+    await rig.settle()
 
-    with pytest.raises(CairnError, match=r"1 L3 networks are on it \(lan\)") as caught:
+    with pytest.raises(CairnError, match="1 L3Network is in the L2 network wire: delete it first, or use") as caught:
         await rig.context.bus.call(DeleteL2Network(uuid=l2))
 
-    assert caught.value.code == "l2.has-l3-networks"
+    assert caught.value.code == "l2.in-use"
+    assert await rig.settle() == []
+
+
+async def test_an_enforced_deletion_takes_the_l3_networks_along(rig: Rig) -> None:
+    l2 = await rig.l2()
+    l3 = await rig.l3(l2)
+
+    await rig.context.bus.call(DeleteL2Network(uuid=l2, delete_mode=DeleteMode.ENFORCING))
+
+    assert await rig.context.query.get("L2Network", l2) is None
+    assert await rig.context.query.get("L3Network", l3) is None
 
 
 async def test_deleting_takes_bridges_rows_and_tags_away_and_may_be_repeated(rig: Rig) -> None:

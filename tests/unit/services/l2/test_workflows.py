@@ -45,7 +45,7 @@ async def delete(rig: Rig, l2: str) -> None:
 STEPS: dict[str, tuple[Work, list[str]]] = {
     "attach": (attach, ["l2.record-attachment", "l2.realize-in-cluster"]),
     "detach": (detach, ["l2.erase-attachment", "l2.check-unused", "l2.remove-bridges"]),
-    "delete": (delete, ["cascade.delete-children", "l2.erase-attachments", "l2.remove-bridges", "l2.erase"]),
+    "delete": (delete, ["cascade.delete-children", "l2.erase-attachments", "l2.remove-bridges", "resource.erase"]),
 }
 FAILURES = [(name, step) for name, (_, steps) in STEPS.items() for step in steps]
 

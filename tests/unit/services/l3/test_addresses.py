@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.services.network_rig import Rig, uuid
 
+from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.store import Tx
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l3.addresses import free_from, used_in
-from cairn.services.l3.extensions import L3Networks
 from cairn.services.l3.manifest import MANIFEST as L3
-from cairn.services.l3.messages import ChangeL3NetworkState, ClaimedAddress, StateEvent
+from cairn.services.l3.messages import ChangeL3NetworkState, ClaimedAddress
 from cairn.services.l3.model import IpRange, ReleasedIp, UsedIp
+from cairn.services.l3.provided import L3Networks
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Net:
     def __init__(self, rig: Rig, uuid: str) -> None:
         self.rig = rig
         self.uuid = uuid
-        self.networks = rig.extensions.named(L3Networks, "l3")
+        self.networks = rig.context.need(L3Networks)
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         return await self.rig.context.store.write(fn)

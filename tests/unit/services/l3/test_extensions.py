@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.services.network_rig import CLUSTER, Rig
 
+from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError
 from cairn.services.l2.messages import AttachL2NetworkToCluster, DetachL2NetworkFromCluster
 from cairn.services.l3.extensions import NetworkChanged
@@ -11,12 +12,11 @@ from cairn.services.l3.messages import (
     ChangeL3NetworkState,
     DeleteIpRange,
     DeleteL3Network,
-    StateEvent,
     UpdateL3Network,
 )
 
 
-class Listener:
+class Listener(NetworkChanged):
     def __init__(self) -> None:
         self.heard: list[str] = []
 

@@ -19,7 +19,7 @@ from cairn.services.l3.providers import Providers, provider_uuid
 FLAT, ROUTER = provider_uuid("Flat"), provider_uuid("Router")
 
 
-class Router:
+class Router(NetworkServices):
     """Another provider, that nobody gets without asking."""
 
     name = "Router"

@@ -29,7 +29,7 @@ async def test_a_range_may_not_overlap_one_of_another_network_on_the_same_wire(r
     await rig.add_range(await rig.l3(l2, "old"), "10.0.0.10", "10.0.0.20", name="low")
     with pytest.raises(CairnError, match="the range low of the L3 network old") as caught:
         await rig.add_range(await rig.l3(l2, "new"), "10.0.0.20", "10.0.0.30")
-    assert caught.value.code == "l3.range-overlaps"
+    assert caught.value.code == "ip-range.overlaps"
 
 
 async def test_the_same_range_fits_on_another_wire(rig: Rig) -> None:
@@ -42,7 +42,7 @@ async def test_a_second_subnet_of_one_network_is_refused(rig: Rig) -> None:
     await rig.add_range(l3, "10.0.0.10", "10.0.0.20")
     with pytest.raises(CairnError) as caught:
         await rig.add_range(l3, "10.0.1.10", "10.0.1.20")
-    assert caught.value.code == "l3.another-subnet"
+    assert caught.value.code == "ip-range.another-subnet"
 
 
 async def test_a_cidr_with_its_gateway_in_the_middle_makes_two_ranges(rig: Rig) -> None:
@@ -66,7 +66,7 @@ async def test_a_range_with_addresses_of_vms_is_not_deleted(rig: Rig) -> None:
     await claim(rig, 1, l3)
     with pytest.raises(CairnError, match="low cannot be deleted: 1 VMs") as caught:
         await rig.context.bus.call(DeleteIpRange(uuid=range_))
-    assert caught.value.code == "l3.range-in-use"
+    assert caught.value.code == "ip-range.in-use"
 
 
 async def test_an_unused_range_is_deleted_with_its_dhcp_servers_address(rig: Rig) -> None:

@@ -5,14 +5,15 @@ from typing import cast
 import pytest
 from tests.unit.services.network_rig import ZONE, Rig, uuid
 
+from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError
+from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     ChangeL3NetworkState,
     DeleteL3Network,
     RemoveDnsFromL3Network,
-    StateEvent,
     UpdateL3Network,
 )
 from cairn.services.l3.model import IpRange, L3NetworkDns, NetworkServiceL3NetworkRef, UsedIp
@@ -35,7 +36,7 @@ async def test_a_created_network_is_in_its_l2_networks_zone(rig: Rig) -> None:
 async def test_a_network_on_an_l2_network_that_is_gone_is_refused(rig: Rig) -> None:
     with pytest.raises(CairnError) as caught:
         await rig.l3(uuid(9, 9))
-    assert caught.value.code == "l2-network.not-found"
+    assert caught.value.code == "l2.not-found"
 
 
 async def test_an_update_changes_what_is_given_and_leaves_the_rest(rig: Rig) -> None:
@@ -63,10 +64,12 @@ async def test_name_servers_are_kept_in_order_and_once(rig: Rig) -> None:
     assert (await rig.shown("L3Network", l3))["dns"] == ["1.1.1.1"]
 
 
-async def test_a_name_server_that_is_no_address_is_refused(rig: Rig) -> None:
-    l3 = await rig.l3(await rig.l2())
+@pytest.mark.parametrize("message", [AddDnsToL3Network, RemoveDnsFromL3Network])
+def test_a_name_server_that_is_not_an_address_is_refused_before_the_call_is_accepted(
+    message: type[AddDnsToL3Network] | type[RemoveDnsFromL3Network],
+) -> None:
     with pytest.raises(CairnError, match=r"found 'dns\.example'") as caught:
-        await rig.context.bus.call(AddDnsToL3Network(l3_network_uuid=l3, dns="dns.example"))
+        message(l3_network_uuid=uuid(1, 4), dns="dns.example").check()
     assert list(caught.value.fields) == ["dns"]
 
 
@@ -91,6 +94,7 @@ async def test_deleting_leaves_nothing_of_a_network_and_may_be_repeated(rig: Rig
         await rig.context.bus.call(DeleteL3Network(uuid=l3))
 
     def left(tx: Tx) -> list[int]:
-        return [tx.count(kind) for kind in (IpRange, UsedIp, L3NetworkDns, NetworkServiceL3NetworkRef)]
+        kinds = (IpRange, UsedIp, L3NetworkDns, NetworkServiceL3NetworkRef)
+        return [*(tx.count(kind) for kind in kinds), tx.count(Resource, type="IpRange")]
 
-    assert await rig.context.store.read(left) == [0, 0, 0, 0]
+    assert await rig.context.store.read(left) == [0, 0, 0, 0, 0]

@@ -102,16 +102,16 @@ def test_ranges_side_by_side_go_together() -> None:
 def test_ranges_that_share_an_address_are_refused_naming_the_other(start: str, end: str) -> None:
     with pytest.raises(CairnError, match="outside of there") as caught:
         check_neighbours(some(start, end), [], [("there", some("10.0.0.2", "10.0.0.9"))])
-    assert caught.value.code == "l3.range-overlaps"
+    assert caught.value.code == "ip-range.overlaps"
 
 
 def test_another_networks_gateway_is_no_address_for_vms() -> None:
     with pytest.raises(CairnError) as caught:
         check_neighbours(some("10.0.0.20", "10.0.0.30"), [], [("there", some("10.0.0.2", "10.0.0.9", "10.0.0.25"))])
-    assert (caught.value.code, list(caught.value.fields)) == ("l3.range-overlaps", ["gateway"])
+    assert (caught.value.code, list(caught.value.fields)) == ("ip-range.overlaps", ["gateway"])
 
 
 def test_another_gateway_in_the_same_network_is_refused() -> None:
     with pytest.raises(CairnError) as caught:
         check_neighbours(some("10.0.0.20", "10.0.0.30", "10.0.0.254"), [some("10.0.0.2", "10.0.0.9")], [])
-    assert caught.value.code == "l3.another-subnet"
+    assert caught.value.code == "ip-range.another-subnet"

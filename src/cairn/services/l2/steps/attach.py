@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from msgspec import Struct
-from sqlalchemy import bindparam, column, select, table
 
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.cluster.model import Cluster
+from cairn.services.l2.attachments import attach, detach
+from cairn.services.l2.messages import AttachL2NetworkToCluster
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
-from cairn.services.l2.networks import announce_attachment
-from cairn.services.l2.realizer import Realizer
-
-# Of a cluster, only its zone and name matter here, and they are needed inside the transaction.
-_CLUSTER = table("cluster", column("uuid"), column("zone_uuid"), column("name"))
-_FIND_CLUSTER = select(_CLUSTER.c.zone_uuid, _CLUSTER.c.name).where(_CLUSTER.c.uuid == bindparam("cluster"))
+from cairn.services.l2.reconciler import L2Reconciler
 
 
 class AttachInput(Struct, frozen=True, kw_only=True):
     """What is attached where."""
 
     uuid: str
-    cluster_uuid: str
+    asked: AttachL2NetworkToCluster
 
 
 class RecordAttachment(TransactionStep[AttachInput, Nothing]):
@@ -31,47 +29,40 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
     name = "l2.record-attachment"
     title = "attaching the L2 network to the cluster"
 
-    def __init__(self, extensions: Extensions, realizer: Realizer) -> None:
+    def __init__(self, extensions: Extensions, reconciler: L2Reconciler) -> None:
         self._extensions = extensions
-        self._realizer = realizer
+        self._reconciler = reconciler
 
     def do(self, tx: Tx, given: AttachInput) -> Nothing:
-        """Check and record."""
-        network = tx.get(L2Network, given.uuid)
-        if network is None:
-            raise not_found("l2-network", "l2NetworkUuid", given.uuid)
-        clusters = tx.rows(_FIND_CLUSTER, {"cluster": given.cluster_uuid})
-        if not clusters:
-            raise not_found("cluster", "clusterUuid", given.cluster_uuid)
-        zone, name = clusters[0]
-        if zone != network.zone_uuid:
+        """Refuse a cluster of another zone, and one that has this network or its interface already."""
+        network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
+        cluster = existing(tx, Cluster, given.asked.cluster_uuid, "clusterUuid")
+        if cluster.zone_uuid != network.zone_uuid:
             raise CairnError(
                 "l2.another-zone",
-                f"clusterUuid: the cluster {name} is in another zone than the L2 network {network.name}. Take a cluster "
-                "of its zone, or make an L2 network in the cluster's.",
+                f"clusterUuid: the cluster {cluster.name} is in another zone than the L2 network {network.name}. Take a "
+                "cluster of its zone, or make an L2 network in the cluster's.",
                 kind=ErrorKind.CONFLICT,
-                fields={"clusterUuid": f"found a cluster of zone {zone}; one of zone {network.zone_uuid} would fit"},
+                fields={
+                    "clusterUuid": f"found a cluster of zone {cluster.zone_uuid}; one of zone {network.zone_uuid} would fit"
+                },
             )
-        _check_neighbours(tx, network, given.cluster_uuid, str(name))
-        tx.insert(
-            L2NetworkClusterRef(l2_network_uuid=network.uuid, cluster_uuid=given.cluster_uuid, create_date=tx.now)
-        )
-        announce_attachment(self._extensions, tx, network.uuid)
+        _check_neighbours(tx, network, cluster)
+        attach(tx, self._extensions, network.uuid, [cluster.uuid])
         return NOTHING
 
     def undo(self, tx: Tx, given: AttachInput, made: Nothing | None) -> None:
-        """It is not attached; hosts of other clusters are told that those of this one are no peers."""
-        tx.delete_where(L2NetworkClusterRef, l2_network_uuid=given.uuid, cluster_uuid=given.cluster_uuid)
-        announce_attachment(self._extensions, tx, given.uuid)
-        tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
+        """Hosts of other clusters are told that those of this one are not their peers."""
+        detach(tx, self._extensions, given.uuid, [given.asked.cluster_uuid])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
 
 
-def _check_neighbours(tx: Tx, network: L2Network, cluster: str, cluster_name: str) -> None:
-    there = [ref.l2_network_uuid for ref in tx.find(L2NetworkClusterRef, cluster_uuid=cluster)]
+def _check_neighbours(tx: Tx, network: L2Network, cluster: Cluster) -> None:
+    there = [ref.l2_network_uuid for ref in tx.find(L2NetworkClusterRef, cluster_uuid=cluster.uuid)]
     if network.uuid in there:
         raise CairnError(
             "l2.attached",
-            f"clusterUuid: the L2 network {network.name} is attached to the cluster {cluster_name} already. "
+            f"clusterUuid: the L2 network {network.name} is attached to the cluster {cluster.name} already. "
             "There is nothing to do.",
             kind=ErrorKind.CONFLICT,
         )
@@ -80,7 +71,7 @@ def _check_neighbours(tx: Tx, network: L2Network, cluster: str, cluster_name: st
     for other in tx.find(L2Network, uuid=there, type=network.type, physical_interface=network.physical_interface):
         raise CairnError(
             "l2.interface-taken",
-            f"clusterUuid: the cluster {cluster_name} has the L2 network {other.name} on {other.physical_interface} "
+            f"clusterUuid: the cluster {cluster.name} has the L2 network {other.name} on {other.physical_interface} "
             f"already, so {network.name} would be the same wire. Use that one, or detach it first.",
             kind=ErrorKind.CONFLICT,
             details={"l2Network": other.uuid},
@@ -93,17 +84,17 @@ class RealizeInCluster(ActionStep[AttachInput, Nothing]):
     name = "l2.realize-in-cluster"
     title = "making bridges on the hosts"
 
-    def __init__(self, store: Store, realizer: Realizer) -> None:
+    def __init__(self, store: Store, reconciler: L2Reconciler) -> None:
         self._store = store
-        self._realizer = realizer
+        self._reconciler = reconciler
 
     async def do(self, given: AttachInput) -> Nothing:
-        """Realize."""
-        await self._realizer.attach(given.uuid, given.cluster_uuid)
+        """Hosts that have it already are not called again; those of the network's other clusters get to know new peers."""
+        await self._reconciler.attach(given.uuid, given.asked.cluster_uuid)
         return NOTHING
 
     async def undo(self, given: AttachInput, made: Nothing | None) -> None:
         """Remove the bridges that were made."""
         network = await self._store.read(lambda tx: tx.get(L2Network, given.uuid))
         if network is not None:
-            await self._realizer.remove(network, [given.cluster_uuid])
+            await self._reconciler.remove(network, [given.asked.cluster_uuid])

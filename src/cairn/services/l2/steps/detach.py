@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.api import ApiDelete, DeleteMode
+from cairn.kernel.cascade import Cascade
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase
+from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
-from cairn.kernel.tag import Tags
-from cairn.services.host.messages import ListHosts
-from cairn.services.l2.model import L2Network, L2NetworkClusterRef
-from cairn.services.l2.networks import announce_attachment
-from cairn.services.l2.realizer import Realizer
-from cairn.services.l3.extensions import L3Networks
-from cairn.services.vm.messages import ListVmNetworks
-
-_ASKED_AT_ONCE = 20
+from cairn.services.l2.attachments import attach, clusters_of, detach
+from cairn.services.l2.extensions import L2NetworkUsers
+from cairn.services.l2.messages import DetachL2NetworkFromCluster
+from cairn.services.l2.model import L2Network
+from cairn.services.l2.reconciler import L2Reconciler
 
 
 class DetachInput(Struct, frozen=True, kw_only=True):
     """What is detached from where."""
 
     uuid: str
-    cluster_uuid: str
+    asked: DetachL2NetworkFromCluster
 
 
 class DetachedOutput(Struct, frozen=True, kw_only=True):
@@ -37,54 +33,38 @@ class DetachedOutput(Struct, frozen=True, kw_only=True):
     cluster_uuids: list[str]
 
 
-def _attach_again(tx: Tx, network: str, made: DetachedOutput | None) -> None:
-    for cluster in made.cluster_uuids if made else []:
-        if not tx.count(L2NetworkClusterRef, l2_network_uuid=network, cluster_uuid=cluster):
-            tx.insert(L2NetworkClusterRef(l2_network_uuid=network, cluster_uuid=cluster, create_date=tx.now))
-
-
 class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
-    """The cluster has the network no more; from here on no VM that needs it is placed there."""
+    """The cluster does not have the network any more; from here on no VM that needs it is placed there."""
 
     name = "l2.erase-attachment"
     title = "detaching the L2 network from the cluster"
 
-    def __init__(self, extensions: Extensions, realizer: Realizer) -> None:
+    def __init__(self, extensions: Extensions, reconciler: L2Reconciler) -> None:
         self._extensions = extensions
-        self._realizer = realizer
+        self._reconciler = reconciler
 
     def do(self, tx: Tx, given: DetachInput) -> DetachedOutput:
-        """Erase."""
-        network = tx.get(L2Network, given.uuid)
-        if network is None:
-            raise not_found("l2-network", "l2NetworkUuid", given.uuid)
-        if not tx.delete_where(L2NetworkClusterRef, l2_network_uuid=given.uuid, cluster_uuid=given.cluster_uuid):
+        """Hosts of other clusters are told that those of this one are not their peers any more."""
+        network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
+        cluster = given.asked.cluster_uuid
+        if not detach(tx, self._extensions, given.uuid, [cluster]):
             raise CairnError(
                 "l2.not-attached",
-                f"clusterUuid: the L2 network {network.name} is not attached to the cluster {given.cluster_uuid}. "
+                f"clusterUuid: the L2 network {network.name} is not attached to the cluster {cluster}. "
                 "There is nothing to do.",
                 kind=ErrorKind.CONFLICT,
             )
-        announce_attachment(self._extensions, tx, given.uuid)
-        tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
-        return DetachedOutput(cluster_uuids=[given.cluster_uuid])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
+        return DetachedOutput(cluster_uuids=[cluster])
 
     def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
         """Attach it again, and see to it that hosts have it."""
-        _attach_again(tx, given.uuid, made)
-        announce_attachment(self._extensions, tx, given.uuid)
-        tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
+        attach(tx, self._extensions, given.uuid, made.cluster_uuids if made else [])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
 
 
-class CheckUnusedInput(Struct, frozen=True, kw_only=True):
-    """Which network, where."""
-
-    uuid: str
-    cluster_uuid: str
-
-
-class CheckUnused(ActionStep[CheckUnusedInput, Nothing]):
-    """Refuse while VMs of the cluster's hosts have network cards on it.
+class CheckUnused(TransactionStep[DetachInput, Nothing]):
+    """Refuse as long as the cluster uses the network.
 
     It comes after the attachment was erased, so a VM that is not seen here can only be one that is not placed there.
     """
@@ -93,32 +73,20 @@ class CheckUnused(ActionStep[CheckUnusedInput, Nothing]):
     title = "looking for VMs that use the L2 network"
     nothing_to_undo: ClassVar[str | None] = "it only looks"
 
-    def __init__(self, store: Store, bus: Bus, extensions: Extensions) -> None:
-        self._store = store
-        self._bus = bus
+    def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
 
-    async def do(self, given: CheckUnusedInput) -> Nothing:
-        """Look."""
-        l3 = self._extensions.named(L3Networks, "l3")
-        networks = {place.uuid for place in await self._store.read(lambda tx: l3.on_l2(tx, given.uuid))}
-        hosts = (await self._bus.call(ListHosts(cluster_uuids=[given.cluster_uuid]))).hosts if networks else []
-        places = asyncio.Semaphore(_ASKED_AT_ONCE)
-
-        async def users(host: str) -> int:
-            async with places:
-                vms = (await self._bus.call(ListVmNetworks(host_uuid=host))).vms
-            return sum(any(nic.l3_network_uuid in networks for nic in vm.nics) for vm in vms)
-
-        used = sum(await asyncio.gather(*(users(host.uuid) for host in hosts)))
-        if used:
-            raise CairnError(
-                "l2.in-use",
-                f"clusterUuid: {used} VMs on hosts of the cluster have network cards on this L2 network. Stop or migrate "
-                "them first.",
-                kind=ErrorKind.CONFLICT,
-                details={"vms": used},
-            )
+    def do(self, tx: Tx, given: DetachInput) -> Nothing:
+        """Ask every service that may use it; the first that does is named."""
+        for users in self._extensions.of(L2NetworkUsers):
+            why = users.why_not_detach(tx, given.uuid, given.asked.cluster_uuid)
+            if why is not None:
+                name = existing(tx, L2Network, given.uuid, "l2NetworkUuid").name
+                raise CairnError(
+                    "l2.in-use",
+                    f"clusterUuid: the L2 network {name} cannot be detached: {why}. Stop or migrate them first.",
+                    kind=ErrorKind.CONFLICT,
+                )
         return NOTHING
 
 
@@ -138,71 +106,50 @@ class RemoveBridges(ActionStep[RemoveBridgesInput, Nothing]):
         "when the attachment is given back, the bridges that are missing are made again"
     )
 
-    def __init__(self, store: Store, realizer: Realizer) -> None:
+    def __init__(self, store: Store, reconciler: L2Reconciler) -> None:
         self._store = store
-        self._realizer = realizer
+        self._reconciler = reconciler
 
     async def do(self, given: RemoveBridgesInput) -> Nothing:
-        """Remove."""
+        """A host that cannot be reached keeps an unused bridge; one whose bridge is gone is success."""
         network = await self._store.read(lambda tx: tx.get(L2Network, given.uuid))
         if network is not None and given.cluster_uuids:
-            await self._realizer.remove(network, given.cluster_uuids)
+            await self._reconciler.remove(network, given.cluster_uuids)
         return NOTHING
 
 
-class EraseInput(Struct, frozen=True, kw_only=True):
-    """Which network."""
+class DeleteInput(Struct, frozen=True, kw_only=True):
+    """Which network is deleted, and how."""
 
     uuid: str
+    asked: ApiDelete
 
 
-class EraseAttachments(TransactionStep[EraseInput, DetachedOutput]):
+class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
     """No cluster has the network any more."""
 
     name = "l2.erase-attachments"
     title = "detaching the L2 network from all clusters"
 
-    def __init__(self, extensions: Extensions, realizer: Realizer) -> None:
+    def __init__(self, extensions: Extensions, cascade: Cascade, reconciler: L2Reconciler) -> None:
         self._extensions = extensions
-        self._realizer = realizer
+        self._cascade = cascade
+        self._reconciler = reconciler
 
-    def do(self, tx: Tx, given: EraseInput) -> DetachedOutput:
-        """Refuse while there are L3 networks on it; erase."""
+    def do(self, tx: Tx, given: DeleteInput) -> DetachedOutput:
+        """Refuse a network with L3 networks on it before any bridge is removed; one that is gone is success."""
         network = tx.get(L2Network, given.uuid)
         if network is None:
             return DetachedOutput(cluster_uuids=[])
-        users = self._extensions.named(L3Networks, "l3").on_l2(tx, given.uuid)
-        if users:
-            names = ", ".join(user.name for user in users[:10])
-            raise CairnError(
-                "l2.has-l3-networks",
-                f"The L2 network {network.name} cannot be deleted: {len(users)} L3 networks are on it ({names}). "
-                "Delete those first, or use deleteMode=Enforcing.",
-                kind=ErrorKind.CONFLICT,
-                details={"l3Networks": [user.uuid for user in users[:100]]},
-            )
-        refs = tx.find(L2NetworkClusterRef, l2_network_uuid=given.uuid)
-        tx.delete_where(L2NetworkClusterRef, l2_network_uuid=given.uuid)
-        return DetachedOutput(cluster_uuids=[ref.cluster_uuid for ref in refs])
+        permissive = given.asked.delete_mode is DeleteMode.PERMISSIVE
+        self._cascade.refuse(
+            tx, L2Network, network.uuid, noun="l2", title="L2 network", name=network.name, can_enforce=permissive
+        )
+        clusters = clusters_of(tx, network.uuid)
+        detach(tx, self._extensions, network.uuid, clusters)
+        return DetachedOutput(cluster_uuids=clusters)
 
-    def undo(self, tx: Tx, given: EraseInput, made: DetachedOutput | None) -> None:
-        """Attach it again."""
-        _attach_again(tx, given.uuid, made)
-        tx.after_commit(lambda: self._realizer.refresh_later(given.uuid))
-
-
-class Erase(TransactionStep[EraseInput, Nothing]):
-    """The network is gone."""
-
-    name = "l2.erase"
-    title = "deleting the L2 network"
-    nothing_to_undo: ClassVar[str | None] = "it is the last step, and exactly once"
-
-    def __init__(self, tags: Tags) -> None:
-        self._tags = tags
-
-    def do(self, tx: Tx, given: EraseInput) -> Nothing:
-        """Delete the row and its tags."""
-        self._tags.forget(tx, given.uuid)
-        erase(tx, L2Network, given.uuid)
-        return NOTHING
+    def undo(self, tx: Tx, given: DeleteInput, made: DetachedOutput | None) -> None:
+        """Attach it again, and see to it that hosts have it."""
+        attach(tx, self._extensions, given.uuid, made.cluster_uuids if made else [])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))

@@ -38,7 +38,7 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
         self._addresses = addresses
 
     def do(self, tx: Tx, given: ClaimAddressesInput) -> ClaimAddressesOutput:
-        """Claim."""
+        """A network without a free address takes none of the others either: the transaction is rolled back."""
         wanted = static_ips(given.system_tags)
         return ClaimAddressesOutput(
             addresses=[
@@ -48,19 +48,19 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
         )
 
     def undo(self, tx: Tx, given: ClaimAddressesInput, made: ClaimAddressesOutput | None) -> None:
-        """Give them back."""
+        """Give back what was claimed, and nothing else that the VM has."""
         if made is not None:
             self._addresses.release(tx, tx.find(UsedIp, uuid=[claimed.used_ip_uuid for claimed in made.addresses]))
 
 
 class ReleaseAddressesInput(Struct, frozen=True, kw_only=True):
-    """Which VM."""
+    """Whose addresses are given back."""
 
     vm_uuid: str
 
 
 class ReleaseAddresses(TransactionStep[ReleaseAddressesInput, Nothing]):
-    """Give all addresses of a VM back. One that has none is success."""
+    """Give all addresses of a VM back."""
 
     name = "l3.release-addresses"
     title = "giving addresses back"
@@ -72,6 +72,6 @@ class ReleaseAddresses(TransactionStep[ReleaseAddressesInput, Nothing]):
         self._addresses = addresses
 
     def do(self, tx: Tx, given: ReleaseAddressesInput) -> Nothing:
-        """Release."""
+        """A VM without addresses is success."""
         self._addresses.release_of(tx, given.vm_uuid)
         return NOTHING

@@ -1,28 +1,26 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, names, unreachable, uuid
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, names, unreachable
 
 from cairn.agents.protocol.network import EnsureVxlan, RemoveBridge
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Tx
+from cairn.services.l2.extensions import L2NetworkUsers
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
-from cairn.services.vm.extensions import NicSpec
-from cairn.services.vm.messages import VmNetworks
+from cairn.services.l2.model import L2NetworkClusterRef
 
 
-def vm(number: int, host: str, l3: str) -> VmNetworks:
-    nic = NicSpec(
-        uuid=uuid(number, 6),
-        mac=f"fa:00:00:00:00:{number:02x}",
-        ip=f"10.0.0.{number}",
-        netmask="255.255.255.0",
-        gateway="10.0.0.1",
-        l3_network_uuid=l3,
-        device_id=0,
-        internal_name=f"vnic{number}.0",
-        is_default=True,
-    )
-    return VmNetworks(vm_uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=[nic])
+class Users(L2NetworkUsers):
+    """Something that uses L2 networks, and notes what it is asked and how many attachments there are then."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, str, int]] = []
+
+    def why_not_detach(self, tx: Tx, l2_network: str, cluster: str) -> str | None:
+        self.asked.append((l2_network, cluster, tx.count(L2NetworkClusterRef)))
+        return self.answer
 
 
 async def detach(rig: Rig, l2: str, cluster: str = CLUSTER) -> None:
@@ -48,18 +46,19 @@ async def test_detaching_where_it_is_not_attached_is_refused(rig: Rig) -> None:
     assert caught.value.code == "l2.not-attached"
 
 
-async def test_detaching_is_refused_while_vms_there_use_it_and_nothing_changes(rig: Rig) -> None:
-    host = rig.host(1)
-    l2 = await rig.l2()
+async def test_detaching_is_refused_while_it_is_used_there_and_nothing_changes(rig: Rig) -> None:
+    rig.host(1)
+    l2 = await rig.l2("wire")
     await rig.attach(l2)
-    l3 = await rig.l3(l2)
-    rig.vms[host] = [vm(2, host, l3), vm(3, host, l3), vm(4, host, uuid(9, 9))]
+    users = Users("2 VMs use it")
+    rig.extensions.provide(L2NetworkUsers, users, name="test")
     await rig.settle()
 
-    with pytest.raises(CairnError, match="2 VMs on hosts of the cluster") as caught:
+    with pytest.raises(CairnError, match="the L2 network wire cannot be detached: 2 VMs use it") as caught:
         await detach(rig, l2)
 
     assert caught.value.code == "l2.in-use"
+    assert users.asked == [(l2, CLUSTER, 0)]
     assert await rig.settle() == []
     assert (await rig.shown("L2Network", l2))["attachedClusterUuids"] == [CLUSTER]
 

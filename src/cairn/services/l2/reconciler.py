@@ -1,6 +1,6 @@
 """Brings bridges on hosts in line with the database.
 
-Who realizes when
+When networks are realized
     A host's own networks are realized when it connects. A whole network is realized when it is attached to a cluster,
     and, if it is a VXLAN, again in the background whenever the set of its tunnel addresses may have changed: each host
     must know all others. VMs ask for their networks as well, which costs an agent call only if this node has not seen
@@ -29,47 +29,38 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import NOWHERE, entered
+from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.extensions import HostAgents, HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
+from cairn.services.l2 import config
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 
 _log = structlog.get_logger("cairn.l2")
 _SHOWN = 3
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """A network and where it has to be."""
+class AttachedNetwork(Struct, frozen=True, kw_only=True):
+    """A network and the clusters on whose hosts it has to be."""
 
     network: L2Network
     cluster_uuids: list[str]
 
 
-class Realizer:
-    """Makes and removes bridges on hosts.
-
-    Args:
-        agents: the way to hosts' agents.
-        parallelism: how many hosts are worked on at a time.
-    """
+class L2Reconciler(HostConnected, HostRemoval):
+    """Makes and removes bridges on hosts."""
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        bus: Bus,
-        queues: ResourceQueues,
-        agents: Callable[[], HostAgents],
-        parallelism: Callable[[], int],
+        self, store: Store, bus: Bus, queues: ResourceQueues, agents: HostAgents, settings: GlobalConfig
     ) -> None:
         self._store = store
         self._bus = bus
         self._queues = queues
         self._agents = agents
-        self._parallelism = parallelism
+        self._settings = settings
         #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
         self._realized: dict[str, dict[str, frozenset[str]]] = {}
         self._asked: set[str] = set()
@@ -78,7 +69,7 @@ class Realizer:
     # -- one host ---------------------------------------------------------------------------------------------------
 
     async def host_connecting(self, host: str, facts: HostFacts) -> None:
-        """Realize all networks of the host's cluster. Implements `HostConnected`.
+        """Realize all networks of the host's cluster.
 
         Raises:
             CairnError: ``l2.realize-failed``; the host is not fit for VMs then.
@@ -88,22 +79,22 @@ class Realizer:
         if not found:
             return
         cluster = found[0].cluster_uuid
-        plans = await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster)))
-        await self._on_host(found[0], plans)
-        for plan in plans:
-            if plan.network.type is L2Type.VXLAN:
-                self.refresh_later(plan.network.uuid)
+        networks = await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster)))
+        await self._on_host(found[0], networks)
+        for attached in networks:
+            if attached.network.type is L2Type.VXLAN:
+                self.refresh_later(attached.network.uuid)
 
     def why_not_remove(self, tx: Tx, host: str) -> str | None:
-        """Networks hold no host back. Implements `HostRemoval`."""
+        """Networks hold no host back."""
         return None
 
     def host_removed(self, tx: Tx, host: str) -> None:
         """The others' tunnels to it go."""
         row = tx.get(Host, host)
-        for plan in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
-            if plan.network.type is L2Type.VXLAN:
-                tx.after_commit(partial(self.refresh_later, plan.network.uuid))
+        for attached in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
+            if attached.network.type is L2Type.VXLAN:
+                tx.after_commit(partial(self.refresh_later, attached.network.uuid))
         tx.after_commit(lambda: self._realized.pop(host, None))
 
     async def ensure(self, host: str, l2_networks: Iterable[str]) -> None:
@@ -131,9 +122,9 @@ class Realizer:
         known = self._realized.get(host, {})
         return [network for network in l2_networks if network not in known]
 
-    async def _on_host(self, host: HostView, plans: Sequence[Plan]) -> None:
-        for plan in plans:
-            await self._realize(host, plan.network, await self._tunnels(plan))
+    async def _on_host(self, host: HostView, networks: Sequence[AttachedNetwork]) -> None:
+        for attached in networks:
+            await self._realize(host, attached.network, await self._tunnels(attached))
 
     # -- one network ----------------------------------------------------------------------------------------------------
 
@@ -171,10 +162,10 @@ class Realizer:
 
         async def work() -> list[tuple[HostView, CairnError]]:
             self._asked.discard(l2_network)
-            plans = await self._store.read(lambda tx: load(tx, [l2_network]))
-            if not plans:
+            found = await self._store.read(lambda tx: load(tx, [l2_network]))
+            if not found:
                 return []
-            network, clusters = plans[0].network, plans[0].cluster_uuids
+            network, clusters = found[0].network, found[0].cluster_uuids
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
             tunnels = tunnel_addresses(hosts) if network.type is L2Type.VXLAN else frozenset()
             behind = [
@@ -204,7 +195,7 @@ class Realizer:
 
     async def _remove(self, host: HostView, network: L2Network) -> None:
         self._realized.get(host.uuid, {}).pop(network.uuid, None)
-        await self._agents().call(host.uuid, RemoveBridge(bridge=network.bridge))
+        await self._agents.call(host.uuid, RemoveBridge(bridge=network.bridge))
 
     # -- the work itself ---------------------------------------------------------------------------------------------
 
@@ -212,21 +203,21 @@ class Realizer:
         known = self._realized.setdefault(host.uuid, {})
         known.pop(network.uuid, None)
         try:
-            await self._agents().call(host.uuid, _command(host, network, tunnels))
+            await self._agents.call(host.uuid, _command(host, network, tunnels))
         except CairnError as error:
             raise _failed(host, network, error) from error
-        if self._realized.get(host.uuid) is known:  # else it has connected anew meanwhile
+        if self._realized.get(host.uuid) is known:  # else it has connected again meanwhile
             known[network.uuid] = tunnels
 
-    async def _tunnels(self, plan: Plan) -> frozenset[str]:
-        if plan.network.type is not L2Type.VXLAN:
+    async def _tunnels(self, attached: AttachedNetwork) -> frozenset[str]:
+        if attached.network.type is not L2Type.VXLAN:
             return frozenset()
-        return tunnel_addresses((await self._bus.call(ListHosts(cluster_uuids=plan.cluster_uuids))).hosts)
+        return tunnel_addresses((await self._bus.call(ListHosts(cluster_uuids=attached.cluster_uuids))).hosts)
 
     async def _everywhere(
         self, hosts: Sequence[HostView], work: Callable[[HostView], Awaitable[None]]
     ) -> list[tuple[HostView, CairnError]]:
-        places = asyncio.Semaphore(self._parallelism())
+        places = asyncio.Semaphore(self._settings.get(config.PARALLELISM))
 
         async def one(host: HostView) -> CairnError | None:
             async with places:
@@ -252,13 +243,13 @@ class Realizer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def load(tx: Tx, l2_networks: Sequence[str]) -> list[Plan]:
+def load(tx: Tx, l2_networks: Sequence[str]) -> list[AttachedNetwork]:
     """The networks with these uuids and their clusters; those that do not exist are left out."""
     clusters: dict[str, list[str]] = {}
     for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2_networks, order_by="id"):
         clusters.setdefault(ref.l2_network_uuid, []).append(ref.cluster_uuid)
     networks = tx.find(L2Network, uuid=l2_networks, order_by="create_date")
-    return [Plan(network=network, cluster_uuids=clusters.get(network.uuid, [])) for network in networks]
+    return [AttachedNetwork(network=network, cluster_uuids=clusters.get(network.uuid, [])) for network in networks]
 
 
 def _of_cluster(tx: Tx, cluster: str) -> list[str]:

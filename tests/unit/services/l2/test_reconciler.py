@@ -10,7 +10,7 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureVxlan
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import HostConnected
-from cairn.services.l2.realizer import Realizer
+from cairn.services.l2.reconciler import L2Reconciler
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
@@ -76,21 +76,21 @@ async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: 
     l2 = await rig.vxlan()
     await rig.attach(l2)
     rig.hosts[host] = replace(rig.hosts[host], connected=True)
-    realizer = rig.extensions.named(HostConnected, "l2")
-    assert isinstance(realizer, Realizer)
+    reconciler = rig.extensions.named(HostConnected, "l2")
+    assert isinstance(reconciler, L2Reconciler)
     rig.agents.gated.add(host)
-    task = asyncio.ensure_future(realizer.ensure(host, [l2]))
+    task = asyncio.ensure_future(reconciler.ensure(host, [l2]))
     await rig.clock.settle()
     rig.agents.gated.clear()
     rig.agents.refuse[host] = missing_interface()
     with pytest.raises(CairnError):
-        await realizer.host_connecting(host, FACTS)
+        await reconciler.host_connecting(host, FACTS)
     rig.agents.refuse.clear()
     rig.agents.gates[host].set()
     await task
     await rig.settle()
 
-    await realizer.ensure(host, [l2])
+    await reconciler.ensure(host, [l2])
 
     assert names(await rig.settle()) == [(1, "EnsureVxlan")]
 

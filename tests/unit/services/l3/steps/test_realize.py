@@ -9,14 +9,14 @@ from tests.unit.services.network_rig import Rig, names, uuid
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import HostConnected
-from cairn.services.l2.steps.realize import Realize, RealizeInput
 from cairn.services.l3.messages import DeleteL3Network
+from cairn.services.l3.steps.realize import Realize, RealizeInput
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 
 async def realize(rig: Rig, host: str, *l3: str) -> dict[str, str]:
-    step = cast("Realize", rig.step("l2.realize"))
+    step = cast("Realize", rig.step("l3.realize"))
     return (await step.do(RealizeInput(placed_host_uuid=host, l3_network_uuids=list(l3)))).bridges
 
 
@@ -61,7 +61,7 @@ async def test_a_network_that_is_gone_is_named(rig: Rig) -> None:
     host = rig.host(1)
     with pytest.raises(CairnError) as caught:
         await realize(rig, host, uuid(5, 5))
-    assert caught.value.code == "l3-network.not-found"
+    assert caught.value.code == "l3.not-found"
 
 
 async def test_a_host_that_is_gone_is_named(rig: Rig) -> None:

@@ -9,12 +9,14 @@ from msgspec import Struct
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.step import ActionStep
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.recent import Recent
+from cairn.kernel.store.record import info
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.l2.model import L2Network
-from cairn.services.l2.realizer import Realizer
-from cairn.services.l3.extensions import L3Networks
+from cairn.services.l2.provided import L2Networks
+from cairn.services.l3.extensions import NetworkChanged
+from cairn.services.l3.model import L3Network
+from cairn.services.l3.provided import L3Networks
 
 
 class RealizeInput(Struct, frozen=True, kw_only=True):
@@ -39,20 +41,20 @@ class Bridge(Struct, frozen=True, kw_only=True):
     mtu: int
 
 
-class Bridges:
-    """Knows the bridges of L3 networks, as a rule without asking the database. Implements `NetworkChanged`."""
+class Bridges(NetworkChanged):
+    """Knows the bridges of L3 networks, as a rule without asking the database."""
 
-    def __init__(self, store: Store, clock: Clock, extensions: Extensions) -> None:
+    def __init__(self, store: Store, clock: Clock, networks: L3Networks) -> None:
         self._store = store
-        self._extensions = extensions
+        self._networks = networks
         self._known = Recent(clock, self._read)
 
     async def of(self, l3_networks: list[str]) -> dict[str, Bridge]:
-        """The bridges of all of these networks (``l3-network.not-found``)."""
+        """The bridges of all of these networks (``l3.not-found``)."""
         found = await self._known.get(l3_networks)
         for uuid in l3_networks:
             if uuid not in found:
-                raise not_found("l3-network", "l3NetworkUuids", uuid)
+                raise not_found(info(L3Network).noun, "l3NetworkUuids", uuid, info(L3Network).title)
         return found
 
     def network_changed(self, l3_network: str) -> None:
@@ -60,10 +62,8 @@ class Bridges:
         self._known.drop(l3_network)
 
     async def _read(self, l3_networks: list[str]) -> dict[str, Bridge]:
-        l3 = self._extensions.named(L3Networks, "l3")
-
         def fn(tx: Tx) -> dict[str, Bridge]:
-            places = l3.places(tx, l3_networks)
+            places = self._networks.places(tx, l3_networks)
             l2 = {row.uuid: row for row in tx.find(L2Network, uuid={p.l2_network_uuid for p in places.values()})}
             return {uuid: _bridge(l2[place.l2_network_uuid]) for uuid, place in places.items()}
 
@@ -77,18 +77,18 @@ def _bridge(network: L2Network) -> Bridge:
 class Realize(ActionStep[RealizeInput, RealizeOutput]):
     """See that the bridges of a VM's networks are there on its host."""
 
-    name = "l2.realize"
+    name = "l3.realize"
     title = "preparing the host's networks"
     nothing_to_undo: ClassVar[str | None] = "the bridges belong to the cluster's hosts, with or without this VM"
 
-    def __init__(self, bridges: Bridges, realizer: Realizer) -> None:
+    def __init__(self, bridges: Bridges, l2: L2Networks) -> None:
         self._bridges = bridges
-        self._realizer = realizer
+        self._l2 = l2
 
     async def do(self, given: RealizeInput) -> RealizeOutput:
         """Look the bridges up; make those that this node has not seen since the host's last connect."""
         found = await self._bridges.of(given.l3_network_uuids)
-        await self._realizer.ensure(given.placed_host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
+        await self._l2.ensure(given.placed_host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
         return RealizeOutput(
             bridges={uuid: bridge.name for uuid, bridge in found.items()},
             mtus={uuid: bridge.mtu for uuid, bridge in found.items()},

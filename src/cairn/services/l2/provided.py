@@ -1,0 +1,36 @@
+"""What the L2 service gives others: its networks, inside their transactions and on hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from cairn.kernel.store.store import Tx
+
+
+class L2View(Struct, frozen=True, kw_only=True):
+    """An L2 network, as other services need it."""
+
+    uuid: str
+    name: str
+    type: str  #: ``L2NoVlanNetwork`` or ``VxlanNetwork``
+    zone_uuid: str
+    bridge: str  #: its bridge's name, the same on every host
+    mtu: int  #: bytes that a frame may carry, less where a tunnel takes its part
+    cluster_uuids: list[str]  #: that it is attached to
+
+
+class L2Networks(Protocol):
+    """All L2 networks."""
+
+    def views(self, tx: Tx, l2_networks: Sequence[str]) -> dict[str, L2View]:
+        """The networks with these uuids; those that do not exist are left out."""
+
+    async def ensure(self, host: str, l2_networks: Iterable[str]) -> None:
+        """See that networks' bridges are there on a host; nothing is called when this node knows that they are.
+
+        Raises:
+            CairnError: ``l2.realize-failed``, ``host.not-found``.
+        """

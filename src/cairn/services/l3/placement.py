@@ -1,0 +1,51 @@
+"""Which hosts a VM's networks reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cairn.kernel.store.remembered import Remembered
+from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.l2.model import L2Network, L2NetworkClusterRef
+from cairn.services.l3.provided import L3Networks, L3Place
+
+
+class ReachesNetworks(HostFilter):
+    """A VM's host must be in a cluster to which the L2 networks of all its L3 networks are attached."""
+
+    def __init__(self, networks: L3Networks) -> None:
+        self._networks = networks
+        self._attached = Remembered(_attached, (L2NetworkClusterRef,))
+
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+        """Hosts whose cluster lacks one."""
+        if not need.l3_network_uuids or not candidates:
+            return {}
+        places = list(self._networks.places(tx, need.l3_network_uuids).values())
+        attached = self._attached.get(tx, frozenset(place.l2_network_uuid for place in places))
+        clusters = {candidate.cluster_uuid for candidate in candidates}
+        lacking = {
+            cluster: place
+            for cluster in clusters
+            for place in places
+            if (place.l2_network_uuid, cluster) not in attached
+        }
+        if not lacking:
+            return {}
+        reasons = {cluster: _reason(tx, place) for cluster, place in lacking.items()}
+        return {
+            candidate.host_uuid: reasons[candidate.cluster_uuid]
+            for candidate in candidates
+            if candidate.cluster_uuid in reasons
+        }
+
+
+def _attached(tx: Tx, l2: frozenset[str]) -> set[tuple[str, str]]:
+    return {(ref.l2_network_uuid, ref.cluster_uuid) for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2)}
+
+
+def _reason(tx: Tx, place: L3Place) -> str:
+    network = tx.get(L2Network, place.l2_network_uuid)
+    name = network.name if network else place.l2_network_uuid
+    return f"is in a cluster to which the L2 network {name} of L3 network {place.name} is not attached"

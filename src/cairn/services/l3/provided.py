@@ -1,0 +1,61 @@
+"""What the L3 service gives others: its networks and their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from cairn.kernel.store.store import Tx
+from cairn.services.l3.messages import ClaimedAddress
+
+
+class L3View(Struct, frozen=True, kw_only=True):
+    """An L3 network, as network services need it."""
+
+    uuid: str
+    name: str
+    zone_uuid: str
+    l2_network_uuid: str
+    cluster_uuids: list[str]  #: that its L2 network is attached to
+    bridge: str  #: the same on every host
+    mtu: int  #: bytes
+    netmask: str | None  #: None: it has no address range yet
+    gateway: str | None
+    dns_domain: str | None
+    dns: list[str]  #: name servers, in the order in which they were added
+    services: dict[str, str]  #: service type -> type of its provider: ``{"DHCP": "Flat"}``
+
+
+class L3Place(Struct, frozen=True, kw_only=True):
+    """Where an L3 network lies."""
+
+    uuid: str
+    name: str
+    l2_network_uuid: str
+
+
+class L3Networks(Protocol):
+    """All L3 networks, inside the caller's transactions."""
+
+    def views(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3View]:
+        """All about the networks with these uuids; those that do not exist are left out."""
+
+    def places(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3Place]:
+        """The L2 networks of the networks with these uuids, in one statement; for hot paths."""
+
+    def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
+        """Take an address.
+
+        Args:
+            used_for: uuid of the VM; None: the cloud's own use, which does not keep the network from being deleted.
+            required_ip: this one and no other.
+
+        Raises:
+            CairnError: ``l3.not-found``, ``l3.disabled``, ``l3.no-free-address``, ``l3.address-taken``,
+                ``l3.address-outside``.
+        """
+
+    def release(self, tx: Tx, used_ip: str) -> None:
+        """Give an address back. Safe to repeat."""
