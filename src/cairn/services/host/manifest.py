@@ -50,6 +50,7 @@ def build(node: NodeContext) -> None:
     allocator = Allocator(lambda: node.extensions.of(HostFilter))
     HostService(node.bus, node.store, node.jobs, node.lazy_flows(), directory)
     node.extensions.provide(HostFilter, ClosedPlaces(), name="host")
+    node.provide(HostAgents, directory)
     node.extensions.provide(HostAgents, directory, name="host")
     node.extensions.provide(HostLedger, allocator, name="host")
     node.cascade.register("Host", lambda uuid: DeleteHost(uuid=uuid, delete_mode=DeleteMode.ENFORCING))
