@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cairn.kernel.error import CairnError
-from cairn.plugins.local_storage.service import checked_path
+from cairn.plugins.local_storage.messages import checked_path
 
 
 @pytest.mark.parametrize(
