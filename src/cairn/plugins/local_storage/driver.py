@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, func, select, update
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.config import GlobalConfig
@@ -105,12 +106,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         """Volumes on hosts of the cluster keep the storage attached."""
         hosts = [host.uuid for host in tx.find(Host, cluster_uuid=cluster)]
         count = tx.count(LocalStorageVolume, primary_storage_uuid=storage, host_uuid=hosts) if hosts else 0
-        return f"{count} volumes are on disks of its hosts; expunge their VMs first" if count else None
+        return f"{_volumes(count)} on disks of its hosts; expunge their VMs first" if count else None
 
     def why_not_remove(self, tx: Tx, host: str) -> str | None:
         """Volumes on a host's disk keep it in the cloud."""
         count = tx.count(LocalStorageVolume, host_uuid=host)
-        return f"{count} volumes are on its local storage" if count else None
+        return f"{_volumes(count)} on its local storage" if count else None
 
     def host_removed(self, tx: Tx, host: str) -> None:
         """The host's space and its caches are gone."""
@@ -141,7 +142,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         try:
             await self._agents.call(host, command)
         except CairnError as error:
-            if error.code == "agent.missing-file" and base is not None:
+            if error.code == codes.MISSING_FILE and base is not None:
                 await self._caches.forget(host, base.path)
             raise
 
@@ -200,3 +201,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
             total_physical_capacity=sum(row.total_physical_capacity for row in rows),
             available_physical_capacity=sum(row.available_physical_capacity for row in rows),
         )
+
+
+def _volumes(count: int) -> str:
+    return "1 volume is" if count == 1 else f"{count} volumes are"

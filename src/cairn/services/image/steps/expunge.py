@@ -30,7 +30,7 @@ class BeginExpungeOutput(Struct, frozen=True, kw_only=True):
     """What is removed."""
 
     image_copies: list[ImageCopy]
-    goes_whole: bool  #: no copy is left, so the image itself is forgotten
+    erases_image: bool  #: no copy is left, so the image itself is erased
 
 
 class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
@@ -55,7 +55,7 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
             )
         for ref in going:
             tx.update(ImageBackupStorageRef, ref.uuid, given_up=True, last_op_date=tx.now)
-        return BeginExpungeOutput(image_copies=copies_of(tx, going), goes_whole=len(going) == len(refs))
+        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=len(going) == len(refs))
 
 
 class DeleteCopiesInput(Struct, frozen=True, kw_only=True):
@@ -88,10 +88,10 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
 
 
 class DropCachesInput(Struct, frozen=True, kw_only=True):
-    """Which image, and whether it is forgotten."""
+    """Which image, and whether it is erased."""
 
     uuid: str
-    goes_whole: bool
+    erases_image: bool
 
 
 class DropCaches(ActionStep[DropCachesInput, Nothing]):
@@ -106,7 +106,7 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
 
     async def do(self, given: DropCachesInput) -> Nothing:
         """Drop the caches; an image that keeps a copy keeps its caches."""
-        if given.goes_whole:
+        if given.erases_image:
             for caches in self._extensions.of(ImageCaches):
                 await caches.drop(given.uuid)
         return NOTHING
@@ -117,7 +117,7 @@ class EraseImageInput(Struct, frozen=True, kw_only=True):
 
     uuid: str
     image_copies: list[ImageCopy]
-    goes_whole: bool
+    erases_image: bool
 
 
 class EraseImage(TransactionStep[EraseImageInput, Nothing]):
@@ -135,7 +135,7 @@ class EraseImage(TransactionStep[EraseImageInput, Nothing]):
         storages = [copy.backup_storage_uuid for copy in given.image_copies]
         tx.delete_where(ImageBackupStorageRef, image_uuid=given.uuid, backup_storage_uuid=storages)
         image = tx.get(Image, given.uuid)
-        if given.goes_whole and image is not None:
+        if given.erases_image and image is not None:
             erase(tx, Image, image.uuid)
             tell(tx, self._events, image, None)
         return NOTHING
