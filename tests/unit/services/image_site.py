@@ -9,7 +9,9 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 
+from cairn.kernel.admission import check_call
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
+from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.message import Command
 from cairn.kernel.deploy.ansible import Progress
@@ -29,10 +31,10 @@ from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver, connect_queue
 from cairn.services.backup_storage.manifest import MANIFEST as BACKUP_STORAGE
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.manifest import MANIFEST as IMAGE
 from cairn.services.image.messages import AddImage
 from cairn.services.image.model import Image, ImageBackupStorageRef
-from cairn.services.primary_storage.messages import DropImageCaches
 from cairn.services.zone.manifest import MANIFEST as ZONE_SERVICE
 from cairn.services.zone.model import Zone
 from cairn.simulator.agents import SimulatedAgents
@@ -191,7 +193,7 @@ class Site:
 
     def _build(self, node: NodeContext) -> None:
         node.extensions.provide(BackupStorageDriver, self.driver, name=PAPER)
-        node.bus.register(DropImageCaches, self._drop_caches)
+        node.extensions.provide(ImageCaches, self, name="site")
 
     async def watch(self) -> None:
         """Start the monitors; the first round is over afterwards."""
@@ -205,7 +207,9 @@ class Site:
     # -- short cuts -----------------------------------------------------------------------------------------------
 
     async def call(self, message: Command[R]) -> R:
-        """A call by an account; time passes where it has to."""
+        """A call by an account, refused as the gateway refuses it; time passes where it has to."""
+        if isinstance(message, ApiCommand):
+            check_call(message, self.context.tags)
 
         async def work() -> R:
             with entered(CallContext(job=None, stack=(), deadline=None, actor=ACCOUNT)):
@@ -303,10 +307,11 @@ class Site:
         assert isinstance(step, TransactionStep)
         return cast("Struct", await self.context.store.write(lambda tx: step.do(tx, given)))
 
-    async def _drop_caches(self, message: DropImageCaches) -> None:
+    async def drop(self, image_uuid: str) -> None:
+        """Drop an image's caches; implements `ImageCaches`."""
         if self.refuse_drop is not None:
             raise self.refuse_drop
-        self.dropped.append(message.image_uuid)
+        self.dropped.append(image_uuid)
 
 
 def trouble(code: str = "ssh.unreachable") -> CairnError:

@@ -12,4 +12,3 @@ OVER_PROVISIONING = Setting(
     maximum=1000,
     doc="bytes given to volumes per byte of disk",
 )
-ALL = (OVER_PROVISIONING,)

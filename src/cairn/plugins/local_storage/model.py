@@ -1,10 +1,13 @@
-"""Local storage: what each host's disk holds."""
+"""Local storage: the space on each host's disk, and which volumes are there."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
+
+#: of primary storage: names this plugin's driver
+TYPE = "LocalStorage"
 
 
 class LocalStorageHost(Record, frozen=True, kw_only=True):
@@ -24,13 +27,13 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
     ]
     host_uuid: Annotated[str, References("host", join="host", back="localStorageHostRefs", on_delete="cascade")]
     total_capacity: Annotated[int, Unit("bytes")] = 0
-    available_capacity: Annotated[int, Unit("bytes"), Doc("not given to volumes yet")] = 0
+    available_capacity: Annotated[int, Unit("bytes"), Doc("not yet given to volumes")] = 0
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
     available_physical_capacity: Annotated[int, Unit("bytes"), Doc("free on the file system")] = 0
 
 
 class LocalStorageVolume(Record, frozen=True, kw_only=True):
-    """Which host's disk a volume is on, and the space it was given; one row a volume, so that it is safe to repeat."""
+    """Which host's disk a volume is on, and the space it was given. One row per volume, so that releasing is safe to repeat."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="local_storage_resource_ref",

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
-from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.bus.handlers import handles
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.resource import write
+from cairn.kernel.resource import create, existing
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
-from cairn.plugins.local_storage.driver import TYPE
-from cairn.plugins.local_storage.messages import AddLocalPrimaryStorage
+from cairn.plugins.local_storage.messages import AddLocalPrimaryStorage, checked_path
+from cairn.plugins.local_storage.model import TYPE
 from cairn.services.primary_storage.model import PrimaryStorage
-
-_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
+from cairn.services.zone.model import Zone
 
 
 class LocalStorageService:
     """Answers the messages about local storage."""
 
-    def __init__(self, bus: Bus, jobs: Jobs, tags: Tags) -> None:
+    def __init__(self, jobs: Jobs, tags: Tags) -> None:
         self._jobs = jobs
         self._tags = tags
-        bus.register(AddLocalPrimaryStorage, self.add)
 
+    @handles(AddLocalPrimaryStorage)
     async def add(self, message: AddLocalPrimaryStorage) -> Reference:
-        """Write it down; hosts are prepared when it is attached to their cluster."""
+        """Write the storage down; hosts are prepared when it is attached to their cluster."""
         path = checked_path(message.url)
-        self._tags.check("PrimaryStorage", message.system_tags)
-        uuid = message.resource_uuid
-        assert uuid is not None, "the gateway chooses the new storage's uuid"
 
         def fn(tx: Tx) -> Reference:
+            existing(tx, Zone, message.zone_uuid, "zoneUuid")
             same = tx.find(PrimaryStorage, zone_uuid=message.zone_uuid, mount_path=path)
             if same:
                 raise CairnError(
@@ -42,34 +37,6 @@ class LocalStorageService:
                     kind=ErrorKind.CONFLICT,
                     fields={"url": f"found {path!r}; a folder of its own would fit"},
                 )
-            write(
-                tx,
-                PrimaryStorage(
-                    uuid=uuid,
-                    name=message.name,
-                    description=message.description,
-                    zone_uuid=message.zone_uuid,
-                    url=message.url,
-                    type=TYPE,
-                    mount_path=path,
-                    create_date=tx.now,
-                    last_op_date=tx.now,
-                ),
-            )
-            self._tags.add(tx, "PrimaryStorage", uuid, system=message.system_tags, user=message.user_tags)
-            return Reference(uuid=uuid)
+            return create(tx, self._tags, PrimaryStorage, message, type=TYPE, mount_path=path)
 
         return await self._jobs.commit(fn)
-
-
-def checked_path(url: str) -> str:
-    """The folder, without a slash at the end; system folders and ``..`` are refused (``local-storage.bad-path``)."""
-    path = PurePosixPath(url)
-    fits = "an absolute path outside of the system's folders would fit, as /var/lib/cairn-storage"
-    if ".." in path.parts or len(path.parts) < 2 or any(_under(path, folder) for folder in _SYSTEM):
-        raise invalid("local-storage.bad-path", "url", url, fits)
-    return str(path)
-
-
-def _under(path: PurePosixPath, folder: str) -> bool:
-    return path == PurePosixPath(folder) or PurePosixPath(folder) in path.parents

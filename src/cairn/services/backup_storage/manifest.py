@@ -46,6 +46,7 @@ def build(node: NodeContext) -> None:
     )
     monitors.append(monitor)
     BackupStorageService(node.bus, node.jobs, node.lazy_flows(), node.ids)
+    node.provide(BackupStorageAgents, directory)
     node.extensions.provide(BackupStorageAgents, directory, name="backup_storage")
     node.config.listen(config.PARALLELISM, lambda: node.queues.changed("backup-storage:"))
     node.steps += [

@@ -52,7 +52,7 @@ class HostNeed(Struct, frozen=True, kw_only=True):
     zone_uuid: str | None = None
     cluster_uuid: str | None = None
     host_uuid: str | None = None
-    primary_storage_uuid: str | None = None
+    primary_storage_uuid: str | None = None  #: that the root volume is on, or is to be on
     root_volume_uuid: str | None = None  #: of a VM that has its disk already: it runs where that is
 
 

@@ -13,5 +13,3 @@ MAX_SIZE = Setting(
 FILE_TIMEOUT = Setting(
     "image", "remove.timeout", 300, unit="s", minimum=1, doc="how long the removal of an image's file may take"
 )
-
-ALL = (DOWNLOAD_TIMEOUT, MAX_SIZE, FILE_TIMEOUT)

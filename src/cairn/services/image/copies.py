@@ -13,9 +13,8 @@ from cairn.agents.protocol.storage import DeleteFile
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.backup_storage.extensions import BackupStorageAgents
+from cairn.services.backup_storage.extensions import BackupStorageAgents, BackupStorageContent
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image import config
 from cairn.services.image.messages import ImageFormat
@@ -34,7 +33,7 @@ class ImageCopy(Struct, frozen=True, kw_only=True):
 
 
 def path_of(url: str, image: str, image_format: ImageFormat) -> str:
-    """Where an image's file is on a backup storage that keeps its images in the folder `url`."""
+    """The path of an image's file on a backup storage that keeps its images in the folder `url`."""
     return str(PurePosixPath(url) / "images" / image / f"image.{image_format.value}")
 
 
@@ -55,27 +54,26 @@ def copies_of(tx: Tx, refs: Sequence[ImageBackupStorageRef]) -> list[ImageCopy]:
 class ImageFiles:
     """Removes images' files."""
 
-    def __init__(self, extensions: Extensions, settings: GlobalConfig) -> None:
-        self._extensions = extensions
+    def __init__(self, agents: BackupStorageAgents, settings: GlobalConfig) -> None:
+        self._agents = agents
         self._settings = settings
 
     async def remove(self, copies: Sequence[ImageCopy]) -> list[tuple[ImageCopy, CairnError]]:
-        """Remove all files, at a time; safe to repeat. Returns those that could not be removed, and why not."""
+        """Remove all files, all at once; safe to repeat. Returns those that could not be removed, each with the reason."""
         errors = await asyncio.gather(*(self._remove(copy) for copy in copies))
         return [(copy, error) for copy, error in zip(copies, errors, strict=True) if error is not None]
 
     async def _remove(self, copy: ImageCopy) -> CairnError | None:
-        agents = self._extensions.named(BackupStorageAgents, "backup_storage")
         seconds = float(self._settings.get(config.FILE_TIMEOUT))
         try:
-            await agents.call(copy.backup_storage_uuid, DeleteFile(path=copy.path), timeout_seconds=seconds)
+            await self._agents.call(copy.backup_storage_uuid, DeleteFile(path=copy.path), timeout_seconds=seconds)
         except CairnError as error:
             return None if error.code == "backup-storage.not-found" else error
         return None
 
 
-class ImagesOnBackupStorage:
-    """Keeps a backup storage from going while images are on it; implements `BackupStorageContent`."""
+class ImagesOnBackupStorage(BackupStorageContent):
+    """Keeps a backup storage from being deleted while images are on it."""
 
     def __init__(self, store: Store, events: Events, files: ImageFiles) -> None:
         self._store = store
@@ -83,19 +81,19 @@ class ImagesOnBackupStorage:
         self._files = files
 
     def why_not_remove(self, tx: Tx, storage: str) -> str | None:
-        """Copies that are there, also of deleted images that were not expunged."""
+        """Copies keep it, even those of deleted images that are not expunged yet."""
         count = tx.count(ImageBackupStorageRef, backup_storage_uuid=storage)
         return f"{count} image{'s are' if count > 1 else ' is'} on it" if count else None
 
     async def remove_all(self, storage: str) -> None:
-        """Give the copies up, remove those files that can be reached, and forget them all."""
+        """Give the copies up, remove the files that can be reached, and forget all of them."""
         copies = await self._store.write(lambda tx: self._give_up(tx, storage))
         for copy, error in await self._files.remove(copies):
             _log.warning("image.file-left", backup_storage=storage, path=copy.path, error=str(error))
         await self._store.write(lambda tx: tx.delete_where(ImageBackupStorageRef, backup_storage_uuid=storage))
 
     def _give_up(self, tx: Tx, storage: str) -> list[ImageCopy]:
-        """An image that is Ready nowhere else is Deleted; one that is being fetched is left to its job."""
+        """An image that is Ready nowhere else becomes Deleted; one that is being fetched is left to its job."""
         refs = tx.find(ImageBackupStorageRef, backup_storage_uuid=storage)
         tx.update_where(
             ImageBackupStorageRef, {"backup_storage_uuid": storage}, status=ImageStatus.DELETED, given_up=True

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import (
     Access,
+    ApiChangeState,
     ApiCommand,
     ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
@@ -23,6 +26,9 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.bus.message import Event
+from cairn.kernel.error import invalid
+
+_SCHEMES = ("http", "https", "file")
 
 
 class ImageSpec(Struct, frozen=True, kw_only=True):
@@ -38,18 +44,18 @@ class ImageSpec(Struct, frozen=True, kw_only=True):
     actual_size_bytes: int  #: what its file takes
     sha256: str
     backup_storage_uuid: str
-    url: str  #: where hosts fetch it
+    url: str  #: hosts fetch it here
 
 
 class ImageFormat(StrEnum):
-    """What an image's file is."""
+    """The formats of images' files."""
 
     QCOW2 = "qcow2"
     RAW = "raw"
 
 
 class MediaType(StrEnum):
-    """What an image is good for."""
+    """What an image can be used for."""
 
     ROOT_VOLUME_TEMPLATE = "RootVolumeTemplate"  #: VMs are made from it
     DATA_VOLUME_TEMPLATE = "DataVolumeTemplate"
@@ -57,7 +63,7 @@ class MediaType(StrEnum):
 
 
 class ImagePlatform(StrEnum):
-    """Which kind of system is in an image; it decides on the devices that a VM gets."""
+    """Which kind of system an image holds; it decides which devices a VM gets."""
 
     LINUX = "Linux"
     WINDOWS = "Windows"
@@ -67,7 +73,7 @@ class ImagePlatform(StrEnum):
 
 
 class ImageArchitecture(StrEnum):
-    """Which processors an image is for."""
+    """The processors that an image runs on."""
 
     X86_64 = "x86_64"
     AARCH64 = "aarch64"
@@ -75,27 +81,19 @@ class ImageArchitecture(StrEnum):
     LOONGARCH64 = "loongarch64"
 
 
-class ImageStateEvent(StrEnum):
-    """What people ask of an image's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
 GuestOsType = Annotated[str, Meta(max_length=255)]
 BackupStorageUuids = Annotated[list[Annotated[Uuid, Refers("BackupStorage")]], Meta(min_length=1, max_length=16)]
 
 
 class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
-    """Fetch an image onto one or more backup storages, all at a time; it is Ready when at least one has it.
+    """Fetch an image onto one or more backup storages, all at once; it is Ready when at least one has it.
 
-    Each server looks at what it fetched: it must be an image of the format that is named, without a backing file.
+    Each server checks the file that it fetched: it must be an image of the given format, without a backing file.
 
     Errors: ``image.wrong-url``, ``image.wrong-format``, ``image.not-fetched`` (its cause says why),
     ``backup-storage.disabled``, ``backup-storage.disconnected``.
     """
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/images")
     entity: ClassVar[str | None] = "Image"
     access: ClassVar[Access] = Access.ACCOUNT
@@ -113,26 +111,22 @@ class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
     backup_storage_uuids: BackupStorageUuids
     virtio: bool = True
 
-
-class _ImageAction(ApiCommand[Reference], frozen=True, kw_only=True):
-    abstract: ClassVar[bool] = True
-    route: ClassVar[str | None] = "uuid"
-    entity: ClassVar[str | None] = "Image"
-    access: ClassVar[Access] = Access.ACCOUNT
-
-    uuid: Annotated[Uuid, Refers("Image")]
+    def check(self) -> None:
+        """Refuse a URL that no backup storage fetches, and a format that no host can use."""
+        check_url(self.url)
+        checked_format(self.format)
 
 
-class UpdateImage(_ImageAction, frozen=True, kw_only=True, tag="image.update"):
-    """Change what is said of an image. Its format cannot change: it is what its file is.
+class UpdateImage(ApiUpdate, frozen=True, kw_only=True, tag="image.update"):
+    """Change the fields that describe an image. Its format cannot change: it is that of its file.
 
     Errors: ``image.format-fixed``.
     """
 
     http: ClassVar[Http] = action("/images/{uuid}/actions", "updateImage")
+    entity: ClassVar[str | None] = "Image"
+    access: ClassVar[Access] = Access.ACCOUNT
 
-    name: Name | None = None
-    description: Description | None = None
     guest_os_type: GuestOsType | None = None
     media_type: MediaType | None = None
     format: ImageFormat | None = None
@@ -142,24 +136,25 @@ class UpdateImage(_ImageAction, frozen=True, kw_only=True, tag="image.update"):
     virtio: bool | None = None
 
 
-class ChangeImageState(_ImageAction, frozen=True, kw_only=True, tag="image.change-state"):
-    """Enable an image, or disable it (no new VMs)."""
+class ChangeImageState(ApiChangeState, frozen=True, kw_only=True, tag="image.change-state"):
+    """Enable an image, or disable it: no new VMs are made from it, and those that exist stay as they are."""
 
     http: ClassVar[Http] = action("/images/{uuid}/actions", "changeImageState")
-
-    state_event: ImageStateEvent
+    entity: ClassVar[str | None] = "Image"
+    access: ClassVar[Access] = Access.ACCOUNT
 
 
 class DeleteImage(ApiDelete, frozen=True, kw_only=True, tag="image.delete"):
     """Delete an image, or its copies on some backup storages. Its files stay until it is expunged.
 
-    No VMs can be made from it any more; those that there are need it no longer. The last copy's deletion is the image's.
+    No VMs can be made from it any more; those that exist do not need it. With the last copy, the image itself is deleted.
 
     Errors: ``image.wrong-status`` while it is being fetched.
     """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/images/{uuid}")
+    entity: ClassVar[str | None] = "Image"
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("Image")]
@@ -184,13 +179,14 @@ class RecoverImage(ApiCommand[Reference], frozen=True, kw_only=True, tag="image.
 class ExpungeImage(ApiCommand[None], frozen=True, kw_only=True, tag="image.expunge"):
     """Remove the files of a deleted image, or of its deleted copies on some backup storages, for good.
 
-    One that is gone already is success.
+    An image that is gone already is success.
 
     Errors: ``image.wrong-status`` when it was not deleted before, ``image.not-removed`` (its cause says why).
     """
 
     route: ClassVar[str | None] = "image_uuid"
     http: ClassVar[Http] = action("/images/{imageUuid}/actions", "expungeImage")
+    entity: ClassVar[str | None] = "Image"
     access: ClassVar[Access] = Access.ACCOUNT
 
     image_uuid: Annotated[Uuid, Refers("Image")]
@@ -203,3 +199,24 @@ class ImageStatusChanged(Event, frozen=True, kw_only=True, tag="image.status-cha
     image: str
     name: str
     status: str | None
+
+
+def check_url(url: str) -> None:
+    """Refuse what no backup storage fetches (``image.wrong-url``)."""
+    fits = "http://…, https://… or file:///… (a file on the backup storage itself) would fit"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise invalid("image.wrong-url", "url", url, fits) from None
+    where = parts.path if parts.scheme == "file" else parts.hostname
+    if parts.scheme not in _SCHEMES or not where or not url.isprintable() or " " in url:
+        raise invalid("image.wrong-url", "url", url, fits)
+
+
+def checked_format(text: str) -> ImageFormat:
+    """The format, whatever its case (``image.wrong-format``)."""
+    try:
+        return ImageFormat(text.lower())
+    except ValueError:
+        fits = " or ".join(member.value for member in ImageFormat)
+        raise invalid("image.wrong-format", "format", text, f"{fits} would fit", "Convert it with qemu-img.") from None

@@ -1,4 +1,4 @@
-"""Images: what disks are made from."""
+"""Images: files that disks are made from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
     Doc,
     Hidden,
@@ -24,23 +25,16 @@ from cairn.kernel.store.record import (
 from cairn.services.image.messages import ImageArchitecture, ImageFormat, ImagePlatform, MediaType
 
 
-class ImageState(StrEnum):
-    """What people want of an image."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: no new VMs
-
-
 class ImageStatus(StrEnum):
-    """Where an image, or one of its copies, stands."""
+    """The status of an image, or of one of its copies."""
 
     DOWNLOADING = "Downloading"  #: a job fetches it
     READY = "Ready"
-    DELETED = "Deleted"  #: not to be used; its files are there until it is expunged
+    DELETED = "Deleted"  #: cannot be used; its files stay until it is expunged
 
 
 class Image(Named, frozen=True, kw_only=True):
-    """What disks are made from: a file, kept on one or more backup storages."""
+    """A file that disks are made from, kept on one or more backup storages."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="image",
@@ -55,11 +49,11 @@ class Image(Named, frozen=True, kw_only=True):
     )
 
     account_uuid: Annotated[str, Owner(), Index()]
-    state: ImageState = ImageState.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     status: Annotated[ImageStatus, Index()] = ImageStatus.DOWNLOADING
     size: Annotated[int, Unit("bytes"), Doc("virtual: a disk made from it is at least this large")] = 0
     actual_size: Annotated[int, Unit("bytes"), Doc("what its file takes")] = 0
-    md5_sum: Annotated[str | None, Doc("not worked out: see sha256")] = None
+    md5_sum: Annotated[str | None, Doc("not computed: see sha256")] = None
     sha256: Annotated[str, Doc("of its file; hosts check it")] = ""
     url: Annotated[str, Text(2048), Doc("where it was fetched from")]
     media_type: MediaType = MediaType.ROOT_VOLUME_TEMPLATE
@@ -87,6 +81,6 @@ class ImageBackupStorageRef(Record, frozen=True, kw_only=True):
     backup_storage_uuid: Annotated[str, References("backup_storage", join="backupStorage", back="imageRefs")]
     install_path: Annotated[str, Text(2048)]
     status: ImageStatus = ImageStatus.DOWNLOADING
-    given_up: Annotated[bool, Hidden(), Doc("its file goes or is gone: it cannot be recovered")] = False
+    given_up: Annotated[bool, Hidden(), Doc("its file is being removed, or is gone: it cannot be recovered")] = False
     create_date: datetime
     last_op_date: datetime

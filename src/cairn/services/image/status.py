@@ -1,24 +1,16 @@
-"""Changing where an image stands, and telling of it."""
+"""The status of images: changing it, and announcing the change."""
 
 from __future__ import annotations
 
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.store.store import Tx
 from cairn.services.image.messages import ImageStatusChanged
 from cairn.services.image.model import Image, ImageStatus
 
 
-def existing(tx: Tx, uuid: str, field: str = "uuid") -> Image:
-    """The image (``image.not-found``)."""
-    image = tx.get(Image, uuid)
-    if image is None:
-        raise not_found("image", field, uuid)
-    return image
-
-
 def set_status(tx: Tx, events: Events, image: Image, status: ImageStatus) -> None:
-    """Change it; nothing is told when it is so already."""
+    """Change an image's status and announce it; an image that has this status already is left alone."""
     if image.status is status:
         return
     tx.update(Image, image.uuid, status=status, last_op_date=tx.now)
@@ -26,11 +18,11 @@ def set_status(tx: Tx, events: Events, image: Image, status: ImageStatus) -> Non
 
 
 def tell(tx: Tx, events: Events, image: Image, status: ImageStatus | None) -> None:
-    """Tell of a new status; None: the image is gone."""
+    """Announce an image's new status; None: the image is gone."""
     event = ImageStatusChanged(image=image.uuid, name=image.name, status=status.value if status else None)
     events.emit(tx, event, resource=image.uuid, account=image.account_uuid)
 
 
 def wrong_status(image: Image, message: str) -> CairnError:
-    """The image's status does not allow it (``image.wrong-status``)."""
+    """The image's status does not allow what was asked (``image.wrong-status``)."""
     return CairnError("image.wrong-status", message, kind=ErrorKind.CONFLICT, details={"status": image.status.value})

@@ -1,4 +1,4 @@
-"""What plugins can do with primary storage: be a kind of it."""
+"""What plugins can do with primary storage: add a kind of it. With the records that describe what is on it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ class VolumeSpec(Struct, frozen=True, kw_only=True):
     device_id: int
 
 
+class RootStorage(Struct, frozen=True, kw_only=True):
+    """The primary storage that a VM's root volume is on."""
+
+    uuid: str
+    type: str  #: ``LocalStorage``; names the driver
+    mount_path: str
+
+
 class CachedImage(Struct, frozen=True, kw_only=True):
-    """Where an image is cached."""
+    """The cached file of an image."""
 
     path: str
     format: str
@@ -33,25 +41,28 @@ class CachedImage(Struct, frozen=True, kw_only=True):
 class PrimaryStorageDriver(Protocol):
     """A kind of primary storage, named by its type (``LocalStorage``).
 
-    The synchronous ones are called inside transactions.
+    The synchronous methods are called inside transactions.
     """
 
     def refuse(
         self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
     ) -> dict[str, str]:
-        """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> "it …"."""
+        """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> why.
+
+        The reason is the end of a sentence about the host: ``has 3 MiB of local storage free``.
+        """
 
     def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
-        """Take the space for a volume; False when there is not enough that `host` can reach."""
+        """Take the space for a volume; False if `host` cannot reach that much."""
 
     def release(self, tx: Tx, volume: str) -> None:
         """Give a volume's space back. Safe to repeat."""
 
     def host_of(self, tx: Tx, volume: str) -> str | None:
-        """The host whose disk a volume is on; None when any host can reach it."""
+        """The host whose disk a volume is on; None: every host can reach it."""
 
     def volume_path(self, mount_path: str, account: str, volume: str) -> str:
-        """Where a root volume's file is."""
+        """The path of a root volume's file."""
 
     async def cache_image(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
         """Have the image where volumes for `host` can be based on it. Safe to repeat."""
@@ -60,16 +71,17 @@ class PrimaryStorageDriver(Protocol):
         """Remove caches of an image that no volume is based on. Safe to repeat."""
 
     async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
-        """Make the volume's file, or see that it is there. Safe to repeat."""
+        """Make the volume's file if it is not there. Safe to repeat."""
 
     async def delete_volume(self, volume: VolumeSpec, host: str | None) -> None:
         """Remove the volume's file. Safe to repeat; nothing there is success.
 
-        `host`: where it was made, for an undo, which must not rely on rows; None: where it is written down to be.
+        Args:
+            host: where the file was made, for an undo, which must not rely on rows; None: where the rows say it is.
         """
 
     async def attached(self, storage: str, cluster: str) -> None:
-        """A cluster begins to use the storage: prepare its connected hosts. Safe to repeat."""
+        """A cluster starts to use the storage: prepare the cluster's connected hosts. Safe to repeat."""
 
     def detachable(self, tx: Tx, storage: str, cluster: str) -> str | None:
-        """What keeps the storage from being taken from a cluster, as a sentence's end; None: nothing."""
+        """What keeps the storage from being detached from a cluster, as the end of a sentence; None: nothing."""

@@ -4,42 +4,33 @@ from __future__ import annotations
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.host.extensions import HostFilter
-from cairn.services.primary_storage.messages import (
-    DeletePrimaryStorage,
-    DetachPrimaryStorageFromCluster,
-)
+from cairn.services.image.extensions import ImageCaches
+from cairn.services.primary_storage.caches import StorageCaches
+from cairn.services.primary_storage.filter import StorageFilter
+from cairn.services.primary_storage.messages import DetachPrimaryStorageFromCluster
 from cairn.services.primary_storage.model import PrimaryStorageClusterRef
 from cairn.services.primary_storage.service import PrimaryStorageService
-from cairn.services.primary_storage.steps.attach import PrepareHosts, RecordAttachment
-from cairn.services.primary_storage.steps.claim import CacheImage, ClaimStorage
 from cairn.services.primary_storage.usable import UsableStorage
 
 
-def build(node: NodeContext) -> None:
-    """Make the service's objects."""
+def build(node: NodeContext) -> tuple[UsableStorage]:
+    """Make the service, and what it does for hosts and images."""
     usable = UsableStorage()
-    service = PrimaryStorageService(
-        node.bus, node.store, node.jobs, node.lazy_flows(), node.tags, node.extensions, usable
-    )
-    node.extensions.provide(HostFilter, service, name="primary_storage")
-    node.cascade.register("PrimaryStorage", lambda uuid: DeletePrimaryStorage(uuid=uuid))
+    node.bus.serve(PrimaryStorageService(node.jobs, node.cascade, node.extensions))
+    node.extensions.provide(HostFilter, StorageFilter(usable, node.extensions), name="primary_storage")
+    node.extensions.provide(ImageCaches, StorageCaches(node.store, node.extensions), name="primary_storage")
     node.cascade.register_rows(
         PrimaryStorageClusterRef,
         lambda row: DetachPrimaryStorageFromCluster(
             primary_storage_uuid=row.primary_storage_uuid, cluster_uuid=row.cluster_uuid
         ),
     )
-    node.steps += [
-        RecordAttachment(node.ids),
-        PrepareHosts(node.store, node.extensions),
-        ClaimStorage(node.extensions, usable),
-        CacheImage(node.extensions),
-    ]
+    return (usable,)
 
 
 MANIFEST = Manifest(
     package="cairn.services.primary_storage",
     doc="Where volumes live.",
     build=build,
-    requires=("zone", "cluster", "host"),
+    requires=("zone", "cluster", "host", "image"),
 )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.api import (
+    ApiChangeState,
     ApiCommand,
     ApiDelete,
-    Description,
+    ApiUpdate,
     Http,
-    Name,
     Reference,
     Refers,
     Uuid,
@@ -18,41 +17,27 @@ from cairn.kernel.api import (
     delete,
     post,
 )
-from cairn.kernel.bus.message import Command
 
 
-class StorageStateEvent(StrEnum):
-    """What people ask of a storage's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
-class UpdatePrimaryStorage(ApiCommand[Reference], frozen=True, kw_only=True, tag="primary-storage.update"):
+class UpdatePrimaryStorage(ApiUpdate, frozen=True, kw_only=True, tag="primary-storage.update"):
     """Change a primary storage's name or description."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/primary-storage/{uuid}/actions", "updatePrimaryStorage")
     entity: ClassVar[str | None] = "PrimaryStorage"
 
-    uuid: Annotated[Uuid, Refers("PrimaryStorage")]
-    name: Name | None = None
-    description: Description | None = None
 
+class ChangePrimaryStorageState(ApiChangeState, frozen=True, kw_only=True, tag="primary-storage.change-state"):
+    """Enable a primary storage, or disable it: no new volumes are put on it, and those that exist stay."""
 
-class ChangePrimaryStorageState(ApiCommand[Reference], frozen=True, kw_only=True, tag="primary-storage.change-state"):
-    """Enable a primary storage, or disable it (no new volumes)."""
-
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/primary-storage/{uuid}/actions", "changePrimaryStorageState")
     entity: ClassVar[str | None] = "PrimaryStorage"
 
-    uuid: Annotated[Uuid, Refers("PrimaryStorage")]
-    state_event: StorageStateEvent
-
 
 class AttachPrimaryStorageToCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="primary-storage.attach"):
-    """Let the hosts of a cluster use a primary storage of the same zone."""
+    """Let the hosts of a cluster use a primary storage of the same zone.
+
+    Errors: ``primary-storage.wrong-zone``, ``primary-storage.attached-already``.
+    """
 
     route: ClassVar[str | None] = "primary_storage_uuid"
     http: ClassVar[Http] = post("/clusters/{clusterUuid}/primary-storage/{primaryStorageUuid}")
@@ -63,7 +48,10 @@ class AttachPrimaryStorageToCluster(ApiCommand[Reference], frozen=True, kw_only=
 
 
 class DetachPrimaryStorageFromCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="primary-storage.detach"):
-    """Take a primary storage from a cluster; no VM of the cluster may have volumes on it."""
+    """Take a primary storage from a cluster; no VM of the cluster may have volumes on it.
+
+    Errors: ``primary-storage.in-use``.
+    """
 
     route: ClassVar[str | None] = "primary_storage_uuid"
     http: ClassVar[Http] = delete("/clusters/{clusterUuid}/primary-storage/{primaryStorageUuid}")
@@ -74,15 +62,13 @@ class DetachPrimaryStorageFromCluster(ApiCommand[Reference], frozen=True, kw_onl
 
 
 class DeletePrimaryStorage(ApiDelete, frozen=True, kw_only=True, tag="primary-storage.delete"):
-    """Remove a primary storage that no cluster uses and no volume is on."""
+    """Delete a primary storage that no cluster uses and no volume is on.
+
+    Errors: ``primary-storage.in-use``.
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/primary-storage/{uuid}")
+    entity: ClassVar[str | None] = "PrimaryStorage"
 
     uuid: Uuid
-
-
-class DropImageCaches(Command[None], frozen=True, kw_only=True, tag="primary-storage.drop-image-caches"):
-    """An image is gone: remove its caches that no volume is based on. Safe to repeat."""
-
-    image_uuid: str

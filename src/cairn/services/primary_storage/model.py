@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
     Doc,
     Index,
@@ -20,24 +21,19 @@ from cairn.kernel.store.record import (
     Via,
     Visible,
 )
-
-
-class PrimaryStorageState(StrEnum):
-    """What people want of a primary storage."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: no new volumes
+from cairn.services.cluster.model import Cluster
+from cairn.services.zone.model import Zone
 
 
 class PrimaryStorageStatus(StrEnum):
-    """What is known of a primary storage."""
+    """Whether hosts can reach a primary storage."""
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
 
 
 class PrimaryStorage(Named, frozen=True, kw_only=True):
-    """Where volumes live: local disks of hosts, or storage that hosts share."""
+    """Where volumes live: the local disks of hosts, or storage that hosts share."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="primary_storage",
@@ -57,14 +53,14 @@ class PrimaryStorage(Named, frozen=True, kw_only=True):
         },
     )
 
-    zone_uuid: Annotated[str, References("zone", join="zone", back="primaryStorage")]
+    zone_uuid: Annotated[str, References(Zone, join="zone", back="primaryStorage")]
     url: Annotated[str, Text(2048), Doc("of local storage: a folder on each host")]
     type: Annotated[str, Doc("LocalStorage")]
-    state: PrimaryStorageState = PrimaryStorageState.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     status: PrimaryStorageStatus = PrimaryStorageStatus.CONNECTED
     mount_path: Annotated[str, Text(2048)]
     total_capacity: Annotated[int, Unit("bytes")] = 0
-    available_capacity: Annotated[int, Unit("bytes"), Doc("not given to volumes yet")] = 0
+    available_capacity: Annotated[int, Unit("bytes"), Doc("not yet given to volumes")] = 0
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
     available_physical_capacity: Annotated[int, Unit("bytes")] = 0
 
@@ -78,7 +74,7 @@ class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     primary_storage_uuid: Annotated[str, References("primary_storage", on_delete="cascade")]
-    cluster_uuid: Annotated[str, References("cluster")]
+    cluster_uuid: Annotated[str, References(Cluster)]
 
 
 class ImageCache(Record, frozen=True, kw_only=True):
@@ -97,9 +93,9 @@ class ImageCache(Record, frozen=True, kw_only=True):
         str, References("primary_storage", join="primaryStorage", back="imageCaches", on_delete="cascade")
     ]
     host_uuid: Annotated[str | None, Doc("of local storage: whose disk; None: shared")] = None
-    image_uuid: Annotated[str, Index(), Doc("an image may be gone while volumes still need its cache")]
+    image_uuid: Annotated[str, Index(), Doc("the image may be gone while volumes still need its cache")]
     install_path: Annotated[str, Text(2048)]
     format: str
     size: Annotated[int, Unit("bytes"), Doc("virtual")]
-    actual_size: Annotated[int, Unit("bytes"), Doc("0: it may be there, and is fetched before it is used")]
+    actual_size: Annotated[int, Unit("bytes"), Doc("0: the file may be incomplete, and is fetched before it is used")]
     create_date: datetime

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from tests.unit.services.image_site import Site
 
+from cairn.services.backup_storage.extensions import BackupStorageAgents
 from cairn.services.image.copies import ImageCopy, ImageFiles, path_of
 from cairn.services.image.messages import ImageFormat
 
@@ -18,7 +19,7 @@ async def test_files_are_removed_twice_and_what_cannot_be_removed_is_told(site: 
         ImageCopy(backup_storage_uuid=uuid, backup_storage_name=name, path=path)
         for uuid, name in ((there, "a"), (lost, "b"), ("f" * 32, "gone"))
     ]
-    files = ImageFiles(site.context.extensions, site.context.config)
+    files = ImageFiles(site.context.need(BackupStorageAgents), site.context.config)
     site.kill("sim-0001")
 
     for _ in range(2):

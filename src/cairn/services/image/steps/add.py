@@ -1,4 +1,4 @@
-"""Adding an image: written down, fetched onto every backup storage at a time, Ready."""
+"""Adding an image: it is written down, fetched onto every backup storage at once, and Ready in the end."""
 
 from __future__ import annotations
 
@@ -11,44 +11,31 @@ from msgspec import Struct
 
 from cairn.agents.protocol import storage as agent
 from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
-from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import enter, erase, existing, new
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.extensions import BackupStorageAgents
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageState, BackupStorageStatus
 from cairn.services.image import config
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
-from cairn.services.image.messages import ImageArchitecture, ImageFormat, ImagePlatform, MediaType
+from cairn.services.image.messages import AddImage, checked_format
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-from cairn.services.image.status import existing, set_status
+from cairn.services.image.status import set_status
 
 _log = structlog.get_logger("cairn.image")
 
 
 class RecordImageInput(Struct, frozen=True, kw_only=True):
-    """A new image."""
+    """The call, and the account that made it."""
 
-    image_uuid: str
-    name: str
-    description: str | None
-    account_uuid: str
-    url: str
-    media_type: MediaType
-    image_format: ImageFormat
-    platform: ImagePlatform
-    architecture: ImageArchitecture
-    guest_os_type: str | None
-    is_system: bool
-    virtio: bool
-    backup_storage_uuids: list[str]
-    system_tags: list[str]
-    user_tags: list[str]
+    uuid: str
+    account: str
+    asked: AddImage
 
 
 class RecordImageOutput(Struct, frozen=True, kw_only=True):
@@ -68,54 +55,35 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
         self._tags = tags
 
     def do(self, tx: Tx, given: RecordImageInput) -> RecordImageOutput:
-        """Refuse backup storages that cannot take it now; else insert."""
-        storages = [_usable(tx, uuid) for uuid in dict.fromkeys(given.backup_storage_uuids)]
-        write(
-            tx,
-            Image(
-                uuid=given.image_uuid,
-                name=given.name,
-                description=given.description,
-                account_uuid=given.account_uuid,
-                url=shown_url(given.url),
-                media_type=given.media_type,
-                guest_os_type=given.guest_os_type,
-                platform=given.platform,
-                architecture=given.architecture,
-                format=given.image_format,
-                system=given.is_system,
-                virtio=given.virtio,
-                create_date=tx.now,
-                last_op_date=tx.now,
-            ),
-        )
+        """Refuse backup storages that cannot take the image now; one that is named twice counts once."""
+        asked = given.asked
+        storages = [_usable(tx, uuid) for uuid in dict.fromkeys(asked.backup_storage_uuids)]
+        url, image_format = shown_url(asked.url), checked_format(asked.format)
+        image = new(tx, Image, asked, account_uuid=given.account, url=url, format=image_format)
+        enter(tx, self._tags, asked, image)
         refs = [
             ImageBackupStorageRef(
                 uuid=self._ids.new(),
-                image_uuid=given.image_uuid,
+                image_uuid=image.uuid,
                 backup_storage_uuid=storage.uuid,
-                install_path=path_of(storage.url, given.image_uuid, given.image_format),
+                install_path=path_of(storage.url, image.uuid, image_format),
                 create_date=tx.now,
                 last_op_date=tx.now,
             )
             for storage in storages
         ]
         tx.insert_many(refs)
-        self._tags.add(tx, "Image", given.image_uuid, system=given.system_tags, user=given.user_tags)
         return RecordImageOutput(image_copies=copies_of(tx, refs))
 
     def undo(self, tx: Tx, given: RecordImageInput, made: RecordImageOutput | None) -> None:
-        """It was never added."""
-        self._tags.forget(tx, given.image_uuid)
-        tx.delete_where(ImageBackupStorageRef, image_uuid=given.image_uuid)
-        erase(tx, Image, given.image_uuid)
+        """Erase the image; its copies' rows and its tags go with it."""
+        erase(tx, Image, given.uuid)
 
 
 class FetchImageInput(Struct, frozen=True, kw_only=True):
     """What to fetch, and where to put it."""
 
-    url: str
-    image_format: ImageFormat
+    asked: AddImage
     image_copies: list[ImageCopy]
 
 
@@ -123,30 +91,28 @@ class FetchedCopy(Struct, frozen=True, kw_only=True):
     """A file that is there."""
 
     backup_storage_uuid: str
-    size_bytes: int
-    actual_size_bytes: int
-    sha256: str
+    file: agent.ImageInfo
 
 
 class FetchImageOutput(Struct, frozen=True, kw_only=True):
-    """Where it is now; at least one, all with the same content."""
+    """The copies that are there; at least one, and all have the same content."""
 
     fetched_copies: list[FetchedCopy]
 
 
 class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
-    """Have every backup storage fetch the image, all at a time; one that succeeds is enough."""
+    """Have every backup storage fetch the image, all at once; one that succeeds is enough."""
 
     name = "image.download"
     title = "fetching the image"
 
-    def __init__(self, extensions: Extensions, settings: GlobalConfig, files: ImageFiles) -> None:
-        self._extensions = extensions
+    def __init__(self, agents: BackupStorageAgents, settings: GlobalConfig, files: ImageFiles) -> None:
+        self._agents = agents
         self._settings = settings
         self._files = files
 
     async def do(self, given: FetchImageInput) -> FetchImageOutput:
-        """Fetch."""
+        """Fetch it everywhere, and keep the copies that have the same content as the first."""
         done = 0
 
         async def one(copy: ImageCopy) -> FetchedCopy | CairnError:
@@ -162,47 +128,41 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
         if not fetched:
             failed = [result for result in results if isinstance(result, CairnError)]
             raise not_fetched(given, failed)
-        same = [copy for copy in fetched if copy.sha256 == fetched[0].sha256]
+        same = [copy for copy in fetched if copy.file.sha256 == fetched[0].file.sha256]
         await self._clean_up(given, {copy.backup_storage_uuid for copy in same})
         return FetchImageOutput(fetched_copies=same)
 
     async def undo(self, given: FetchImageInput, made: FetchImageOutput | None) -> None:
-        """Remove what is there of it, everywhere."""
+        """Remove all that backup storages have of it, even of a download that broke off."""
         for _, error in await self._files.remove(given.image_copies):
             raise error
 
     async def _fetch(self, given: FetchImageInput, copy: ImageCopy) -> FetchedCopy | CairnError:
-        agents = self._extensions.named(BackupStorageAgents, "backup_storage")
         command = agent.DownloadImage(
-            url=given.url,
+            url=given.asked.url,
             path=copy.path,
-            format=given.image_format.value,
+            format=checked_format(given.asked.format).value,
             max_bytes=self._settings.get(config.MAX_SIZE),
         )
         seconds = float(self._settings.get(config.DOWNLOAD_TIMEOUT))
         try:
-            info = await agents.call(copy.backup_storage_uuid, command, timeout_seconds=seconds)
+            file = await self._agents.call(copy.backup_storage_uuid, command, timeout_seconds=seconds)
         except CairnError as error:
             _log.warning("image.not-fetched", backup_storage=copy.backup_storage_uuid, error=str(error))
             return error
-        return FetchedCopy(
-            backup_storage_uuid=copy.backup_storage_uuid,
-            size_bytes=info.virtual_size_bytes,
-            actual_size_bytes=info.actual_size_bytes,
-            sha256=info.sha256,
-        )
+        return FetchedCopy(backup_storage_uuid=copy.backup_storage_uuid, file=file)
 
     async def _clean_up(self, given: FetchImageInput, kept: set[str]) -> None:
-        """What a backup storage has that failed, or got another file from a URL that changed, is of no use."""
+        """Remove what was left by a failed download, or fetched from a URL whose content changed meanwhile."""
         useless = [copy for copy in given.image_copies if copy.backup_storage_uuid not in kept]
         for copy, error in await self._files.remove(useless):
             _log.warning("image.file-left", backup_storage=copy.backup_storage_uuid, path=copy.path, error=str(error))
 
 
 class FinishAddInput(Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """Which image, and its copies."""
 
-    image_uuid: str
+    uuid: str
     fetched_copies: list[FetchedCopy]
 
 
@@ -216,8 +176,8 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
         self._events = events
 
     def do(self, tx: Tx, given: FinishAddInput) -> Nothing:
-        """Write sizes and check sum down; backup storages that do not have it are forgotten."""
-        image = existing(tx, given.image_uuid)
+        """Write sizes and check sum down; forget the backup storages that do not have it."""
+        image = existing(tx, Image, given.uuid)
         fetched = {copy.backup_storage_uuid for copy in given.fetched_copies}
         ready = 0
         for ref in tx.find(ImageBackupStorageRef, image_uuid=image.uuid):
@@ -232,21 +192,25 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
                 "to others.",
                 kind=ErrorKind.CONFLICT,
             )
-        first = given.fetched_copies[0]
-        tx.update(Image, image.uuid, size=first.size_bytes, actual_size=first.actual_size_bytes, sha256=first.sha256)
+        file = given.fetched_copies[0].file
+        tx.update(
+            Image,
+            image.uuid,
+            size=file.virtual_size_bytes,
+            actual_size=file.actual_size_bytes,
+            sha256=file.sha256,
+        )
         set_status(tx, self._events, image, ImageStatus.READY)
         return NOTHING
 
     def undo(self, tx: Tx, given: FinishAddInput, made: Nothing | None) -> None:
-        """It is not Ready after all."""
-        tx.update(Image, given.image_uuid, status=ImageStatus.DOWNLOADING)
+        """The image is not Ready after all; the steps before it remove it."""
+        tx.update(Image, given.uuid, status=ImageStatus.DOWNLOADING)
 
 
 def _usable(tx: Tx, uuid: str) -> BackupStorage:
     """The backup storage, if new images can be put there now."""
-    storage = tx.get(BackupStorage, uuid)
-    if storage is None:
-        raise not_found("backup-storage", "backupStorageUuids", uuid)
+    storage = existing(tx, BackupStorage, uuid, "backupStorageUuids")
     if storage.state is not BackupStorageState.ENABLED:
         raise CairnError(
             "backup-storage.disabled",
@@ -268,12 +232,12 @@ def _usable(tx: Tx, uuid: str) -> BackupStorage:
 
 
 def not_fetched(given: FetchImageInput, errors: Sequence[CairnError]) -> CairnError:
-    """No backup storage could fetch it; the first one's reason is the cause, all are in the details."""
+    """No backup storage could fetch it; the first one's reason is the cause, and the details hold all of them."""
     names = [copy.backup_storage_name for copy in given.image_copies]
     where = f"backup storage {names[0]}" if len(names) == 1 else f"any of the backup storages {', '.join(names)}"
     return CairnError(
         "image.not-fetched",
-        f"The image could not be fetched from {shown_url(given.url)} onto {where}.",
+        f"The image could not be fetched from {shown_url(given.asked.url)} onto {where}.",
         kind=errors[0].kind,
         details={"backupStorages": {name: error.message for name, error in zip(names, errors, strict=True)}},
         cause=errors[0],

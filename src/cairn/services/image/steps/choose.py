@@ -10,14 +10,14 @@ from sqlalchemy import bindparam, select
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageState, BackupStorageStatus
+from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
 from cairn.services.image.messages import ImageSpec, MediaType
-from cairn.services.image.model import Image, ImageBackupStorageRef, ImageState, ImageStatus
-from cairn.services.image.status import existing
+from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 
 _ref = table_of(ImageBackupStorageRef)
 _storage = table_of(BackupStorage)
@@ -26,7 +26,7 @@ _COPIES = (
     .select_from(_ref.join(_storage, _storage.c.uuid == _ref.c.backup_storage_uuid))
     .where(_ref.c.image_uuid == bindparam("image"), _ref.c.status == ImageStatus.READY.value)
 )
-_USABLE = (BackupStorageState.ENABLED.value, BackupStorageStatus.CONNECTED.value)
+_USABLE = (EnabledState.ENABLED.value, BackupStorageStatus.CONNECTED.value)
 
 
 class ChooseImageInput(Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class ChooseImageOutput(Struct, frozen=True, kw_only=True):
 
 
 class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
-    """See that VMs can be made from the image, and where hosts fetch it."""
+    """Check that VMs can be made from the image, and find where hosts fetch it."""
 
     name = "image.choose"
     title = "looking the image up"
@@ -53,11 +53,11 @@ class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
         self._usable = Remembered(self._look, (Image, ImageBackupStorageRef, BackupStorage))
 
     def do(self, tx: Tx, given: ChooseImageInput) -> ChooseImageOutput:
-        """Read."""
+        """Refuse an image that is not usable now; what was found is remembered while nothing of it changes."""
         return self._usable.get(tx, given.image_uuid)
 
     def _look(self, tx: Tx, image_uuid: str) -> ChooseImageOutput:
-        image = existing(tx, image_uuid, "imageUuid")
+        image = existing(tx, Image, image_uuid, "imageUuid")
         _check(image)
         copies = [tuple(map(str, row)) for row in tx.rows(_COPIES, {"image": image.uuid})]
         for storage, kind, path, _, *condition in copies:
@@ -78,7 +78,7 @@ def _check(image: Image) -> None:
             kind=ErrorKind.CONFLICT,
             fields={"imageUuid": f"found an image that is {image.status.value}; one that is Ready would fit"},
         )
-    if image.state is not ImageState.ENABLED:
+    if image.state is not EnabledState.ENABLED:
         raise CairnError(
             "image.disabled",
             f"imageUuid: the image {image.name} is disabled. Enable it, or choose another.",
@@ -105,16 +105,14 @@ def _no_backup_storage(image: Image, reasons: list[str]) -> CairnError:
 
 
 def _spec(image: Image, storage: str, url: str) -> ImageSpec:
-    return ImageSpec(
-        uuid=image.uuid,
-        name=image.name,
+    return taken(
+        ImageSpec,
+        image,
         format=image.format.value,
         platform=image.platform.value,
         architecture=image.architecture.value,
-        guest_os_type=image.guest_os_type,
         size_bytes=image.size,
         actual_size_bytes=image.actual_size,
-        sha256=image.sha256,
         backup_storage_uuid=storage,
         url=url,
     )

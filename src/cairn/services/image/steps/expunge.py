@@ -6,31 +6,31 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.bus.bus import Bus
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
-from cairn.kernel.resource import erase
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import erase, existing
 from cairn.kernel.store.store import Tx
-from cairn.kernel.tag import Tags
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of
+from cairn.services.image.extensions import ImageCaches
+from cairn.services.image.messages import ExpungeImage
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-from cairn.services.image.status import existing, tell, wrong_status
-from cairn.services.primary_storage.messages import DropImageCaches
+from cairn.services.image.status import tell, wrong_status
 
 
 class BeginExpungeInput(Struct, frozen=True, kw_only=True):
-    """Which image, and where; None: everywhere."""
+    """Which image, and the call."""
 
-    image_uuid: str
-    backup_storage_uuids: list[str] | None
+    uuid: str
+    asked: ExpungeImage
 
 
 class BeginExpungeOutput(Struct, frozen=True, kw_only=True):
-    """What goes."""
+    """What is removed."""
 
     image_copies: list[ImageCopy]
-    goes_whole: bool  #: no copy is left, so the image itself goes
+    erases_image: bool  #: no copy is left, so the image itself is erased
 
 
 class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
@@ -41,10 +41,10 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
     nothing_to_undo: ClassVar[str | None] = "files may be gone already, so it stays given up; trying again goes on"
 
     def do(self, tx: Tx, given: BeginExpungeInput) -> BeginExpungeOutput:
-        """Refuse what was not deleted before; else give it up."""
-        image = existing(tx, given.image_uuid, "imageUuid")
+        """Refuse copies that were not deleted before; without a list, only the deleted copies of an image are meant."""
+        image = existing(tx, Image, given.uuid, "imageUuid")
         refs = tx.find(ImageBackupStorageRef, image_uuid=image.uuid)
-        wanted = given.backup_storage_uuids
+        wanted = given.asked.backup_storage_uuids
         going = [ref for ref in refs if wanted is None or ref.backup_storage_uuid in wanted]
         if image.status is not ImageStatus.DELETED and wanted is None:
             going = [ref for ref in going if ref.status is ImageStatus.DELETED]
@@ -55,13 +55,12 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
             )
         for ref in going:
             tx.update(ImageBackupStorageRef, ref.uuid, given_up=True, last_op_date=tx.now)
-        return BeginExpungeOutput(image_copies=copies_of(tx, going), goes_whole=len(going) == len(refs))
+        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=len(going) == len(refs))
 
 
 class DeleteCopiesInput(Struct, frozen=True, kw_only=True):
-    """Which image, and its files."""
+    """The image's files."""
 
-    image_uuid: str
     image_copies: list[ImageCopy]
 
 
@@ -76,12 +75,12 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
         self._files = files
 
     async def do(self, given: DeleteCopiesInput) -> Nothing:
-        """Remove."""
+        """Remove all that can be removed, then fail with the first that could not; files that are gone are success."""
         for copy, error in await self._files.remove(given.image_copies):
             raise CairnError(
                 "image.not-removed",
-                f"The image's file could not be removed from the backup storage {copy.backup_storage_name}. Put that "
-                "right, and expunge the image again.",
+                f"The image's file could not be removed from the backup storage {copy.backup_storage_name}. Fix the cause, "
+                "and expunge the image again.",
                 kind=error.kind,
                 cause=error,
             )
@@ -89,10 +88,10 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
 
 
 class DropCachesInput(Struct, frozen=True, kw_only=True):
-    """Which image, and whether it goes."""
+    """Which image, and whether it is erased."""
 
-    image_uuid: str
-    goes_whole: bool
+    uuid: str
+    erases_image: bool
 
 
 class DropCaches(ActionStep[DropCachesInput, Nothing]):
@@ -102,22 +101,23 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
     title = "dropping the image's caches"
     nothing_to_undo: ClassVar[str | None] = "a cache that is gone is only fetched again"
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
 
     async def do(self, given: DropCachesInput) -> Nothing:
-        """Drop."""
-        if given.goes_whole:
-            await self._bus.call(DropImageCaches(image_uuid=given.image_uuid))
+        """Drop the caches; an image that keeps a copy keeps its caches."""
+        if given.erases_image:
+            for caches in self._extensions.of(ImageCaches):
+                await caches.drop(given.uuid)
         return NOTHING
 
 
 class EraseImageInput(Struct, frozen=True, kw_only=True):
     """What is gone."""
 
-    image_uuid: str
+    uuid: str
     image_copies: list[ImageCopy]
-    goes_whole: bool
+    erases_image: bool
 
 
 class EraseImage(TransactionStep[EraseImageInput, Nothing]):
@@ -127,17 +127,15 @@ class EraseImage(TransactionStep[EraseImageInput, Nothing]):
     title = "forgetting the image"
     nothing_to_undo: ClassVar[str | None] = "its files are gone by then"
 
-    def __init__(self, tags: Tags, events: Events) -> None:
-        self._tags = tags
+    def __init__(self, events: Events) -> None:
         self._events = events
 
     def do(self, tx: Tx, given: EraseImageInput) -> Nothing:
-        """Erase."""
+        """Forget the copies that were removed; announce that the image is gone if it is."""
         storages = [copy.backup_storage_uuid for copy in given.image_copies]
-        tx.delete_where(ImageBackupStorageRef, image_uuid=given.image_uuid, backup_storage_uuid=storages)
-        image = tx.get(Image, given.image_uuid)
-        if given.goes_whole and image is not None:
-            self._tags.forget(tx, image.uuid)
+        tx.delete_where(ImageBackupStorageRef, image_uuid=given.uuid, backup_storage_uuid=storages)
+        image = tx.get(Image, given.uuid)
+        if given.erases_image and image is not None:
             erase(tx, Image, image.uuid)
             tell(tx, self._events, image, None)
         return NOTHING

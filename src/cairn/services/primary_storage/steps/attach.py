@@ -6,25 +6,27 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
+from cairn.services.primary_storage.messages import AttachPrimaryStorageToCluster
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 
 
-class AttachParameters(Struct, frozen=True, kw_only=True):
-    """What to attach to what."""
+class AttachInput(Struct, frozen=True, kw_only=True):
+    """Which storage, and the call."""
 
-    storage_uuid: str
-    cluster_uuid: str
+    uuid: str
+    asked: AttachPrimaryStorageToCluster
 
 
-class RecordAttachment(TransactionStep[AttachParameters, Nothing]):
-    """Write it down."""
+class RecordAttachment(TransactionStep[AttachInput, Nothing]):
+    """Write the attachment down."""
 
     name = "primary-storage.record-attachment"
     title = "attaching the storage"
@@ -32,20 +34,19 @@ class RecordAttachment(TransactionStep[AttachParameters, Nothing]):
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 
-    def do(self, tx: Tx, given: AttachParameters) -> Nothing:
-        """Refuse another zone or a second attachment; else insert."""
-        storage = tx.get(PrimaryStorage, given.storage_uuid)
-        cluster = tx.get(Cluster, given.cluster_uuid)
-        if storage is None:
-            raise not_found("primary-storage", "primaryStorageUuid", given.storage_uuid)
-        if cluster is None:
-            raise not_found("cluster", "clusterUuid", given.cluster_uuid)
+    def do(self, tx: Tx, given: AttachInput) -> Nothing:
+        """Refuse a storage of another zone, and one that is attached already."""
+        storage = existing(tx, PrimaryStorage, given.uuid, "primaryStorageUuid")
+        cluster = existing(tx, Cluster, given.asked.cluster_uuid, "clusterUuid")
         if storage.zone_uuid != cluster.zone_uuid:
             raise CairnError(
                 "primary-storage.wrong-zone",
                 f"The primary storage {storage.name} and the cluster {cluster.name} are in different zones; "
-                "only those of one zone can be attached.",
+                "only those of one zone can be attached. Choose another.",
                 kind=ErrorKind.CONFLICT,
+                fields={
+                    "primaryStorageUuid": f"found {storage.uuid!r}; one of the zone {cluster.zone_uuid!r} would fit"
+                },
             )
         if tx.count(PrimaryStorageClusterRef, primary_storage_uuid=storage.uuid, cluster_uuid=cluster.uuid):
             raise CairnError(
@@ -58,15 +59,14 @@ class RecordAttachment(TransactionStep[AttachParameters, Nothing]):
         )
         return NOTHING
 
-    def undo(self, tx: Tx, given: AttachParameters, made: Nothing | None) -> None:
-        """Strike it out."""
-        tx.delete_where(
-            PrimaryStorageClusterRef, primary_storage_uuid=given.storage_uuid, cluster_uuid=given.cluster_uuid
-        )
+    def undo(self, tx: Tx, given: AttachInput, made: Nothing | None) -> None:
+        """Forget the attachment; the storage was not attached before, or `do` would have refused."""
+        cluster = given.asked.cluster_uuid
+        tx.delete_where(PrimaryStorageClusterRef, primary_storage_uuid=given.uuid, cluster_uuid=cluster)
 
 
-class PrepareHosts(ActionStep[AttachParameters, Nothing]):
-    """Have the cluster's hosts prepared."""
+class PrepareHosts(ActionStep[AttachInput, Nothing]):
+    """Have the storage's driver prepare the cluster's hosts."""
 
     name = "primary-storage.prepare-hosts"
     title = "preparing the cluster's hosts"
@@ -76,10 +76,10 @@ class PrepareHosts(ActionStep[AttachParameters, Nothing]):
         self._store = store
         self._extensions = extensions
 
-    async def do(self, given: AttachParameters) -> Nothing:
-        """Prepare."""
-        storage = await self._store.read(lambda tx: tx.get(PrimaryStorage, given.storage_uuid))
-        assert storage is not None
-        driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-        await driver.attached(given.storage_uuid, given.cluster_uuid)
+    async def do(self, given: AttachInput) -> Nothing:
+        """Prepare the connected hosts; the others are prepared when they connect. Safe to repeat."""
+        storage = await self._store.read(lambda tx: existing(tx, PrimaryStorage, given.uuid, "primaryStorageUuid"))
+        await self._extensions.named(PrimaryStorageDriver, storage.type).attached(
+            storage.uuid, given.asked.cluster_uuid
+        )
         return NOTHING

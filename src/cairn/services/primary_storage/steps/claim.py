@@ -9,18 +9,18 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import ActionStep, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import PrimaryStorageDriver
+from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, RootStorage
 from cairn.services.primary_storage.usable import UsableStorage
 
 
 class ClaimStorageInput(Struct, frozen=True, kw_only=True):
-    """For which volume, where."""
+    """Which volume, how large, and where."""
 
     placed_host_uuid: str
     placed_cluster_uuid: str
-    placed_zone_uuid: str
     root_volume_uuid: str
     root_size_bytes: int
     primary_storage_uuid: str | None
@@ -29,9 +29,7 @@ class ClaimStorageInput(Struct, frozen=True, kw_only=True):
 class ClaimStorageOutput(Struct, frozen=True, kw_only=True):
     """Where the volume goes."""
 
-    root_storage_uuid: str
-    root_storage_type: str
-    root_storage_path: str
+    root_storage: RootStorage
 
 
 class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
@@ -45,16 +43,13 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
         self._usable = usable
 
     def do(self, tx: Tx, given: ClaimStorageInput) -> ClaimStorageOutput:
-        """Claim, on the storage with the most space that takes it."""
+        """Claim on the storage with the most space; if that does not take the volume, on the next one."""
         choices = self._usable.of(tx, given.placed_cluster_uuid, given.primary_storage_uuid)
         for storage in sorted(choices, key=lambda row: -row.available_capacity):
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
             host, volume = given.placed_host_uuid, given.root_volume_uuid
-            if not driver.claim(tx, storage.uuid, host, volume, given.root_size_bytes):
-                continue
-            return ClaimStorageOutput(
-                root_storage_uuid=storage.uuid, root_storage_type=storage.type, root_storage_path=storage.mount_path
-            )
+            if driver.claim(tx, storage.uuid, host, volume, given.root_size_bytes):
+                return ClaimStorageOutput(root_storage=taken(RootStorage, storage))
         raise CairnError(
             "primary-storage.no-space",
             f"No primary storage of the chosen host has {given.root_size_bytes >> 20} MiB left for the disk. "
@@ -63,29 +58,27 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
         )
 
     def undo(self, tx: Tx, given: ClaimStorageInput, made: ClaimStorageOutput | None) -> None:
-        """Give it back."""
+        """Give the space back; what was not claimed needs nothing."""
         if made is not None:
-            self._extensions.named(PrimaryStorageDriver, made.root_storage_type).release(tx, given.root_volume_uuid)
+            self._extensions.named(PrimaryStorageDriver, made.root_storage.type).release(tx, given.root_volume_uuid)
 
 
 class CacheImageInput(Struct, frozen=True, kw_only=True):
-    """Which image, where."""
+    """Which image, and where."""
 
     image: ImageSpec
-    root_storage_uuid: str
-    root_storage_type: str
+    root_storage: RootStorage
     placed_host_uuid: str
 
 
 class CacheImageOutput(Struct, frozen=True, kw_only=True):
-    """Where it is."""
+    """The image's file there."""
 
-    cached_image_path: str
-    cached_image_format: str
+    cached_image: CachedImage
 
 
 class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
-    """Have the image on the primary storage."""
+    """Have the image on the primary storage, where the root volume can be based on it."""
 
     name = "primary-storage.cache-image"
     title = "fetching the image"
@@ -95,7 +88,7 @@ class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
         self._extensions = extensions
 
     async def do(self, given: CacheImageInput) -> CacheImageOutput:
-        """Fetch, if it is not there."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
-        cached = await driver.cache_image(given.root_storage_uuid, given.placed_host_uuid, given.image)
-        return CacheImageOutput(cached_image_path=cached.path, cached_image_format=cached.format)
+        """Fetch the image if it is not there."""
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
+        cached = await driver.cache_image(given.root_storage.uuid, given.placed_host_uuid, given.image)
+        return CacheImageOutput(cached_image=cached)

@@ -20,6 +20,7 @@ from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.spec import nic_specs, start_command
 from cairn.services.vm.states import VmStates, existing
 from cairn.services.vm.tags import told_to_guest
+from cairn.services.volume.model import Volume
 
 
 class StartParameters(Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class BeginStart(TransactionStep[StartParameters, BeginStartOutput]):
         hostname, user_data, ssh_keys = told_to_guest(tx, vm)
         self._states.change(tx, vm, VmState.STARTING, hostname=hostname, user_data=user_data, ssh_keys=ssh_keys)
         nics = nic_specs(tx, vm)
+        volume = tx.get(Volume, vm.root_volume_uuid or "")
         networks = [nic.l3_network_uuid for nic in nics]
         return BeginStartOutput(
             former_state=vm.state,
@@ -84,6 +86,7 @@ class BeginStart(TransactionStep[StartParameters, BeginStartOutput]):
                 cluster_uuid=given.required_cluster_uuid,
                 host_uuid=given.required_host_uuid,
                 root_volume_uuid=vm.root_volume_uuid,
+                primary_storage_uuid=volume.primary_storage_uuid if volume else None,
             ),
         )
 

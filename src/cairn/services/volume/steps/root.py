@@ -9,10 +9,10 @@ from msgspec import Struct
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import erase, taken, write
 from cairn.kernel.store.store import Tx
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
+from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, RootStorage, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage
 from cairn.services.volume.model import Volume, VolumeStatus
 
@@ -26,9 +26,7 @@ class RecordRootInput(Struct, frozen=True, kw_only=True):
     image: ImageSpec
     root_volume_uuid: str
     root_size_bytes: int
-    root_storage_uuid: str
-    root_storage_type: str
-    root_storage_path: str
+    root_storage: RootStorage
 
 
 class RootVolumeOutput(Struct, frozen=True, kw_only=True):
@@ -48,15 +46,15 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
 
     def do(self, tx: Tx, given: RecordRootInput) -> RootVolumeOutput:
         """Insert."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
-        path = driver.volume_path(given.root_storage_path, given.account_uuid, given.root_volume_uuid)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
+        path = driver.volume_path(given.root_storage.mount_path, given.account_uuid, given.root_volume_uuid)
         write(
             tx,
             Volume(
                 uuid=given.root_volume_uuid,
                 name=f"ROOT-for-{given.name}"[:255],
                 account_uuid=given.account_uuid,
-                primary_storage_uuid=given.root_storage_uuid,
+                primary_storage_uuid=given.root_storage.uuid,
                 vm_instance_uuid=given.vm_uuid,
                 root_image_uuid=given.image.uuid,
                 install_path=path,
@@ -68,7 +66,7 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
         )
         spec = VolumeSpec(
             uuid=given.root_volume_uuid,
-            primary_storage_uuid=given.root_storage_uuid,
+            primary_storage_uuid=given.root_storage.uuid,
             install_path=path,
             format="qcow2",
             size_bytes=given.root_size_bytes,
@@ -91,7 +89,7 @@ class LoadRootOutput(Struct, frozen=True, kw_only=True):
     """The volume, and the kind of storage it is on."""
 
     root_volume: VolumeSpec
-    root_storage_type: str
+    root_storage: RootStorage
 
 
 class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
@@ -108,17 +106,16 @@ class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
             raise not_found("volume", "rootVolumeUuid", given.root_volume_uuid)
         storage = tx.get(PrimaryStorage, volume.primary_storage_uuid)
         assert storage is not None
-        return LoadRootOutput(root_volume=spec_of(volume), root_storage_type=storage.type)
+        return LoadRootOutput(root_volume=spec_of(volume), root_storage=taken(RootStorage, storage))
 
 
 class CreateVolumeInput(Struct, frozen=True, kw_only=True):
     """Which volume, where, over which image."""
 
     root_volume: VolumeSpec
-    root_storage_type: str
+    root_storage: RootStorage
     placed_host_uuid: str
-    cached_image_path: str
-    cached_image_format: str
+    cached_image: CachedImage
 
 
 class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
@@ -132,14 +129,13 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
 
     async def do(self, given: CreateVolumeInput) -> Nothing:
         """Make it."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
-        base = CachedImage(path=given.cached_image_path, format=given.cached_image_format)
-        await driver.create_volume(given.root_volume, given.placed_host_uuid, base)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
+        await driver.create_volume(given.root_volume, given.placed_host_uuid, given.cached_image)
         return NOTHING
 
     async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
         """Remove it."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.delete_volume(given.root_volume, given.placed_host_uuid)
 
 
@@ -147,7 +143,7 @@ class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
     """Which volume."""
 
     root_volume: VolumeSpec
-    root_storage_type: str
+    root_storage: RootStorage
 
 
 class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
@@ -162,7 +158,7 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
         """Remove it."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage_type)
+        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.delete_volume(given.root_volume, None)
         return NOTHING
 
@@ -179,7 +175,7 @@ class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
 
     def do(self, tx: Tx, given: DeleteVolumeInput) -> Nothing:
         """Erase."""
-        self._extensions.named(PrimaryStorageDriver, given.root_storage_type).release(tx, given.root_volume.uuid)
+        self._extensions.named(PrimaryStorageDriver, given.root_storage.type).release(tx, given.root_volume.uuid)
         erase(tx, Volume, given.root_volume.uuid)
         return NOTHING
 

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 from tests.unit.services.image_site import ORIGIN, Site
 
+from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.messages import BackupStorageStateEvent, ChangeBackupStorageState
@@ -13,7 +14,6 @@ from cairn.services.image.messages import (
     ChangeImageState,
     DeleteImage,
     ImageSpec,
-    ImageStateEvent,
     MediaType,
     UpdateImage,
 )
@@ -80,7 +80,7 @@ async def test_an_image_that_is_not_ready_disabled_or_no_system_is_refused(site:
     uuid = await site.add_image(await site.add_storage())
     await site.call(UpdateImage(uuid=uuid, media_type=MediaType.ISO))
     await refused(site, uuid, "image.wrong-media-type")
-    await site.call(ChangeImageState(uuid=uuid, state_event=ImageStateEvent.DISABLE))
+    await site.call(ChangeImageState(uuid=uuid, state_event=StateEvent.DISABLE))
     await refused(site, uuid, "image.disabled")
     await site.call(DeleteImage(uuid=uuid))
     assert "Recover it" in (await refused(site, uuid, "image.not-ready")).message

@@ -1,0 +1,12 @@
+"""What others can do with images: keep caches of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ImageCaches(Protocol):
+    """Keeps copies of images close to the disks that are based on them."""
+
+    async def drop(self, image_uuid: str) -> None:
+        """The image is gone: remove its caches that no disk is based on. Safe to repeat."""

@@ -1,0 +1,28 @@
+"""The caches of images on primary storage."""
+
+from __future__ import annotations
+
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.image.extensions import ImageCaches
+from cairn.services.primary_storage.extensions import PrimaryStorageDriver
+from cairn.services.primary_storage.model import ImageCache, PrimaryStorage
+
+
+class StorageCaches(ImageCaches):
+    """Has each primary storage's driver drop its caches."""
+
+    def __init__(self, store: Store, extensions: Extensions) -> None:
+        self._store = store
+        self._extensions = extensions
+
+    async def drop(self, image_uuid: str) -> None:
+        """Drop the caches of an image on all storage that has one; the first that fails ends it, and trying again goes on."""
+
+        def fn(tx: Tx) -> list[PrimaryStorage]:
+            caches = tx.find(ImageCache, image_uuid=image_uuid)
+            return tx.find(PrimaryStorage, uuid=sorted({cache.primary_storage_uuid for cache in caches}))
+
+        for storage in await self._store.read(fn):
+            driver = self._extensions.named(PrimaryStorageDriver, storage.type)
+            await driver.drop_image(storage.uuid, image_uuid)

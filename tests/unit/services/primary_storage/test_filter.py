@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from msgspec.structs import replace
+from tests.unit.services.storage_rig import StorageRig, candidate
+
+from cairn.kernel.api import StateEvent
+from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.primary_storage.messages import ChangePrimaryStorageState
+
+NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_bytes=1, disk_bytes=100, image_uuid="i", l3_network_uuids=[])
+
+
+async def refused(rig: StorageRig, need: HostNeed, *candidates: Candidate) -> dict[str, str]:
+    judge = rig.node.context.extensions.named(HostFilter, "primary_storage")
+    return await rig.node.context.store.read(lambda tx: judge.refuse(tx, need, candidates))
+
+
+async def test_a_host_whose_cluster_has_storage_with_space_is_not_refused(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    cluster = await rig.cluster(zone)
+    for name, free in (("full", 1), ("empty", 1000)):
+        await rig.attach(await rig.storage(zone, name, free=free), cluster)
+
+    assert await refused(rig, NEED, candidate(cluster)) == {}
+
+
+async def test_hosts_without_storage_or_space_are_refused_each_with_its_reason(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    bare, full = await rig.cluster(zone), await rig.cluster(zone)
+    await rig.attach(await rig.storage(zone, free=7), full)
+
+    assert await refused(rig, NEED, candidate(bare, "h1"), candidate(full, "h2")) == {
+        "h1": "has no enabled primary storage attached to its cluster",
+        "h2": "has 7 bytes free",
+    }
+
+
+async def test_only_the_storage_that_is_asked_for_counts_and_only_if_it_is_enabled(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    cluster, storage, other = await rig.cluster(zone), await rig.storage(zone, "a"), await rig.storage(zone, "b")
+    await rig.attach(storage, cluster)
+    reason = {"h1": "has no enabled primary storage attached to its cluster"}
+
+    assert await refused(rig, replace(NEED, primary_storage_uuid=storage), candidate(cluster)) == {}
+    assert await refused(rig, replace(NEED, primary_storage_uuid=other), candidate(cluster)) == reason
+    await rig.node.call(ChangePrimaryStorageState(uuid=storage, state_event=StateEvent.DISABLE))
+    assert await refused(rig, NEED, candidate(cluster)) == reason
+
+
+async def test_a_vm_with_a_disk_goes_where_its_storage_says_that_the_disk_is(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    cluster, storage = await rig.cluster(zone), await rig.storage(zone, free=0)
+    rig.driver.claims["disk"] = storage
+    there = replace(NEED, root_volume_uuid="disk", primary_storage_uuid=storage)
+
+    assert await refused(rig, there, candidate(cluster)) == {}
+    assert await refused(rig, replace(there, root_volume_uuid="other"), candidate(cluster)) == {
+        "h1": "does not reach other"
+    }
+    assert await refused(rig, replace(there, primary_storage_uuid=None), candidate(cluster)) == {
+        "h1": "cannot be asked for a disk that is gone"
+    }

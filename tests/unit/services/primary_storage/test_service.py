@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+from tests.unit.services.storage_rig import Disk, StorageRig
+
+from cairn.kernel.api import DeleteMode, StateEvent
+from cairn.kernel.resource import EnabledState, Resource
+from cairn.services.primary_storage.messages import (
+    AttachPrimaryStorageToCluster,
+    ChangePrimaryStorageState,
+    DeletePrimaryStorage,
+    DetachPrimaryStorageFromCluster,
+    UpdatePrimaryStorage,
+)
+from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
+from cairn.services.zone.messages import DeleteZone
+
+
+async def test_update_changes_only_what_is_given(rig: StorageRig) -> None:
+    storage = await rig.storage(await rig.zone())
+    await rig.node.call(UpdatePrimaryStorage(uuid=storage, description="fast"))
+    await rig.node.call(UpdatePrimaryStorage(uuid=storage, name="disks"))
+
+    row = await rig.node.one(PrimaryStorage, storage)
+    assert (row.name, row.description) == ("disks", "fast")
+
+
+async def test_disabled_and_enabled_again(rig: StorageRig) -> None:
+    storage = await rig.storage(await rig.zone())
+    states = []
+    for event in (StateEvent.DISABLE, StateEvent.ENABLE):
+        await rig.node.call(ChangePrimaryStorageState(uuid=storage, state_event=event))
+        states.append((await rig.node.one(PrimaryStorage, storage)).state)
+
+    assert states == [EnabledState.DISABLED, EnabledState.ENABLED]
+
+
+async def test_attach_has_the_clusters_hosts_prepared_and_shows_the_storage(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    storage, cluster = await rig.storage(zone), await rig.cluster(zone)
+
+    answer = await rig.attach(storage, cluster)
+
+    assert answer.uuid == storage
+    assert rig.driver.prepared == [(storage, cluster)]
+    assert (await rig.node.shown("PrimaryStorage", storage))["attachedClusterUuids"] == [cluster]
+
+
+async def test_attach_twice_or_to_another_zones_cluster_is_refused(rig: StorageRig) -> None:
+    zone, far = await rig.zone(), await rig.zone("far")
+    storage, cluster, far_cluster = await rig.storage(zone), await rig.cluster(zone), await rig.cluster(far)
+    await rig.attach(storage, cluster)
+
+    for wrong, code in ((cluster, "attached-already"), (far_cluster, "wrong-zone")):
+        message = AttachPrimaryStorageToCluster(primary_storage_uuid=storage, cluster_uuid=wrong)
+        await rig.node.refused(message, f"primary-storage.{code}")
+    assert [row.cluster_uuid for row in await rig.node.all(PrimaryStorageClusterRef)] == [cluster]
+
+
+async def test_attach_of_what_is_gone_is_refused(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    storage, cluster, gone = await rig.storage(zone), await rig.cluster(zone), rig.node.ids.new()
+
+    for storage_uuid, cluster_uuid, code in (
+        (gone, cluster, "primary-storage.not-found"),
+        (storage, gone, "cluster.not-found"),
+    ):
+        message = AttachPrimaryStorageToCluster(primary_storage_uuid=storage_uuid, cluster_uuid=cluster_uuid)
+        await rig.node.refused(message, code)
+
+
+async def test_detach_is_refused_while_the_driver_says_that_it_is_needed(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    storage, cluster = await rig.storage(zone), await rig.cluster(zone)
+    await rig.attach(storage, cluster)
+    message = DetachPrimaryStorageFromCluster(primary_storage_uuid=storage, cluster_uuid=cluster)
+    rig.driver.kept_by = "3 volumes are on it"
+
+    error = await rig.node.refused(message, "primary-storage.in-use")
+    assert "3 volumes are on it" in error.message
+    rig.driver.kept_by = None
+    await rig.node.call(message)
+
+    assert await rig.node.all(PrimaryStorageClusterRef) == []
+
+
+@pytest.mark.parametrize("mode", list(DeleteMode))
+async def test_an_attached_storage_is_not_deleted(rig: StorageRig, mode: DeleteMode) -> None:
+    zone = await rig.zone()
+    storage, cluster = await rig.storage(zone), await rig.cluster(zone)
+    await rig.attach(storage, cluster)
+
+    error = await rig.node.refused(DeletePrimaryStorage(uuid=storage, delete_mode=mode), "primary-storage.in-use")
+
+    assert "attached to 1 cluster. Detach it first" in error.message
+
+
+async def test_what_refers_to_a_storage_keeps_it_and_is_named(rig: StorageRig) -> None:
+    storage = await rig.storage(await rig.zone())
+    await rig.node.insert(Disk(uuid="d" * 32, primary_storage_uuid=storage))
+
+    error = await rig.node.refused(DeletePrimaryStorage(uuid=storage), "primary-storage.in-use")
+
+    assert "1 paper disk" in error.message
+    assert "Enforcing" not in error.message
+
+
+async def test_delete_leaves_nothing_and_is_safe_to_repeat(rig: StorageRig) -> None:
+    storage = await rig.storage(await rig.zone())
+    for _ in range(2):
+        await rig.node.call(DeletePrimaryStorage(uuid=storage))
+
+    assert await rig.node.all(PrimaryStorage) == []
+    assert await rig.node.all(Resource, uuid=storage) == []
+
+
+async def test_a_zone_that_is_deleted_with_all_takes_attached_storage_along(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    await rig.attach(await rig.storage(zone), await rig.cluster(zone))
+
+    await rig.node.call(DeleteZone(uuid=zone, delete_mode=DeleteMode.ENFORCING))
+
+    assert await rig.node.all(PrimaryStorage) == []
