@@ -13,10 +13,12 @@ from typing import Any
 from sqlalchemy import Select, Update, bindparam, select, update
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.host.model import Host, HostClaim, HostState, HostStatus
+from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.host.provided import HostLedger
 
 _PAGES = (1, 60, 500)
 _REPORTED = 200
@@ -27,7 +29,7 @@ def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
     host = table_of(Host)
     query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name, host.c.hypervisor_type).where(
         host.c.state == HostState.ENABLED.value,
-        host.c.status == HostStatus.CONNECTED.value,
+        host.c.status == MachineStatus.CONNECTED.value,
         host.c.available_memory_capacity >= bindparam("memory_bytes"),
         host.c.available_cpu_capacity >= bindparam("cpu_num"),
     )
@@ -68,7 +70,7 @@ def _give() -> Update:
     )
 
 
-class Allocator:
+class Allocator(HostLedger):
     """Claims hosts for VMs, and gives claims back.
 
     Args:
@@ -199,7 +201,7 @@ class Allocator:
             return "is not in the zone that was asked for"
         if host.state is not HostState.ENABLED:
             return f"is {host.state.value}"
-        if host.status is not HostStatus.CONNECTED:
+        if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
         if host.available_memory_capacity < need.memory_bytes:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"

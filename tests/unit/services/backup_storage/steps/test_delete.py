@@ -3,9 +3,10 @@ from __future__ import annotations
 from tests.unit.services.image_site import ZONE, Site, trouble
 
 from cairn.kernel.api import DeleteMode
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.tag import UserTag
 from cairn.services.backup_storage.messages import AttachBackupStorageToZone, DeleteBackupStorage
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus, BackupStorageZoneRef
+from cairn.services.backup_storage.model import BackupStorage, BackupStorageZoneRef
 from cairn.services.image.model import Image
 
 
@@ -69,4 +70,4 @@ async def test_a_server_that_is_out_of_reach_is_not_forgotten_without_enforcing(
     assert error.cause is not None
     assert error.cause.code == "ssh.unreachable"
     row = await site.storage(storage)
-    assert (row.state.value, row.status) == ("Enabled", BackupStorageStatus.CONNECTED)
+    assert (row.state.value, row.status) == ("Enabled", MachineStatus.CONNECTED)
