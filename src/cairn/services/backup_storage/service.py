@@ -20,6 +20,7 @@ from cairn.services.backup_storage.messages import (
     UpdateBackupStorage,
 )
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageZoneRef
+from cairn.services.zone.model import Zone
 
 RECONNECT = workflow(ReconnectBackupStorage, queue="backup-storage-connect")
 DELETE = workflow(DeleteBackupStorage, queue="backup-storage-connect", unless=gone(BackupStorage))
@@ -51,6 +52,7 @@ class BackupStorageService:
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")
+            existing(tx, Zone, message.zone_uuid, "zoneUuid")
             if tx.count(BackupStorageZoneRef, backup_storage_uuid=row.uuid, zone_uuid=message.zone_uuid):
                 raise CairnError(
                     "backup-storage.attached-already",

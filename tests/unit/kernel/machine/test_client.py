@@ -8,7 +8,7 @@ from tests.unit.services.image_site import Site
 from cairn.agents.protocol.storage import GetCapacity
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
-from cairn.services.backup_storage.messages import ReconnectBackupStorage
+from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.simulator.dials import Dial
 
@@ -49,5 +49,17 @@ async def test_one_that_is_not_there_cannot_be_called(site: Site) -> None:
     agents = site.context.need(BackupStorageAgents)
     with pytest.raises(CairnError) as caught:
         await agents.call("f" * 32, COMMAND)
+
+    assert caught.value.code == "backup-storage.not-found"
+
+
+async def test_one_that_is_gone_is_known_as_lost_no_more(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    client.lost(storage, "a fire")
+    await site.call(DeleteBackupStorage(uuid=storage))
+
+    with pytest.raises(CairnError) as caught:
+        await client.call(storage, COMMAND)
 
     assert caught.value.code == "backup-storage.not-found"

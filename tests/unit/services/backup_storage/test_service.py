@@ -40,6 +40,7 @@ async def test_attached_to_a_zone_it_is_shown_and_found_there_until_detached(sit
 
     assert (await site.shown("BackupStorage", storage))["attachedZoneUuids"] == [ZONE]
     await site.refused(attach, "backup-storage.attached-already")
+    await site.refused(AttachBackupStorageToZone(zone_uuid="f" * 32, backup_storage_uuid=storage), "zone.not-found")
 
     for _ in range(2):
         await site.call(DetachBackupStorageFromZone(zone_uuid=ZONE, backup_storage_uuid=storage))
