@@ -14,6 +14,7 @@ from cairn.agents.protocol.wire import Pong
 from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.api import ApiChange, ApiCreate
 from cairn.kernel.bus.message import Event
+from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.config import MachineSettings
@@ -115,12 +116,17 @@ class MachineKind(ABC, Generic[M]):
         self.driver(row).added(tx, row.uuid, asked)
 
     def erase(self, tx: Tx, uuid: str) -> None:
-        """Forget a machine. Safe to repeat."""
+        """Forget a machine, even if the plugin of its type is left out. Safe to repeat."""
         row = tx.get(self.record, uuid)
-        if row is not None:
+        if row is None:
+            return
+        try:
             self.driver(row).removed(tx, uuid)
-            self.removed(tx, uuid)
-            erase(tx, self.record, uuid)
+        except CairnError as error:
+            if error.code != "plugin.no-extension":
+                raise
+        self.removed(tx, uuid)
+        erase(tx, self.record, uuid)
 
     def connected(self, tx: Tx, uuid: str, **facts: object) -> None:
         """It is connected, and this is known of it."""

@@ -29,7 +29,7 @@ class SshLogin(Record, frozen=True, kw_only=True):
     """How to log in to a machine; extends the machine's row."""
 
     uuid: Annotated[str, Key()]
-    username: Annotated[str, Doc("who Ansible logs in as")]
+    username: Annotated[str, Doc("the user that Ansible logs in as")]
     password: Annotated[str | None, Hidden(), Text(1024)] = None
     private_key: Annotated[str | None, Hidden(), Text(None)] = None
     ssh_port: int = 22

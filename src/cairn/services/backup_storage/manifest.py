@@ -15,7 +15,6 @@ def build(node: NodeContext) -> tuple[object, ...]:
     agents = add_kind(node, kind)
     node.bus.serve(BackupStorageService(node.jobs, node.ids, agents))
     node.provide(BackupStorageAgents, agents)
-    node.extensions.provide(BackupStorageAgents, agents, name="backup_storage")
     return kind, agents
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Select, Update, bindparam, select, update
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.resource import taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
@@ -169,17 +170,7 @@ class Allocator(HostLedger):
                 kind=ErrorKind.EXHAUSTED,
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}
-        open_hosts = [
-            Candidate(
-                host_uuid=host.uuid,
-                cluster_uuid=host.cluster_uuid,
-                zone_uuid=host.zone_uuid,
-                name=host.name,
-                hypervisor_type=host.hypervisor_type,
-            )
-            for host in hosts
-            if reasons[host.uuid] is None
-        ]
+        open_hosts = [taken(Candidate, host, host_uuid=host.uuid) for host in hosts if reasons[host.uuid] is None]
         reasons |= self._refused(tx, need, open_hosts)
         told = {host.name: reasons[host.uuid] or "was just taken by another VM" for host in hosts}
         lines = "; ".join(f"{name} {reason}" for name, reason in list(told.items())[:10])

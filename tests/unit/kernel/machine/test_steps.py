@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from tests.unit.services.image_site import ZONE, Site, trouble
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.tag import UserTag
 from cairn.services.backup_storage.messages import AttachBackupStorageToZone, DeleteBackupStorage
@@ -41,3 +42,13 @@ async def test_a_server_that_is_out_of_reach_is_not_forgotten_without_enforcing(
     assert error.cause.code == "ssh.unreachable"
     row = await site.storage(storage)
     assert (row.state.value, row.status) == ("Enabled", MachineStatus.CONNECTED)
+
+
+async def test_one_whose_plugin_is_left_out_can_be_forgotten(site: Site) -> None:
+    storage = await site.add_storage()
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, type="Gone"))
+
+    await site.refused(DeleteBackupStorage(uuid=storage), "backup-storage.not-cleaned")
+    await site.call(DeleteBackupStorage(uuid=storage, delete_mode=DeleteMode.ENFORCING))
+
+    assert await site.rows(BackupStorage) == []
