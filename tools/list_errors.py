@@ -14,20 +14,24 @@ from itertools import groupby
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cairn.bootstrap import load_plugins
 from cairn.gateway.problem import STATUS
 from cairn.kernel.api import ApiDelete
 from cairn.kernel.error import ErrorKind
+from cairn.kernel.machine.model import Machine
 from cairn.kernel.settings import load
 from cairn.kernel.store.record import Named, info
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "cairn"
 TARGET = ROOT / "docs" / "errors.md"
+MACHINES = SOURCE / "kernel" / "machine"
 AGENT_CODES = SOURCE / "agents" / "protocol" / "codes.py"
 
 _CODE = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
+_NOUN = "‹noun›"
 #: a sentence of which nothing is known
 _BLANK = re.compile(r"(?:‹[^›]*›|[\s:.])*")
 _MOST = 400
@@ -77,7 +81,7 @@ def collect() -> list[Raised]:
             known = found.get(one.code)
             if known is None or _BLANK.fullmatch(known.sentence):
                 found[one.code] = one
-    for one in _of_resources():
+    for one in (*_of_machines(trees, makers), *_of_resources()):
         found[one.code] = one
     return sorted(found.values())
 
@@ -93,9 +97,20 @@ def _of_resources() -> Iterator[Raised]:
         here = info(record)
         text = f"‹field›: there is no {here.title} ‹uuid›. Query for the right uuid; it may have been deleted."
         yield Raised(code=f"{here.noun}.not-found", sentence=text, path=path, status="404")
-        if here.meta.entity in deleted:
+        if here.meta.entity in deleted and not issubclass(record, Machine):
             text = f"‹resources› are in the {here.title} ‹name›: delete them first."
             yield Raised(code=f"{here.noun}.in-use", sentence=text, path=path, status="409")
+
+
+def _of_machines(trees: dict[Path, ast.Module], makers: dict[str, ErrorKind]) -> Iterator[Raised]:
+    """What every kind of machine can be refused with: its record gives noun and title."""
+    kinds = [info(record) for record in load_plugins(load({})).records if issubclass(record, Machine)]
+    for path, tree in trees.items():
+        if path.is_relative_to(MACHINES):
+            for one in _raised(path, tree, makers, of_any=True):
+                for kind in kinds:
+                    code, sentence = one.code.replace(_NOUN, kind.noun), one.sentence.replace("‹title›", kind.title)
+                    yield replace(one, code=code, sentence=sentence)
 
 
 def page(codes: Iterable[Raised]) -> str:
@@ -116,7 +131,8 @@ def _makers(tree: ast.Module) -> Iterator[tuple[str, ErrorKind]]:
             yield node.name, kinds[0] if kinds else ErrorKind.INVALID
 
 
-def _raised(path: Path, tree: ast.Module, makers: dict[str, ErrorKind]) -> Iterator[Raised]:
+def _raised(path: Path, tree: ast.Module, makers: dict[str, ErrorKind], *, of_any: bool = False) -> Iterator[Raised]:
+    """The errors that a module makes; `of_any`: those as well whose code begins with the noun of whatever it is about."""
     for scope, node in _calls(tree):
         name = _name(node.func)
         if name not in makers or not node.args:
@@ -127,7 +143,7 @@ def _raised(path: Path, tree: ast.Module, makers: dict[str, ErrorKind]) -> Itera
             code = f"{code}.not-found"
             title = words[0].replace("-", " ")
             sentence = f"‹field›: there is no {title} ‹uuid›. Query for the right uuid; it may have been deleted."
-        if not _CODE.fullmatch(code):
+        if not (_CODE.fullmatch(code) or (of_any and code.startswith(_NOUN))):
             continue
         if name == "invalid":
             field, fits = (words[place] if len(words) > place else "…" for place in (1, 3))

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from cairn.kernel.plugin.manifest import Manifest
+from cairn.kernel.machine.machines import Machines
+from cairn.kernel.plugin.manifest import Manifest, NodeContext
 
-MANIFEST = Manifest(package="cairn.kernel", name="kernel", doc="What all services stand on: jobs, workflows, settings.")
+
+def build(node: NodeContext) -> None:
+    """Make what services register their own with."""
+    node.provide(Machines, Machines())
+
+
+MANIFEST = Manifest(
+    package="cairn.kernel", name="kernel", doc="What all services stand on: jobs, workflows, settings.", build=build
+)

@@ -146,12 +146,16 @@ def _shared(kind: type[Struct], source: type[Struct]) -> tuple[str, ...]:
 def changed(tx: Tx, kind: type[Named], message: ApiUpdate, **more: object) -> Reference:
     """Change those fields of a resource that `message` gives, and `more` (``<noun>.not-found``)."""
     row = existing(tx, kind, message.uuid)
-    names = [name for name in _shared(kind, type(message)) if name != "uuid"]
-    given = {name: value for name in names if (value := getattr(message, name)) is not None}
-    tx.update(kind, row.uuid, last_op_date=tx.now, **(given | more))
+    tx.update(kind, row.uuid, last_op_date=tx.now, **(given_of(kind, message) | more))
     if message.name is not None:
         tx.update(Resource, row.uuid, name=message.name)
     return Reference(uuid=row.uuid)
+
+
+def given_of(kind: type[Struct], source: Struct) -> dict[str, object]:
+    """What `source` says of a `kind`: its fields of the same names, without the uuid and without those that are None."""
+    names = (name for name in _shared(kind, type(source)) if name != "uuid")
+    return {name: value for name in names if (value := getattr(source, name)) is not None}
 
 
 def state_changed(tx: Tx, kind: type[Named], message: ApiChangeState) -> Reference:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from msgspec import Struct
 
 from cairn.kernel.admission import check_call
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
-from cairn.kernel.api import ApiCommand
+from cairn.kernel.api import ApiCommand, ApiCreate, Http, post
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.message import Command
 from cairn.kernel.deploy.ansible import Progress
@@ -22,14 +22,15 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.step import TransactionStep
-from cairn.kernel.flow.workflow import Workflow, WorkflowSource
+from cairn.kernel.flow.workflow import WorkflowSource, workflow
 from cairn.kernel.ids import RandomIds
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.resource import write
 from cairn.kernel.store.record import Record
 from cairn.kernel.store.store import Tx
-from cairn.services.backup_storage.extensions import BackupStorageDriver, connect_queue
+from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.manifest import MANIFEST as BACKUP_STORAGE
+from cairn.services.backup_storage.messages import AddBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.manifest import MANIFEST as IMAGE
@@ -64,7 +65,7 @@ class _Transport(MemoryTransport):
         return await super().request(method, url, body, timeout_seconds, server_name=server_name)
 
 
-class PaperDriver:
+class PaperDriver(BackupStorageDriver):
     """A kind of backup storage without anything to deploy."""
 
     def __init__(self) -> None:
@@ -74,24 +75,27 @@ class PaperDriver:
         self.forgotten: list[str] = []
         self.refuse: CairnError | None = None
 
-    def endpoint(self, tx: Tx, storage: str) -> AgentEndpoint:
-        return AgentEndpoint(f"{ORIGIN}/hosts/{self.hosts[storage]}")
+    def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
+        """Nothing more is known of it."""
+
+    def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
+        return AgentEndpoint(f"{ORIGIN}/hosts/{self.hosts[uuid]}")
 
     def image_url(self, tx: Tx, storage: str, path: str) -> str:
         return f"{ORIGIN}/hosts/{self.hosts[storage]}/v1/images{path}"
 
-    async def deploy(self, storage: str) -> None:
-        self.deployed.append(storage)
+    async def deploy(self, uuid: str) -> None:
+        self.deployed.append(uuid)
         if self.refuse is not None:
             raise self.refuse
 
-    async def remove(self, storage: str) -> None:
+    async def remove(self, uuid: str) -> None:
         if self.refuse is not None:
             raise self.refuse
-        self.taken_off.append(storage)
+        self.taken_off.append(uuid)
 
-    def removed(self, tx: Tx, storage: str) -> None:
-        tx.after_commit(lambda: self.forgotten.append(storage))
+    def removed(self, tx: Tx, uuid: str) -> None:
+        tx.after_commit(lambda: self.forgotten.append(uuid))
 
 
 class PaperInstaller(AgentInstaller):
@@ -136,26 +140,23 @@ class PaperInstaller(AgentInstaller):
         self.forgotten.append(uuid)
 
 
-class AddParameters(Struct, frozen=True, kw_only=True):
-    """What a plugin starts its own workflow with."""
+class AddPaper(AddBackupStorage, frozen=True, kw_only=True, tag="paper.add"):
+    """Add a backup storage, as a plugin adds its kind."""
 
-    backup_storage_uuid: str
-    backup_storage_type: str
-    name: str
-    description: str | None
+    http: ClassVar[Http] = post("/backup-storage/paper")
+    storage_type: ClassVar[str] = PAPER
+
     url: str
-    system_tags: list[str]
-    user_tags: list[str]
+
+    @property
+    def folder(self) -> str:
+        return self.url
 
 
-class AddAnswer(Struct, frozen=True, kw_only=True):
-    backup_storage_uuid: str
-
-
-ADD = Workflow(name="paper.add", parameters=AddParameters, answer=AddAnswer, doc="As a plugin adds its kind.")
+ADD = workflow(AddPaper, queue="backup-storage-connect")
 _ADD_STEPS = """
 [workflow."paper.add"]
-steps = ["backup-storage.record", "backup-storage.deploy", "backup-storage.connect", "backup-storage.finish-connect"]
+steps = ["backup-storage.record", "machine.deploy", "backup-storage.connect", "backup-storage.finish-connect"]
 """
 
 
@@ -230,16 +231,7 @@ class Site:
         """A backup storage of paper, played by a simulated host."""
         uuid = self.ids.new()
         self.driver.hosts[uuid] = host
-        parameters = AddParameters(
-            backup_storage_uuid=uuid,
-            backup_storage_type=PAPER,
-            name=name,
-            description=None,
-            url=url,
-            system_tags=[],
-            user_tags=["shelf"],
-        )
-        await self.clock.run(self.context.flows.run(ADD, parameters, queue=connect_queue(uuid)))
+        await self.call(AddPaper(resource_uuid=uuid, name=name, url=url, user_tags=["shelf"]))
         return uuid
 
     def image(self, *storages: str, **fields: object) -> AddImage:

@@ -21,8 +21,8 @@ from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.manifest import MANIFEST as FLAT
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
-from cairn.services.host.extensions import HostAgents
 from cairn.services.host.messages import HostList, HostView, ListHosts
+from cairn.services.host.provided import HostAgents
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanNetwork, CreateL2VxlanNetwork
 from cairn.services.l3.manifest import MANIFEST as L3

@@ -14,5 +14,3 @@ FILE_FOLDERS = Setting(
     doc="folders of a backup server, separated by commas, below which images may be added by file:// URLs; used at the "
     "next connect",
 )
-
-ALL = (AGENT_PORT, FILE_FOLDERS)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.plugins.backup_server.driver import TYPE, BackupServerDriver
 from cairn.plugins.backup_server.service import BackupServerService
-from cairn.plugins.backup_server.steps import RecordBackupServer
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 
 
 def build(node: NodeContext) -> None:
     """Make the plugin's objects."""
     driver = BackupServerDriver(node.store, node.installer, node.config)
-    BackupServerService(node.bus, node.store, node.lazy_flows(), node.tags, node.extensions)
     node.extensions.provide(BackupStorageDriver, driver, name=TYPE)
-    node.steps.append(RecordBackupServer(node.installer))
+    node.bus.serve(BackupServerService(node.bus, node.store))
 
 
 MANIFEST = Manifest(

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from cairn.kernel.api import (
-    ApiCommand,
-    ApiCreate,
-    Description,
-    Http,
-    Name,
-    Reference,
-    Refers,
-    Secret,
-    Uuid,
-    action,
-    post,
-)
-
-Address = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z_:][0-9A-Za-z_.:%-]*$")]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Username = Annotated[str, Meta(min_length=1, max_length=64)]
-Password = Annotated[str, Meta(max_length=255), Secret()]
-PrivateKey = Annotated[str, Meta(max_length=16384), Secret()]
+from cairn.kernel.api import ApiChange, Http, Refers, Uuid, action, post
+from cairn.kernel.error import invalid
+from cairn.kernel.machine.messages import Address, ApiUpdateLogin, LoginGiven, Password, Port, PrivateKey, Username
+from cairn.services.backup_storage.messages import AddBackupStorage
 
 
-class AddSftpBackupStorage(ApiCreate, frozen=True, kw_only=True, tag="backup-server.add"):
+class AddSftpBackupStorage(LoginGiven, AddBackupStorage, frozen=True, kw_only=True, tag="backup-server.add"):
     """Make a Linux machine a backup storage: log in over SSH, put the agent there, prepare the folder for images.
 
     The machine's host key is pinned at first sight. Give a password or a private key. If anything fails the backup
     storage is not added. Attach it to zones then.
 
-    Errors: ``ssh.unreachable``, ``ssh.login-failed``, ``ssh.host-key-changed``, ``deploy.failed`` (with the failing task),
-    ``backup-server.hostname-taken``, ``backup-server.bad-url``, ``backup-server.no-login``, ``agent.path-refused``.
+    Errors: ``ssh.no-login``, ``ssh.unreachable``, ``ssh.login-failed``, ``ssh.host-key-changed``, ``deploy.failed`` (with the
+    failing task), ``backup-server.hostname-taken``, ``backup-server.bad-url``, ``agent.path-refused``.
     """
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/backup-storage/sftp")
-    entity: ClassVar[str | None] = "BackupStorage"
+    storage_type: ClassVar[str] = "SftpBackupStorage"
 
-    name: Name
-    description: Description | None = None
     hostname: Address  #: an IPv4 address or a name; hosts and this node reach it there
     username: Username = "root"
     password: Password | None = None
@@ -50,29 +33,32 @@ class AddSftpBackupStorage(ApiCreate, frozen=True, kw_only=True, tag="backup-ser
     ssh_port: Port = 22
     url: Annotated[str, Meta(min_length=2, max_length=2048)]  #: an absolute path: the folder for images
 
+    def check(self) -> None:
+        """Refuse a call without a login, and a folder that cannot be one; the agent refuses system folders."""
+        super().check()
+        path = PurePosixPath(self.url)
+        if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or "\0" in self.url:
+            fits = "an absolute path of a folder on that machine would fit, as /var/lib/cairn-backup"
+            raise invalid("backup-server.bad-url", "url", self.url, fits)
 
-class UpdateSftpBackupStorage(ApiCommand[Reference], frozen=True, kw_only=True, tag="backup-server.update"):
+    @property
+    def folder(self) -> str:
+        """The folder for images, without a slash at the end."""
+        return "/" + "/".join(PurePosixPath(self.url).parts[1:])
+
+
+class UpdateSftpBackupStorage(ApiUpdateLogin, frozen=True, kw_only=True, tag="backup-server.update"):
     """Change how to log in to a backup server, or its name, description or address; used at the next connect."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/backup-storage/sftp/{uuid}/actions", "updateSftpBackupStorage")
     entity: ClassVar[str | None] = "BackupStorage"
 
     uuid: Annotated[Uuid, Refers("SftpBackupStorage")]
-    name: Name | None = None
-    description: Description | None = None
     hostname: Address | None = None
-    username: Username | None = None
-    password: Password | None = None
-    private_key: PrivateKey | None = None
-    ssh_port: Port | None = None
 
 
-class ReconnectSftpBackupStorage(ApiCommand[Reference], frozen=True, kw_only=True, tag="backup-server.reconnect"):
+class ReconnectSftpBackupStorage(ApiChange, frozen=True, kw_only=True, tag="backup-server.reconnect"):
     """Put a backup server's agent right and connect to it again. Safe to repeat."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/backup-storage/sftp/{uuid}/actions", "reconnectSftpBackupStorage")
     entity: ClassVar[str | None] = "SftpBackupStorage"
-
-    uuid: Annotated[Uuid, Refers("SftpBackupStorage")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.plugins.flat_network.provider import TYPE, FlatProvider
-from cairn.services.host.extensions import HostAgents, HostConnected
+from cairn.services.host.extensions import HostConnected
+from cairn.services.host.provided import HostAgents
 from cairn.services.l3.extensions import NetworkChanged, NetworkServices
 from cairn.services.l3.provided import L3Networks
 from cairn.services.vm.extensions import VmNetworkService

@@ -18,8 +18,9 @@ from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.flat_network import config
 from cairn.plugins.flat_network.model import FlatDhcpServer
-from cairn.services.host.extensions import HostAgents, HostConnected
+from cairn.services.host.extensions import HostConnected
 from cairn.services.host.messages import ListHosts
+from cairn.services.host.provided import HostAgents
 from cairn.services.l3.extensions import NetworkChanged, NetworkServices
 from cairn.services.l3.provided import L3Networks, L3View
 from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec

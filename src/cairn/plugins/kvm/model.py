@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from cairn.kernel.store.record import Doc, Hidden, Key, Record, SubType, TableMeta, Text, Visible
+from cairn.kernel.machine.model import SshLogin
+from cairn.kernel.store.record import SubType, TableMeta, Visible
 
 
-class KvmHost(Record, frozen=True, kw_only=True):
+class KvmHost(SshLogin, frozen=True, kw_only=True):
     """A Linux machine whose VMs run under libvirt and QEMU."""
 
     meta: ClassVar[TableMeta] = TableMeta(
@@ -19,9 +20,3 @@ class KvmHost(Record, frozen=True, kw_only=True):
         path="/hosts/kvm",
         extends=SubType(parent="host", column="hypervisor_type", value="KVM"),
     )
-
-    uuid: Annotated[str, Key()]
-    username: Annotated[str, Doc("who Ansible logs in as")]
-    password: Annotated[str | None, Hidden(), Text(1024)] = None
-    private_key: Annotated[str | None, Hidden(), Text(None)] = None
-    ssh_port: int = 22

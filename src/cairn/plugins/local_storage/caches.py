@@ -19,7 +19,7 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.model import LocalStorageVolume
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage

@@ -16,13 +16,15 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
-from cairn.services.host.extensions import Candidate, HostAgents, HostConnected, HostRemoval
-from cairn.services.host.model import Host, HostStatus
+from cairn.services.host.extensions import Candidate, HostConnected, HostRemoval
+from cairn.services.host.model import Host
+from cairn.services.host.provided import HostAgents
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
@@ -154,7 +156,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
 
     async def attached(self, storage: str, cluster: str) -> None:
         """Prepare the folder on every connected host of the cluster."""
-        hosts = await self._store.read(lambda tx: tx.find(Host, cluster_uuid=cluster, status=HostStatus.CONNECTED))
+        hosts = await self._store.read(lambda tx: tx.find(Host, cluster_uuid=cluster, status=MachineStatus.CONNECTED))
         for host in hosts:
             await self._prepare(storage, host.uuid)
 

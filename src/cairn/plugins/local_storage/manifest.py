@@ -7,7 +7,8 @@ from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
 from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.service import LocalStorageService
-from cairn.services.host.extensions import HostAgents, HostConnected, HostRemoval
+from cairn.services.host.extensions import HostConnected, HostRemoval
+from cairn.services.host.provided import HostAgents
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 
 

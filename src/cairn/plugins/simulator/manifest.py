@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.plugins.simulator import backup
-from cairn.plugins.simulator.driver import TYPE, RecordSimulator, SimulatorHypervisor, SimulatorService
+from cairn.plugins.simulator import backup, driver
 from cairn.services.backup_storage.extensions import BackupStorageDriver
-from cairn.services.host.extensions import HostRemoval, Hypervisor
+from cairn.services.host.extensions import Hypervisor
 
 
 def build(node: NodeContext) -> None:
     """Make the plugin's objects."""
-    driver = SimulatorHypervisor()
-    SimulatorService(node.bus, node.lazy_flows(), node.tags)
-    node.extensions.provide(Hypervisor, driver, name=TYPE)
-    node.extensions.provide(HostRemoval, driver, name="simulator")
-    backup.SimulatorBackupService(node.bus, node.lazy_flows(), node.tags)
+    node.extensions.provide(Hypervisor, driver.SimulatorHypervisor(), name=driver.TYPE)
     node.extensions.provide(BackupStorageDriver, backup.SimulatorBackup(), name=backup.TYPE)
-    node.steps += [RecordSimulator(), backup.RecordSimulatorBackup()]
 
 
 MANIFEST = Manifest(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.api import (
+    ApiChange,
+    ApiChangeState,
     ApiCommand,
+    ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
@@ -21,42 +24,41 @@ from cairn.kernel.api import (
 from cairn.kernel.bus.message import Event
 
 
-class BackupStorageStateEvent(StrEnum):
-    """What people ask of a backup storage's state."""
+class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
+    """What every message that adds a backup storage says."""
 
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
-class _BackupStorageAction(ApiCommand[Reference], frozen=True, kw_only=True):
     abstract: ClassVar[bool] = True
-    route: ClassVar[str | None] = "uuid"
     entity: ClassVar[str | None] = "BackupStorage"
+    storage_type: ClassVar[str]
 
-    uuid: Annotated[Uuid, Refers("BackupStorage")]
+    name: Name
+    description: Description | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder on the server that images are kept in."""
+        raise NotImplementedError
 
 
-class UpdateBackupStorage(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.update"):
+class UpdateBackupStorage(ApiUpdate, frozen=True, kw_only=True, tag="backup-storage.update"):
     """Change a backup storage's name or description."""
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "updateBackupStorage")
-
-    name: Name | None = None
-    description: Description | None = None
+    entity: ClassVar[str | None] = "BackupStorage"
 
 
-class ChangeBackupStorageState(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.change-state"):
+class ChangeBackupStorageState(ApiChangeState, frozen=True, kw_only=True, tag="backup-storage.change-state"):
     """Enable a backup storage, or disable it: no new images, and no new VMs from those that are there."""
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "changeBackupStorageState")
+    entity: ClassVar[str | None] = "BackupStorage"
 
-    state_event: BackupStorageStateEvent
 
-
-class ReconnectBackupStorage(_BackupStorageAction, frozen=True, kw_only=True, tag="backup-storage.reconnect"):
+class ReconnectBackupStorage(ApiChange, frozen=True, kw_only=True, tag="backup-storage.reconnect"):
     """Put a backup storage's agent right and connect to it again. Safe to repeat."""
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "reconnectBackupStorage")
+    entity: ClassVar[str | None] = "BackupStorage"
 
 
 class _ZoneCommand(ApiCommand[Reference], frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-stor
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/backup-storage/{uuid}")
+    entity: ClassVar[str | None] = "BackupStorage"
 
     uuid: Uuid
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.machine.model import Machine
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
     Doc,
     Hidden,
     Key,
-    Named,
     Record,
     References,
     TableMeta,
@@ -21,22 +21,7 @@ from cairn.kernel.store.record import (
 )
 
 
-class BackupStorageState(StrEnum):
-    """What people want of a backup storage."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: no new images, and no new VMs from those that are there
-
-
-class BackupStorageStatus(StrEnum):
-    """What is known of a backup storage."""
-
-    CONNECTING = "Connecting"
-    CONNECTED = "Connected"
-    DISCONNECTED = "Disconnected"
-
-
-class BackupStorage(Named, frozen=True, kw_only=True):
+class BackupStorage(Machine, frozen=True, kw_only=True):
     """A server that keeps images and hands them out to hosts."""
 
     meta: ClassVar[TableMeta] = TableMeta(
@@ -53,9 +38,7 @@ class BackupStorage(Named, frozen=True, kw_only=True):
 
     url: Annotated[str, Text(2048), Doc("the folder on the server that images are kept in")]
     type: Annotated[str, Doc("SftpBackupStorage or SimulatorBackupStorage")]
-    state: BackupStorageState = BackupStorageState.ENABLED
-    status: BackupStorageStatus = BackupStorageStatus.CONNECTING
-    status_reason: Annotated[str | None, Text(2048), Doc("why it is not connected")] = None
+    state: EnabledState = EnabledState.ENABLED
     total_capacity: Annotated[int, Unit("bytes")] = 0
     available_capacity: Annotated[int, Unit("bytes")] = 0
     agent_boot: Annotated[str, Hidden(), Doc("changes when the agent was restarted")] = ""

@@ -13,10 +13,13 @@ from typing import Any
 from sqlalchemy import Select, Update, bindparam, select, update
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.resource import taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.host.model import Host, HostClaim, HostState, HostStatus
+from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.host.provided import HostLedger
 
 _PAGES = (1, 60, 500)
 _REPORTED = 200
@@ -27,7 +30,7 @@ def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
     host = table_of(Host)
     query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name, host.c.hypervisor_type).where(
         host.c.state == HostState.ENABLED.value,
-        host.c.status == HostStatus.CONNECTED.value,
+        host.c.status == MachineStatus.CONNECTED.value,
         host.c.available_memory_capacity >= bindparam("memory_bytes"),
         host.c.available_cpu_capacity >= bindparam("cpu_num"),
     )
@@ -68,7 +71,7 @@ def _give() -> Update:
     )
 
 
-class Allocator:
+class Allocator(HostLedger):
     """Claims hosts for VMs, and gives claims back.
 
     Args:
@@ -167,17 +170,7 @@ class Allocator:
                 kind=ErrorKind.EXHAUSTED,
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}
-        open_hosts = [
-            Candidate(
-                host_uuid=host.uuid,
-                cluster_uuid=host.cluster_uuid,
-                zone_uuid=host.zone_uuid,
-                name=host.name,
-                hypervisor_type=host.hypervisor_type,
-            )
-            for host in hosts
-            if reasons[host.uuid] is None
-        ]
+        open_hosts = [taken(Candidate, host, host_uuid=host.uuid) for host in hosts if reasons[host.uuid] is None]
         reasons |= self._refused(tx, need, open_hosts)
         told = {host.name: reasons[host.uuid] or "was just taken by another VM" for host in hosts}
         lines = "; ".join(f"{name} {reason}" for name, reason in list(told.items())[:10])
@@ -199,7 +192,7 @@ class Allocator:
             return "is not in the zone that was asked for"
         if host.state is not HostState.ENABLED:
             return f"is {host.state.value}"
-        if host.status is not HostStatus.CONNECTED:
+        if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
         if host.available_memory_capacity < need.memory_bytes:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"

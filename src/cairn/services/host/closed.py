@@ -8,12 +8,12 @@ from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.cluster.model import Cluster
-from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.zone.model import Zone
 
 
-class ClosedPlaces:
-    """Refuses hosts whose cluster or zone is disabled; implements `HostFilter`."""
+class ClosedPlaces(HostFilter):
+    """Refuses hosts whose cluster or zone is disabled."""
 
     def __init__(self) -> None:
         self._closed = Remembered(_closed, (Zone, Cluster))

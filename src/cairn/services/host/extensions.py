@@ -4,40 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
-from cairn.agents.protocol.wire import AgentCommand, Result
-from cairn.kernel.agent.client import AgentEndpoint
+from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
 
-R = TypeVar("R", bound=Result)
 
-
-class Hypervisor(Protocol):
+class Hypervisor(MachineDriver, Protocol):
     """A kind of host (``KVM``, ``Simulator``), named by its hypervisor type."""
-
-    def endpoint(self, tx: Tx, host: str) -> AgentEndpoint:
-        """Where the host's agent listens."""
-
-    async def deploy(self, host: str) -> None:
-        """Put the agent there, or see that it is there as it should be. Safe to repeat."""
-
-    async def remove(self, host: str) -> None:
-        """Take the agent away. A host that cannot be reached is an error; nothing there is success."""
-
-
-class HostAgents(Protocol):
-    """Provided by the host service, under the name ``host``: the way to every host's agent."""
-
-    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
-        """Have the host's agent do something, in the host's queue (``host.parallelism`` at a time).
-
-        Raises:
-            CairnError: ``host.not-found``, ``agent.unreachable``, or what the agent answers.
-        """
 
 
 class HostNeed(Struct, frozen=True, kw_only=True):
@@ -95,13 +72,3 @@ class HostPinged(Protocol):
 
     async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
         """`vms`: VM uuid -> power state, all that the host had at some moment after `asked_at`."""
-
-
-class HostLedger(Protocol):
-    """Provided by the host service, under the name ``host``: the book of what VMs hold, for those that moved by themselves."""
-
-    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
-        """The VM is on that host, whether it fits or not. Safe to repeat."""
-
-    def release(self, tx: Tx, vm: str) -> str | None:
-        """The VM is on no host; returns where it was. Safe to repeat."""

@@ -8,7 +8,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.services.host.model import HostState
 
 
-class StateEvent(StrEnum):
+class HostStateEvent(StrEnum):
     """What people ask of a host's state."""
 
     ENABLE = "enable"
@@ -16,20 +16,20 @@ class StateEvent(StrEnum):
     MAINTAIN = "maintain"
 
 
-TABLE: dict[tuple[HostState, StateEvent], HostState] = {
-    (HostState.ENABLED, StateEvent.ENABLE): HostState.ENABLED,
-    (HostState.ENABLED, StateEvent.DISABLE): HostState.DISABLED,
-    (HostState.ENABLED, StateEvent.MAINTAIN): HostState.MAINTENANCE,
-    (HostState.DISABLED, StateEvent.ENABLE): HostState.ENABLED,
-    (HostState.DISABLED, StateEvent.DISABLE): HostState.DISABLED,
-    (HostState.DISABLED, StateEvent.MAINTAIN): HostState.MAINTENANCE,
-    (HostState.MAINTENANCE, StateEvent.ENABLE): HostState.ENABLED,
-    (HostState.MAINTENANCE, StateEvent.DISABLE): HostState.DISABLED,
-    (HostState.MAINTENANCE, StateEvent.MAINTAIN): HostState.MAINTENANCE,
+TABLE: dict[tuple[HostState, HostStateEvent], HostState] = {
+    (HostState.ENABLED, HostStateEvent.ENABLE): HostState.ENABLED,
+    (HostState.ENABLED, HostStateEvent.DISABLE): HostState.DISABLED,
+    (HostState.ENABLED, HostStateEvent.MAINTAIN): HostState.MAINTENANCE,
+    (HostState.DISABLED, HostStateEvent.ENABLE): HostState.ENABLED,
+    (HostState.DISABLED, HostStateEvent.DISABLE): HostState.DISABLED,
+    (HostState.DISABLED, HostStateEvent.MAINTAIN): HostState.MAINTENANCE,
+    (HostState.MAINTENANCE, HostStateEvent.ENABLE): HostState.ENABLED,
+    (HostState.MAINTENANCE, HostStateEvent.DISABLE): HostState.DISABLED,
+    (HostState.MAINTENANCE, HostStateEvent.MAINTAIN): HostState.MAINTENANCE,
 }
 
 
-def next_state(state: HostState, event: StateEvent) -> HostState:
+def next_state(state: HostState, event: HostStateEvent) -> HostState:
     """The state after `event` (``host.wrong-state`` where it does not apply)."""
     try:
         return TABLE[state, event]

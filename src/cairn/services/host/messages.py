@@ -6,43 +6,61 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from cairn.kernel.api import ApiCommand, ApiDelete, Description, Http, Name, Reference, Refers, Uuid, action, delete
+from cairn.kernel.api import (
+    ApiChange,
+    ApiCreate,
+    ApiDelete,
+    ApiUpdate,
+    Description,
+    Http,
+    Name,
+    Refers,
+    Uuid,
+    action,
+    delete,
+)
 from cairn.kernel.bus.message import Event, Query
-from cairn.services.host.machine import StateEvent
+from cairn.services.host.machine import HostStateEvent
+
+ManagementIp = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-class UpdateHost(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.update"):
+class AddHost(ApiCreate, frozen=True, kw_only=True):
+    """What every message that adds a host says."""
+
+    abstract: ClassVar[bool] = True
+    entity: ClassVar[str | None] = "Host"
+    hypervisor_type: ClassVar[str]
+
+    name: Name
+    description: Description | None = None
+    management_ip: ManagementIp  #: any text that no other host has
+    cluster_uuid: Annotated[Uuid, Refers("Cluster")]
+
+
+class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
     """Change a host's name, description or address. A new address is used at the next connect."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "updateHost")
     entity: ClassVar[str | None] = "Host"
 
-    uuid: Annotated[Uuid, Refers("Host")]
-    name: Name | None = None
-    description: Description | None = None
-    management_ip: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    management_ip: ManagementIp | None = None
 
 
-class ChangeHostState(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.change-state"):
+class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-state"):
     """Enable a host, disable it (no new VMs), or take it into maintenance (no VMs at all, not watched)."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "changeHostState")
     entity: ClassVar[str | None] = "Host"
 
-    uuid: Annotated[Uuid, Refers("Host")]
-    state_event: StateEvent
+    state_event: HostStateEvent
 
 
-class ReconnectHost(ApiCommand[Reference], frozen=True, kw_only=True, tag="host.reconnect"):
+class ReconnectHost(ApiChange, frozen=True, kw_only=True, tag="host.reconnect"):
     """Put a host's agent right and connect to it again. Safe to repeat; nothing changes on a host that is as it should be."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "reconnectHost")
     entity: ClassVar[str | None] = "Host"
-
-    uuid: Annotated[Uuid, Refers("Host")]
 
 
 class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
@@ -53,6 +71,7 @@ class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/{uuid}")
+    entity: ClassVar[str | None] = "Host"
 
     uuid: Uuid
 

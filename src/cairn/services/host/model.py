@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Key, Named, Record, References, TableMeta, Text, Unique, Unit, Visible
+from cairn.kernel.machine.model import Machine
+from cairn.kernel.store.record import Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
 
 
 class HostState(StrEnum):
@@ -16,15 +17,7 @@ class HostState(StrEnum):
     MAINTENANCE = "Maintenance"  #: no VMs, not watched
 
 
-class HostStatus(StrEnum):
-    """What is known of a host."""
-
-    CONNECTING = "Connecting"
-    CONNECTED = "Connected"
-    DISCONNECTED = "Disconnected"
-
-
-class Host(Named, frozen=True, kw_only=True):
+class Host(Machine, frozen=True, kw_only=True):
     """A machine that runs VMs."""
 
     meta: ClassVar[TableMeta] = TableMeta(
@@ -49,8 +42,6 @@ class Host(Named, frozen=True, kw_only=True):
     management_ip: Annotated[str, Unique(), Doc("where it is reached: an IPv4 address or a name")]
     hypervisor_type: Annotated[str, Doc("KVM or Simulator")]
     state: HostState = HostState.ENABLED
-    status: HostStatus = HostStatus.CONNECTING
-    status_reason: Annotated[str | None, Text(2048), Doc("why it is not connected")] = None
     architecture: str = ""
     cpu_num: Annotated[int, Doc("logical processors")] = 0
     cpu_sockets: int = 0
@@ -67,7 +58,6 @@ class Host(Named, frozen=True, kw_only=True):
     libvirt_version: str = ""
     qemu_version: str = ""
     features: Annotated[dict[str, bool], Doc("what its kernel can do")] = {}
-    agent_boot: Annotated[str, Doc("changes when the agent was restarted")] = ""
 
 
 class HostClaim(Record, frozen=True, kw_only=True):

@@ -14,8 +14,9 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.backup_storage.extensions import BackupStorageAgents, BackupStorageContent
+from cairn.services.backup_storage.extensions import BackupStorageContent
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.image import config
 from cairn.services.image.messages import ImageFormat
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus

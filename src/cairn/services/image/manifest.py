@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.backup_storage.extensions import BackupStorageAgents, BackupStorageContent
+from cairn.services.backup_storage.extensions import BackupStorageContent
+from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.image.copies import ImageFiles, ImagesOnBackupStorage
 from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.service import ImageService

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.host.extensions import HostAgents, HostConnected, HostRemoval
+from cairn.services.host.extensions import HostConnected, HostRemoval
+from cairn.services.host.provided import HostAgents
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
 from cairn.services.l2.model import L2NetworkClusterRef
 from cairn.services.l2.networks import L2Registry

@@ -33,9 +33,10 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.extensions import HostAgents, HostConnected, HostRemoval
+from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
+from cairn.services.host.provided import HostAgents
 from cairn.services.l2 import config
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 

@@ -19,8 +19,8 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
-from cairn.services.host.extensions import HostAgents
 from cairn.services.host.model import Host
+from cairn.services.host.provided import HostAgents
 from cairn.services.vm.messages import (
     ConsoleAddress,
     CreateVmInstance,

@@ -21,10 +21,10 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.clock import Clock
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.extensions import HostAgents, HostLedger
-from cairn.services.host.model import HostStatus
+from cairn.services.host.provided import HostAgents, HostLedger
 from cairn.services.vm.machine import observed
 from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
 from cairn.services.vm.model import TRANSITIONAL, VmInstance, VmState
@@ -87,9 +87,9 @@ class VmWatch:
         """A host was lost: its VMs are Unknown. It came back: ask it."""
         host = event.resource_uuid or ""
         status = event.content.get("status")
-        if status == HostStatus.DISCONNECTED.value:
+        if status == MachineStatus.DISCONNECTED.value:
             await self._store.write(lambda tx: self._unknown(tx, host))
-        elif status == HostStatus.CONNECTED.value:
+        elif status == MachineStatus.CONNECTED.value:
             asked_at = self._clock.now()
             found = await self._ask(host)
             await self.host_pinged(host, {uuid: state.value for uuid, state in found.items()}, asked_at)

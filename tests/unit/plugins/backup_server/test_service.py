@@ -52,7 +52,7 @@ async def test_a_private_key_does_instead_of_a_password(site: Site) -> None:
 
 
 async def test_without_a_way_to_log_in_or_with_a_folder_that_is_none_it_is_refused(site: Site) -> None:
-    await site.refused(add(site, password=None), "backup-server.no-login")
+    await site.refused(add(site, password=None), "ssh.no-login")
     for url in ("relative/path", "/var/../etc", "/", "//", "http://server/path"):
         await site.refused(add(site, url=url), "backup-server.bad-url")
     assert site.installer.installed == []

@@ -14,7 +14,7 @@ from cairn.kernel.plugin.manifest import Manifest
 from cairn.kernel.store.record import Key, Record, TableMeta, Visible
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.model import LocalStorageVolume
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.primary_storage.model import ImageCache
 from cairn.services.volume.model import Volume
 

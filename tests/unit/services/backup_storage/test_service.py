@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from tests.unit.services.image_site import ZONE, Site
 
+from cairn.kernel.api import StateEvent
 from cairn.services.backup_storage.messages import (
     AttachBackupStorageToZone,
-    BackupStorageStateEvent,
     ChangeBackupStorageState,
     DeleteBackupStorage,
     DetachBackupStorageFromZone,
@@ -26,7 +26,7 @@ async def test_an_update_changes_what_is_given_and_leaves_the_rest(site: Site) -
 async def test_disabled_and_enabled_again(site: Site) -> None:
     storage = await site.add_storage()
     states = []
-    for event in (BackupStorageStateEvent.DISABLE, BackupStorageStateEvent.ENABLE):
+    for event in (StateEvent.DISABLE, StateEvent.ENABLE):
         await site.call(ChangeBackupStorageState(uuid=storage, state_event=event))
         states.append((await site.storage(storage)).state.value)
 
@@ -40,6 +40,7 @@ async def test_attached_to_a_zone_it_is_shown_and_found_there_until_detached(sit
 
     assert (await site.shown("BackupStorage", storage))["attachedZoneUuids"] == [ZONE]
     await site.refused(attach, "backup-storage.attached-already")
+    await site.refused(AttachBackupStorageToZone(zone_uuid="f" * 32, backup_storage_uuid=storage), "zone.not-found")
 
     for _ in range(2):
         await site.call(DetachBackupStorageFromZone(zone_uuid=ZONE, backup_storage_uuid=storage))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.unit.services.image_site import Site
 
-from cairn.services.backup_storage.extensions import BackupStorageAgents
+from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.image.copies import ImageCopy, ImageFiles, path_of
 from cairn.services.image.messages import ImageFormat
 

@@ -37,7 +37,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
-        """Claim."""
+        """Take it in one statement; where no host fits, each one's reason is told (``host.none-fits``)."""
         chosen = self._allocator.claim(tx, given.host_need)
         return ClaimHostOutput(
             placed_host_uuid=chosen.host_uuid,
@@ -47,7 +47,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
         )
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:
-        """Give it back."""
+        """Give it back; a VM that holds nothing is success."""
         self._allocator.release(tx, given.host_need.vm_uuid)
 
 
@@ -68,6 +68,6 @@ class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ReleaseHostInput) -> Nothing:
-        """Release."""
+        """Give it back; a VM that holds nothing is success."""
         self._allocator.release(tx, given.vm_uuid)
         return NOTHING

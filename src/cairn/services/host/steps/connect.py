@@ -1,43 +1,41 @@
-"""Adding and connecting a host."""
+"""Adding and connecting a host.
+
+A plugin's workflow that adds a kind of its own lists ``host.record``, ``machine.deploy``, ``host.connect-new`` and
+``host.finish-connect``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from msgspec import Struct
 from sqlalchemy import func, select
 
-from cairn.agents.protocol.host import Connect, Forget, HostFacts
+from cairn.agents.protocol.host import Forget, HostFacts
 from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError, ErrorKind, not_found
-from cairn.kernel.event import Events
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import existing, given_of, new
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.cluster.model import Cluster
 from cairn.services.host import config
-from cairn.services.host.directory import HostDirectory
-from cairn.services.host.extensions import HostConnected, Hypervisor
-from cairn.services.host.messages import HostStatusChanged
-from cairn.services.host.model import Host, HostClaim, HostStatus
+from cairn.services.host.extensions import HostConnected
+from cairn.services.host.kind import HostKind
+from cairn.services.host.messages import AddHost
+from cairn.services.host.model import Host, HostClaim
+from cairn.services.host.service import check_address
 
 
 class RecordHostInput(Struct, frozen=True, kw_only=True):
     """A new host."""
 
-    host_uuid: str
-    name: str
-    description: str | None
-    management_ip: str
-    cluster_uuid: str
-    hypervisor_type: str
-    system_tags: list[str]
-    user_tags: list[str]
+    uuid: str
+    asked: AddHost
 
 
 class RecordHost(TransactionStep[RecordHostInput, Nothing]):
@@ -46,142 +44,77 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
     name = "host.record"
     title = "writing the host down"
 
-    def __init__(self, tags: Tags) -> None:
+    def __init__(self, kind: HostKind, tags: Tags) -> None:
+        self._kind = kind
         self._tags = tags
 
     def do(self, tx: Tx, given: RecordHostInput) -> Nothing:
         """Refuse a second host with that address, or a cluster of another kind; else insert."""
-        cluster = tx.get(Cluster, given.cluster_uuid)
-        if cluster is None:
-            raise not_found("cluster", "clusterUuid", given.cluster_uuid)
-        if cluster.hypervisor_type != given.hypervisor_type:
+        asked = given.asked
+        cluster = existing(tx, Cluster, asked.cluster_uuid, "clusterUuid")
+        found, wanted = cluster.hypervisor_type, asked.hypervisor_type
+        if found != wanted:
             raise CairnError(
                 "host.wrong-hypervisor",
-                f"clusterUuid: the cluster {cluster.name} takes {cluster.hypervisor_type} hosts, and this is a "
-                f"{given.hypervisor_type} host. Choose a cluster of that kind.",
-                fields={
-                    "clusterUuid": f"found a {cluster.hypervisor_type} cluster; a {given.hypervisor_type} one would fit"
-                },
+                f"clusterUuid: the cluster {cluster.name} takes {found} hosts, and this is a {wanted} host. Choose a "
+                "cluster of that kind.",
+                fields={"clusterUuid": f"found a {found} cluster; a {wanted} one would fit"},
             )
-        there = tx.find(Host, management_ip=given.management_ip)
-        if there:
-            raise CairnError(
-                "host.address-taken",
-                f"managementIp: {given.management_ip} is the host {there[0].name} ({there[0].uuid}) already. "
-                "Reconnect that one, or delete it first.",
-                kind=ErrorKind.CONFLICT,
-                fields={"managementIp": f"found {given.management_ip!r}; an address that no other host has would fit"},
-            )
-        write(
-            tx,
-            Host(
-                uuid=given.host_uuid,
-                name=given.name,
-                description=given.description,
-                zone_uuid=cluster.zone_uuid,
-                cluster_uuid=cluster.uuid,
-                management_ip=given.management_ip,
-                hypervisor_type=given.hypervisor_type,
-                create_date=tx.now,
-                last_op_date=tx.now,
-            ),
-        )
-        self._tags.add(tx, "Host", given.host_uuid, system=given.system_tags, user=given.user_tags)
+        check_address(tx, asked.management_ip, given.uuid)
+        host = new(tx, Host, asked, zone_uuid=cluster.zone_uuid, hypervisor_type=wanted)
+        self._kind.add(tx, self._tags, asked, host)
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordHostInput, made: Nothing | None) -> None:
         """The host was never added."""
-        self._tags.forget(tx, given.host_uuid)
-        erase(tx, Host, given.host_uuid)
+        self._kind.erase(tx, given.uuid)
 
 
-class HostInput(Struct, frozen=True, kw_only=True):
+class ConnectInput(Struct, frozen=True, kw_only=True):
     """Which host."""
 
-    host_uuid: str
+    uuid: str
 
 
-class BeginConnect(TransactionStep[HostInput, Nothing]):
-    """Mark the host as Connecting."""
-
-    name = "host.begin-connect"
-    title = "beginning to connect"
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-
-    def do(self, tx: Tx, given: HostInput) -> Nothing:
-        """Mark."""
-        if not tx.get(Host, given.host_uuid):
-            raise not_found("host", "uuid", given.host_uuid)
-        tx.update(Host, given.host_uuid, status=HostStatus.CONNECTING, last_op_date=tx.now)
-        return NOTHING
-
-    def undo(self, tx: Tx, given: HostInput, made: Nothing | None) -> None:
-        """It could not be connected."""
-        set_status(tx, self._events, given.host_uuid, HostStatus.DISCONNECTED, "connecting failed")
-
-
-class DeployHost(ActionStep[HostInput, Nothing]):
-    """Put the agent on the host."""
-
-    name = "host.deploy"
-    title = "putting the agent on the host"
-    nothing_to_undo: ClassVar[str | None] = "an agent without a host in the database does nothing; the next add uses it"
-
-    def __init__(self, directory: HostDirectory, extensions: Extensions) -> None:
-        self._directory = directory
-        self._extensions = extensions
-
-    async def do(self, given: HostInput) -> Nothing:
-        """Deploy by the host's hypervisor driver."""
-        host = await self._directory.host(given.host_uuid)
-        await self._extensions.named(Hypervisor, host.hypervisor_type).deploy(given.host_uuid)
-        self._directory.forget(given.host_uuid)
-        return NOTHING
-
-
-class ConnectHostOutput(Struct, frozen=True, kw_only=True):
+class ConnectOutput(Struct, frozen=True, kw_only=True):
     """What the host said of itself."""
 
     facts: HostFacts
     agent_boot: str
 
 
-class ConnectAgent(ActionStep[HostInput, ConnectHostOutput]):
-    """Tell the agent who it is, and let everyone prepare the host."""
+class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
+    """Tell the agent which host it is, and let plugins prepare the host."""
 
     name = "host.connect"
     title = "connecting to the host"
     nothing_to_undo: ClassVar[str | None] = "what is prepared on a host is prepared again at the next connect"
 
-    def __init__(self, directory: HostDirectory, extensions: Extensions, report_url: Callable[[], str | None]) -> None:
-        self._directory = directory
+    def __init__(self, kind: HostKind, agents: MachineClient, extensions: Extensions) -> None:
+        self._kind = kind
+        self._agents = agents
         self._extensions = extensions
-        self._report_url = report_url
 
-    async def do(self, given: HostInput) -> ConnectHostOutput:
-        """Connect."""
-        host = given.host_uuid
-        facts = await self._directory.connect(host, Connect(host=host, report_url=self._report_url()))
+    async def do(self, given: ConnectInput) -> ConnectOutput:
+        """Connect, and prepare the host again if it was prepared before."""
+        facts, boot = await self._agents.connect(given.uuid, self._kind.connecting(given.uuid))
         hooks = self._extensions.of(HostConnected)
         for index, hook in enumerate(hooks):
             report_progress("preparing the host", (index + 1) / (len(hooks) + 1))
-            await hook.host_connecting(host, facts)
-        pong = await self._directory.ping(host, timeout_seconds=10.0)
-        return ConnectHostOutput(facts=facts, agent_boot=pong.boot)
+            await hook.host_connecting(given.uuid, facts)
+        return ConnectOutput(facts=facts, agent_boot=boot)
 
 
-class ConnectNewAgent(ConnectAgent):
-    """As `ConnectAgent`, for a host that is being added: it can be left as it was before."""
+class ConnectNewHost(ConnectHost):
+    """As `ConnectHost`, for a host that is being added: it can be left as it was before."""
 
     name = "host.connect-new"
     nothing_to_undo: ClassVar[str | None] = None
 
-    async def undo(self, given: HostInput, made: ConnectHostOutput | None) -> None:
+    async def undo(self, given: ConnectInput, made: ConnectOutput | None) -> None:
         """The agent forgets the cloud; one that cannot be reached has not heard of it, or hears of it at the next add."""
         try:
-            await self._directory.call(given.host_uuid, Forget(), timeout_seconds=30.0)
+            await self._agents.call(given.uuid, Forget(), timeout_seconds=30.0)
         except CairnError as error:
             if error.kind is not ErrorKind.UNAVAILABLE:
                 raise
@@ -190,7 +123,7 @@ class ConnectNewAgent(ConnectAgent):
 class FinishConnectInput(Struct, frozen=True, kw_only=True):
     """What is known now."""
 
-    host_uuid: str
+    uuid: str
     facts: HostFacts
     agent_boot: str
 
@@ -201,43 +134,31 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
     name = "host.finish-connect"
     title = "writing the host's facts down"
 
-    def __init__(self, settings: GlobalConfig, events: Events) -> None:
+    def __init__(self, kind: HostKind, settings: GlobalConfig) -> None:
+        self._kind = kind
         self._settings = settings
-        self._events = events
 
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
         """Capacity is what the machine has, less what VMs hold by their claims."""
         facts = given.facts
         cpu_total = int(facts.cpu_num * self._settings.get(config.CPU_RATIO))
         memory_total = max(0, facts.memory_bytes - self._settings.get(config.RESERVED_MEMORY))
-        cpu_used, memory_used = claimed(tx, given.host_uuid)
-        tx.update(
-            Host,
-            given.host_uuid,
-            architecture=facts.architecture,
-            cpu_num=facts.cpu_num,
-            cpu_sockets=facts.cpu_sockets,
+        cpu_used, memory_used = claimed(tx, given.uuid)
+        self._kind.connected(
+            tx,
+            given.uuid,
+            **given_of(Host, facts),
             total_cpu_capacity=cpu_total,
             available_cpu_capacity=cpu_total - cpu_used,
             total_memory_capacity=memory_total,
             available_memory_capacity=memory_total - memory_used,
-            accelerator=facts.accelerator,
-            accelerator_note=facts.accelerator_note,
-            os_distribution=facts.os_distribution,
-            os_version=facts.os_version,
-            kernel=facts.kernel,
-            cpu_model=facts.cpu_model,
-            libvirt_version=facts.libvirt_version,
-            qemu_version=facts.qemu_version,
-            features=facts.features,
             agent_boot=given.agent_boot,
         )
-        set_status(tx, self._events, given.host_uuid, HostStatus.CONNECTED, None)
         return NOTHING
 
     def undo(self, tx: Tx, given: FinishConnectInput, made: Nothing | None) -> None:
         """It is not connected after all."""
-        set_status(tx, self._events, given.host_uuid, HostStatus.DISCONNECTED, "connecting failed")
+        self._kind.failed(tx, given.uuid)
 
 
 def claimed(tx: Tx, host: str) -> tuple[int, int]:
@@ -248,15 +169,3 @@ def claimed(tx: Tx, host: str) -> tuple[int, int]:
     )
     rows = tx.rows(query, {})
     return int(str(rows[0][0])), int(str(rows[0][1]))
-
-
-def set_status(tx: Tx, events: Events, host: str, status: HostStatus, reason: str | None) -> bool:
-    """Change a host's status and tell of it. Returns whether it changed; a host that is gone is left alone."""
-    row = tx.get(Host, host)
-    if row is None or (row.status is status and row.status_reason == reason):
-        return False
-    tx.update(Host, host, status=status, status_reason=reason, last_op_date=tx.now)
-    if row.status is not status:
-        event = HostStatusChanged(host=host, name=row.name, before=row.status.value, status=status.value, reason=reason)
-        events.emit(tx, event, resource=host)
-    return True

@@ -16,11 +16,12 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
-from cairn.kernel.resource import enter, erase, existing, new
+from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.resource import EnabledState, enter, erase, existing, new
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
-from cairn.services.backup_storage.extensions import BackupStorageAgents
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageState, BackupStorageStatus
+from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.image import config
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
 from cairn.services.image.messages import AddImage, checked_format
@@ -211,7 +212,7 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
 def _usable(tx: Tx, uuid: str) -> BackupStorage:
     """The backup storage, if new images can be put there now."""
     storage = existing(tx, BackupStorage, uuid, "backupStorageUuids")
-    if storage.state is not BackupStorageState.ENABLED:
+    if storage.state is not EnabledState.ENABLED:
         raise CairnError(
             "backup-storage.disabled",
             f"backupStorageUuids: the backup storage {storage.name} is disabled and takes no new images. Enable it, or "
@@ -219,7 +220,7 @@ def _usable(tx: Tx, uuid: str) -> BackupStorage:
             kind=ErrorKind.CONFLICT,
             fields={"backupStorageUuids": f"found {uuid!r}; one that is Enabled would fit"},
         )
-    if storage.status is not BackupStorageStatus.CONNECTED:
+    if storage.status is not MachineStatus.CONNECTED:
         reason = f" ({storage.status_reason})" if storage.status_reason else ""
         raise CairnError(
             "backup-storage.disconnected",

@@ -9,13 +9,14 @@ from sqlalchemy import bindparam, select
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import TransactionStep
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
+from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image.messages import ImageSpec, MediaType
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 
@@ -26,7 +27,7 @@ _COPIES = (
     .select_from(_ref.join(_storage, _storage.c.uuid == _ref.c.backup_storage_uuid))
     .where(_ref.c.image_uuid == bindparam("image"), _ref.c.status == ImageStatus.READY.value)
 )
-_USABLE = (EnabledState.ENABLED.value, BackupStorageStatus.CONNECTED.value)
+_USABLE = (EnabledState.ENABLED.value, MachineStatus.CONNECTED.value)
 
 
 class ChooseImageInput(Struct, frozen=True, kw_only=True):

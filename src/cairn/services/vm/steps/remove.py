@@ -12,7 +12,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.vm.machine import Operation, check
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.states import VmStates, existing

@@ -11,7 +11,8 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
-from cairn.services.host.extensions import HostAgents, HostNeed
+from cairn.services.host.extensions import HostNeed
+from cairn.services.host.provided import HostAgents
 from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm import config
 from cairn.services.vm.extensions import NicSpec

@@ -12,7 +12,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.vm import config
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.machine import Operation, check

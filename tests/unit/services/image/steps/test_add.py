@@ -6,10 +6,12 @@ import pytest
 from tests.unit.services.image_site import GOOD, Site
 
 from cairn.agents.protocol import codes
+from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
-from cairn.services.backup_storage.messages import BackupStorageStateEvent, ChangeBackupStorageState
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
+from cairn.kernel.machine.model import MachineStatus
+from cairn.services.backup_storage.messages import ChangeBackupStorageState
+from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.services.image.steps.add import shown_url
@@ -101,10 +103,10 @@ async def test_a_backup_storage_named_twice_fetches_it_once(site: Site) -> None:
 
 async def test_disabled_lost_and_unknown_backup_storages_are_refused_before_anything_is_done(site: Site) -> None:
     storage = await site.add_storage("shelf")
-    await site.call(ChangeBackupStorageState(uuid=storage, state_event=BackupStorageStateEvent.DISABLE))
+    await site.call(ChangeBackupStorageState(uuid=storage, state_event=StateEvent.DISABLE))
     await site.refused(site.image(storage), "backup-storage.disabled")
-    await site.call(ChangeBackupStorageState(uuid=storage, state_event=BackupStorageStateEvent.ENABLE))
-    lost = BackupStorageStatus.DISCONNECTED
+    await site.call(ChangeBackupStorageState(uuid=storage, state_event=StateEvent.ENABLE))
+    lost = MachineStatus.DISCONNECTED
     await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
     error = await site.refused(site.image(storage), "backup-storage.disconnected")
     await site.refused(site.image("f" * 32), "backup-storage.not-found")

@@ -7,9 +7,10 @@ from tests.unit.services.image_site import ORIGIN, Site
 
 from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Tx
-from cairn.services.backup_storage.messages import BackupStorageStateEvent, ChangeBackupStorageState
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
+from cairn.services.backup_storage.messages import ChangeBackupStorageState
+from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image.messages import (
     ChangeImageState,
     DeleteImage,
@@ -49,7 +50,7 @@ async def test_it_tells_all_that_a_vm_needs(site: Site) -> None:
 async def test_of_several_backup_storages_one_that_can_be_used_is_taken(site: Site) -> None:
     first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
     uuid = await site.add_image(first, second)
-    await site.call(ChangeBackupStorageState(uuid=first, state_event=BackupStorageStateEvent.DISABLE))
+    await site.call(ChangeBackupStorageState(uuid=first, state_event=StateEvent.DISABLE))
 
     assert (await choose(site, uuid)).backup_storage_uuid == second
 
@@ -57,8 +58,8 @@ async def test_of_several_backup_storages_one_that_can_be_used_is_taken(site: Si
 async def test_with_no_backup_storage_that_can_be_used_each_ones_reason_is_told(site: Site) -> None:
     first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
     uuid = await site.add_image(first, second, name="web")
-    await site.call(ChangeBackupStorageState(uuid=first, state_event=BackupStorageStateEvent.DISABLE))
-    lost = BackupStorageStatus.DISCONNECTED
+    await site.call(ChangeBackupStorageState(uuid=first, state_event=StateEvent.DISABLE))
+    lost = MachineStatus.DISCONNECTED
     await site.context.store.write(lambda tx: tx.update(BackupStorage, second, status=lost))
 
     error = await refused(site, uuid, "image.no-backup-storage")

@@ -5,8 +5,9 @@ from tests.unit.services.image_site import Site
 
 from cairn.agents.protocol.storage import GetCapacity
 from cairn.kernel.error import CairnError
-from cairn.services.backup_storage.extensions import BackupStorageAgents
-from cairn.services.backup_storage.model import BackupStorage, BackupStorageStatus
+from cairn.kernel.machine.model import MachineStatus
+from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.backup_storage.provided import BackupStorageAgents
 
 
 async def status(site: Site, storage: str) -> str:
@@ -25,7 +26,7 @@ async def test_three_failed_pings_make_it_disconnected_and_calls_fail_at_once(si
     assert await status(site, storage) == "Disconnected"
     assert len(site.transport.requests) - before == 3
 
-    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.need(BackupStorageAgents)
     with pytest.raises(CairnError) as caught:
         await agents.call(storage, GetCapacity(path="/var/lib/cairn-backup"))
     assert caught.value.code == "backup-storage.disconnected"
@@ -91,7 +92,7 @@ async def test_a_call_that_finds_it_unreachable_has_it_looked_at_at_once(site: S
     storage = await site.add_storage()
     await site.watch()
     site.kill()
-    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.need(BackupStorageAgents)
     with pytest.raises(CairnError, match="cannot be reached"):
         await site.clock.run(agents.call(storage, GetCapacity(path="/x"), timeout_seconds=20))
     await site.clock.advance(5)
@@ -115,12 +116,12 @@ async def test_one_that_was_lost_before_the_node_started_is_known_as_lost_and_le
 ) -> None:
     storage = await site.add_storage()
     await site.set("backupStorage", "connection.autoReconnectOnError", "false")
-    lost = BackupStorageStatus.DISCONNECTED
+    lost = MachineStatus.DISCONNECTED
     await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=lost, status_reason="a fire"))
     await site.watch()
     await site.clock.advance(1000)
 
-    agents = site.context.extensions.named(BackupStorageAgents, "backup_storage")
+    agents = site.context.need(BackupStorageAgents)
     with pytest.raises(CairnError, match=r"not connected \(a fire\)"):
         await agents.call(storage, GetCapacity(path="/x"))
     assert await status(site, storage) == "Disconnected"

@@ -1,0 +1,24 @@
+"""The way to agents, as services give it to others."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from cairn.agents.protocol.wire import AgentCommand, Result
+
+R = TypeVar("R", bound=Result)
+
+
+class MachineAgents(Protocol):
+    """What services may ask of the agents of another's machines."""
+
+    async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+        """Have the machine's agent do something, in the machine's queue (setting ``parallelism``: so many at a time).
+
+        Args:
+            timeout_seconds: from the moment that its turn has come; None: the setting ``command.timeout``.
+
+        Raises:
+            CairnError: ``<noun>.not-found``; ``<noun>.disconnected`` at once for a machine that is known to be lost;
+                ``agent.unreachable``; or what the agent answers.
+        """

@@ -1,0 +1,151 @@
+"""Kinds of machines: what a service says of its own, and what is done to the rows of all of them.
+
+A service extends `MachineKind` once (hosts, backup storages); plugins give drivers for its types (KVM, Simulator).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from cairn.agents.protocol.wire import Pong
+from cairn.kernel.agent.client import AgentEndpoint
+from cairn.kernel.api import ApiChange, ApiCreate
+from cairn.kernel.bus.message import Event
+from cairn.kernel.error import CairnError
+from cairn.kernel.event import Events
+from cairn.kernel.machine.agents import MachineAgents
+from cairn.kernel.machine.config import MachineSettings
+from cairn.kernel.machine.model import Machine, MachineStatus
+from cairn.kernel.resource import enter, erase, existing
+from cairn.kernel.store.record import info
+from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import Tags
+
+M = TypeVar("M", bound=Machine)
+
+
+class MachineDriver(Protocol):
+    """A type of machine. The synchronous methods are called inside transactions."""
+
+    def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
+        """The machine's row was written: write down what else is known of one of this type."""
+
+    def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
+        """Where the machine's agent listens."""
+
+    async def deploy(self, uuid: str) -> None:
+        """Put the agent there, or see that it is there as it should be. Safe to repeat."""
+
+    async def remove(self, uuid: str) -> None:
+        """Take the agent away. A machine that cannot be reached is an error; nothing there is success."""
+
+    def removed(self, tx: Tx, uuid: str) -> None:
+        """The machine's row goes now, and rows that extend it with it: forget what is kept elsewhere."""
+
+
+class MachineKind(ABC, Generic[M]):
+    """What one kind of machine has of its own.
+
+    A class that extends it says:
+        record: its rows.
+        settings: of calls to its agents and of pings.
+        closed: the state in which nothing new is put on it; it has that while it is being deleted.
+        enforceable: whether ``deleteMode=Enforcing`` removes what is on it.
+        remedy: what to do about a machine that still has something on it, in a sentence.
+    """
+
+    record: type[M]
+    settings: MachineSettings
+    closed: StrEnum
+    enforceable: bool
+    remedy: str
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.noun = info(self.record).noun
+        self.title = info(self.record).title
+
+    # -- what differs -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def driver(self, row: M) -> MachineDriver:
+        """The driver of the machine's type (``plugin.no-extension``)."""
+
+    @abstractmethod
+    def status_changed(self, row: M, status: MachineStatus, reason: str | None) -> Event:
+        """The event that tells that the status is not that of `row` any more."""
+
+    @abstractmethod
+    def reconnecting(self, uuid: str) -> ApiChange:
+        """The call that connects a machine again."""
+
+    def watched(self, tx: Tx) -> list[M]:
+        """The machines that are pinged."""
+        return tx.find(self.record)
+
+    def is_known(self, row: M, pong: Pong) -> bool:
+        """Whether the agent that answers is the one that was connected; if not, the machine is connected again."""
+        return pong.boot == row.agent_boot
+
+    @abstractmethod
+    async def pinged(self, agents: MachineAgents, row: M, pong: Pong, asked_at: datetime) -> None:
+        """A connected machine has answered a ping that was sent at `asked_at`."""
+
+    @abstractmethod
+    def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
+        """What still needs the machine: ``3 images are on it``."""
+
+    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+        """Have the agent tidy up before it is taken away."""
+
+    def removed(self, tx: Tx, uuid: str) -> None:
+        """The machine's row goes now: remove what points to it. Safe to repeat."""
+
+    # -- rows ---------------------------------------------------------------------------------------------------
+
+    def existing(self, tx: Tx, uuid: str) -> M:
+        """The machine's row (``<noun>.not-found``)."""
+        return existing(tx, self.record, uuid)
+
+    def add(self, tx: Tx, tags: Tags, asked: ApiCreate, row: M) -> None:
+        """Write a new machine down, with its tags and with what its driver knows of it (``resource.uuid-taken``)."""
+        enter(tx, tags, asked, row)
+        self.driver(row).added(tx, row.uuid, asked)
+
+    def erase(self, tx: Tx, uuid: str) -> None:
+        """Forget a machine, even if the plugin of its type is left out. Safe to repeat."""
+        row = tx.get(self.record, uuid)
+        if row is None:
+            return
+        try:
+            self.driver(row).removed(tx, uuid)
+        except CairnError as error:
+            if error.code != "plugin.no-extension":
+                raise
+        self.removed(tx, uuid)
+        erase(tx, self.record, uuid)
+
+    def connected(self, tx: Tx, uuid: str, **facts: object) -> None:
+        """It is connected, and this is known of it."""
+        tx.update(self.record, uuid, **facts)
+        self.set_status(tx, uuid, MachineStatus.CONNECTED, None)
+
+    def failed(self, tx: Tx, uuid: str) -> None:
+        """It could not be connected."""
+        self.set_status(tx, uuid, MachineStatus.DISCONNECTED, "connecting failed")
+
+    def set_status(self, tx: Tx, uuid: str, status: MachineStatus, reason: str | None) -> None:
+        """Change a machine's status and tell of it; one that is gone is left alone."""
+        row = tx.get(self.record, uuid)
+        if row is None or (row.status is status and row.status_reason == reason):
+            return
+        tx.update(self.record, uuid, status=status, status_reason=reason, last_op_date=tx.now)
+        if row.status is not status:
+            self._events.emit(tx, self.status_changed(row, status, reason), resource=uuid)
+
+
+#: a kind whose rows are not known where it is handled
+AnyKind = MachineKind[Any]

@@ -1,0 +1,44 @@
+"""All kinds of machines of a node, by the entities that messages name."""
+
+from __future__ import annotations
+
+from cairn.kernel.api import ApiChange, ApiCreate, ApiDelete
+from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.kind import AnyKind
+from cairn.kernel.machine.monitor import MachineMonitor
+from cairn.kernel.plugin.context import NodeContext
+
+
+class Machines:
+    """The way to a call's kind of machine, for steps that serve all kinds."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, MachineClient] = {}
+
+    def register(self, client: MachineClient) -> None:
+        """There is this kind."""
+        self._clients[client.kind.record.meta.entity] = client
+
+    def of(self, asked: ApiCreate | ApiChange | ApiDelete) -> MachineClient:
+        """The client of the kind that a call is about, by the call's `entity`."""
+        assert asked.entity in self._clients, f"{type(asked).__name__} is not about a kind of machine: {asked.entity}"
+        return self._clients[asked.entity]
+
+
+def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
+    """Have machines of a kind called and watched. For a service's `build`."""
+    client = MachineClient(kind, node.store, node.agents, node.queues, node.config)
+    node.need(Machines).register(client)
+    node.config.listen(kind.settings.parallelism, lambda: node.queues.changed(f"{kind.noun}:"))
+    node.background.append(
+        MachineMonitor(
+            client=client,
+            node=node.node,
+            store=node.store,
+            bus=node.bus,
+            ring=node.ring,
+            clock=node.clock,
+            settings=node.config,
+        )
+    )
+    return client

@@ -1,0 +1,112 @@
+"""Machines that are logged in to over SSH and get their agent by Ansible; it is spoken to over TLS."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cairn.kernel.agent.client import AgentEndpoint
+from cairn.kernel.api import ApiCreate
+from cairn.kernel.config import GlobalConfig, Setting
+from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.inventory import Variable
+from cairn.kernel.deploy.ssh import SshTarget
+from cairn.kernel.error import not_found
+from cairn.kernel.flow.engine import report_progress
+from cairn.kernel.machine.kind import MachineDriver
+from cairn.kernel.machine.messages import ApiUpdateLogin
+from cairn.kernel.machine.model import SshLogin
+from cairn.kernel.resource import given_of, taken
+from cairn.kernel.store.record import info
+from cairn.kernel.store.store import Store, Tx
+
+L = TypeVar("L", bound=SshLogin)
+
+
+class SshDriver(MachineDriver, Generic[L]):
+    """What drivers of such machines share.
+
+    A class that extends it says:
+        record: its rows, which hold how to log in.
+        playbook: the one that puts the agent there; ``remove.yml`` in the same folder takes it away.
+        port: the setting of the port that the agent listens on.
+    """
+
+    record: type[L]
+    playbook: Path
+    port: Setting[int]
+
+    def __init__(self, store: Store, installer: AgentInstaller, settings: GlobalConfig) -> None:
+        self._store = store
+        self._installer = installer
+        self._settings = settings
+
+    @abstractmethod
+    def address(self, tx: Tx, login: L) -> str:
+        """An IPv4 or IPv6 address, or a name."""
+
+    def variables(self, login: L) -> dict[str, Variable]:
+        """Settings of the agent in addition to its port."""
+        return {}
+
+    def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
+        """Write down how to log in."""
+        tx.insert(taken(self.record, asked, uuid=uuid))
+
+    def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
+        """The agent at the machine's address."""
+        return AgentEndpoint(self.base_url(tx, login_of(tx, self.record, uuid)))
+
+    def base_url(self, tx: Tx, login: L) -> str:
+        """Where the agent is, without a slash at the end."""
+        address = self.address(tx, login)
+        return f"https://{f'[{address}]' if ':' in address else address}:{self._settings.get(self.port)}"
+
+    async def deploy(self, uuid: str) -> None:
+        """Run the playbook; it changes nothing on a machine that is as it should be."""
+        login, target = await self._target(uuid)
+        settings = {"port": self._settings.get(self.port), **self.variables(login)}
+
+        def progress(task: str, percent: int) -> None:
+            report_progress(task, percent / 100)
+
+        await self._installer.install(self.playbook, uuid, target, settings=settings, on_progress=progress)
+
+    async def remove(self, uuid: str) -> None:
+        """Run the playbook that takes the agent away."""
+        _, target = await self._target(uuid)
+        await self._installer.remove(self.playbook.with_name("remove.yml"), uuid, target)
+
+    def removed(self, tx: Tx, uuid: str) -> None:
+        """Forget the pinned host key, the certificate and the key to log in."""
+        tx.after_commit(lambda: self._installer.forget(uuid))
+
+    async def _target(self, uuid: str) -> tuple[L, SshTarget]:
+        def fn(tx: Tx) -> tuple[L, str]:
+            login = login_of(tx, self.record, uuid)
+            return login, self.address(tx, login)
+
+        login, address = await self._store.read(fn)
+        target = self._installer.target(
+            uuid, address, login.ssh_port, login.username, login.password, login.private_key
+        )
+        return login, target
+
+
+def login_of(tx: Tx, record: type[L], uuid: str) -> L:
+    """How to log in to a machine (``<noun>.not-found``)."""
+    row = tx.get(record, uuid)
+    if row is None:
+        raise not_found(info(record).noun, "uuid", uuid, info(record).title)
+    return row
+
+
+def change_login(tx: Tx, record: type[SshLogin], message: ApiUpdateLogin) -> None:
+    """Change those fields of `record` that a call gives; a new password takes the place of a key (``<noun>.not-found``)."""
+    login_of(tx, record, message.uuid)
+    changed = given_of(record, message)
+    if "password" in changed:
+        changed.setdefault("private_key", None)
+    if changed:
+        tx.update(record, message.uuid, **changed)

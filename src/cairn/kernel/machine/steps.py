@@ -1,0 +1,171 @@
+"""Steps that connect and delete machines of every kind; what is different is in the kind of the call's entity.
+
+A workflow that adds a machine lists its service's own ``<noun>.record``, then ``machine.deploy``, and then the service's own
+steps that connect.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import structlog
+from msgspec import Struct
+
+from cairn.kernel.api import ApiChange, ApiCreate, ApiDelete, DeleteMode
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.machine.machines import Machines
+from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.store.store import Store, Tx
+
+_log = structlog.get_logger("cairn.machine")
+
+
+class ReconnectInput(Struct, frozen=True, kw_only=True):
+    """Which machine."""
+
+    uuid: str
+    asked: ApiChange
+
+
+class BeginConnect(TransactionStep[ReconnectInput, Nothing]):
+    """Mark the machine as Connecting."""
+
+    name = "machine.begin-connect"
+    title = "beginning to connect"
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    def do(self, tx: Tx, given: ReconnectInput) -> Nothing:
+        """Refuse a machine that is not there; the monitor leaves one alone that is Connecting."""
+        kind = self._machines.of(given.asked).kind
+        kind.existing(tx, given.uuid)
+        kind.set_status(tx, given.uuid, MachineStatus.CONNECTING, None)
+        return NOTHING
+
+    def undo(self, tx: Tx, given: ReconnectInput, made: Nothing | None) -> None:
+        """It could not be connected."""
+        self._machines.of(given.asked).kind.failed(tx, given.uuid)
+
+
+class DeployInput(Struct, frozen=True, kw_only=True):
+    """Which machine."""
+
+    uuid: str
+    asked: ApiCreate | ApiChange
+
+
+class Deploy(ActionStep[DeployInput, Nothing]):
+    """Put the agent on the machine."""
+
+    name = "machine.deploy"
+    title = "putting the agent on the machine"
+    nothing_to_undo: ClassVar[str | None] = (
+        "an agent that the cloud does not know of does nothing; the next add uses it"
+    )
+
+    def __init__(self, machines: Machines, store: Store) -> None:
+        self._machines = machines
+        self._store = store
+
+    async def do(self, given: DeployInput) -> Nothing:
+        """Deploy by the driver of its type; the agent may listen elsewhere afterwards."""
+        client = self._machines.of(given.asked)
+        row = await self._store.look(lambda tx: client.kind.existing(tx, given.uuid))
+        await client.kind.driver(row).deploy(given.uuid)
+        client.forget(given.uuid)
+        return NOTHING
+
+
+class RemoveInput(Struct, frozen=True, kw_only=True):
+    """Which machine, and how."""
+
+    uuid: str
+    asked: ApiDelete
+
+
+class CloseOutput(Struct, frozen=True, kw_only=True):
+    """How it was before."""
+
+    former_state: str
+
+
+class Close(TransactionStep[RemoveInput, CloseOutput]):
+    """Refuse while something is on the machine; then let no more on it."""
+
+    name = "machine.close"
+    title = "seeing that nothing is left on it"
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    def do(self, tx: Tx, given: RemoveInput) -> CloseOutput:
+        """Close it; what is on it is no reason to refuse where enforcing removes that."""
+        kind = self._machines.of(given.asked).kind
+        row = kind.existing(tx, given.uuid)
+        reasons = kind.why_not_remove(tx, given.uuid)
+        if reasons and not (kind.enforceable and given.asked.delete_mode is DeleteMode.ENFORCING):
+            raise CairnError(
+                f"{kind.noun}.in-use",
+                f"The {kind.title} {row.name} cannot go: {'; '.join(reasons)}. {kind.remedy}",
+                kind=ErrorKind.CONFLICT,
+            )
+        tx.update(kind.record, given.uuid, state=kind.closed, last_op_date=tx.now)
+        return CloseOutput(former_state=row.state)
+
+    def undo(self, tx: Tx, given: RemoveInput, made: CloseOutput | None) -> None:
+        """Open it again."""
+        if made is not None:
+            kind = self._machines.of(given.asked).kind
+            tx.update(kind.record, given.uuid, state=type(kind.closed)(made.former_state))
+
+
+class RemoveAgent(ActionStep[RemoveInput, Nothing]):
+    """Have the agent tidy up, and take it away."""
+
+    name = "machine.remove-agent"
+    title = "taking the agent off the machine"
+    nothing_to_undo: ClassVar[str | None] = "reconnecting the machine puts the agent back"
+
+    def __init__(self, machines: Machines, store: Store) -> None:
+        self._machines = machines
+        self._store = store
+
+    async def do(self, given: RemoveInput) -> Nothing:
+        """Remove it; when enforcing, a machine that cannot be reached is left as it is."""
+        client = self._machines.of(given.asked)
+        kind = client.kind
+        row = await self._store.look(lambda tx: kind.existing(tx, given.uuid))
+        try:
+            await kind.clean(client, given.uuid)
+            await kind.driver(row).remove(given.uuid)
+        except CairnError as error:
+            if given.asked.delete_mode is not DeleteMode.ENFORCING:
+                raise CairnError(
+                    f"{kind.noun}.not-cleaned",
+                    f"The agent could not be taken off the {kind.title} {row.name}. Put the machine right and try again, "
+                    "or forget it as it is with deleteMode=Enforcing.",
+                    kind=ErrorKind.UNAVAILABLE,
+                    cause=error,
+                ) from error
+            _log.warning("machine.left-as-it-is", kind=kind.noun, uuid=given.uuid, error=str(error))
+        return NOTHING
+
+
+class Erase(TransactionStep[RemoveInput, Nothing]):
+    """Forget the machine."""
+
+    name = "machine.erase"
+    title = "forgetting it"
+    nothing_to_undo: ClassVar[str | None] = "it is the last step"
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    def do(self, tx: Tx, given: RemoveInput) -> Nothing:
+        """Erase its rows, with all that hangs on them; one that is gone is success."""
+        client = self._machines.of(given.asked)
+        client.kind.erase(tx, given.uuid)
+        tx.after_commit(lambda: client.erased(given.uuid))
+        return NOTHING

@@ -1,0 +1,11 @@
+"""What the backup storage service gives others."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cairn.kernel.machine.agents import MachineAgents
+
+
+class BackupStorageAgents(MachineAgents, Protocol):
+    """The way to every backup storage's agent."""

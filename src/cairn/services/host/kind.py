@@ -1,0 +1,79 @@
+"""Hosts as a kind of machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from cairn.agents.protocol.host import Connect, Forget
+from cairn.agents.protocol.wire import Pong
+from cairn.kernel.event import Events
+from cairn.kernel.machine.agents import MachineAgents
+from cairn.kernel.machine.kind import MachineKind
+from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Tx
+from cairn.services.host import config
+from cairn.services.host.extensions import HostPinged, HostRemoval, Hypervisor
+from cairn.services.host.messages import HostStatusChanged, ReconnectHost
+from cairn.services.host.model import Host, HostClaim, HostState
+
+
+class HostKind(MachineKind[Host]):
+    """What hosts have of their own: VMs, which their pings tell of, and which keep them from going."""
+
+    record = Host
+    settings = config.MACHINE
+    closed = HostState.MAINTENANCE
+    enforceable = False
+    remedy = "Move or expunge them first."
+
+    def __init__(self, events: Events, extensions: Extensions, report_url: Callable[[], str | None]) -> None:
+        super().__init__(events)
+        self._extensions = extensions
+        self._report_url = report_url
+
+    def driver(self, row: Host) -> Hypervisor:
+        """The hypervisor's."""
+        return self._extensions.named(Hypervisor, row.hypervisor_type)
+
+    def status_changed(self, row: Host, status: MachineStatus, reason: str | None) -> HostStatusChanged:
+        """See `MachineKind.status_changed`."""
+        return HostStatusChanged(host=row.uuid, name=row.name, before=row.status, status=status, reason=reason)
+
+    def reconnecting(self, uuid: str) -> ReconnectHost:
+        """See `MachineKind.reconnecting`."""
+        return ReconnectHost(uuid=uuid)
+
+    def connecting(self, uuid: str) -> Connect:
+        """What the agent of a host is told first."""
+        return Connect(host=uuid, report_url=self._report_url())
+
+    def watched(self, tx: Tx) -> list[Host]:
+        """All that are not in maintenance."""
+        return tx.find(Host, state=[HostState.ENABLED, HostState.DISABLED])
+
+    def is_known(self, row: Host, pong: Pong) -> bool:
+        """The agent has to know, too, which host it is."""
+        return pong.host == row.uuid and super().is_known(row, pong)
+
+    async def pinged(self, agents: MachineAgents, row: Host, pong: Pong, asked_at: datetime) -> None:
+        """Pass on what runs there: so an event that got lost is made good within the interval."""
+        for listener in self._extensions.of(HostPinged):
+            await listener.host_pinged(row.uuid, pong.vms, asked_at)
+
+    def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
+        """What others say; else how many VMs hold something of it."""
+        guards = self._extensions.of(HostRemoval)
+        reasons = [reason for guard in guards if (reason := guard.why_not_remove(tx, uuid)) is not None]
+        claims = tx.count(HostClaim, host_uuid=uuid)
+        return reasons or ([f"{claims} VMs hold capacity of it"] if claims else [])
+
+    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+        """Have the agent forget that it is a host."""
+        await agents.call(uuid, Forget(), timeout_seconds=60.0)
+
+    def removed(self, tx: Tx, uuid: str) -> None:
+        """See `HostRemoval.host_removed`."""
+        for guard in self._extensions.of(HostRemoval):
+            guard.host_removed(tx, uuid)
