@@ -7,7 +7,7 @@ compared without regard to case (ASCII letters on SQLite). On SQLite each maps t
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -17,18 +17,20 @@ from sqlalchemy import Text as LongText
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970 of an aware time. A time without a zone is a mistake: TypeError."""
     if moment.tzinfo is None:
         raise TypeError(f"{moment!r} has no time zone")
-    return round(moment.timestamp() * 1_000_000)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_micros(micros: int) -> datetime:
-    """The time, aware, UTC. A double holds today's microseconds with room to spare, and this is the fastest way."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+    """The time, aware, UTC."""
+    return _EPOCH + timedelta(0, 0, micros)
 
 
 class CairnType(TypeDecorator[T], Generic[T]):

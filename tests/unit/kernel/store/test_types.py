@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, sqlite
 
@@ -15,6 +15,7 @@ MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=ZON
 
 
 @given(MOMENTS, MOMENTS)
+@example(datetime(2107, 1, 1, microsecond=459, tzinfo=UTC), datetime(2107, 1, 1, microsecond=460, tzinfo=UTC))
 def test_times_keep_their_instant_and_their_order(one: datetime, other: datetime) -> None:
     assert from_micros(to_micros(one)) == one
     assert from_micros(to_micros(one)).tzinfo is UTC
