@@ -143,7 +143,7 @@ class Jobs:
         self._clock = clock
         self._metrics = metrics
         self._render = render
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
         self._parallelism = parallelism
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}

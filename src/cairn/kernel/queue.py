@@ -113,7 +113,7 @@ class ResourceQueues:
         self._clock = clock
         self._default_timeout = default_timeout
         self._metrics = metrics
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of waiting entries
         self._queues: dict[str, _Queue] = {}
         metrics.queue_running.read_from(lambda: self._by_kind(lambda queue: len(queue.running)))
         metrics.queue_waiting.read_from(lambda: self._by_kind(lambda queue: len(queue.waiting)))

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from cairn.kernel.agent.wheel import DeadlineWheel
+from cairn.kernel.bus.deadline import DeadlineWheel, Expiring
 from cairn.kernel.clock import Clock
 
 
@@ -70,17 +70,17 @@ class AgentTransport(Protocol):
         """
 
 
-class _Exchange:
-    __slots__ = ("connection", "future", "order", "pool", "request", "retried", "tick")
+class _Exchange(Expiring):
+    __slots__ = ("connection", "future", "order", "pool", "request", "retried")
 
-    def __init__(self, request: bytes, pool: _Pool, future: asyncio.Future[tuple[int, bytes]]) -> None:
+    def __init__(self, request: bytes, pool: _Pool, future: asyncio.Future[tuple[int, bytes]], at: float) -> None:
+        super().__init__(at)
         self.request = request
         self.pool = pool
         self.future = future
         self.connection: _Connection | None = None
         self.retried = False
         self.order = 0
-        self.tick = 0
 
     def expire(self) -> None:
         if not self.future.done():
@@ -276,7 +276,7 @@ class HttptoolsTransport:
         self._total = total
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of exchanges
         self._pools: dict[str, _Pool] = {}
         self._connections: set[_Connection] = set()
         self._idle: dict[_Connection, None] = {}  # in the order in which they became idle
@@ -299,9 +299,12 @@ class HttptoolsTransport:
         if pool is None:
             pool = self._new_pool(origin, server_name)
         exchange = _Exchange(
-            _encode(method, pool.address, path, body), pool, asyncio.get_running_loop().create_future()
+            _encode(method, pool.address, path, body),
+            pool,
+            asyncio.get_running_loop().create_future(),
+            self._clock.monotonic() + timeout_seconds,
         )
-        self._wheel.add(exchange, timeout_seconds)
+        self._wheel.add(exchange)
         try:
             self._submit(exchange, pool)
             return await exchange.future
@@ -327,6 +330,7 @@ class HttptoolsTransport:
                 exchange.connection = None
                 exchange.fail(AnswerLost("the transport was closed", sent=True))
             connection.close()
+        self._wheel.stop()
 
     def counts(self) -> dict[str, int]:
         """How many connections are ``open``, ``idle``, ``opening``, and how many calls are ``waiting`` for one."""

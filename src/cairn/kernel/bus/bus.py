@@ -81,7 +81,7 @@ class Bus:
         self._clock = clock
         self.metrics = metrics
         self._default_timeout = default_timeout
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of calls and of subscribers at work
         self._handlers: dict[type[Message], _Handler] = {}
         self._proxies: dict[type[Message], _Handler] = {}
         self._stopped = False
