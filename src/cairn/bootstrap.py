@@ -19,14 +19,14 @@ import uvloop
 
 import cairn.plugins
 import cairn.services
-from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentDoor
+from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentCallbacks
 from cairn.gateway.gateway import Gateway
 from cairn.gateway.render import renderer
 from cairn.gateway.server import HttpServer
 from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
-from cairn.kernel.assembly import Ground, assemble, make_schema
+from cairn.kernel.assembly import NodeDependencies, assemble, make_schema
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport, Transport
 from cairn.kernel.clock import Clock, SystemClock
@@ -163,7 +163,7 @@ class Node:
             predecessor_dead=predecessor_dead or alone,
         )
         deployer, usual = _installation(settings, clock, authority)
-        ground = Ground(
+        needs = NodeDependencies(
             settings=settings,
             store=store,
             bus=bus,
@@ -180,7 +180,7 @@ class Node:
             report_url=lambda: _agent_url(settings, REPORT_PATH),
             probe=probe,
         )
-        context = await assemble(loaded, ground)
+        context = await assemble(loaded, needs)
         for prepare in context.preparations:
             await prepare()
         made: list[Node] = []
@@ -289,7 +289,7 @@ def _doors(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, lis
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
         context.authority.issue_node([host for host, _ in addresses])
-        door = AgentDoor(context.agents.deliver, context.reports.deliver)
+        door = AgentCallbacks(context.agents.deliver, context.reports.deliver)
         doors.append((HttpServer(door, context.authority.server_context()), addresses))
     return doors
 

@@ -15,9 +15,9 @@ from cairn.agents.clock import Clock, SystemClock
 from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery, HttpPoster
+from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol.wire import Pong
 from cairn.agents.role import AgentRole, version
-from cairn.agents.runner import SystemRunner
 from cairn.agents.server import Server
 from cairn.agents.tasks import TaskTable
 from cairn.agents.tls import client_context, server_context
@@ -85,7 +85,7 @@ def make_role(
             return KvmRole(
                 data=data,
                 hypervisor=LibvirtHypervisor(config.libvirt_uri),
-                runner=SystemRunner(),
+                runner=SubprocessRunner(),
                 delivery=delivery,
                 clock=clock,
                 tls=tls,
@@ -93,7 +93,7 @@ def make_role(
         case Role.BACKUP:
             from cairn.agents.backup.role import BackupRole
 
-            return BackupRole(data=data, config=config, runner=SystemRunner())
+            return BackupRole(data=data, config=config, runner=SubprocessRunner())
 
 
 async def serve(config: AgentConfig, role: Role) -> None:

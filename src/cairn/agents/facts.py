@@ -14,8 +14,8 @@ from msgspec import Struct
 from cairn.agents.blocking import in_thread
 from cairn.agents.commands import handles
 from cairn.agents.ids import check_uuid
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import Connect, GetFacts, HostFacts
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 
 
@@ -74,7 +74,7 @@ class Facts:
     def __init__(
         self,
         state: HostState,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         extend: Callable[[HostFacts], Awaitable[HostFacts]] | None = None,
         root: Path = Path("/"),
     ) -> None:

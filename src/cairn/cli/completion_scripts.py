@@ -9,7 +9,7 @@ import click
 
 from cairn.cli.completion import Candidate, Completer
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import Known, cache_dir
+from cairn.cli.known import CompletionCache, cache_dir
 
 # Bash takes words apart at "=" and ":"; only what stands behind the last of them may be answered.
 _BASH: Final = """\
@@ -68,7 +68,7 @@ def complete(context: Context, shell: str, line: str) -> None:
 
 def completer(context: Context) -> Completer:
     """A completer that knows the node."""
-    known = Known(context.client, cache_dir(context.environment))
+    known = CompletionCache(context.client, cache_dir(context.environment))
     return Completer(commands(), known.schema(), known.resources)
 
 

@@ -21,7 +21,7 @@ _SCHEMA_SECONDS = 300.0
 _MOST = "200"
 
 
-class Known:
+class CompletionCache:
     """The schema and the resources of a node, kept for a short time.
 
     Args:

@@ -13,7 +13,7 @@ from cairn.cli import output
 from cairn.cli.completion import Completer
 from cairn.cli.completion_scripts import commands, split
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import Known, cache_dir
+from cairn.cli.known import CompletionCache, cache_dir
 from cairn.cli.session import config_dir
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _completer(context: Context) -> PromptCompleter:
     from prompt_toolkit.completion import Completer as PromptCompleter
     from prompt_toolkit.document import Document
 
-    known = Known(context.client, cache_dir(context.environment))
+    known = CompletionCache(context.client, cache_dir(context.environment))
 
     class Adapter(PromptCompleter):
         """`Completer` for prompt_toolkit."""

@@ -14,7 +14,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from cairn.agents.protocol.wire import Report
-from cairn.gateway.http import Call, Disconnected, Reply, problem_reply
+from cairn.gateway.http import Disconnected, HttpRequest, Reply, problem_reply
 from cairn.gateway.problem import HttpError
 from cairn.gateway.route import Router
 from cairn.kernel.error import CairnError, ErrorKind, internal
@@ -27,7 +27,7 @@ _log = structlog.get_logger("cairn.gateway.agents")
 _report_decoder = msgspec.json.Decoder(Report)
 
 
-class AgentDoor:
+class AgentCallbacks:
     """The ASGI app for agents.
 
     Args:
@@ -47,15 +47,15 @@ class AgentDoor:
         if scope["type"] != "http":
             return
         try:
-            answer = await self._answer(Call(scope, receive))
+            answer = await self._answer(HttpRequest(scope, receive))
         except Disconnected:
             return
         await answer(scope, receive, send)
 
-    async def _answer(self, call: Call) -> Reply:
+    async def _answer(self, request: HttpRequest) -> Reply:
         try:
-            endpoint, call.variables = self._router.find(call.verb, call.path)
-            answer = await endpoint(call)
+            endpoint, request.variables = self._router.find(request.verb, request.path)
+            answer = await endpoint(request)
             assert isinstance(answer, Reply)
             return answer
         except CairnError as error:
@@ -63,11 +63,11 @@ class AgentDoor:
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the agent is answered, and tries again)
-            _log.exception("agents.bug", path=call.path)
-            return problem_reply(internal(call.path, error))
+            _log.exception("agents.bug", path=request.path)
+            return problem_reply(internal(request.path, error))
 
-    async def _take_reply(self, call: Call) -> Reply:
-        body = await call.body(MAX_BODY_BYTES)
+    async def _take_reply(self, request: HttpRequest) -> Reply:
+        body = await request.body(MAX_BODY_BYTES)
         try:
             self._deliver(body)
         except CairnError as error:
@@ -75,12 +75,12 @@ class AgentDoor:
             raise HttpError(error.code, error.message, status=400) from error
         return Reply(b"{}")
 
-    async def _take_report(self, call: Call) -> Reply:
+    async def _take_report(self, request: HttpRequest) -> Reply:
         try:
-            report = _report_decoder.decode(await call.body(MAX_BODY_BYTES))
+            report = _report_decoder.decode(await request.body(MAX_BODY_BYTES))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise HttpError("agent.bad-report", f"The body is no report: {error}.", status=400) from error
-        names = call.scope.get("state", {}).get("peer_names")
+        names = request.scope.get("state", {}).get("peer_names")
         if names is not None and report.host not in names:
             raise CairnError(
                 "agent.not-yours",

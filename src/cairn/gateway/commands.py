@@ -21,8 +21,8 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from cairn.gateway.auth import Authenticator, Who, admit
-from cairn.gateway.http import Call, Reply, json_reply, problem_reply
-from cairn.gateway.plan import ApiPlan
+from cairn.gateway.binding import ApiBinding
+from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
 from cairn.gateway.references import References, not_found
 from cairn.gateway.shape import Shape
@@ -41,7 +41,7 @@ JOBS_PATH: Final = "/v1/api-jobs"
 _WAIT: Final = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
 
 
-class JobDesk(Protocol):
+class JobControl(Protocol):
     """What the gateway needs of `cairn.kernel.jobs.Jobs`."""
 
     async def submit(
@@ -80,7 +80,7 @@ class JobView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     error: Problem | None = None  #: once it has failed
 
 
-class _Patience(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class _WaitQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """How a job is asked for."""
 
     #: how long to wait for its end, in seconds; 0: not at all
@@ -92,7 +92,7 @@ class Commands:
 
     def __init__(
         self,
-        jobs: JobDesk,
+        jobs: JobControl,
         references: References,
         authenticator: Authenticator,
         ids: IdSource,
@@ -105,9 +105,11 @@ class Commands:
         self._ids = ids
         self._waiting = waiting
         self._tags = tags
-        self._patience = Shape(_Patience, "GetJob")
+        self._wait_query = Shape(_WaitQuery, "GetJob")
 
-    async def submit(self, call: Call, plan: ApiPlan, message: ApiCommand[object], who: Who | None) -> Response:
+    async def submit(
+        self, request: HttpRequest, binding: ApiBinding, message: ApiCommand[object], who: Who | None
+    ) -> Response:
         """Accept a call.
 
         Raises:
@@ -116,16 +118,16 @@ class Commands:
                 also what the job failed with.
         """
         check_call(message, self._tags)
-        job, chosen = self._job_id(call)
-        timeout_seconds = _timeout(call, plan)
-        wait_seconds = _wait(call)
-        if plan.creates and getattr(message, "resource_uuid", None) is None:
+        job, chosen = self._job_id(request)
+        timeout_seconds = _timeout(request, binding)
+        wait_seconds = _wait(request)
+        if binding.creates and getattr(message, "resource_uuid", None) is None:
             message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
-        missing = await self._references.missing(plan, message, Scope() if who is None else who.scope)
-        if missing and not (chosen and await self._is_repeated(job, plan, who)):
-            if plan.is_delete and all(param.wire in plan.variables for param, _ in missing):
+        missing = await self._references.missing(binding, message, Scope() if who is None else who.scope)
+        if missing and not (chosen and await self._is_repeated(job, binding, who)):
+            if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
                 return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
-            raise not_found(plan, missing)
+            raise not_found(binding, missing)
         fresh = not missing and await self._jobs.submit(
             job, message, actor=None if who is None else who.account_uuid, timeout_seconds=timeout_seconds
         )
@@ -133,37 +135,37 @@ class Commands:
             return _accepted(job, JobState.WAITING)
         return await self._outcome(job, wait_seconds)
 
-    async def show(self, call: Call) -> Response:
+    async def show(self, request: HttpRequest) -> Response:
         """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
-        job, _ = await self._visible(call)
-        patience = self._patience.of_query(call.query)
-        row = await self._look(job, patience.wait)
+        job, _ = await self._visible(request)
+        asked = self._wait_query.of_query(request.query)
+        row = await self._look(job, asked.wait)
         progress = self._jobs.progress(job) if row.state in OPEN else None
         return json_reply(view(row, progress))
 
-    async def cancel(self, call: Call) -> Response:
+    async def cancel(self, request: HttpRequest) -> Response:
         """``DELETE /v1/api-jobs/{uuid}``: ask a job to end, with what it did undone. One that has ended stays."""
-        job, _ = await self._visible(call)
+        job, _ = await self._visible(request)
         await self._jobs.cancel(job)
         row = await self._jobs.look(job)
         return json_reply(view(row, None), 202 if row.state in OPEN else 200)
 
-    def _job_id(self, call: Call) -> tuple[JobId, bool]:
+    def _job_id(self, request: HttpRequest) -> tuple[JobId, bool]:
         """The job's id, and whether the caller chose it."""
-        given = call.header(b"x-job-uuid")
+        given = request.header(b"x-job-uuid")
         if given is None:
             return JobId(self._ids.new()), False
         if not is_uuid(given):
             raise _bad_header("X-Job-UUID", given, "32 lower-case hex digits would fit")
         return JobId(given), True
 
-    async def _is_repeated(self, job: JobId, plan: ApiPlan, who: Who | None) -> bool:
+    async def _is_repeated(self, job: JobId, binding: ApiBinding, who: Who | None) -> bool:
         """Whether the caller's job with this id is an earlier making of the same call."""
         try:
             row = await self._jobs.look(job)
         except CairnError:
             return False
-        return row.api == plan.name and row.account_uuid == (None if who is None else who.account_uuid)
+        return row.api == binding.name and row.account_uuid == (None if who is None else who.account_uuid)
 
     async def _outcome(self, job: JobId, wait_seconds: float) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
@@ -183,10 +185,10 @@ class Commands:
             return await self._jobs.look(job)
         return await self._waiting.on(self._jobs.look(job, wait_seconds))
 
-    async def _visible(self, call: Call) -> tuple[JobId, Job]:
+    async def _visible(self, request: HttpRequest) -> tuple[JobId, Job]:
         """The job that the path names, if the caller may see it; others hear that there is none."""
-        who = cast("Who", await admit(call, Access.ACCOUNT, self._authenticator, "GetJob"))
-        job = JobId(call.variables[0])
+        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
+        job = JobId(request.variables[0])
         row = await self._jobs.look(job)
         if not who.is_admin and row.account_uuid != who.account_uuid:
             raise CairnError(
@@ -225,10 +227,10 @@ def _accepted(job: JobId, state: JobState) -> Reply:
     return json_reply(Accepted(uuid=job, location=location, state=state), 202, headers={"Location": location})
 
 
-def _timeout(call: Call, plan: ApiPlan) -> float:
-    given = call.header(b"x-api-timeout")
+def _timeout(request: HttpRequest, binding: ApiBinding) -> float:
+    given = request.header(b"x-api-timeout")
     if given is None:
-        return cast("type[ApiCommand[object]]", plan.cls).default_timeout_seconds
+        return cast("type[ApiCommand[object]]", binding.cls).default_timeout_seconds
     return seconds_of(given)
 
 
@@ -239,8 +241,8 @@ def seconds_of(given: str) -> float:
     raise _bad_header("X-API-Timeout", given, f"whole seconds from 1 to {LONGEST_TIMEOUT_SECONDS:.0f} would fit")
 
 
-def _wait(call: Call) -> float:
-    given = call.header(b"prefer")
+def _wait(request: HttpRequest) -> float:
+    given = request.header(b"prefer")
     found = None if given is None else _WAIT.search(given)
     return 0.0 if found is None else min(float(found[1]), LONGEST_WAIT_SECONDS)
 

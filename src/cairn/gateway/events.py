@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
 from cairn.gateway.auth import Authenticator, Who, admit
-from cairn.gateway.http import Call
+from cairn.gateway.http import HttpRequest
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
 from cairn.kernel.api import Access
@@ -55,11 +55,11 @@ class EventStreams:
         self._waiting = waiting
         self._from = Shape(_From, "Events")
 
-    async def endpoint(self, call: Call) -> Response:
+    async def endpoint(self, request: HttpRequest) -> Response:
         """Open a stream. An admin sees all events, an account those of its own calls."""
-        who = cast("Who", await admit(call, Access.ACCOUNT, self._authenticator, "Events"))
-        query = call.query
-        last = call.header(b"last-event-id")
+        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "Events"))
+        query = request.query
+        last = request.header(b"last-event-id")
         if last:
             query = [*((name, value) for name, value in query if name != "after"), ("after", last)]
         asked = self._from.of_query(query)

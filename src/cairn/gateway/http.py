@@ -18,7 +18,7 @@ PROBLEM: Final = b"application/problem+json"
 _TEXTS: Final = (JSON, b"text/json")
 
 
-class Call:
+class HttpRequest:
     """One request. `variables` are the path's, in their order; `name` is the API's, once it is known."""
 
     __slots__ = ("_query", "headers", "name", "path", "receive", "scope", "variables", "verb")
@@ -113,7 +113,7 @@ class Disconnected(Exception):
     """The client has gone; nobody is there to be answered."""
 
 
-Endpoint = Callable[[Call], Awaitable[Response]]
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
 class Reply(Response):

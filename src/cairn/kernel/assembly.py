@@ -42,7 +42,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class NodeDependencies:
     """What the kernel's parts stand on. Two nodes in one process have two of these.
 
     Args:
@@ -80,33 +80,33 @@ def make_schema(loaded: Loaded) -> Schema:
     return Schema(loaded.records)
 
 
-async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
+async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     """The kernel's parts with all services and plugins built on them, ready to be started.
 
     Raises:
         CairnError: ``workflow.wrong-list``, ``plugin.*``.
     """
-    store, clock, ids, metrics = ground.store, ground.clock, ground.ids, ground.metrics
+    store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
     config = GlobalConfig(store, loaded.settings)
     await config.start()
     query = QueryEngine(store.schema, store, tags=TagTables())
     queues = ResourceQueues(clock, metrics)
     jobs = Jobs(
         store=store,
-        bus=ground.bus,
+        bus=needs.bus,
         clock=clock,
         metrics=metrics,
-        render=ground.render(query),
+        render=needs.render(query),
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
     )
     node = NodeContext(
-        node=ground.bus.node,
-        settings=ground.settings,
-        report_url=ground.report_url,
+        node=needs.bus.node,
+        settings=needs.settings,
+        report_url=needs.report_url,
         store=store,
-        bus=ground.bus,
-        ring=ground.ring,
+        bus=needs.bus,
+        ring=needs.ring,
         clock=clock,
         ids=ids,
         queues=queues,
@@ -115,13 +115,13 @@ async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
         config=config,
         tags=Tags(ids, loaded.tags),
         query=query,
-        agents=ground.agents,
+        agents=needs.agents,
         metrics=metrics,
         extensions=Extensions(),
-        cascade=Cascade(store, ground.bus),
-        authority=ground.authority,
-        deployer=ground.deployer,
-        installer=ground.installer,
+        cascade=Cascade(store, needs.bus),
+        authority=needs.authority,
+        deployer=needs.deployer,
+        installer=needs.installer,
         reports=Reports(),
         loaded=lambda: loaded,
     )
@@ -130,16 +130,16 @@ async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
     node.cascade.register_apis(loaded.api)
     flows = FlowEngine(
         store=store,
-        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, ground.settings), *ground.sources]),
+        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, needs.settings), *needs.sources]),
         clock=clock,
         ids=ids,
         queues=queues,
         finish=jobs.finish,
-        fence=ground.fence,
+        fence=needs.fence,
         retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
-        probe=ground.probe or node.flow_probe,
+        probe=needs.probe or node.flow_probe,
     )
-    _answer_by_workflows(loaded, ground.bus, flows)
+    _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)
     config.listen(limits.API_PARALLELISM, jobs.changed)
     node.complete(flows)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cairn.kernel.error import CairnError
 from cairn.lab.lab import DEFAULT_DATA_FOLDER, Lab, LabStatus
-from cairn.lab.plan import DEFAULT_NAME
+from cairn.lab.layout import DEFAULT_NAME
 
 P = ParamSpec("P")
 

@@ -13,8 +13,8 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from cairn.lab.layout import MAX_HOSTS, SSH_PORT, HostLayout
 from cairn.lab.machine import Machine
-from cairn.lab.plan import MAX_HOSTS, SSH_PORT, HostPlan
 
 #: Folders of the machine whose content no host sees.
 HIDDEN = (
@@ -63,7 +63,7 @@ def trees(machine: Machine) -> list[str]:
     return ["/", *[tree for tree in OTHER_TREES if tree in mounted]]
 
 
-def prepare(machine: Machine, host: HostPlan, data_folder: Path) -> None:
+def prepare(machine: Machine, host: HostLayout, data_folder: Path) -> None:
     """Makes the host's disk, unless it is there. One whose making was broken off is made anew.
 
     Args:
@@ -154,7 +154,7 @@ class Layers:
             self.write(path, Path(source).read_text())
 
 
-def _write_identity(layers: Layers, host: HostPlan) -> None:
+def _write_identity(layers: Layers, host: HostLayout) -> None:
     neighbours = (host.lab.host(number) for number in range(1, MAX_HOSTS + 1))
     names = "".join(f"{neighbour.address} {neighbour.name}\n" for neighbour in neighbours)
     layers.write("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{names}")
@@ -171,7 +171,7 @@ def _write_identity(layers: Layers, host: HostPlan) -> None:
     layers.write("/etc/libvirt/libvirtd.conf", f'{settings}\nhost_uuid_source = "machine-id"\n')
 
 
-def _write_ssh(machine: Machine, layers: Layers, host: HostPlan) -> None:
+def _write_ssh(machine: Machine, layers: Layers, host: HostLayout) -> None:
     for name in ("ssh_config", "moduli"):
         layers.copy(f"/etc/ssh/{name}", f"/etc/ssh/{name}")
     layers.write("/etc/ssh/sshd_config", _SSHD_CONFIG)

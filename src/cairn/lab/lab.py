@@ -24,17 +24,17 @@ import msgspec
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.lab import disk, host, network
 from cairn.lab import probe as probing
-from cairn.lab.machine import Machine, Process
-from cairn.lab.plan import (
+from cairn.lab.layout import (
     DEFAULT_NAME,
     DEFAULT_SUBNET,
     NAMESPACES,
     SSH_PORT,
-    HostPlan,
-    Plan,
+    HostLayout,
+    LabLayout,
     choose_subnet,
     host_number,
 )
+from cairn.lab.machine import Machine, Process
 
 DEFAULT_DATA_FOLDER = Path("/var/lib/cairn")
 
@@ -105,7 +105,7 @@ class Lab:
         self._name = name
         self._machine = machine or Machine()
         # A wrong name is refused before anything is done with it.
-        Plan(name, self._folder, DEFAULT_SUBNET)
+        LabLayout(name, self._folder, DEFAULT_SUBNET)
 
     def probe(self) -> list[probing.Feature]:
         """Tries all that a lab needs on this machine; changes nothing."""
@@ -121,13 +121,13 @@ class Lab:
             CairnError: ``lab.impossible`` when the machine lacks something; ``lab.too-many-hosts``;
                 ``lab.wrong-folder``; ``lab.no-subnet``; ``lab.no-boot``; ``lab.command-failed``.
         """
-        self._any_plan().host(hosts)
+        self._any_layout().host(hosts)
         probing.require(self.probe())
         with self._locked():
-            plan, count = self._ensure_record(hosts)
-            self._ensure_folder(plan)
-            network.ensure_switch(self._machine, plan)
-            everyone = [plan.host(number) for number in range(1, count + 1)]
+            layout, count = self._ensure_record(hosts)
+            self._ensure_folder(layout)
+            network.ensure_switch(self._machine, layout)
+            everyone = [layout.host(number) for number in range(1, count + 1)]
             for each in everyone:
                 disk.prepare(self._machine, each, self._data_folder)
                 self._ensure_running(each)
@@ -141,11 +141,11 @@ class Lab:
         Raises:
             CairnError: ``lab.command-failed`` or ``lab.timeout`` when something cannot be taken away.
         """
-        plan = self._any_plan()
+        layout = self._any_layout()
         with self._locked(make=False):
-            self._end_processes(plan)
-            network.remove_all(self._machine, plan)
-            for point in reversed(self._mounts_below(plan.folder)):
+            self._end_processes(layout)
+            network.remove_all(self._machine, layout)
+            for point in reversed(self._mounts_below(layout.folder)):
                 self._machine.run("umount", "--lazy", point)
             self._remove_folder()
 
@@ -189,15 +189,15 @@ class Lab:
         Raises:
             CairnError: ``lab.absent`` when there is none.
         """
-        plan, count = self._plan()
+        layout, count = self._layout()
         return LabStatus(
-            name=plan.name,
-            folder=str(plan.folder),
-            subnet=str(plan.subnet),
-            machine_address=str(plan.machine_address),
-            key_file=str(plan.key_file),
-            password_file=str(plan.password_file),
-            hosts=[self._host_status(plan.host(number)) for number in range(1, count + 1)],
+            name=layout.name,
+            folder=str(layout.folder),
+            subnet=str(layout.subnet),
+            machine_address=str(layout.machine_address),
+            key_file=str(layout.key_file),
+            password_file=str(layout.password_file),
+            hosts=[self._host_status(layout.host(number)) for number in range(1, count + 1)],
         )
 
     def hosts(self) -> list[HostStatus]:
@@ -225,13 +225,13 @@ class Lab:
 
     def leftovers(self) -> Leftovers:
         """All that there is of a lab of this name and folder: nothing, unless it is up or was broken off."""
-        plan = self._any_plan()
+        layout = self._any_layout()
         return Leftovers(
-            processes=[f"{process.pid} {' '.join(process.arguments)}" for process in self._processes(plan)],
-            mounts=[str(point) for point in self._mounts(plan)],
-            namespaces=[name for name in self._machine.namespaces() if plan.owns_namespace(name)],
-            links=[link.ifname for link in self._machine.links() if link.ifname == plan.machine_link],
-            folders=[str(plan.folder)] if plan.folder.exists() else [],
+            processes=[f"{process.pid} {' '.join(process.arguments)}" for process in self._processes(layout)],
+            mounts=[str(point) for point in self._mounts(layout)],
+            namespaces=[name for name in self._machine.namespaces() if layout.owns_namespace(name)],
+            links=[link.ifname for link in self._machine.links() if link.ifname == layout.machine_link],
+            folders=[str(layout.folder)] if layout.folder.exists() else [],
         )
 
     @property
@@ -271,9 +271,9 @@ class Lab:
             )
         return record
 
-    def _ensure_record(self, hosts: int) -> tuple[Plan, int]:
+    def _ensure_record(self, hosts: int) -> tuple[LabLayout, int]:
         old = self._read_record()
-        named = self._any_plan()
+        named = self._any_layout()
         if old is None and any(named.owns_namespace(name) for name in self._machine.namespaces()):
             raise CairnError(
                 "lab.exists",
@@ -286,25 +286,27 @@ class Lab:
             if old
             else choose_subnet(self._name, self._machine.networks(without_link=named.machine_link))
         )
-        plan = Plan(self._name, self._folder, subnet)
-        count = plan.host(max(hosts, old.hosts if old else 0)).number
+        layout = LabLayout(self._name, self._folder, subnet)
+        count = layout.host(max(hosts, old.hosts if old else 0)).number
         self._folder.mkdir(mode=0o755, exist_ok=True)
         _write_private(
             self._record_file, msgspec.json.encode(_Record(name=self._name, subnet=str(subnet), hosts=count)).decode()
         )
-        return plan, count
+        return layout, count
 
-    def _ensure_folder(self, plan: Plan) -> None:
-        if not plan.password_file.exists():
-            _write_private(plan.password_file, f"{secrets.token_urlsafe(12)}\n")
-        if not plan.key_file.with_suffix(".pub").exists():
-            plan.key_file.unlink(missing_ok=True)
+    def _ensure_folder(self, layout: LabLayout) -> None:
+        if not layout.password_file.exists():
+            _write_private(layout.password_file, f"{secrets.token_urlsafe(12)}\n")
+        if not layout.key_file.with_suffix(".pub").exists():
+            layout.key_file.unlink(missing_ok=True)
             self._machine.run(
-                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{plan.name}-lab", "-f", plan.key_file
+                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{layout.name}-lab", "-f", layout.key_file
             )
-        plan.disks.mkdir(mode=0o700, exist_ok=True)
-        if plan.disks not in self._machine.mount_points() and probing.overlay_needs_tmpfs(self._machine, plan.disks):
-            self._machine.run("mount", "-t", "tmpfs", "-o", "mode=700", f"{plan.name}-lab", plan.disks)
+        layout.disks.mkdir(mode=0o700, exist_ok=True)
+        if layout.disks not in self._machine.mount_points() and probing.overlay_needs_tmpfs(
+            self._machine, layout.disks
+        ):
+            self._machine.run("mount", "-t", "tmpfs", "-o", "mode=700", f"{layout.name}-lab", layout.disks)
 
     def _remove_folder(self) -> None:
         """The record goes last: as long as it is there, the folder is known to be a lab's, and all of it may go."""
@@ -320,14 +322,14 @@ class Lab:
         with suppress(OSError):
             self._folder.rmdir()
 
-    def _ensure_running(self, target: HostPlan) -> None:
+    def _ensure_running(self, target: HostLayout) -> None:
         if host.process_one(self._machine, target) is None:
             host.power_off(self._machine, target)
             host.boot(self._machine, target)
         else:
             network.plug_cable(self._machine, target)
 
-    def _plan(self) -> tuple[Plan, int]:
+    def _layout(self) -> tuple[LabLayout, int]:
         record = self._read_record()
         if record is None:
             raise CairnError(
@@ -335,15 +337,15 @@ class Lab:
                 f"There is no lab in {self._folder}. Make one: cairn lab up --hosts 2",
                 kind=ErrorKind.NOT_FOUND,
             )
-        return Plan(record.name, self._folder, IPv4Network(record.subnet)), record.hosts
+        return LabLayout(record.name, self._folder, IPv4Network(record.subnet)), record.hosts
 
-    def _any_plan(self) -> Plan:
-        """The lab's plan, also where its record is lost: what belongs to a lab is known by its name alone."""
+    def _any_layout(self) -> LabLayout:
+        """The lab's layout, also where its record is lost: what belongs to a lab is known by its name alone."""
         record = self._read_record()
-        return Plan(self._name, self._folder, IPv4Network(record.subnet if record else "198.18.0.0/16"))
+        return LabLayout(self._name, self._folder, IPv4Network(record.subnet if record else "198.18.0.0/16"))
 
-    def _host(self, name: str) -> HostPlan:
-        plan, count = self._plan()
+    def _host(self, name: str) -> HostLayout:
+        layout, count = self._layout()
         number = host_number(name)
         if number > count:
             raise CairnError(
@@ -351,9 +353,9 @@ class Lab:
                 f"This lab has no {name!r}; it has host1 to host{count}.",
                 kind=ErrorKind.NOT_FOUND,
             )
-        return plan.host(number)
+        return layout.host(number)
 
-    def _host_status(self, target: HostPlan) -> HostStatus:
+    def _host_status(self, target: HostLayout) -> HostStatus:
         if host.process_one(self._machine, target) is None:
             state = HostState.KILLED
         elif network.is_cut(self._machine, target):
@@ -362,12 +364,12 @@ class Lab:
             state = HostState.RUNNING
         return HostStatus(name=target.name, address=str(target.address), ssh_port=SSH_PORT, user="root", state=state)
 
-    def _processes(self, plan: Plan) -> list[Process]:
+    def _processes(self, layout: LabLayout) -> list[Process]:
         """The processes of the lab: hosts', their helpers outside, and whoever else is in one of its namespaces."""
         everything = self._machine.processes()
-        marked = [p for p in everything if any(plan.owns_mark(argument) for argument in p.arguments)]
+        marked = [p for p in everything if any(layout.owns_mark(argument) for argument in p.arguments)]
         pid_namespaces = {p.pid_namespace for p in marked if len(p.numbers) > 1}
-        named = (n for n in self._machine.namespaces() if plan.owns_namespace(n))
+        named = (n for n in self._machine.namespaces() if layout.owns_namespace(n))
         net_namespaces = {self._machine.namespace_identity(n) for n in named} - {
             None,
             self._machine.own_net_namespace(),
@@ -378,14 +380,14 @@ class Lab:
             if p in marked or p.pid_namespace in pid_namespaces or p.net_namespace in net_namespaces
         ]
 
-    def _end_processes(self, plan: Plan) -> None:
-        self._machine.kill(self._processes(plan))
+    def _end_processes(self, layout: LabLayout) -> None:
+        self._machine.kill(self._processes(layout))
 
-    def _mounts(self, plan: Plan) -> list[Path]:
+    def _mounts(self, layout: LabLayout) -> list[Path]:
         return [
             point
             for point in self._machine.mount_points()
-            if point.is_relative_to(plan.folder) or (point.parent == NAMESPACES and plan.owns_namespace(point.name))
+            if point.is_relative_to(layout.folder) or (point.parent == NAMESPACES and layout.owns_namespace(point.name))
         ]
 
     def _mounts_below(self, folder: Path) -> list[Path]:

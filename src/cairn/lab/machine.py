@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.lab.plan import NAMESPACES
+from cairn.lab.layout import NAMESPACES
 
 POLL_SECONDS = 0.05
 #: Programs started by the lab get this and nothing else, so that hosts do not inherit the caller's environment.

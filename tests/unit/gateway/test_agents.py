@@ -4,7 +4,7 @@ import msgspec
 from tests.unit.gateway.world import Answer, request
 
 from cairn.agents.protocol.wire import Report
-from cairn.gateway.agents import AgentDoor
+from cairn.gateway.agents import AgentCallbacks
 from cairn.kernel.error import CairnError, ErrorKind
 
 
@@ -14,7 +14,7 @@ class Desk:
     def __init__(self) -> None:
         self.replies: list[bytes] = []
         self.reports: list[Report] = []
-        self.door = AgentDoor(self.deliver, self.report)
+        self.door = AgentCallbacks(self.deliver, self.report)
 
     def deliver(self, body: bytes) -> bool:
         if body == b"nonsense":

@@ -13,9 +13,9 @@ from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, temporary_of
 from cairn.agents.images import inspect
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import DownloadImage, ImageInfo
-from cairn.agents.runner import CommandRunner
 
 MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 
@@ -23,7 +23,7 @@ MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 class BackupImages:
     """Answers `DownloadImage`, and ``GET /v1/images/{relative path}``. Each file is made by one at a time."""
 
-    def __init__(self, folders: Folders, downloader: Downloader, runner: CommandRunner) -> None:
+    def __init__(self, folders: Folders, downloader: Downloader, runner: ProgramRunner) -> None:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner

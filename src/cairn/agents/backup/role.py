@@ -12,8 +12,8 @@ from cairn.agents.config import AgentConfig
 from cairn.agents.downloads import Downloader
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 from cairn.agents.storage import Storage
 
@@ -21,7 +21,7 @@ from cairn.agents.storage import Storage
 class BackupRole:
     """See `AgentRole`. Images are kept below ``storage_path``, and below what `InitStorage` prepares."""
 
-    def __init__(self, *, data: Path, config: AgentConfig, runner: CommandRunner) -> None:
+    def __init__(self, *, data: Path, config: AgentConfig, runner: ProgramRunner) -> None:
         self._state = HostState(Record(data / "host.json", Identity))
         self._folders = Folders(Record(data / "storage.json", PreparedFolders), data)
         self._storage_path = config.storage_path

@@ -18,8 +18,8 @@ from msgspec import Struct
 from cairn.agents import log
 from cairn.agents.blocking import in_thread
 from cairn.agents.errors import AgentError
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 
 PROBE_SECONDS = 6.0
@@ -50,7 +50,7 @@ class Accelerator:
 
     def __init__(
         self,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         record: Record[Verdict],
         *,
         device: Path = Path("/dev/kvm"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cairn.agents.runner import CommandRunner
+from cairn.agents.programs import ProgramRunner
 
 _VETH = "ip link add p0 type veth peer name p1"
 _CHAIN = "nft add table bridge t && nft add chain bridge t c '{ type filter hook forward priority 0; }'"
@@ -29,7 +29,7 @@ _TRIALS = {
 class Features:
     """Tries once, and remembers for the life of the agent."""
 
-    def __init__(self, runner: CommandRunner, root: Path = Path("/")) -> None:
+    def __init__(self, runner: ProgramRunner, root: Path = Path("/")) -> None:
         self._runner = runner
         self._root = root
         self._found: dict[str, bool] = {}

@@ -33,10 +33,10 @@ from cairn.agents.kvm.flat_config import (
 )
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import EnsureDhcp, RemoveDhcp, RemoveDhcpEntries
 from cairn.agents.protocol.wire import Done
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Records, write_atomically
 
 _WATCHDOG_SECONDS = 10.0
@@ -50,7 +50,7 @@ class Flat:
         *,
         links: Links,
         bridges: Bridges,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         records: Records[FlatNetwork],
         folder: Path,
         clock: Clock,

@@ -15,7 +15,7 @@ from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Done
 
 
-class Forgetting:
+class HostCleanup:
     """Answers `Forget`."""
 
     def __init__(self, state: HostState, hypervisor: Hypervisor, bridges: Bridges, flat: Flat) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from cairn.agents.runner import CommandRunner
+from cairn.agents.programs import ProgramRunner
 
 
 class Address(Struct, frozen=True):
@@ -44,7 +44,7 @@ class _FdbEntry(Struct):
 class Links:
     """The machine's network, by way of ``ip`` and ``bridge``."""
 
-    def __init__(self, runner: CommandRunner, sys_net: Path = Path("/sys/class/net")) -> None:
+    def __init__(self, runner: ProgramRunner, sys_net: Path = Path("/sys/class/net")) -> None:
         self.runner = runner
         self._sys_net = sys_net
 

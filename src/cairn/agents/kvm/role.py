@@ -22,17 +22,17 @@ from cairn.agents.kvm.bridges import BridgeRecord, Bridges
 from cairn.agents.kvm.features import Features
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
-from cairn.agents.kvm.forget import Forgetting
+from cairn.agents.kvm.forget import HostCleanup
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
 from cairn.agents.kvm.vms import VmRecord, Vms
 from cairn.agents.kvm.volumes import Volumes
 from cairn.agents.kvm.watch import VmWatch
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record, Records
 from cairn.agents.storage import Storage
 
@@ -45,7 +45,7 @@ class KvmRole:
         *,
         data: Path,
         hypervisor: Hypervisor,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         delivery: Delivery,
         clock: Clock,
         tls: ssl.SSLContext | None,
@@ -83,7 +83,7 @@ class KvmRole:
         )
         self._areas = (
             Facts(self._state, runner, self._extend_facts),
-            Forgetting(self._state, hypervisor, self._bridges, self._flat),
+            HostCleanup(self._state, hypervisor, self._bridges, self._flat),
             Storage(folders, vms.user_of),
             Volumes(folders, Downloader(tls), runner),
             vms,

@@ -11,9 +11,9 @@ from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError, no_space
 from cairn.agents.files import Folders, free_bytes, temporary_of
 from cairn.agents.images import QemuInfo, inspect, qemu_info
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import CacheImage, CreateVolume, ImageInfo, VolumeInfo
-from cairn.agents.runner import CommandRunner
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SECTOR_BYTES = 512
@@ -26,7 +26,7 @@ _LEAST_FREE_BYTES = 1 << 20
 class Volumes:
     """Answers `CacheImage` and `CreateVolume`. Each file is made by one at a time."""
 
-    def __init__(self, folders: Folders, downloader: Downloader, runner: CommandRunner) -> None:
+    def __init__(self, folders: Folders, downloader: Downloader, runner: ProgramRunner) -> None:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner

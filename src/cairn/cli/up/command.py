@@ -26,7 +26,7 @@ from cairn.cli.up.real import Outcome, RealCloud
 from cairn.cli.up.report import Done, Report
 from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
 from cairn.lab.lab import HostState, Lab
-from cairn.lab.plan import DEFAULT_NAME
+from cairn.lab.layout import DEFAULT_NAME
 
 _data_dir = click.option(
     "--data-dir",
@@ -35,7 +35,7 @@ _data_dir = click.option(
 )
 
 
-class _Told(Struct, frozen=True, kw_only=True):
+class _UpResult(Struct, frozen=True, kw_only=True):
     """The result for programs."""
 
     cloud: Outcome
@@ -71,7 +71,7 @@ def up(
         else:
             outcome = RealCloud(_lab(context, folder), node, api, report, folder).up(hosts, image)
     if context.as_json:
-        output.print_json(_Told(cloud=outcome, steps=report.done))
+        output.print_json(_UpResult(cloud=outcome, steps=report.done))
     else:
         _tell(outcome)
 

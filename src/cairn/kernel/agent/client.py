@@ -114,7 +114,7 @@ class NoMetrics:
         """Nothing."""
 
 
-class _Call:
+class _PendingCommand:
     """One call under way: what stays the same through all of its exchanges."""
 
     __slots__ = (
@@ -191,7 +191,7 @@ class AgentClient:
         self._poll_seconds = poll_seconds
         self._unreachable_seconds = unreachable_seconds
         self._cancel_seconds = cancel_seconds
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _PendingCommand] = {}
 
     async def call(
         self,
@@ -221,7 +221,7 @@ class AgentClient:
                 `cairn.agents.protocol.codes`: the agent's own failure.
         """
         now = self._clock.monotonic()
-        call = _Call(
+        call = _PendingCommand(
             endpoint, command.name, _encoder.encode(command), task or self._ids.new(), job, now + timeout_seconds, now
         )
         self._calls[call.task] = call
@@ -282,12 +282,12 @@ class AgentClient:
         call.reply.set_result(reply)
         return True
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: _PendingCommand) -> None:
         """Nobody waits for its call-back any more. Safe to repeat."""
         if self._calls.get(call.task) is call:
             del self._calls[call.task]
 
-    async def _first(self, call: _Call) -> Reply:
+    async def _first(self, call: _PendingCommand) -> Reply:
         """Send the command, and see to it that there is a reply."""
         reply = await self._send(call)
         if reply is not None:
@@ -302,7 +302,7 @@ class AgentClient:
             pause = min(pause * 1.5, self._poll_seconds)
         return call.reply.result()
 
-    async def _send(self, call: _Call) -> Reply | None:
+    async def _send(self, call: _PendingCommand) -> Reply | None:
         """Send the task; its reply, or None if the agent has to be asked about it later."""
         left = call.deadline - self._clock.monotonic()
         wait = min(self._wait_seconds, left / 2)  # so that a 202 comes before the deadline
@@ -318,7 +318,7 @@ class AgentClient:
         answer = await self._exchange(call, "POST", "/v1/commands", _encoder.encode(request), min(wait + 10.0, left))
         return None if answer is None else self._read(call, *answer)
 
-    async def _ask(self, call: _Call) -> Reply | None:
+    async def _ask(self, call: _PendingCommand) -> Reply | None:
         """Ask what became of the task; where the agent does not know it, send it again."""
         left = call.deadline - self._clock.monotonic()
         answer = await self._exchange(call, "GET", f"/v1/tasks/{call.task}", None, min(10.0, left))
@@ -329,7 +329,7 @@ class AgentClient:
         return self._read(call, *answer)
 
     async def _exchange(
-        self, call: _Call, method: str, path: str, body: bytes | None, timeout_seconds: float
+        self, call: _PendingCommand, method: str, path: str, body: bytes | None, timeout_seconds: float
     ) -> tuple[int, bytes] | None:
         """One exchange; None if there was no answer, but may yet be one."""
         endpoint = call.endpoint
@@ -352,7 +352,7 @@ class AgentClient:
         call.answered = True
         return answer
 
-    async def _take_back(self, call: _Call, seconds: float) -> None:
+    async def _take_back(self, call: _PendingCommand, seconds: float) -> None:
         """See that nothing of the task goes on, as far as that can be had in so many seconds, cancelled or not."""
         if not call.begun or call.reply.done():
             return
@@ -367,7 +367,7 @@ class AgentClient:
         if cancelled is not None:
             raise cancelled
 
-    async def _cancel(self, call: _Call, seconds: float) -> None:
+    async def _cancel(self, call: _PendingCommand, seconds: float) -> None:
         """Tell the agent to stop the task, until it says that it is over or unknown, or nobody is there to tell it."""
         endpoint = call.endpoint
         until = self._clock.monotonic() + seconds
@@ -386,7 +386,7 @@ class AgentClient:
             await self._clock.sleep(min(pause, left))
             pause *= 2
 
-    def _read(self, call: _Call, status: int, body: bytes) -> Reply | None:
+    def _read(self, call: _PendingCommand, status: int, body: bytes) -> Reply | None:
         call.accepted = status == 202
         if call.accepted:
             return None
@@ -400,7 +400,7 @@ class AgentClient:
             raise _failed(call, reply.error)
         return None  # the answer to another task, sent twice: ask for ours
 
-    async def _delivered(self, call: _Call, seconds: float) -> bool:
+    async def _delivered(self, call: _PendingCommand, seconds: float) -> bool:
         """Wait for the call-back for so long; whether it has come.
 
         Raises:
@@ -424,7 +424,7 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _result(call: _Call, reply: Reply, answer: type[Result]) -> Result:
+def _result(call: _PendingCommand, reply: Reply, answer: type[Result]) -> Result:
     if reply.error is not None:
         raise _failed(call, reply.error)
     decoder = _result_decoders.get(answer)
@@ -436,11 +436,11 @@ def _result(call: _Call, reply: Reply, answer: type[Result]) -> Result:
         raise _bad_answer(call.name, call.endpoint, str(error)) from error
 
 
-def _details(call: _Call) -> dict[str, str | int | float | bool | list[str] | dict[str, str] | None]:
+def _details(call: _PendingCommand) -> dict[str, str | int | float | bool | list[str] | dict[str, str] | None]:
     return {"address": call.endpoint.address, "command": call.name, "task": call.task}
 
 
-def _failed(call: _Call, failure: Failure) -> CairnError:
+def _failed(call: _PendingCommand, failure: Failure) -> CairnError:
     return CairnError(
         failure.code,
         f"{call.name} on {call.endpoint.address} failed: {failure.message}",
@@ -449,7 +449,7 @@ def _failed(call: _Call, failure: Failure) -> CairnError:
     )
 
 
-def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _Call | None = None) -> CairnError:
+def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _PendingCommand | None = None) -> CairnError:
     return CairnError(
         UNREACHABLE,
         f"{attempt} on {endpoint.address}: the agent cannot be reached: {found}. "
@@ -459,7 +459,7 @@ def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _Call 
     )
 
 
-def _timeout(call: _Call) -> CairnError:
+def _timeout(call: _PendingCommand) -> CairnError:
     return CairnError(
         TIMEOUT,
         f"{call.name} on {call.endpoint.address}: the agent is there but did not finish in time. "

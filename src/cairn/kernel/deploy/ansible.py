@@ -1,6 +1,6 @@
 """Ansible runs: a playbook over some machines, with progress, a deadline, and an error that names what failed.
 
-Each run is a child process (`cairn.kernel.deploy.runner`) with a folder of its own::
+Each run is a child process (`cairn.kernel.deploy.playbook`) with a folder of its own::
 
     <data folder>/runs/<id>/    mode 0700: the inventory with passwords and keys, Ansible's scratch files. Removed when
                                 the run ends; what a crash of the node left is removed at the next start
@@ -34,7 +34,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 SHARED_ROLES = Path(__file__).parent / "ansible" / "roles"
 KEPT_LOGS = 50  #: runs whose output is kept
 LOG_LIMIT_BYTES = 1_000_000  #: of one run's output, its end
-_RUNNER = (sys.executable, "-m", "cairn.kernel.deploy.runner")
+_RUNNER = (sys.executable, "-m", "cairn.kernel.deploy.playbook")
 _GRACE_SECONDS = 10.0
 _LINE_LIMIT_BYTES = 1 << 20
 _SHORTEST_SECRET = 4  # striking out a shorter one would garble every word that it is part of

@@ -45,7 +45,16 @@ from cairn.kernel.flow.executor import Executor, Fence, Finisher
 from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, fill
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Plan, Workflow, WorkflowBook, conclusion, types_of
+from cairn.kernel.flow.workflow import (
+    AnyWorkflow,
+    Asked,
+    EffectiveWorkflow,
+    M,
+    Workflow,
+    WorkflowBook,
+    conclusion,
+    types_of,
+)
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
@@ -210,7 +219,7 @@ class FlowEngine:
     # -- one run ----------------------------------------------------------------------------------------------------
 
     def _new(self, workflow: AnyWorkflow, parameters: Struct, queue: str | None) -> Run:
-        plan = self.book.plan(workflow.name)
+        effective = self.book.effective(workflow.name)
         context = current()
         outer = RUN.get()
         now = self._clock.now()
@@ -223,19 +232,19 @@ class FlowEngine:
             queue_key=queue or (outer.row.queue_key if outer else None),
             actor=context.actor,
             concludes=context.job is not None and outer is None and len(context.stack) <= 1,
-            steps=[step.name for step in plan.steps],
+            steps=[step.name for step in effective.steps],
             data=b"",
             create_date=now,
             last_op_date=now,
         )
-        return Run(plan, row, data, persisted=False)
+        return Run(effective, row, data, persisted=False)
 
     def _load(self, row: FlowRun) -> Run:
-        plan = self.book.plan(row.workflow)
+        effective = self.book.effective(row.workflow)
         steps = tuple(self.book.step(name) for name in row.steps)
-        types = _types_then(plan.workflow, steps)
-        plan = Plan(workflow=plan.workflow, entries=plan.entries, steps=steps, types=types)
-        return Run(plan, row, decode_data(row.data, types), persisted=True)
+        types = _types_then(effective.workflow, steps)
+        effective = EffectiveWorkflow(workflow=effective.workflow, entries=effective.entries, steps=steps, types=types)
+        return Run(effective, row, decode_data(row.data, types), persisted=True)
 
     async def _owned(self, run: Run, work: Coroutine[object, object, T]) -> T:
         """Await `work` on a run in a task of the engine's own. The caller's cancellation is the run's, and waits for its end."""

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import Plan
+from cairn.kernel.flow.workflow import EffectiveWorkflow
 
 
 class FlowProbe:
@@ -34,8 +34,8 @@ class FlowProbe:
 class Run:
     """One workflow under way, as the engine holds it."""
 
-    def __init__(self, plan: Plan, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
-        self.plan = plan
+    def __init__(self, effective: EffectiveWorkflow, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
+        self.effective = effective
         self.row = row
         self.data = data
         self.persisted = persisted
@@ -72,7 +72,7 @@ class Run:
         """What is being done now, for people."""
         if self.row.state is not RunState.RUNNING:
             return "undoing what was done"
-        step = self.plan.steps[min(self.row.position, len(self.plan.steps) - 1)]
+        step = self.effective.steps[min(self.row.position, len(self.effective.steps) - 1)]
         return f"{step.title}: {self.note}" if self.note else step.title
 
 

@@ -114,7 +114,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     origin: str  #: file and what it did: ``services/vm/workflows.toml``, ``site.toml: after vm.start``
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class EffectiveWorkflow(Struct, frozen=True, kw_only=True):
     """A workflow with its effective list."""
 
     workflow: AnyWorkflow
@@ -199,16 +199,16 @@ class WorkflowBook:
         for workflow in self._workflows.values():
             if workflow.name not in self._lists:
                 raise _wrong(workflow.name, "this workflow is declared, but no workflow file lists its steps")
-        self._plans = {name: self._plan(workflow) for name, workflow in self._workflows.items()}
+        self._effective = {name: self._work_out(workflow) for name, workflow in self._workflows.items()}
 
     def names(self) -> list[str]:
         """All workflows, sorted."""
-        return sorted(self._plans)
+        return sorted(self._effective)
 
-    def plan(self, name: str) -> Plan:
+    def effective(self, name: str) -> EffectiveWorkflow:
         """The workflow's effective list (``workflow.not-found``, with the names there are)."""
         try:
-            return self._plans[name]
+            return self._effective[name]
         except KeyError:
             raise CairnError(
                 "workflow.not-found",
@@ -270,7 +270,7 @@ class WorkflowBook:
                 result.append(entry)
         return result
 
-    def _plan(self, workflow: AnyWorkflow) -> Plan:
+    def _work_out(self, workflow: AnyWorkflow) -> EffectiveWorkflow:
         entries = tuple(self._expand(workflow.name))
         if not entries:
             raise _wrong(workflow.name, "the list of steps is empty")
@@ -290,7 +290,7 @@ class WorkflowBook:
                 known[field] = kind
             steps.append(step)
         _check(workflow.name, entries[-1], "the answer", workflow.answer, known)
-        return Plan(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
+        return EffectiveWorkflow(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
 
 
 def conclusion(answer: Struct) -> Struct | None:

@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver
-from cairn.kernel.store.group import Call, NoMetrics, Runner, StoreMetrics
+from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.sqlite import SqliteDriver
 from cairn.kernel.store.trouble import translate
@@ -38,13 +38,13 @@ __all__ = ["Store", "StoreMetrics", "Tx"]
 
 R = TypeVar("R")
 _READERS = 2
-_Calls = queue.SimpleQueue["Call[object] | None"]
+_Calls = queue.SimpleQueue["WorkItem[object] | None"]
 
 
 class Store:
     """The node's database. Made by `open` or `memory`."""
 
-    def __init__(self, runner: Runner, *, inline: bool) -> None:
+    def __init__(self, runner: TransactionRunner, *, inline: bool) -> None:
         self._runner = runner
         self._inline = inline
         self._closed = False
@@ -118,7 +118,7 @@ class Store:
         inline: bool,
         create_tables: bool,
     ) -> Store:
-        runner = Runner(driver, schema, clock, metrics or NoMetrics())
+        runner = TransactionRunner(driver, schema, clock, metrics or NoMetrics())
         try:
             store = cls(runner, inline=inline)
             if create_tables:
@@ -154,9 +154,9 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=True)
-        call: Call[R] = Call(fn, self._loop.create_future())
-        self._writes.put(cast("Call[object]", call))
-        return await cast("asyncio.Future[R]", call.future)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._writes.put(cast("WorkItem[object]", item))
+        return await cast("asyncio.Future[R]", item.future)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
         """Run `fn` on a snapshot that has everything acknowledged before; its result. `fn` cannot change anything.
@@ -167,9 +167,9 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
-        call: Call[R] = Call(fn, self._loop.create_future())
-        self._reads.put(cast("Call[object]", call))
-        return await cast("asyncio.Future[R]", call.future)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._reads.put(cast("WorkItem[object]", item))
+        return await cast("asyncio.Future[R]", item.future)
 
     async def look(self, fn: Callable[[Tx], R]) -> R:
         """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
@@ -180,11 +180,11 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
-        call: Call[R] = Call(fn, None)
-        self._runner.read(self._looker(), cast("Call[object]", call))
-        if call.error is not None:
-            raise call.error
-        return cast("R", call.result)
+        item: WorkItem[R] = WorkItem(fn, None)
+        self._runner.read(self._looker(), cast("WorkItem[object]", item))
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
 
     def _looker(self) -> Connection:
         if self._look is None:
@@ -202,9 +202,9 @@ class Store:
         if self._inline:
             self._writer.optimize()
             return
-        call: Call[object] = Call(lambda _: self._writer.optimize(), self._loop.create_future())
-        self._writes.put(call)
-        await cast("asyncio.Future[object]", call.future)
+        item: WorkItem[object] = WorkItem(lambda _: self._writer.optimize(), self._loop.create_future())
+        self._writes.put(item)
+        await cast("asyncio.Future[object]", item.future)
 
     async def close(self) -> None:
         """Finish what was asked for, and end. Safe to repeat."""
@@ -244,43 +244,43 @@ class Store:
             thread.start()
 
     def _write_loop(self) -> None:
-        calls = self._writes
-        while (first := calls.get()) is not None:
+        writes = self._writes
+        while (first := writes.get()) is not None:
             self._answer(self._runner.write(self._writer, first, self._next_write))
 
-    def _next_write(self) -> Call[object] | None:
+    def _next_write(self) -> WorkItem[object] | None:
         try:
-            call = self._writes.get_nowait()
+            item = self._writes.get_nowait()
         except queue.Empty:
             return None
-        if call is None:
+        if item is None:
             self._writes.put(None)  # the end is for the loop, after this commit
-        return call
+        return item
 
     def _read_loop(self, connection: Connection) -> None:
-        while (call := self._reads.get()) is not None:
-            self._runner.read(connection, call)
-            self._answer([call])
+        while (item := self._reads.get()) is not None:
+            self._runner.read(connection, item)
+            self._answer([item])
 
-    def _answer(self, calls: list[Call[object]]) -> None:
+    def _answer(self, items: list[WorkItem[object]]) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_answer_all, calls)
+            self._loop.call_soon_threadsafe(_answer_all, items)
 
     def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool) -> R:
-        call: Call[R] = Call(fn, None)
+        item: WorkItem[R] = WorkItem(fn, None)
         if writing:
-            self._runner.write(self._writer, cast("Call[object]", call), lambda: None)
+            self._runner.write(self._writer, cast("WorkItem[object]", item), lambda: None)
         else:
-            self._runner.read(self._writer, cast("Call[object]", call))
-        call.answer()
-        if call.error is not None:
-            raise call.error
-        return cast("R", call.result)
+            self._runner.read(self._writer, cast("WorkItem[object]", item))
+        item.answer()
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
 
 
-def _answer_all(calls: list[Call[object]]) -> None:
-    for call in calls:
-        call.answer()
+def _answer_all(items: list[WorkItem[object]]) -> None:
+    for item in items:
+        item.answer()
 
 
 def sqlite_path(url_or_path: str | Path) -> Path:

@@ -56,8 +56,8 @@ class Tx:
 
     def insert(self, record: Record) -> None:
         """Add one row."""
-        plan = self._statements.insert(type(record))
-        self._change(plan.sql, plan.values(record), type(record), [record])
+        statement = self._statements.insert(type(record))
+        self._change(statement.sql, statement.values(record), type(record), [record])
 
     def insert_many(self, records: Iterable[Record]) -> None:
         """Add rows, of one class or several, in the order given."""
@@ -71,9 +71,9 @@ class Tx:
 
     def get(self, type_: type[T], key: str | int) -> T | None:
         """The row with this key."""
-        plan = self._statements.get(type_)
-        row = self._connection.fetch_one(plan.sql, (key,))
-        return None if row is None else plan.make(row)
+        statement = self._statements.get(type_)
+        row = self._connection.fetch_one(statement.sql, (key,))
+        return None if row is None else statement.make(row)
 
     def find(
         self,
@@ -117,9 +117,9 @@ class Tx:
 
         Keep the statement (module level, `bindparam` for values): it is compiled once per object.
         """
-        plan = self._statements.compiled(statement)
-        sql, values = plan.bind(params or {})
-        return plan.decode(self.fetch(sql, values))
+        compiled = self._statements.compiled(statement)
+        sql, values = compiled.bind(params or {})
+        return compiled.decode(self.fetch(sql, values))
 
     def execute(self, statement: Update | Insert | Delete, params: Mapping[str, object] | None = None) -> int:
         """Run a SQLAlchemy statement; how many rows it changed.
@@ -127,8 +127,8 @@ class Tx:
         For claims: ``update(t).values(available=t.c.available - bindparam("need")).where(t.c.available >=
         bindparam("need"))`` changes 1 row or, if there is not enough, 0. Keep the statement, as for `rows`.
         """
-        plan = self._statements.compiled(statement)
-        sql, values = plan.bind(params or {})
+        compiled = self._statements.compiled(statement)
+        sql, values = compiled.bind(params or {})
         self.changes.of[str(getattr(statement.table, "name", ""))] += 1
         return self._change(sql, values, None, [])
 
@@ -155,9 +155,9 @@ class Tx:
         found = self._statements.find(type_, equal, order_by, descending, limit is not None)
         if found is None:
             return []
-        plan, values = found
-        make = plan.make
-        return [make(row) for row in self.fetch(plan.sql, values if limit is None else [*values, limit])]
+        statement, values = found
+        make = statement.make
+        return [make(row) for row in self.fetch(statement.sql, values if limit is None else [*values, limit])]
 
     def _insert_alike(self, records: list[Record]) -> None:
         if not records:
@@ -166,10 +166,10 @@ class Tx:
             self.insert(records[0])
             return
         self._check_writable()
-        plan = self._statements.insert(type(records[0]))
+        statement = self._statements.insert(type(records[0]))
         self.changes.of[type(records[0]).meta.table] += 1
         try:
-            self._connection.execute_many(plan.sql, [plan.values(record) for record in records])
+            self._connection.execute_many(statement.sql, [statement.values(record) for record in records])
         except Exception as error:  # noqa: BLE001 (translated, or raised again)
             self._fail(error, info(type(records[0])), records, None)
 

@@ -16,7 +16,7 @@ TAG_KEYS: Final = ("systemTags", "userTags")
 _VARIABLE: Final = re.compile(r"\{([^}]*)\}")
 
 
-class ApiPlan(Shape[AnyApi]):
+class ApiBinding(Shape[AnyApi]):
     """One API message class: its parameters, and how a request becomes a message.
 
     Args:

@@ -1,4 +1,4 @@
-"""The process that runs Ansible for the node: ``python -m cairn.kernel.deploy.runner``.
+"""The process that runs Ansible for the node: ``python -m cairn.kernel.deploy.playbook``.
 
 Why a process of its own: ansible-runner blocks, forks (which would stop a big node for milliseconds each time) and is
 not small. Why it minds its descendants: Ansible's workers are sessions of their own and ssh's control masters are

@@ -32,7 +32,7 @@ _HOST = re.compile(r"(?:host)?([1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabLayout:
     """The parts of one lab.
 
     Attributes:
@@ -88,7 +88,7 @@ class Plan:
         """The subnet's prefix length in bits."""
         return self.subnet.prefixlen
 
-    def host(self, number: int) -> HostPlan:
+    def host(self, number: int) -> HostLayout:
         """Host ``number``, counted from 1.
 
         Raises:
@@ -96,7 +96,7 @@ class Plan:
         """
         if not 1 <= number <= MAX_HOSTS:
             raise CairnError("lab.too-many-hosts", f"A lab has 1 to {MAX_HOSTS} hosts; {number} was asked for.")
-        return HostPlan(self, number)
+        return HostLayout(self, number)
 
     def owns_namespace(self, name: str) -> bool:
         """Whether a network namespace of that name is this lab's."""
@@ -108,10 +108,10 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class HostPlan:
+class HostLayout:
     """The parts of one host."""
 
-    lab: Plan
+    lab: LabLayout
     number: int
 
     @property

@@ -23,7 +23,7 @@ class Completed(Struct, frozen=True):
     stderr: str = ""
 
 
-class CommandRunner(Protocol):
+class ProgramRunner(Protocol):
     """Runs programs."""
 
     async def run(
@@ -37,13 +37,13 @@ class CommandRunner(Protocol):
         """
 
 
-class SystemRunner:
+class SubprocessRunner:
     """Runs programs for real."""
 
     async def run(
         self, argv: Sequence[str], *, stdin: str = "", check: bool = True, timeout_seconds: float = 60.0
     ) -> Completed:
-        """See `CommandRunner.run`."""
+        """See `ProgramRunner.run`."""
         process = await self._spawn(argv)
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -5,12 +5,12 @@ from typing import ClassVar
 import pytest
 from tests.unit.gateway.world import MISSING, CreateBox, DeleteBox
 
-from cairn.gateway.plan import ApiPlan
+from cairn.gateway.binding import ApiBinding
 from cairn.kernel.api import ApiCommand, Http, Uuid, action, post
 from cairn.kernel.error import CairnError
 
 
-class AttachBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.attach"):
+class AttachBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-binding.attach"):
     """A creation without a key, as some have been declared."""
 
     http: ClassVar[Http] = Http(verb="POST", path="/boxes/{boxUuid}/sites/{siteUuid}")
@@ -20,42 +20,42 @@ class AttachBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.atta
     tight: bool = False
 
 
-class Keyless(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.keyless"):
+class Keyless(ApiCommand[None], frozen=True, kw_only=True, tag="test-binding.keyless"):
     http: ClassVar[Http] = Http(verb="PUT", path="/keyless")
 
 
 def test_what_stands_behind_a_collection_refers_to_its_entity() -> None:
-    plan = ApiPlan(AttachBox, {"/boxes": "Box", "/sites": "Site"})
+    binding = ApiBinding(AttachBox, {"/boxes": "Box", "/sites": "Site"})
 
-    assert [(param.wire, param.refers) for param in plan.references] == [("boxUuid", "Box")]
-    assert plan.changed is plan.params["boxUuid"]
-    assert ApiPlan(DeleteBox, {"/boxes": "Box"}).changed is not None
-    assert ApiPlan(CreateBox, {"/boxes": "Box"}).changed is None
+    assert [(param.wire, param.refers) for param in binding.references] == [("boxUuid", "Box")]
+    assert binding.changed is binding.params["boxUuid"]
+    assert ApiBinding(DeleteBox, {"/boxes": "Box"}).changed is not None
+    assert ApiBinding(CreateBox, {"/boxes": "Box"}).changed is None
 
 
 def test_path_wins_over_body_and_creation_without_key_takes_params() -> None:
-    plan = ApiPlan(AttachBox)
+    binding = ApiBinding(AttachBox)
 
-    message = plan.of_body({"params": {"boxUuid": "x", "tight": True}}, [MISSING, "a" * 32])
+    message = binding.of_body({"params": {"boxUuid": "x", "tight": True}}, [MISSING, "a" * 32])
 
     assert message == AttachBox(box_uuid=MISSING, site_uuid="a" * 32, tight=True)
 
 
 def test_tags_are_refused_by_an_api_without_tags() -> None:
     with pytest.raises(CairnError) as caught:
-        ApiPlan(AttachBox).of_body({"systemTags": ["a::b"]}, [MISSING, MISSING])
+        ApiBinding(AttachBox).of_body({"systemTags": ["a::b"]}, [MISSING, MISSING])
 
     assert [*caught.value.fields] == ["systemTags"]
 
 
 def test_put_without_key_is_a_mistake() -> None:
     with pytest.raises(TypeError, match="Keyless: PUT needs a key"):
-        ApiPlan(Keyless)
+        ApiBinding(Keyless)
     assert post("/x").key == "params"
     assert action("/x", "go").key == "go"
 
 
-class TurnBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.turn"):
+class TurnBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-binding.turn"):
     http: ClassVar[Http] = action("/boxes/{shelf}/{name}/actions", "turnBox")
 
     shelf: str
@@ -63,4 +63,4 @@ class TurnBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-plan.turn")
 
 
 def test_what_stands_behind_a_collection_and_is_no_uuid_refers_to_nothing() -> None:
-    assert ApiPlan(TurnBox, {"/boxes": "Box"}).references == ()
+    assert ApiBinding(TurnBox, {"/boxes": "Box"}).references == ()
