@@ -77,7 +77,7 @@ class Node:
         loaded: Loaded,
         membership: Membership,
         gateway: Gateway,
-        doors: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
+        servers: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
         closers: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
         self.context = context
@@ -85,7 +85,7 @@ class Node:
         self.gateway = gateway
         self.addresses: list[tuple[str, int]] = []
         self._membership = membership
-        self._doors = doors
+        self._doors = servers
         self._closers = closers
         self._lag: asyncio.Task[None] | None = None
         self._ready = False
@@ -200,7 +200,7 @@ class Node:
             configuration=loaded.settings,
             ready=lambda: made[0].ready,
         )
-        result = cls(context, loaded, membership, gateway, _doors(context, gateway), closers)
+        result = cls(context, loaded, membership, gateway, _servers(context, gateway), closers)
         made.append(result)
         return result
 
@@ -283,15 +283,15 @@ def _installation(settings: Settings, clock: Clock, authority: Authority) -> tup
     return deployer, AgentInstaller(keys, deployer, authority, known_hosts, wheels)
 
 
-def _doors(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
+def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
     settings = context.settings
-    doors = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
+    servers = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
         context.authority.issue_node([host for host, _ in addresses])
-        door = AgentCallbacks(context.agents.deliver, context.reports.deliver)
-        doors.append((HttpServer(door, context.authority.server_context()), addresses))
-    return doors
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver)
+        servers.append((HttpServer(app, context.authority.server_context()), addresses))
+    return servers
 
 
 def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:

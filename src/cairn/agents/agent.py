@@ -48,7 +48,7 @@ class Agent:
         port = self._config.listen_port(self._kind)
         await web.TCPSite(self._runner, self._config.address, port, ssl_context=tls).start()
         log.info(
-            "agent listens",
+            "agent.listens",
             role=self._kind.value,
             address=self._config.address,
             port=port,
@@ -63,7 +63,7 @@ class Agent:
         await self._role.stop()
         await self._delivery.close()
         await self._poster.close()
-        log.info("agent stopped")
+        log.info("agent.stopped")
 
     async def _pong(self) -> Pong:
         vms = {vm: state.value for vm, state in (await self._role.vms()).items()}

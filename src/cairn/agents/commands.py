@@ -85,7 +85,7 @@ class Registry:
             if isinstance(error, OSError) and is_no_space(error):
                 place = Path(error.filename or "/")
                 raise no_space(place, None, free_bytes(place)) from error
-            log.exception("command failed unexpectedly")
+            log.exception("command.bug")
             raise AgentError(
                 codes.INTERNAL,
                 f"{name}: {type(error).__name__}: {error}. This is a bug; the agent's log has the trace.",

@@ -80,7 +80,7 @@ class Delivery:
     def report(self, url: str, report: Report) -> None:
         """Send `report`; returns at once. When too many wait the oldest is dropped: the ping tells the state anyway."""
         if len(self._reports) == MAX_REPORTS:
-            log.warning("report dropped: too many are waiting", vm=self._reports[0][1].vm)
+            log.warning("report.dropped", waiting=MAX_REPORTS, vm=self._reports[0][1].vm)
         self._reports.append((url, report))
         if self._reporter is None or self._reporter.done():
             self._reporter = asyncio.create_task(self._report_all(), name="reports")
@@ -113,10 +113,10 @@ class Delivery:
                     return True
                 found = f"status {status}"
                 if 400 <= status < 500 and status not in (408, 429):
-                    log.warning("delivery refused", url=url, found=found)
+                    log.warning("delivery.refused", url=url, found=found)
                     return False
             if self._clock.monotonic() + pause > give_up:
-                log.warning("delivery given up", url=url, found=found)
+                log.warning("delivery.given-up", url=url, found=found)
                 return False
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -110,7 +110,7 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
     except web.HTTPException:
         raise
     except Exception as error:  # noqa: BLE001 - the edge: a bug becomes an answer and a log line
-        log.exception("request failed unexpectedly", path=request.path)
+        log.exception("request.bug", path=request.path)
         bug = AgentError(
             codes.INTERNAL, f"{type(error).__name__}: {error}. This is a bug; the agent's log has the trace."
         )

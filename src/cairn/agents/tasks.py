@@ -144,9 +144,9 @@ class TaskTable:
         self._finish(task, reply)
         seconds = round(self._clock.monotonic() - started, 3)
         if reply.error is None:
-            log.info("task done", seconds=seconds)
+            log.info("task.done", seconds=seconds)
         else:
-            log.warning("task failed", seconds=seconds, code=reply.error.code, message=reply.error.message)
+            log.warning("task.failed", seconds=seconds, code=reply.error.code, message=reply.error.message)
 
     async def _reply(self, task: Task, request: Request) -> Reply:
         try:

@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from cairn.cli.completion import Candidate, Completer
+from cairn.cli.completion_cache import CompletionCache, cache_dir
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import CompletionCache, cache_dir
 
 # Bash takes words apart at "=" and ":"; only what stands behind the last of them may be answered.
 _BASH: Final = """\

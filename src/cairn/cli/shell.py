@@ -11,9 +11,9 @@ import click
 
 from cairn.cli import output
 from cairn.cli.completion import Completer
+from cairn.cli.completion_cache import CompletionCache, cache_dir
 from cairn.cli.completion_scripts import commands, split
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import CompletionCache, cache_dir
 from cairn.cli.session import config_dir
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The door for agents: late replies to commands, and reports of what happened on a machine by itself.
+"""What agents send by themselves: late replies to commands, and reports of what happened on their machine.
 
 Served apart from the API, over TLS, to clients with a certificate of the cloud's own authority. A machine may report only
 about itself: its certificate carries its uuid.

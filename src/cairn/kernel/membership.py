@@ -27,13 +27,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import structlog
 from sqlalchemy import bindparam, select, update
 
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
 from cairn.kernel.store.store import Store
@@ -42,7 +42,7 @@ from cairn.kernel.store.tx import Tx
 HEARTBEAT_SECONDS = 2.0
 MISSED_HEARTBEATS = 3
 
-log = get_logger("membership")
+_log = structlog.get_logger("cairn.membership")
 
 
 class NodeState(StrEnum):
@@ -83,7 +83,11 @@ _COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoc
 _FENCE = (
     select(_epoch.c.epoch)
     .where(_epoch.c.uuid == _EPOCH_KEY)
-    .where(select(_node.c.uuid).where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("joined")).exists())
+    .where(
+        select(_node.c.uuid)
+        .where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("node.joined"))
+        .exists()
+    )
 )
 
 
@@ -96,7 +100,7 @@ def fence(tx: Tx, node: NodeId, joined: int) -> int:
     Raises:
         CairnError: ``node.fenced``.
     """
-    found = tx.rows(_FENCE, {"node": node, "joined": joined})
+    found = tx.rows(_FENCE, {"node": node, "node.joined": joined})
     if not found:
         raise _fenced(node)
     epoch = found[0][0]
@@ -169,7 +173,7 @@ class Membership:
         self._joined = epoch
         self._last_beat = self._clock.monotonic()
         self._apply(members, epoch)
-        log.info("joined", node=self._node, epoch=epoch, members=len(members))
+        _log.info("node.joined", node=self._node, epoch=epoch, members=len(members))
         self._tasks.start(self._run(), f"heartbeat of {self._node}")
 
     async def stop(self) -> None:
@@ -178,7 +182,7 @@ class Membership:
         if self._joined:
             left = await self._store.write(self._leave)
             self._joined = 0
-            log.info("left", node=self._node, was_member=left)
+            _log.info("node.left", node=self._node, was_member=left)
 
     def drop(self) -> None:
         """End without a goodbye, as a crash does. For tests."""
@@ -210,7 +214,7 @@ class Membership:
                     self._tell_fenced()
                     return
             except CairnError as error:
-                log.error("the heartbeat could not be written", node=self._node, error=str(error))
+                _log.error("node.heartbeat-not-written", node=self._node, error=str(error))
                 if self._silent_too_long():
                     self._tell_fenced()
                     return
@@ -222,7 +226,7 @@ class Membership:
 
     def _tell_fenced(self) -> None:
         error = _fenced(self._node)
-        log.error("fenced", node=self._node, error=str(error))
+        _log.error("node.not-a-member", node=self._node, error=str(error))
         self._on_fenced(error)
 
     async def _await_dead_predecessor(self) -> None:
@@ -272,7 +276,7 @@ class Membership:
         for node, seen in still:
             if tx.delete_where(ManagementNode, uuid=node, heart_beat=seen.heart_beat, epoch=seen.epoch):
                 _next_epoch(tx)
-                tx.after_commit(partial(log.warning, "a node is gone", gone=node, heart_beat=seen.heart_beat))
+                tx.after_commit(partial(_log.warning, "node.gone", gone=node, heart_beat=seen.heart_beat))
         row = tx.get(RingEpoch, _EPOCH_KEY)
         return tx.find(ManagementNode), row.epoch if row is not None else self._joined
 

@@ -95,7 +95,7 @@ class Accelerator:
             image.write(_CODE.ljust(510, b"\0") + b"\x55\xaa")
             image.flush()
             note = await self._run_guest(image.name)
-        log.info("accelerator probed", kvm=not note, note=note)
+        log.info("accelerator.probed", kvm=not note, note=note)
         return Verdict(boot, kvm=not note, note=note)
 
     async def _run_guest(self, image: str) -> str:

@@ -104,7 +104,7 @@ class Bridges:
                     if record.vxlan is not None:
                         await self._ensure_vxlan(record.vxlan)
             except AgentError as error:
-                log.warning("bridge not restored", bridge=record.bridge, message=error.message)
+                log.warning("bridge.not-restored", bridge=record.bridge, message=error.message)
 
     async def remove_all(self) -> None:
         """Take all bridges away."""

@@ -143,10 +143,10 @@ class Flat:
             try:
                 await self._converge(network)
                 failing.discard(network_uuid)
-                log.info("flat network brought back", network=network_uuid)
+                log.info("flat-network.restored", network=network_uuid)
             except (AgentError, OSError) as error:
                 if network_uuid not in failing:
-                    log.warning("flat network not brought back", network=network_uuid, message=str(error))
+                    log.warning("flat-network.not-restored", network=network_uuid, message=str(error))
                 failing.add(network_uuid)
 
     async def _bridge_changed(self, bridge: str) -> None:

@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+import structlog
+
 from cairn.kernel.bus.context import CONTEXT, CallContext
 from cairn.kernel.bus.deadline import DeadlineWheel, deadline_passed, is_watched, limit
 from cairn.kernel.bus.events import Subscribers
@@ -24,7 +26,6 @@ from cairn.kernel.bus.transport import Transport
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.ids import IdSource, NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.ring import Ring
 
@@ -34,7 +35,7 @@ E = TypeVar("E", bound=Event)
 
 DEFAULT_TIMEOUT_SECONDS = 1800.0
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 
 class _Handler:
@@ -226,7 +227,7 @@ async def _answer(handler: _Handler, message: Message) -> object:
         raise _as_cairn_error(handler, error) from error
     if type(answer) is not handler.answer and not isinstance(answer, handler.answer):
         found = TypeError(f"{handler.name} answered {type(answer).__name__}, not {handler.answer.__name__}")
-        log.error("a handler gave a wrong answer", message=handler.tag, error=str(found))
+        _log.error("bus.wrong-answer", message=handler.tag, error=str(found))
         raise internal(handler.tag, found)
     return answer
 
@@ -238,7 +239,7 @@ def _as_cairn_error(handler: _Handler, error: Exception) -> CairnError:
         expected = expected.exceptions[0]
     if isinstance(expected, CairnError):
         return expected
-    log.error("a handler failed", message=handler.tag, handler=handler.name, exc_info=error)
+    _log.error("bus.handler-failed", message=handler.tag, handler=handler.name, exc_info=error)
     return internal(handler.tag, error)
 
 

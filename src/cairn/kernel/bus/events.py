@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
+
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import Event, tag_of
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
-from cairn.kernel.log import get_logger
 from cairn.kernel.metrics import Metrics
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 
 class _Subscription:
@@ -97,8 +98,8 @@ class Subscribers:
         with entered(CallContext(origin.job, (tag, subscription.name), deadline, origin.actor)):
             try:
                 await limit(self._wheel, deadline, f"{subscription.name} on {tag}", _call(subscription, event))
-            except Exception:
-                log.exception("a subscriber failed", subscriber=subscription.name, message=tag)
+            except Exception:  # noqa: BLE001 (a subscriber must not hurt the others)
+                _log.exception("bus.subscriber-failed", subscriber=subscription.name, message=tag)
         self._metrics.events.of(tag, subscription.name).observe(self._clock.monotonic() - started)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import structlog
 
 from cairn.kernel.bus.context import CONTEXT, CallContext, entered
 from cairn.kernel.bus.message import Event, Message, answer_type, decode_message, encode_message, tag_of
@@ -26,10 +27,9 @@ from cairn.kernel.bus.transport import Announcement, Answer, Cancel, Request, Tr
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
 from cairn.kernel.ids import IdSource, NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.ring import Ring, RingChange
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 _NOT_OWNER = "bus.not-owner"
 _RESOLVE_ATTEMPTS = 20
@@ -119,7 +119,7 @@ class Remote:
             try:
                 await self._transport.send(node, envelope)
             except CairnError as error:
-                log.warning("an event did not reach a node", node=node, message=tag_of(event), error=str(error))
+                _log.warning("bus.event-not-delivered", node=node, message=tag_of(event), error=str(error))
 
     async def _ask(self, node: NodeId, message: Message) -> object:
         tag = tag_of(message)
@@ -155,7 +155,7 @@ class Remote:
         try:
             envelope = unpack(data)
         except msgspec.MsgspecError as error:
-            log.warning("an envelope that nobody can read was dropped", error=str(error))
+            _log.warning("bus.envelope-unreadable", error=str(error))
             return
         match envelope:
             case Request():
@@ -200,8 +200,8 @@ class Remote:
                 body = msgspec.msgpack.encode(await self._call_here(message))
         except CairnError as error:
             return Answer(id=request.id, sender=self._node, error=error.record())
-        except Exception as error:
-            log.exception("a request could not be answered", sender=request.sender)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the asking node is answered)
+            _log.exception("bus.answer-failed", sender=request.sender)
             return Answer(id=request.id, sender=self._node, error=internal("Answering a request", error).record())
         return Answer(id=request.id, sender=self._node, body=body)
 
@@ -214,7 +214,7 @@ class Remote:
         try:
             event = decode_message(announcement.message)
         except CairnError as error:
-            log.warning("an event that nobody can read was dropped", sender=announcement.sender, error=str(error))
+            _log.warning("bus.event-unreadable", sender=announcement.sender, error=str(error))
             return
         if isinstance(event, Event):
             self._deliver(event, CallContext(job=announcement.job, actor=announcement.actor))
@@ -223,7 +223,7 @@ class Remote:
         try:
             await self._transport.send(node, envelope)
         except CairnError as error:
-            log.warning("an envelope could not be sent", node=node, error=str(error))
+            _log.warning("bus.envelope-not-sent", node=node, error=str(error))
 
     def _members_changed(self, change: RingChange) -> None:
         for pending in list(self._pending.values()):

@@ -104,7 +104,7 @@ async def test_unexpected_exception_is_logged_with_trace_and_answered_as_bug(
         error = await error_of(bus.call(PourTea()))
     assert (error.code, error.kind) == ("internal.bug", ErrorKind.INTERNAL)
     line = log_lines()[0]
-    assert line["event"] == "a handler failed"
+    assert line["event"] == "bus.handler-failed"
     assert (line["job"], line["task"]) == ("job-7", "outer > tea.pour")
     assert "ZeroDivisionError: no water" in str(line["exception"])
     assert "Traceback" in str(line["exception"])

@@ -5,8 +5,8 @@ from pathlib import Path
 from tests.unit.cli.fakes import FakeNode
 
 from cairn.cli.client import Client
+from cairn.cli.completion_cache import CompletionCache
 from cairn.cli.http import HttpClient
-from cairn.cli.known import CompletionCache
 from cairn.cli.session import Credentials, SessionStore
 
 
