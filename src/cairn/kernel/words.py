@@ -13,7 +13,9 @@ def dashed(name: str) -> str:
     return _WORD.sub("-", name).lower()
 
 
-_ACRONYMS: Final = frozenset({"api", "id", "ip", "kvm", "l2", "l3", "nic", "pki", "ssh", "url", "uuid", "vm"})
+_ACRONYMS: Final = frozenset(
+    {"api", "id", "ip", "json", "kvm", "l2", "l3", "nic", "pki", "ssh", "url", "uuid", "vm", "vni"}
+)
 _ADJECTIVES: Final = frozenset({"another", "bad", "invalid", "malformed", "missing", "other", "unknown", "wrong"})
 
 

@@ -64,3 +64,12 @@ class TurnBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-binding.tur
 
 def test_what_stands_behind_a_collection_and_is_no_uuid_refers_to_nothing() -> None:
     assert ApiBinding(TurnBox, {"/boxes": "Box"}).references == ()
+
+
+def test_each_wrong_field_is_told_on_a_line_of_its_own_in_the_order_of_the_call() -> None:
+    with pytest.raises(CairnError) as caught:
+        ApiBinding(AttachBox).of_body({"params": {"tigt": True, "boxes": 1, "tight": "maybe"}}, [MISSING, MISSING])
+    first, *lines = caught.value.message.split("\n")
+    assert first == "AttachBox was refused, and nothing was done."
+    assert [line.split(":")[0] for line in lines] == ["tigt", "boxes", "tight"]
+    assert lines[0] == "tigt: unknown; did you mean tight?"
