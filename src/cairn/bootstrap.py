@@ -2,7 +2,7 @@
 
 The order: plugins are found; their records make the schema; the database is brought up to date and opened; the kernel's
 parts are made; each plugin builds its objects from them; the workflows are worked out of all steps; then everything starts,
-and what a former life left open is taken up before the first call is accepted.
+and jobs that an earlier run left open are taken up before the first call is accepted.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def load_plugins(settings: Settings) -> Loaded:
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:
-    """Where the database's scripts are, the core's first."""
+    """The folders of the database's scripts, the core's first."""
     return [CORE_MIGRATIONS, *(folder for manifest in loaded.manifests if (folder := manifest.migrations) is not None)]
 
 
 class Node:
     """A management node.
 
-    Made by `Node.build`, with parts of the test's own where it has some. `context` is for tests to look at.
+    Made by `Node.build`; a test may hand in parts of its own. `context` is for tests to look at.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Node:
             probe: for tests of workflows.
             loaded: plugins; None: those that the settings ask for.
             installer: puts agents on machines; None: by Ansible.
-            on_fenced: called when this node is no member any more.
+            on_fenced: called when this node is no longer a member.
             predecessor_dead: no other process runs with this node's id; known by itself when the node has its own store.
 
         Raises:
@@ -205,7 +205,7 @@ class Node:
         return result
 
     async def start(self, *, serve: bool = True) -> None:
-        """Start everything; open jobs of a former life go on. `serve`: listen for calls."""
+        """Start everything; open jobs of an earlier run go on. `serve`: listen for calls."""
         context = self.context
         await self._membership.start()
         await context.bus.start()
@@ -224,7 +224,7 @@ class Node:
         _log.info("node.ready", node=context.node, addresses=shown, resumed_jobs=resumed)
 
     async def stop(self) -> None:
-        """Stop: work under way is dropped where it stands, and goes on at the next start."""
+        """Stop. Work under way is dropped where it stands, and goes on at the next start."""
         self._ready = False
         context = self.context
         await self.gateway.stop()
@@ -274,7 +274,7 @@ def _agent_url(settings: Settings, path: str) -> str | None:
 
 
 def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:
-    """What puts agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
+    """The parts that put agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
     known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
     operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
     deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)

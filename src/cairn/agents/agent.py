@@ -57,7 +57,7 @@ class Agent:
         )
 
     async def stop(self) -> None:
-        """Stop listening, give up what runs. VMs and networks go on."""
+        """Stop listening, and give up the tasks that run. VMs and networks go on."""
         await self._runner.cleanup()
         await self._tasks.close()
         await self._role.stop()
@@ -75,7 +75,7 @@ def make_role(
 ) -> AgentRole:
     """The role's object. libvirt is imported here, and only for KVM."""
     data = Path(config.data_dir)
-    # dnsmasq, as nobody, reads its files below; what is secret is in files of mode 0600.
+    # dnsmasq, as the user nobody, reads its files below; secrets are in files of mode 0600.
     data.mkdir(parents=True, exist_ok=True, mode=0o711)
     match role:
         case Role.KVM:

@@ -44,7 +44,7 @@ _IMAGES = {
     b"LUKS\xba\xbe": "an encrypted (LUKS) volume",
 }
 
-#: How things begin that are no disk images, but often found where one was expected.
+#: How files begin that are not disk images, but are often found where one was expected.
 _OTHER_THINGS = {
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"\xfd7zXZ\0": "an xz archive; unpack it first",
@@ -59,7 +59,7 @@ _BOOT_SIGNATURE = b"\x55\xaa"
 
 
 class QemuInfo(Struct, rename={"virtual_size": "virtual-size", "actual_size": "actual-size"}):
-    """What is used of the answer of ``qemu-img info``."""
+    """The part of the answer of ``qemu-img info`` that is used."""
 
     format: str
     virtual_size: int
@@ -158,7 +158,7 @@ def _check_raw(path: Path) -> None:
 
 
 def _other(header: bytes, wanted: str) -> AgentError:
-    """What to raise for a file that is something else than `wanted`."""
+    """The error for a file that is something else than `wanted`."""
     image = next((name for magic, name in _IMAGES.items() if header.startswith(magic)), None)
     if image is None and header[510:512] == _BOOT_SIGNATURE:
         image = "a raw disk"

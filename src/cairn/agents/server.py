@@ -29,7 +29,7 @@ class Server:
     Args:
         tasks: where commands go.
         ping: makes the `Pong`; an `AgentError` it raises is answered with 503.
-        trusted: True on loopback without TLS, where there are no certificates to look at.
+        trusted: True on loopback without TLS, where there are no certificates to check.
     """
 
     def __init__(self, tasks: TaskTable, ping: Callable[[], Awaitable[Pong]], *, trusted: bool) -> None:

@@ -11,7 +11,7 @@ from cairn.cli.completion import Candidate, Completer
 from cairn.cli.completion_cache import CompletionCache, cache_dir
 from cairn.cli.context import Context, pass_context
 
-# Bash takes words apart at "=" and ":"; only what stands behind the last of them may be answered.
+# Bash takes words apart at "=" and ":"; only the part behind the last of them may be answered.
 _BASH: Final = """\
 _cairn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" text
@@ -52,7 +52,7 @@ fish:  cairn completion fish | source
 @click.command("completion", help=_HOW)
 @click.argument("shell", type=click.Choice(sorted(_SCRIPTS)))
 def completion(shell: str) -> None:
-    """Print a completion script."""
+    """Print the script that completes commands in a shell."""
     click.echo(_SCRIPTS[shell], nl=False)
 
 
@@ -81,7 +81,7 @@ def commands() -> dict[str, str]:
 
 
 def split(line: str) -> list[str]:
-    """The words of a line that may end in the middle of one; quotes are taken away, also open ones."""
+    """The words of a line that may end in the middle of one; quotes are taken away, even open ones."""
     words = [re.sub(r"[\"']", "", word) for word in re.findall(r"(?:[^\s\"']|\"[^\"]*\"?|'[^']*'?)+", line)]
     return [*words, ""] if not line or line[-1].isspace() else words
 

@@ -1,4 +1,4 @@
-"""What builders of cairn and its operators look at: workflows, wheels, migrations."""
+"""Commands for cairn's developers and operators: workflows, wheels, migrations."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _workflows(context: Context, *, offline: bool) -> tuple[WorkflowView, ...]:
 
 
 def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
-    """Puts a node together as it would be, with its state in a folder that is thrown away, and never starts it."""
+    """Puts a node together without starting it, with its state in a folder that is thrown away."""
     import asyncio
 
     from cairn.bootstrap import Node

@@ -78,7 +78,7 @@ def _session(context: Context) -> PromptSession[str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     class Discreet(FileHistory):
-        """Forgets lines with secrets."""
+        """A history that forgets lines with secrets."""
 
         def store_string(self, string: str) -> None:
             if keeps(string):
@@ -116,7 +116,7 @@ def _completer(context: Context) -> PromptCompleter:
     known = CompletionCache(context.client, cache_dir(context.environment))
 
     class Adapter(PromptCompleter):
-        """`Completer` for prompt_toolkit."""
+        """Offers what `Completer` finds in the shape that prompt_toolkit expects."""
 
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
             words = split(document.text_before_cursor)

@@ -32,7 +32,7 @@ class AgentCallbacks:
 
     Args:
         deliver: takes the body of a reply (`AgentClient.deliver`).
-        report: is told of what a machine reports, once for each time the machine sends it.
+        report: is given each report, once for each time the machine sends it.
     """
 
     def __init__(self, deliver: Callable[[bytes], bool], report: Callable[[Report], Awaitable[None]]) -> None:
@@ -43,7 +43,7 @@ class AgentCallbacks:
         self._router.add("POST", REPORT_PATH, self._take_report)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request of an agent (ASGI). An agent that has gone gets no answer."""
         if scope["type"] != "http":
             return
         try:
@@ -71,7 +71,7 @@ class AgentCallbacks:
         try:
             self._deliver(body)
         except CairnError as error:
-            # Refused for good: sent again it would be no better.
+            # Refused for good: sending it again would not help.
             raise HttpError(error.code, error.message, status=400) from error
         return Reply(b"{}")
 
@@ -79,7 +79,7 @@ class AgentCallbacks:
         try:
             report = _report_decoder.decode(await request.body(MAX_BODY_BYTES))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise HttpError("agent.bad-report", f"The body is no report: {error}.", status=400) from error
+            raise HttpError("agent.bad-report", f"The body is not a report: {error}.", status=400) from error
         names = request.scope.get("state", {}).get("peer_names")
         if names is not None and report.host not in names:
             raise CairnError(

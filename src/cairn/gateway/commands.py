@@ -1,8 +1,8 @@
-"""Calls that change something: from a decoded message to a job, and what a caller sees of it.
+"""Calls that change something: from a decoded message to a job, and how a caller sees the job.
 
 A call is refused before it becomes a job if it refers to something that is not there. Once it is a job it is answered
 202, or, if the caller prefers to wait (``Prefer: wait=30``), 200 with its result. 200 always comes with the result: so
-does a removal of what is gone already, which needs no job.
+does the removal of a resource that is gone already, which needs no job.
 
 Calls are safe to repeat with the same ``X-Job-UUID``. For that the uuid of a new resource, when the caller gives none,
 is worked out from the job's: the repeated call is the same call. A repeated call whose resource has gone meanwhile is
@@ -42,7 +42,7 @@ _WAIT: Final = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
 
 
 class JobControl(Protocol):
-    """What the gateway needs of `cairn.kernel.jobs.Jobs`."""
+    """The part of `cairn.kernel.jobs.Jobs` that the gateway needs."""
 
     async def submit(
         self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
@@ -53,7 +53,7 @@ class JobControl(Protocol):
         """The job as it is, or as it is when it ends within `wait_seconds`."""
 
     def progress(self, job: JobId) -> Progress | None:
-        """What a running job does now."""
+        """The step that a running job is at."""
 
     async def cancel(self, job: JobId) -> None:
         """Ask a job to end."""
@@ -81,7 +81,7 @@ class JobView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
 
 
 class _WaitQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """How a job is asked for."""
+    """The query string of a job: how long to wait for it."""
 
     #: how long to wait for its end, in seconds; 0: not at all
     wait: Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS)] = 0.0
@@ -160,7 +160,7 @@ class Commands:
         return JobId(given), True
 
     async def _is_repeated(self, job: JobId, binding: ApiBinding, who: Who | None) -> bool:
-        """Whether the caller's job with this id is an earlier making of the same call."""
+        """Whether the caller has made the same call before, with this job id."""
         try:
             row = await self._jobs.look(job)
         except CairnError:
@@ -186,7 +186,7 @@ class Commands:
         return await self._waiting.on(self._jobs.look(job, wait_seconds))
 
     async def _visible(self, request: HttpRequest) -> tuple[JobId, Job]:
-        """The job that the path names, if the caller may see it; others hear that there is none."""
+        """The job that the path names, if the caller may see it; others are told that there is none."""
         who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
         job = JobId(request.variables[0])
         row = await self._jobs.look(job)
@@ -235,7 +235,7 @@ def _timeout(request: HttpRequest, binding: ApiBinding) -> float:
 
 
 def seconds_of(given: str) -> float:
-    """What the header ``X-API-Timeout`` says (``api.invalid-header``)."""
+    """The seconds in a header ``X-API-Timeout`` (``api.invalid-header``)."""
     if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= LONGEST_TIMEOUT_SECONDS:
         return float(given[:9])
     raise _bad_header("X-API-Timeout", given, f"whole seconds from 1 to {LONGEST_TIMEOUT_SECONDS:.0f} would fit")

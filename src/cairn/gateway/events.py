@@ -1,7 +1,7 @@
-"""``GET /v1/events``: what happens in the cloud, as server-sent events.
+"""``GET /v1/events``: the cloud's events, as server-sent events.
 
-Each event's id is its sequence number. Who was cut off sends it back (``Last-Event-ID``, as browsers do by themselves,
-or ``?after=``) and misses nothing. Without it the stream begins with what happens next.
+Each event's id is its sequence number. A client that was cut off sends it back (``Last-Event-ID``, as browsers do by themselves,
+or ``?after=``) and misses nothing. Without it the stream begins with the next event.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class EventStreams:
-    """The endpoint of the stream."""
+    """Serves streams of events."""
 
     def __init__(self, events: Events, store: Store, authenticator: Authenticator, waiting: Waiting) -> None:
         self._events = events

@@ -124,7 +124,7 @@ class Gateway:
 
     @property
     def app(self) -> ASGIApp:
-        """The ASGI app."""
+        """The ASGI app, for servers other than `serve`'s: the gateway itself."""
         return self
 
     async def serve(self, listeners: Sequence[Address]) -> list[Address]:
@@ -137,13 +137,13 @@ class Gateway:
         return await self._server.start(listeners)
 
     async def stop(self) -> None:
-        """Answer whoever waits, let running requests end, and close. Safe to repeat."""
+        """Answer the requests that wait, let running ones end, and close. Safe to repeat."""
         self._waiting.stop()
         if self._server is not None:
             await self._server.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request (ASGI), or hand it to the app that is mounted at its path."""
         if scope["type"] != "http":
             return
         if self._mounts:
@@ -174,7 +174,7 @@ class Gateway:
         self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - started)
         return response
 
-    # -- what is served ---------------------------------------------------------------------------------------------
+    # -- routes -----------------------------------------------------------------------------------------------------
 
     def _add_apis(self) -> None:
         actions: dict[tuple[str, str], list[ApiBinding]] = {}
@@ -247,7 +247,7 @@ class Gateway:
             return {}
         if isinstance(body, dict):
             return body
-        raise HttpError("api.malformed-json", "The body is JSON, but no object; send {…}.", status=400)
+        raise HttpError("api.malformed-json", "The body is JSON, but not an object; send {…}.", status=400)
 
     async def _perform(self, request: HttpRequest, binding: ApiBinding, read: Callable[[], AnyApi]) -> Response:
         request.name = binding.name
@@ -269,7 +269,7 @@ class Gateway:
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 
-    # -- what is about the node itself --------------------------------------------------------------------------------
+    # -- the node itself -----------------------------------------------------------------------------------------------
 
     async def _index(self, request: HttpRequest) -> Response:
         places = {

@@ -106,7 +106,7 @@ def _components(metadata: Metadata) -> tuple[dict[type, str], dict[str, Schema]]
 
 
 def _tidy(schema: Schema, binding: ApiBinding) -> None:
-    """A message's schema as that of a body: without its tag, and what the path gives; with what is said of its fields."""
+    """Turn a message's schema into a body's: without the tag and the path's variables, with the fields' descriptions."""
     gone = {TAG_FIELD, *binding.variables}
     properties = cast("dict[str, Schema]", schema["properties"])
     docs = field_docs(binding.cls)

@@ -1,4 +1,4 @@
-"""Puts the kernel's parts together and builds services and plugins on them: for nodes, and for tests that need only some.
+"""Puts the kernel's parts together and builds services and plugins on them, for nodes and for tests.
 
 The order: the parts are made; each package builds its objects from them; the workflows are worked out of all steps; what is
 called and has a workflow is answered by it. Nothing is started here.
@@ -43,7 +43,7 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class NodeDependencies:
-    """What the kernel's parts stand on. Two nodes in one process have two of these.
+    """Everything that a node's kernel is made from. Two nodes in one process have two of these.
 
     Args:
         store: open, of the schema of all records.
@@ -51,10 +51,10 @@ class NodeDependencies:
         ring: that `bus` routes by.
         agents: the way to agents.
         render: makes, of a query engine, what jobs render answers with.
-        fence: raises when this node is no member of the ring any more, gives the epoch otherwise.
+        fence: raises when this node is no longer a member of the ring, else gives the epoch.
         report_url: where agents report to.
         probe: for tests of workflows.
-        sources: workflow files besides those of packages and of the operator.
+        sources: workflow files in addition to those of packages and of the operator.
     """
 
     settings: Settings
@@ -76,7 +76,7 @@ class NodeDependencies:
 
 
 def make_schema(loaded: Loaded) -> Schema:
-    """All tables."""
+    """The tables of all services and plugins that are loaded."""
     return Schema(loaded.records)
 
 
@@ -147,7 +147,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
 
 
 def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:
-    """A call that has a workflow and that no service handles is answered by its workflow."""
+    """Let calls that have a workflow, and that no service handles, be answered by their workflows."""
     for workflow in loaded.workflows:
         if workflow.message is not None and not bus.handles(workflow.message):
             bus.register(workflow.message, flows.handler(workflow))

@@ -25,7 +25,7 @@ _MAX_DEPTH = 6
 
 
 class LogForm(StrEnum):
-    """How lines look."""
+    """What a line looks like: JSON for programs, columns for people."""
 
     JSON = "json"
     CONSOLE = "console"
@@ -53,7 +53,7 @@ def configure(stream: TextIO | None = None, level: str = "info", form: LogForm |
         form: JSON or columns.
 
     Raises:
-        ValueError: `level` or `form` is none of these.
+        ValueError: `level` or `form` is not one of these.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:

@@ -3,7 +3,7 @@
 The database is the only arbiter; nodes do not vote and there is no leader. A node is a member while its row is there.
 
 Joining, leaving and declaring a member gone change rows and the epoch in one transaction, so an epoch always stands
-for one list of members. A member is declared gone by whoever has watched its heartbeat stand still for three
+for one list of members. A member is declared gone by a node that has watched its heartbeat stand still for three
 intervals, by the watcher's own monotonic clock: clocks of two machines are never compared. The deletion names the
 heartbeat that was seen; if the member has moved meanwhile, nothing is deleted. Of two watchers the second finds
 nothing to delete.
@@ -13,7 +13,7 @@ tells `on_fenced` and must stop. It may notice late, so whatever it writes in be
 journal writes call `fence` in their own transaction, and the same database that removed the row refuses the write.
 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
-hold any more. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
+hold. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _log = structlog.get_logger("cairn.membership")
 
 
 class NodeState(StrEnum):
-    """Where a node stands. One that left or is gone has no row."""
+    """The state of a node. One that left or is gone has no row."""
 
     RUNNING = "Running"
 
@@ -129,10 +129,10 @@ class Membership:
         node: this node.
         host_name: the address at which others reach it.
         port: the port of its API.
-        on_fenced: called once, from the event loop, when this node is no member any more; it must stop the node.
+        on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
         predecessor_dead: it is known that no other process runs with this node's id, or at its address (`FolderLock`):
-            what such a one left is taken over at once.
+            the row of such a process is taken over at once.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Membership:
         return fence(tx, self._node, self._joined)
 
     async def beat(self) -> bool:
-        """One round: beat, declare gone who has stood still, read the list. False: this node is fenced."""
+        """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""
         still = self._still()
         result = await self._store.write(lambda tx: self._round(tx, still))
         if result is None:
@@ -230,7 +230,7 @@ class Membership:
         self._on_fenced(error)
 
     async def _await_dead_predecessor(self) -> None:
-        """See the heartbeat under this node's own id stand still, unless it is known to be dead."""
+        """Watch the heartbeat under this node's own id stand still, unless its process is known to be dead."""
         if self._predecessor_dead:
             return
         found = await self._store.read(lambda tx: tx.get(ManagementNode, self._node))
@@ -303,7 +303,7 @@ class Membership:
 
 
 class FolderLock:
-    """Says that one process, and no other here, works with a data folder. Ends with the process, however that ends."""
+    """The lock of a data folder: one process at a time works with it. It ends with the process, however that ends."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock of `folder`, which must exist.
@@ -345,7 +345,7 @@ def _next_epoch(tx: Tx) -> int:
 def _fenced(node: NodeId) -> CairnError:
     return CairnError(
         "node.fenced",
-        f"Node {node} is no member any more: it was silent for too long, or started again elsewhere. Others do its "
+        f"Node {node} is no longer a member: it was silent for too long, or started again elsewhere. Others do its "
         "work; start it again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},

@@ -1,8 +1,8 @@
 """The disk of a lab host: the upper layers of its overlays over the machine's file system.
 
-A host sees what is installed on the machine, and none of what the machine is or has done: its keys, users' folders,
+A host sees the programs that are installed on the machine, but not the machine's own state: its keys, users' folders,
 logs, virtual machines and cloud. Such folders are hidden by an empty ("opaque") folder in the upper layer before the
-host first boots. What a host writes stays in its upper layer, through every kill and boot, until the lab goes down.
+host first boots. The files that a host writes stay in its upper layer, through every kill and boot, until the lab goes down.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def trees(machine: Machine) -> list[str]:
 
 
 def prepare(machine: Machine, host: HostLayout, data_folder: Path) -> None:
-    """Makes the host's disk, unless it is there. One whose making was broken off is made anew.
+    """Makes the host's disk, unless it is there. One whose making was broken off is made again.
 
     Args:
         machine: where the host is to run.
@@ -79,11 +79,11 @@ def prepare(machine: Machine, host: HostLayout, data_folder: Path) -> None:
         return
     shutil.rmtree(host.folder, ignore_errors=True)
     (host.folder / "root").mkdir(parents=True)
-    # Whoever is not root must not walk in and find set-uid programs that a host has written.
+    # Users other than root must not walk in and find set-uid programs that a host has written.
     host.lab.disks.chmod(0o700)
     layers = Layers(host.folder / "disk", trees(machine))
     for folder in (*HIDDEN, str(data_folder)):
-        # Where a part of the path is a symbolic link, it is the folder behind it that must not be seen.
+        # If a part of the path is a symbolic link, the folder behind it must not be seen.
         layers.hide(str(Path(folder).resolve()))
     for folder in KEPT_FOLDERS:
         layers.copy_folders(folder)

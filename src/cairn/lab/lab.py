@@ -1,6 +1,6 @@
 """The lab: a data center of real hosts on one machine, in namespaces.
 
-What runs is always read off the machine itself, never from a record, so a lab tool that dies in the middle leaves
+The running parts are always found on the machine itself, never from a record, so a lab tool that dies in the middle leaves
 nothing that the next call would not see, complete, or take away. The record (``lab.json``) only keeps what cannot be
 seen: the lab's name, its subnet, and how many hosts it is to have. It is written before anything else is made and
 deleted after everything else is gone.
@@ -40,7 +40,7 @@ DEFAULT_DATA_FOLDER = Path("/var/lib/cairn")
 
 
 class HostState(StrEnum):
-    """What a host is, as the machine shows it."""
+    """The state of a host, as the machine shows it."""
 
     RUNNING = "running"
     KILLED = "killed"  #: off: no process of it runs
@@ -48,7 +48,7 @@ class HostState(StrEnum):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One host for the one who wants to reach it."""
+    """One host, and how to reach it."""
 
     name: str
     address: str
@@ -58,7 +58,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The lab for the one who wants to reach its hosts."""
+    """The lab, and how to reach its hosts."""
 
     name: str
     folder: str
@@ -71,7 +71,7 @@ class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a lab on the machine."""
+    """The parts of a lab that are on the machine."""
 
     processes: list[str]
     mounts: list[str]
@@ -94,7 +94,7 @@ class Lab:
 
     Args:
         data_folder: the lab lives in its folder ``lab``.
-        name: 1 to 10 lower-case letters and digits. A second lab beside another takes another name and data folder.
+        name: 1 to 10 lower-case letters and digits. A second lab on the machine takes another name and data folder.
         machine: runs programs and looks around.
     """
 
@@ -112,7 +112,7 @@ class Lab:
         return probing.probe(self._machine, self._folder)
 
     def up(self, hosts: int) -> LabStatus:
-        """Makes sure that the lab exists and its hosts run, reachable by SSH. Safe to repeat, also after a crash.
+        """Makes sure that the lab exists and its hosts run, reachable by SSH. Safe to repeat, even after a crash.
 
         Args:
             hosts: how many there are to be at least, 1 to 100. Never fewer than there were.
@@ -136,7 +136,7 @@ class Lab:
         return self.status()
 
     def down(self) -> None:
-        """Takes away all of the lab: processes, mounts, namespaces, links, folder. Safe to repeat, also after a crash.
+        """Takes away all of the lab: processes, mounts, namespaces, links, folder. Safe to repeat, even after a crash.
 
         Raises:
             CairnError: ``lab.command-failed`` or ``lab.timeout`` when something cannot be taken away.
@@ -207,24 +207,24 @@ class Lab:
     def exec(
         self, name: str, arguments: Sequence[str], *, input_text: str | None = None, timeout_seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a program inside a host, not by its network; it also works on a host that is cut off.
+        """Runs a program inside a host without using its network, so it works even on a host that is cut off.
 
         Args:
             name: the host.
             arguments: the program and its arguments; no shell is involved.
-            input_text: what it reads; nothing when left out.
+            input_text: its standard input; empty when left out.
             timeout_seconds: it is killed after that time.
 
         Raises:
             CairnError: ``lab.unknown-host``, ``lab.absent``, ``lab.host-off``, ``lab.timeout``. That the program
-                fails is no error: its exit code is in the result.
+                fails is not an error: its exit code is in the result.
         """
         return host.execute(
             self._machine, self._host(name), arguments, input_text=input_text, timeout_seconds=timeout_seconds
         )
 
     def leftovers(self) -> Leftovers:
-        """All that there is of a lab of this name and folder: nothing, unless it is up or was broken off."""
+        """All parts of a lab of this name and folder: none, unless it is up or was broken off."""
         layout = self._any_layout()
         return Leftovers(
             processes=[f"{process.pid} {' '.join(process.arguments)}" for process in self._processes(layout)],
@@ -317,7 +317,7 @@ class Lab:
                 elif entry != self._record_file:
                     entry.unlink()
             self._record_file.unlink()
-        # What is left of a lab that was broken off before it had a record. Anything else in there is not ours.
+        # The rest of a lab that was broken off before it had a record. Anything else in there is not ours.
         _fresh(self._record_file).unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()
@@ -340,7 +340,7 @@ class Lab:
         return LabLayout(record.name, self._folder, IPv4Network(record.subnet)), record.hosts
 
     def _any_layout(self) -> LabLayout:
-        """The lab's layout, also where its record is lost: what belongs to a lab is known by its name alone."""
+        """The lab's layout, even if its record is lost: what belongs to a lab is known by its name alone."""
         record = self._read_record()
         return LabLayout(self._name, self._folder, IPv4Network(record.subnet if record else "198.18.0.0/16"))
 
@@ -365,7 +365,7 @@ class Lab:
         return HostStatus(name=target.name, address=str(target.address), ssh_port=SSH_PORT, user="root", state=state)
 
     def _processes(self, layout: LabLayout) -> list[Process]:
-        """The processes of the lab: hosts', their helpers outside, and whoever else is in one of its namespaces."""
+        """The processes of the lab: hosts', their helpers outside, and any other process in one of its namespaces."""
         everything = self._machine.processes()
         marked = [p for p in everything if any(layout.owns_mark(argument) for argument in p.arguments)]
         pid_namespaces = {p.pid_namespace for p in marked if len(p.numbers) > 1}

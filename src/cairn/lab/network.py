@@ -12,12 +12,12 @@ from cairn.kernel.error import CairnError
 from cairn.lab.layout import BRIDGE, HOST_LINK, MACHINE_PORT, HostLayout, LabLayout
 from cairn.lab.machine import Machine, wait_until
 
-#: As data centers do it that carry VXLAN: guests keep 1500 bytes with the tunnel's header around them.
+#: Like data centers that carry VXLAN: guests keep 1500 bytes with the tunnel's header around them.
 MTU_BYTES = "9000"
 
 
 def ensure_switch(machine: Machine, layout: LabLayout) -> None:
-    """The bridge, and the machine's own cable into it with the machine's address."""
+    """Makes the bridge, and the machine's own cable into it with the machine's address."""
     switch = layout.switch_namespace
     _ensure_namespace(machine, switch)
     inside = {link.ifname for link in machine.links(switch)}
@@ -45,7 +45,7 @@ def ensure_switch(machine: Machine, layout: LabLayout) -> None:
 
 
 def lay_cable(machine: Machine, host: HostLayout) -> None:
-    """The namespace of a host that is not running, with its card, address and cable into the switch: all fresh."""
+    """Makes the namespace of a host that is not running, with card, address and cable into the switch: all fresh."""
     remove_cable(machine, host)
     _ensure_namespace(machine, host.namespace)
     plug_cable(machine, host)
@@ -88,7 +88,7 @@ def remove_cable(machine: Machine, host: HostLayout) -> None:
 
 
 def remove_all(machine: Machine, layout: LabLayout) -> None:
-    """Takes away every namespace and link of the lab, also of a lab of which nothing else is known."""
+    """Takes away every namespace and link of the lab, even if nothing else is known of it."""
     _remove_machine_link(machine, layout)
     for name in machine.namespaces():
         if layout.owns_namespace(name):
@@ -96,7 +96,7 @@ def remove_all(machine: Machine, layout: LabLayout) -> None:
 
 
 def _remove_machine_link(machine: Machine, layout: LabLayout) -> None:
-    """By itself the link ends some time after the namespace at its other end, and perhaps just now."""
+    """Removes the link. By itself it ends some time after the namespace at its other end, so it may go just now."""
 
     def present() -> bool:
         return layout.machine_link in {link.ifname for link in machine.links()}

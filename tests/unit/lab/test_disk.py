@@ -86,7 +86,7 @@ def test_disk_that_is_complete_is_kept(machine: FakeMachine, lab: LabLayout, tmp
     assert written.exists()
 
 
-def test_disk_whose_making_was_broken_off_is_made_anew(machine: FakeMachine, lab: LabLayout, tmp_path: Path) -> None:
+def test_disk_whose_making_was_broken_off_is_made_again(machine: FakeMachine, lab: LabLayout, tmp_path: Path) -> None:
     host = lab.host(1)
     (host.folder / "disk/upper/etc").mkdir(parents=True)
     (host.folder / "disk/upper/etc/half").touch()

@@ -54,7 +54,7 @@ def test_namespaces_of_others_stay(machine: FakeMachine, layout: LabLayout) -> N
     assert machine.namespaces() == ["router", "test2-switch"]
 
 
-def test_machines_link_whose_other_end_is_gone_is_made_anew(machine: FakeMachine, layout: LabLayout) -> None:
+def test_machines_link_whose_other_end_is_gone_is_made_again(machine: FakeMachine, layout: LabLayout) -> None:
     network.ensure_switch(machine, layout)
     machine.by_namespace.pop(layout.switch_namespace)
     network.ensure_switch(machine, layout)

@@ -1,4 +1,4 @@
-"""Images of a backup server: taken in from a URL, handed out to hosts."""
+"""The images of a backup server: downloaded from a URL, served to hosts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BackupImages:
 
     @handles(DownloadImage)
     async def download(self, command: DownloadImage) -> ImageInfo:
-        """Fetch, inspect, rename into place. A file that is there is replaced."""
+        """Fetch the image, inspect it, and rename it into place. A file that is there is replaced."""
         path = await in_thread(self._folders.confine, command.path)
         async with self._folders.locks(str(path)):
             part = temporary_of(path)
@@ -57,5 +57,5 @@ class BackupImages:
         return web.Response(status=404, body=msgspec.json.encode(missing.failure()), content_type="application/json")
 
     def _clean_up(self, part: Path) -> None:
-        """Nothing is left of a failed download, nor the folder that was made for it."""
+        """Remove what a failed download left, and the folder that was made for it."""
         self._folders.delete(str(part))

@@ -38,7 +38,7 @@ _PASSED = (0x2A << 1) | 1
 
 
 class Verdict(Struct, frozen=True):
-    """What the probe found, and in which boot of the machine."""
+    """The result of the probe, and in which boot of the machine it was found."""
 
     boot: str
     kvm: bool
@@ -99,7 +99,7 @@ class Accelerator:
         return Verdict(boot, kvm=not note, note=note)
 
     async def _run_guest(self, image: str) -> str:
-        """Empty if the guest got through, else why not."""
+        """Boot the guest. Returns why it did not get through; empty if it did."""
         argv = [
             *("qemu-system-x86_64", "-accel", "kvm", "-m", "16", "-display", "none", "-nodefaults", "-no-user-config"),
             *("-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"),

@@ -1,4 +1,4 @@
-"""Features of the kernel that networks and VMs may want, found by really trying.
+"""Finds the features of the kernel that networks and VMs may want, by really trying them.
 
 Everything is tried in a network name space that ends with the process that tries, so nothing has to be cleaned up and
 the machine's own network never sees it.

@@ -1,4 +1,4 @@
-"""The KVM role, put together."""
+"""The KVM role: puts together the parts that answer a host's commands."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class KvmRole:
 
     @property
     def areas(self) -> Sequence[object]:
-        """All areas."""
+        """The objects that answer a host's commands."""
         return self._areas
 
     @property
     def host(self) -> str | None:
-        """As told by `Connect`."""
+        """The host's uuid, as `Connect` told it."""
         return self._state.host
 
     async def vms(self) -> dict[str, PowerState]:
@@ -106,10 +106,10 @@ class KvmRole:
         return await in_thread(self._hypervisor.states)
 
     def add_routes(self, app: web.Application) -> None:
-        """None."""
+        """A host serves nothing but commands."""
 
     async def start(self) -> None:
-        """Bridges first, the networks' servers need them; then watch. The accelerator is probed in the background."""
+        """Restore bridges, which the networks' servers need, then watch. The accelerator is probed in the background."""
         await self._bridges.restore()
         self._tasks.append(asyncio.create_task(self._probe(), name="accelerator"))
         for name, work in (
@@ -121,13 +121,13 @@ class KvmRole:
             self._tasks.append(task)
 
     async def stop(self) -> None:
-        """End the watching."""
+        """End the watching of VMs and networks; they go on without it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _probe(self) -> None:
-        """So that the first `Connect` need not wait for it."""
+        """Probe the accelerator early, so that the first `Connect` need not wait for it."""
         await self._accelerator.verdict()
 
     def _report(self, vm: str, state: PowerState, reason: str) -> None:

@@ -3,7 +3,7 @@
 A command goes out under a task id. The ordinary case is one exchange: 200, with the reply. Everything else leads to
 the same question, "what became of the task?":
 
-* 202: the agent is still at it. It calls back (`AgentClient.deliver`), and in case the call-back gets lost, it is asked
+* 202: the agent is still working. It calls back (`AgentClient.deliver`), and in case the call-back gets lost, it is asked
   every few seconds.
 * No answer (broken connection, time-out of the exchange): it may or may not have begun, so it is asked.
 * 404: it has never heard of the task, or has forgotten it in a restart. The same task is sent again; this is right
@@ -85,17 +85,17 @@ class AgentEndpoint(Struct, frozen=True):
 
     @property
     def tls(self) -> bool:
-        """Whether the agent is spoken to over TLS."""
+        """Whether the connection uses TLS."""
         return self.base_url.startswith("https:")
 
     @property
     def address(self) -> str:
-        """Host and port, for people."""
+        """The agent's host and port, for people."""
         return self.base_url.split("/", 3)[2]
 
 
 class AgentMetrics(Protocol):
-    """What is counted of calls to agents."""
+    """Counts calls to agents."""
 
     def called(self, command: str, seconds: float, outcome: str) -> None:
         """A call has ended; `outcome` is ``ok`` or the error's code."""
@@ -105,13 +105,13 @@ class AgentMetrics(Protocol):
 
 
 class NoMetrics:
-    """Counts nothing."""
+    """Ignores calls: for tests and tools, which count nothing."""
 
     def called(self, command: str, seconds: float, outcome: str) -> None:
-        """Nothing."""
+        """The call is not counted."""
 
     def asked_again(self, command: str) -> None:
-        """Nothing."""
+        """The repetition is not counted."""
 
 
 class _PendingCommand:
@@ -263,17 +263,18 @@ class AgentClient:
     def deliver(self, reply_bytes: bytes) -> bool:
         """Take a reply that an agent has sent to `callback_url`; whether somebody was waiting for it.
 
-        A reply that comes twice, or to a call that is over, is no error: the agent need not repeat it.
+        A reply that comes twice, or after its call has ended, is not an error: the agent need not repeat it.
 
         Raises:
-            CairnError: ``agent.bad-answer`` (internal) if it is no reply.
+            CairnError: ``agent.bad-answer`` (internal) if it is not a reply.
         """
         try:
             reply = _reply_decoder.decode(reply_bytes)
         except msgspec.MsgspecError as error:
             raise CairnError(
                 BAD_ANSWER,
-                f"An agent's call-back is no reply: {error}. Is the agent of the same version?",
+                f"An agent's call-back is not a reply: {error}. The agent may be of another version: "
+                "reconnect the host to install this one.",
                 kind=ErrorKind.INTERNAL,
             ) from error
         call = self._calls.get(reply.task)
@@ -283,12 +284,12 @@ class AgentClient:
         return True
 
     def _forget(self, call: _PendingCommand) -> None:
-        """Nobody waits for its call-back any more. Safe to repeat."""
+        """Ignore call-backs for this call from now on. Safe to repeat."""
         if self._calls.get(call.task) is call:
             del self._calls[call.task]
 
     async def _first(self, call: _PendingCommand) -> Reply:
-        """Send the command, and see to it that there is a reply."""
+        """Send the command, and wait until there is a reply."""
         reply = await self._send(call)
         if reply is not None:
             return reply
@@ -331,7 +332,7 @@ class AgentClient:
     async def _exchange(
         self, call: _PendingCommand, method: str, path: str, body: bytes | None, timeout_seconds: float
     ) -> tuple[int, bytes] | None:
-        """One exchange; None if there was no answer, but may yet be one."""
+        """One exchange; None if there was no answer and there may yet be one."""
         endpoint = call.endpoint
         before = call.begun
         call.begun = before or method == "POST"
@@ -353,7 +354,7 @@ class AgentClient:
         return answer
 
     async def _take_back(self, call: _PendingCommand, seconds: float) -> None:
-        """See that nothing of the task goes on, as far as that can be had in so many seconds, cancelled or not."""
+        """Have the agent end the task, trying for `seconds` at most, even if this call is cancelled."""
         if not call.begun or call.reply.done():
             return
         self._forget(call)
@@ -368,7 +369,7 @@ class AgentClient:
             raise cancelled
 
     async def _cancel(self, call: _PendingCommand, seconds: float) -> None:
-        """Tell the agent to stop the task, until it says that it is over or unknown, or nobody is there to tell it."""
+        """Tell the agent to stop the task, until it says that the task is over or unknown, or cannot be reached."""
         endpoint = call.endpoint
         until = self._clock.monotonic() + seconds
         pause = 0.1
@@ -401,7 +402,7 @@ class AgentClient:
         return None  # the answer to another task, sent twice: ask for ours
 
     async def _delivered(self, call: _PendingCommand, seconds: float) -> bool:
-        """Wait for the call-back for so long; whether it has come.
+        """Wait for the call-back for so many seconds. Returns whether it has come.
 
         Raises:
             CairnError: ``agent.timeout`` at the deadline.
@@ -472,7 +473,7 @@ def _timeout(call: _PendingCommand) -> CairnError:
 def _bad_answer(attempt: str, endpoint: AgentEndpoint, found: str) -> CairnError:
     return CairnError(
         BAD_ANSWER,
-        f"{attempt} on {endpoint.address}: what answers there does not speak the agents' protocol: {found}. "
+        f"{attempt} on {endpoint.address}: the answer does not follow the agents' protocol: {found}. "
         "Reconnect the host, which puts the agent of this version on it.",
         kind=ErrorKind.INTERNAL,
         details={"address": endpoint.address, "command": attempt},

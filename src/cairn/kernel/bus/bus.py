@@ -1,7 +1,7 @@
-"""The bus of one node: exactly one answer for each request, whatever happens to whoever answers.
+"""The bus of one node: exactly one answer for each request, whatever happens to its handler.
 
 A call to this node runs the handler in the caller's own task: no copy, no task, no queue. So the caller's
-cancellation is the handler's, and an inherited deadline needs nothing more: whoever set it cancels the task, and with
+cancellation is the handler's, and an inherited deadline needs nothing more: its owner cancels the task, and with
 it everything that the task awaits. Only a call that brings a deadline of its own puts an entry on the wheel. The answer
 comes when the work has ended, its clean-up included.
 
@@ -54,7 +54,7 @@ class _Handler:
 
 
 class Bus:
-    """Sends messages to whoever handles them, here or on another node.
+    """Sends messages to their handlers, here or on another node.
 
     Args:
         node: this node.
@@ -63,7 +63,7 @@ class Bus:
         clock: time.
         metrics: where calls are counted.
         ids: for requests to other nodes.
-        default_timeout: seconds that a call gets which brings no time-out and inherits no deadline; read at each.
+        default_timeout: seconds for a call without a time-out or an inherited deadline; read at each call.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class Bus:
             name = getattr(handler, "__qualname__", repr(handler))
             raise CairnError(
                 "bus.handler-twice",
-                f"{tag_of(message_type)} is handled by {known.name} and was now to be handled by {name} as well. "
-                "One message has one handler; remove one of them.",
+                f"{tag_of(message_type)} is handled by {known.name} already, so {name} cannot handle it as well. "
+                "Remove one of the two handlers.",
                 kind=ErrorKind.INTERNAL,
             )
         self._handlers[message_type] = _Handler(message_type, handler, self.metrics)
@@ -120,11 +120,11 @@ class Bus:
 
         Args:
             event_type: `Event` itself for all.
-            handler: told in the order of publishing; what it raises is logged with `name` and disturbs nobody.
+            handler: told in the order of publishing; its errors are logged with `name` and disturb no other.
             name: of the subscriber, for logs and metrics.
 
         Returns:
-            What ends the subscription; safe to repeat.
+            A function that ends the subscription; safe to repeat.
         """
         return self._subscribers.subscribe(event_type, handler, name)
 
@@ -141,7 +141,7 @@ class Bus:
         self._wheel.stop()
 
     async def call(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
-        """Ask, and return the answer.
+        """Send the message to its handler and return the answer.
 
         The message's `route` picks the node. The work is cancelled, here or there, when the caller is cancelled, or
         when the deadline passes: the nearer of `timeout_seconds` and what the context inherits; without both, the
@@ -179,7 +179,7 @@ class Bus:
         return await self._perform(handler, message, None)
 
     def _proxy(self, cls: type[Message]) -> _Handler:
-        """What handles messages of `cls` whose resource another node owns."""
+        """The handler of messages of `cls` whose resource another node owns."""
         proxy = self._proxies.get(cls)
         if proxy is None:
             proxy = self._proxies[cls] = _Handler(cls, self._remote.call, self.metrics)
@@ -233,7 +233,7 @@ async def _answer(handler: _Handler, message: Message) -> object:
 
 
 def _as_cairn_error(handler: _Handler, error: Exception) -> CairnError:
-    """What tasks of one group raised counts as raised by the handler, if each of them raised a `CairnError`."""
+    """An exception group counts as the handler's own error if each of its tasks raised a `CairnError`."""
     expected = error
     while isinstance(expected, ExceptionGroup) and expected.split(CairnError)[1] is None:
         expected = expected.exceptions[0]

@@ -190,10 +190,10 @@ async def limit(wheel: DeadlineWheel, at: float, what: str, work: Coroutine[Any,
 
 
 def deadline_passed(what: str, cause: CairnError | None = None) -> CairnError:
-    """``bus.deadline-passed``: the time that `what` was given is over."""
+    """``bus.deadline-passed``: the time for `what` is over."""
     return CairnError(
         "bus.deadline-passed",
-        f"{what} was not done before its deadline and was ended. Look at what it waited for, or give it more time.",
+        f"{what} was not done before its deadline and has been stopped. Look at what it waited for, or give it more time.",
         kind=ErrorKind.TIMEOUT,
         details={"task": what},
         cause=cause,

@@ -1,8 +1,8 @@
 """Calls to other nodes and for other nodes.
 
 Asking: the request goes out, a future waits under its id. It ends by the answer, by the caller's cancellation or
-deadline (then a cancel goes after the request), or when the ring says that the node has left: whichever is first; what
-comes later finds no future and is dropped. So there is exactly one answer.
+deadline (then a cancel goes after the request), or when the ring says that the node has left: whichever is first; anything
+that comes later finds no future and is dropped. So there is exactly one answer.
 
 Serving: each request is a task. It runs only if this node's ring agrees that the resource is its own; otherwise it is
 refused untouched, and the asker, whose ring was older or newer, resolves the owner again. A request that the transport
@@ -51,7 +51,7 @@ class _Pending:
 
 
 class Remote:
-    """One node's dealings with the others."""
+    """One node's calls to the other nodes, and theirs to it."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Remote:
         await self._transport.start()
 
     async def stop(self) -> None:
-        """Answer what is open with ``bus.stopped``, here and there, and hear nothing more."""
+        """Answer open calls of either side with ``bus.stopped``, and stop listening."""
         self._stopping = True
         for pending in list(self._pending.values()):
             pending.fail(stopped(pending.tag))
@@ -92,7 +92,7 @@ class Remote:
         await self._transport.stop()
 
     async def call(self, message: Message) -> object:
-        """Have the owner of what `message` is routed by handle it. The context has the deadline."""
+        """Have `message` handled by the node that owns its resource. The context has the deadline."""
         assert message.route is not None, "only a routed message comes here"
         key: str = getattr(message, message.route)
         for _ in range(_RESOLVE_ATTEMPTS):
@@ -244,8 +244,8 @@ def stopped(what: str) -> CairnError:
 def _not_owner(tag: str, node: NodeId) -> CairnError:
     return CairnError(
         _NOT_OWNER,
-        f"{tag}: node {node} does not own what this is about; nodes are joining or leaving. Nothing was done; ask "
-        "again.",
+        f"{tag}: node {node} does not own the resource, because nodes are joining or leaving. Nothing was done; "
+        "ask again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},
     )

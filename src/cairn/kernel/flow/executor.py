@@ -1,7 +1,7 @@
 """Moves one run forward and back, step by step, each step followed by the journal's entry.
 
-Who calls `forward` and `undo` owns the run: the engine sees to it that there is one such task for a run, and that it is not
-cancelled by who waits for it. What cancels a run is `Run.cancel`, which ends the step at work and leaves journal writes alone.
+The caller of `forward` and `undo` owns the run: the engine sees to it that there is one such task for a run, and that it is not
+cancelled by the task that waits for it. `Run.cancel` cancels a run: it ends the step at work and leaves journal writes alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Executor:
         self._wheel = DeadlineWheel(clock)  # of undos
 
     def stop(self) -> None:
-        """Let no deadline of an undo come any more."""
+        """Forget the deadlines of undos that are running."""
         self._wheel.stop()
 
     # -- forward --------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class Executor:
         run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
 
     async def park(self, row: FlowRun, error: CairnError) -> None:
-        """Write down that a run can be taken neither forward nor back now: its undo is what is left to do."""
+        """Write down that a run can be taken neither forward nor back now; its undo is left to do."""
         left = row.undo_left
         if row.state is RunState.RUNNING:
             left = list(range(min(row.position, len(row.steps) - 1), -1, -1))

@@ -1,4 +1,4 @@
-"""One workflow under way, and where tests look into the engine."""
+"""One workflow under way, and a probe for tests that look into the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cairn.kernel.flow.workflow import EffectiveWorkflow
 
 
 class FlowProbe:
-    """Where a test looks into the engine and breaks things; the default does nothing."""
+    """Lets a test look into the engine and break things; this one does nothing."""
 
     def journal(self, workflow: str, moment: str) -> None:
         """Around each journal write; `moment` is ``before`` or ``after``."""
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What is being done now, for people."""
+        """The title of the step at work, for people."""
         if self.row.state is not RunState.RUNNING:
             return "undoing what was done"
         step = self.effective.steps[min(self.row.position, len(self.effective.steps) - 1)]

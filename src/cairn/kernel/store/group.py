@@ -1,4 +1,4 @@
-"""Group commit: how the functions that wait are run, committed together and answered."""
+"""Group commit: waiting functions are run, committed together and answered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH_SECONDS = 0.05
 
 
 class StoreMetrics(Protocol):
-    """Who wants to know how the store does. Called from the store's threads."""
+    """Is told how the store does. Called from the store's threads."""
 
     def committed(self, transactions: int, seconds: float) -> None:
         """One commit made that many transactions durable; `seconds` from the first one's begin."""
@@ -32,17 +32,17 @@ class StoreMetrics(Protocol):
 
 
 class NoMetrics:
-    """For who does not care."""
+    """Ignores commits and reads: for tests and tools, which measure nothing."""
 
     def committed(self, transactions: int, seconds: float) -> None:
-        """Nobody wants to know."""
+        """The commit is not counted."""
 
     def read(self, seconds: float) -> None:
-        """Nobody wants to know."""
+        """The read is not counted."""
 
 
 class WorkItem(Generic[R]):
-    """One function on its way, and what came of it. It runs in its caller's context (job, actor), whatever the thread."""
+    """One function on its way, and its result. It runs in its caller's context (job, actor), whatever the thread."""
 
     __slots__ = ("after", "context", "error", "function", "future", "result")
 
@@ -55,7 +55,7 @@ class WorkItem(Generic[R]):
         self.after: list[Callable[[], object]] = []
 
     def run(self, tx: Tx) -> None:
-        """Call the function; keep what comes of it, whatever it is."""
+        """Call the function, and keep its result or its error."""
         self.result, self.error = None, None
         try:
             self.result = self.context.run(self.function, tx)
@@ -84,7 +84,7 @@ def _raisable(error: BaseException) -> BaseException:
 
 
 def _lost() -> CairnError:
-    """The database gave up the whole transaction, and the function went on as if nothing had been."""
+    """The database gave up the whole transaction, and the function went on regardless."""
     return CairnError(
         "store.lost",
         "a transaction function went on after an error that ended its transaction. This is a bug in cairn.",
@@ -93,7 +93,7 @@ def _lost() -> CairnError:
 
 
 class TransactionRunner:
-    """What writer, readers and the inline mode share: how to run functions on a connection."""
+    """Runs functions on a connection, for writer, readers and the inline mode alike."""
 
     def __init__(self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics) -> None:
         self.driver = driver
@@ -115,7 +115,7 @@ class TransactionRunner:
             connection.begin()
             item.run(self.tx(connection, writable=False))
             connection.rollback()
-        except Exception as error:  # noqa: BLE001 (whoever asked for the read gets it)
+        except Exception as error:  # noqa: BLE001 (the caller of the read gets it)
             item.error = error
         if item.error is not None:
             item.error = translate(item.error, self.driver)
@@ -124,7 +124,7 @@ class TransactionRunner:
     def write(
         self, connection: Connection, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]
     ) -> list[WorkItem[object]]:
-        """Run `first` and whatever `more` gives in one transaction, and commit. All that were run, with results."""
+        """Run `first`, and as many as `more` gives, in one transaction, and commit. Returns all that were run."""
         started = self.clock.monotonic()
         items: list[WorkItem[object]] = []
         kept: list[WorkItem[object]] = []  # those whose changes are in the open transaction
@@ -143,7 +143,7 @@ class TransactionRunner:
         return items
 
     def _run(self, connection: Connection, item: WorkItem[object], *, alone: bool) -> bool:
-        """Run one function; whether its changes are in the open transaction."""
+        """Run one function, and return whether its changes are in the open transaction."""
         try:
             if alone:
                 if not connection.in_transaction:

@@ -3,7 +3,7 @@
 **Writing.** One thread owns the only connection that writes. It takes a waiting function, opens a transaction and runs
 it; as long as more are waiting it runs them in the same transaction, each in a savepoint (the first needs none: when it
 fails, nothing else is lost by rolling back everything). Then it commits once, and only then are all of them answered.
-So a flush to the disk is shared by whoever waits, nobody is told of a success that is not durable, and one that fails
+So a flush to the disk is shared by all who wait, a success that is told is durable, and one that fails
 disturbs no other. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
@@ -133,16 +133,16 @@ class Store:
 
     @property
     def schema(self) -> Schema:
-        """All records."""
+        """The records that this store has tables for."""
         return self._runner.schema
 
     @property
     def driver(self) -> Driver:
-        """The database's ways. For the query engine."""
+        """The kind of database that this is. For the query engine."""
         return self._runner.driver
 
     async def write(self, fn: Callable[[Tx], R]) -> R:
-        """Run `fn` in a transaction; its result, once the commit is durable.
+        """Run `fn` in a transaction, and return its result once the commit is durable.
 
         An exception of `fn` undoes what it did (and nothing else) and is raised here. `fn` may be run more than once
         (see `Tx`). If the caller is cancelled while it waits, the transaction may or may not be done.
@@ -159,7 +159,7 @@ class Store:
         return await cast("asyncio.Future[R]", item.future)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
-        """Run `fn` on a snapshot that has everything acknowledged before; its result. `fn` cannot change anything.
+        """Run `fn` on a snapshot of everything acknowledged before, and return its result. `fn` cannot change anything.
 
         Raises:
             CairnError: what `fn` raises; ``store.broken``, ``store.closed``.
@@ -174,8 +174,8 @@ class Store:
     async def look(self, fn: Callable[[Tx], R]) -> R:
         """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
 
-        Handing work to a thread and back costs more than such a look-up, and more yet while other threads compute. Never
-        use it for what may take longer than some 100 us: everything else waits meanwhile.
+        Handing work to a thread and back costs more than such a look-up, even more while other threads compute. Never
+        use it for work that may take longer than some 100 us: everything else waits meanwhile.
         """
         self._check_open()
         if self._inline:
@@ -197,7 +197,7 @@ class Store:
         return self._writer.content()
 
     async def optimize(self) -> None:
-        """Refresh the statistics that query plans depend on; worth a call each hour. Cheap when little changed."""
+        """Refresh the statistics that query plans depend on. Call it once an hour; it is cheap when little changed."""
         self._check_open()
         if self._inline:
             self._writer.optimize()
@@ -207,7 +207,7 @@ class Store:
         await cast("asyncio.Future[object]", item.future)
 
     async def close(self) -> None:
-        """Finish what was asked for, and end. Safe to repeat."""
+        """Finish the work that was asked for, then close. Safe to repeat."""
         if self._closed:
             return
         self._closed = True
@@ -290,6 +290,6 @@ def sqlite_path(url_or_path: str | Path) -> Path:
         return Path(text.removeprefix("sqlite:///"))
     if "://" in text:
         raise CairnError(
-            "store.bad-url", f"{text.partition('://')[0]!r} is no database that cairn can open; sqlite is."
+            "store.bad-url", f"{text.partition('://')[0]!r} is not a database that cairn can open; sqlite is."
         )
     return Path(text)

@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Record)
 class Tx:
     """One transaction. Valid only inside the function it was given to.
 
-    The function must do nothing besides using it: it may be run again after a deadlock or a lost connection, and what
+    The function must do nothing but use it: it may be run again after a deadlock or a lost connection, and what
     it does elsewhere is not undone. Keyword arguments are fields; a list (tuple, set) as value means "one of", None
     means null.
 
@@ -55,7 +55,7 @@ class Tx:
         self._after: list[Callable[[], object]] = []
 
     def insert(self, record: Record) -> None:
-        """Add one row."""
+        """Add one row (``store.duplicate`` when its key or a unique value is taken)."""
         statement = self._statements.insert(type(record))
         self._change(statement.sql, statement.values(record), type(record), [record])
 
@@ -70,7 +70,7 @@ class Tx:
         self._insert_alike(waiting)
 
     def get(self, type_: type[T], key: str | int) -> T | None:
-        """The row with this key."""
+        """The row with this key; None if there is none."""
         statement = self._statements.get(type_)
         row = self._connection.fetch_one(statement.sql, (key,))
         return None if row is None else statement.make(row)
@@ -97,7 +97,7 @@ class Tx:
         return self.update_where(type_, {info(type_).key.name: key}, **values)
 
     def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
-        """Set fields of all rows that fit `where`; how many."""
+        """Set fields of all rows that fit `where`, and return how many there are."""
         found = self._statements.update(type_, where, values)
         return 0 if found is None else self._change(*found, type_, [values])
 
@@ -106,7 +106,7 @@ class Tx:
         return self.delete_where(type_, **{info(type_).key.name: key})
 
     def delete_where(self, type_: type[Record], **equal: object) -> int:
-        """Delete all rows with these values (no values: all rows); how many."""
+        """Delete all rows with these values (no values: all rows), and return how many there were."""
         found = self._statements.delete(type_, equal)
         return 0 if found is None else self._change(*found, type_, [], deleting=equal)
 
@@ -122,7 +122,7 @@ class Tx:
         return compiled.decode(self.fetch(sql, values))
 
     def execute(self, statement: Update | Insert | Delete, params: Mapping[str, object] | None = None) -> int:
-        """Run a SQLAlchemy statement; how many rows it changed.
+        """Run a SQLAlchemy statement and return how many rows it changed.
 
         For claims: ``update(t).values(available=t.c.available - bindparam("need")).where(t.c.available >=
         bindparam("need"))`` changes 1 row or, if there is not enough, 0. Keep the statement, as for `rows`.
@@ -141,7 +141,7 @@ class Tx:
         return self._connection.fetch(sql, values)
 
     def take_after_commit(self) -> list[Callable[[], object]]:
-        """What is to be called after the commit. For the store."""
+        """The functions to call after the commit, which are then forgotten. For the store."""
         return self._after
 
     def _find(

@@ -79,7 +79,7 @@ async def test_second_handler_for_a_message_is_refused_and_both_are_named(bus: B
 
     bus.register(PourTea, one)
     with pytest.raises(
-        CairnError, match=r"tea\.pour is handled by .*one and was now to be handled by .*other"
+        CairnError, match=r"tea\.pour is handled by .*one already, so .*other cannot handle it"
     ) as caught:
         bus.register(PourTea, other)
     assert caught.value.code == "bus.handler-twice"

@@ -147,13 +147,13 @@ def test_source_is_shown_by_its_path_unless_named(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no TOML": (("[workflow",), "services/thing/workflows.toml: this is no workflow file"),
-    "unknown key": (('[workflow."thing.make"]\nstep = []',), "this is no workflow file"),
-    "undeclared": ((LIST.replace("thing.make", "thing.mk"),), "nobody declares the workflow 'thing.mk'"),
+    "no TOML": (("[workflow",), "services/thing/workflows.toml: this is not a workflow file"),
+    "unknown key": (('[workflow."thing.make"]\nstep = []',), "this is not a workflow file"),
+    "undeclared": ((LIST.replace("thing.make", "thing.mk"),), "no package declares the workflow 'thing.mk'"),
     "listed twice": ((LIST, LIST), "site.toml: the steps of 'thing.make' are listed already, by services/thing"),
     "not listed": (("",), "thing.make: this workflow is declared, but no workflow file lists its steps"),
     "empty": (('[workflow."thing.make"]\nsteps = []',), "the list of steps is empty"),
-    "unknown step": ((LIST.replace("a.one", "a.on"),), "names the step 'a.on', which nobody provides"),
+    "unknown step": ((LIST.replace("a.one", "a.on"),), "names the step 'a.on', which no package provides"),
     "change of nothing": ((LIST, change("after", "a.one", workflow="x")), "there is no workflow 'x' to change"),
     "change at nothing": (
         (LIST, change("after", "x")),
