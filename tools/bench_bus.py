@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+import structlog
 import uvloop
 from msgspec import Struct
 
@@ -21,7 +22,7 @@ from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.bus.transport import MemoryNetwork
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.ids import NodeId, RandomIds
-from cairn.kernel.log import LogForm, configure, get_logger
+from cairn.kernel.log import LogForm, configure
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.ring import Ring
@@ -101,7 +102,7 @@ async def _bench(times: int) -> None:
     series = alone.metrics.messages.of("thing.weigh", "ok")
     await _timed("observation of a histogram", times, lambda: _each(times, lambda: series.observe(0.003)))
     configure(io.StringIO(), "info", LogForm.JSON)
-    log = get_logger("bench")
+    log = structlog.get_logger("cairn.bench")
     await _timed("log line, level off", times, lambda: _each(times, lambda: log.debug("x", vm="v")))
     await _timed("log line, JSON", times // 10, lambda: _each(times // 10, lambda: log.info("x", vm="v")))
     await _remote(network, times // 10)

@@ -32,8 +32,8 @@ Fixed for the life of a node: an option of `cairn serve`, else the environment v
 
 """
 _MIDDLE = """
-The command line knows `CAIRN_URL` (the node that it talks to; by default `http://127.0.0.1:8080`), `CAIRN_ACCOUNT` and
-`CAIRN_PASSWORD` besides, and `cairn lab` knows `CAIRN_LAB_NAME`.
+In addition, the command line knows `CAIRN_URL` (the node that it talks to; by default `http://127.0.0.1:8080`),
+`CAIRN_ACCOUNT` and `CAIRN_PASSWORD`, and `cairn lab` knows `CAIRN_LAB_NAME`.
 
 ## Global configuration
 

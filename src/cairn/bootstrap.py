@@ -2,7 +2,7 @@
 
 The order: plugins are found; their records make the schema; the database is brought up to date and opened; the kernel's
 parts are made; each plugin builds its objects from them; the workflows are worked out of all steps; then everything starts,
-and what a former life left open is taken up before the first call is accepted.
+and jobs that an earlier run left open are taken up before the first call is accepted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import uvloop
 
 import cairn.plugins
 import cairn.services
-from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentDoor
+from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentCallbacks
 from cairn.gateway.gateway import Gateway
 from cairn.gateway.render import renderer
 from cairn.gateway.server import HttpServer
 from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
-from cairn.kernel.assembly import Ground, assemble, make_schema
+from cairn.kernel.assembly import NodeDependencies, assemble, make_schema
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport, Transport
 from cairn.kernel.clock import Clock, SystemClock
@@ -61,14 +61,14 @@ def load_plugins(settings: Settings) -> Loaded:
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:
-    """Where the database's scripts are, the core's first."""
+    """The folders of the database's scripts, the core's first."""
     return [CORE_MIGRATIONS, *(folder for manifest in loaded.manifests if (folder := manifest.migrations) is not None)]
 
 
 class Node:
     """A management node.
 
-    Made by `Node.build`, with parts of the test's own where it has some. `context` is for tests to look at.
+    Made by `Node.build`; a test may hand in parts of its own. `context` is for tests to look at.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Node:
         loaded: Loaded,
         membership: Membership,
         gateway: Gateway,
-        doors: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
+        servers: Sequence[tuple[HttpServer, list[tuple[str, int]]]],
         closers: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
         self.context = context
@@ -85,7 +85,7 @@ class Node:
         self.gateway = gateway
         self.addresses: list[tuple[str, int]] = []
         self._membership = membership
-        self._doors = doors
+        self._doors = servers
         self._closers = closers
         self._lag: asyncio.Task[None] | None = None
         self._ready = False
@@ -123,7 +123,7 @@ class Node:
             probe: for tests of workflows.
             loaded: plugins; None: those that the settings ask for.
             installer: puts agents on machines; None: by Ansible.
-            on_fenced: called when this node is no member any more.
+            on_fenced: called when this node is no longer a member.
             predecessor_dead: no other process runs with this node's id; known by itself when the node has its own store.
 
         Raises:
@@ -163,7 +163,7 @@ class Node:
             predecessor_dead=predecessor_dead or alone,
         )
         deployer, usual = _installation(settings, clock, authority)
-        ground = Ground(
+        needs = NodeDependencies(
             settings=settings,
             store=store,
             bus=bus,
@@ -180,7 +180,7 @@ class Node:
             report_url=lambda: _agent_url(settings, REPORT_PATH),
             probe=probe,
         )
-        context = await assemble(loaded, ground)
+        context = await assemble(loaded, needs)
         for prepare in context.preparations:
             await prepare()
         made: list[Node] = []
@@ -200,12 +200,12 @@ class Node:
             configuration=loaded.settings,
             ready=lambda: made[0].ready,
         )
-        result = cls(context, loaded, membership, gateway, _doors(context, gateway), closers)
+        result = cls(context, loaded, membership, gateway, _servers(context, gateway), closers)
         made.append(result)
         return result
 
     async def start(self, *, serve: bool = True) -> None:
-        """Start everything; open jobs of a former life go on. `serve`: listen for calls."""
+        """Start everything; open jobs of an earlier run go on. `serve`: listen for calls."""
         context = self.context
         await self._membership.start()
         await context.bus.start()
@@ -224,7 +224,7 @@ class Node:
         _log.info("node.ready", node=context.node, addresses=shown, resumed_jobs=resumed)
 
     async def stop(self) -> None:
-        """Stop: work under way is dropped where it stands, and goes on at the next start."""
+        """Stop. Work under way is dropped where it stands, and goes on at the next start."""
         self._ready = False
         context = self.context
         await self.gateway.stop()
@@ -274,7 +274,7 @@ def _agent_url(settings: Settings, path: str) -> str | None:
 
 
 def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:
-    """What puts agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
+    """The parts that put agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
     known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
     operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
     deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
@@ -283,15 +283,15 @@ def _installation(settings: Settings, clock: Clock, authority: Authority) -> tup
     return deployer, AgentInstaller(keys, deployer, authority, known_hosts, wheels)
 
 
-def _doors(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
+def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
     settings = context.settings
-    doors = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
+    servers = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
         context.authority.issue_node([host for host, _ in addresses])
-        door = AgentDoor(context.agents.deliver, context.reports.deliver)
-        doors.append((HttpServer(door, context.authority.server_context()), addresses))
-    return doors
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver)
+        servers.append((HttpServer(app, context.authority.server_context()), addresses))
+    return servers
 
 
 def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:

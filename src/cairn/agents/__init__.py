@@ -1,1 +1,1 @@
-"""What runs on managed machines. Imports nothing of the management side but `agents.protocol`."""
+"""The agents that run on managed machines. Nothing of the management side is imported here but `agents.protocol`."""

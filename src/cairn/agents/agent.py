@@ -15,9 +15,9 @@ from cairn.agents.clock import Clock, SystemClock
 from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery, HttpPoster
+from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol.wire import Pong
 from cairn.agents.role import AgentRole, version
-from cairn.agents.runner import SystemRunner
 from cairn.agents.server import Server
 from cairn.agents.tasks import TaskTable
 from cairn.agents.tls import client_context, server_context
@@ -48,7 +48,7 @@ class Agent:
         port = self._config.listen_port(self._kind)
         await web.TCPSite(self._runner, self._config.address, port, ssl_context=tls).start()
         log.info(
-            "agent listens",
+            "agent.listens",
             role=self._kind.value,
             address=self._config.address,
             port=port,
@@ -57,13 +57,13 @@ class Agent:
         )
 
     async def stop(self) -> None:
-        """Stop listening, give up what runs. VMs and networks go on."""
+        """Stop listening, and give up the tasks that run. VMs and networks go on."""
         await self._runner.cleanup()
         await self._tasks.close()
         await self._role.stop()
         await self._delivery.close()
         await self._poster.close()
-        log.info("agent stopped")
+        log.info("agent.stopped")
 
     async def _pong(self) -> Pong:
         vms = {vm: state.value for vm, state in (await self._role.vms()).items()}
@@ -75,7 +75,7 @@ def make_role(
 ) -> AgentRole:
     """The role's object. libvirt is imported here, and only for KVM."""
     data = Path(config.data_dir)
-    # dnsmasq, as nobody, reads its files below; what is secret is in files of mode 0600.
+    # dnsmasq, as the user nobody, reads its files below; secrets are in files of mode 0600.
     data.mkdir(parents=True, exist_ok=True, mode=0o711)
     match role:
         case Role.KVM:
@@ -85,7 +85,7 @@ def make_role(
             return KvmRole(
                 data=data,
                 hypervisor=LibvirtHypervisor(config.libvirt_uri),
-                runner=SystemRunner(),
+                runner=SubprocessRunner(),
                 delivery=delivery,
                 clock=clock,
                 tls=tls,
@@ -93,7 +93,7 @@ def make_role(
         case Role.BACKUP:
             from cairn.agents.backup.role import BackupRole
 
-            return BackupRole(data=data, config=config, runner=SystemRunner())
+            return BackupRole(data=data, config=config, runner=SubprocessRunner())
 
 
 async def serve(config: AgentConfig, role: Role) -> None:

@@ -1,4 +1,4 @@
-"""The one way of the agents to run blocking work, and locks by key."""
+"""Runs blocking work of agents in threads, and holds locks by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time for the agents, handed in so that a test can own it."""
+"""The clock of the agents, handed to constructors so that a test can own the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's time."""
+    """The machine's own time, as a running agent uses it."""
 
     def monotonic(self) -> float:
         """The machine's monotonic clock."""

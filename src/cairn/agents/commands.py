@@ -1,4 +1,4 @@
-"""The registry of commands: which method of which area answers which command.
+"""The registry of commands: it knows the method that answers each command.
 
 An area is a class of a role (VMs, bridges, …) with methods marked ``@handles(StartVm)``. Nothing else lists them.
 """
@@ -66,7 +66,7 @@ class Registry:
         """Decode `body` and let its handler answer. Any exception leaves as an `AgentError`.
 
         Raises:
-            AgentError: ``agent.unknown-command``, ``agent.bad-request``, ``agent.internal``, or what the handler says.
+            AgentError: ``agent.unknown-command``, ``agent.bad-request``, ``agent.internal``, or the handler's own error.
         """
         if name not in self._handlers:
             raise AgentError(
@@ -85,7 +85,7 @@ class Registry:
             if isinstance(error, OSError) and is_no_space(error):
                 place = Path(error.filename or "/")
                 raise no_space(place, None, free_bytes(place)) from error
-            log.exception("command failed unexpectedly")
+            log.exception("command.bug")
             raise AgentError(
                 codes.INTERNAL,
                 f"{name}: {type(error).__name__}: {error}. This is a bug; the agent's log has the trace.",

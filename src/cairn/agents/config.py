@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Role(StrEnum):
-    """What a machine is to the cloud."""
+    """The part that a machine plays in the cloud."""
 
     KVM = "kvm"
     BACKUP = "backup"
@@ -29,7 +29,7 @@ class TlsFiles(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the agent has to know before it can be talked to."""
+    """The settings that an agent needs before a node can talk to it."""
 
     address: str = "127.0.0.1"  #: where to listen; an IP address
     port: int | None = None  #: None: 7070 for kvm, 7171 for backup
@@ -81,6 +81,6 @@ def check(config: AgentConfig, role: Role) -> None:
         raise ConfigError(f"address: found {config.address!r}; an IP address would fit") from None
     if config.tls is None and not address.is_loopback:
         raise ConfigError(
-            f"tls: missing, and address {config.address} is not loopback; commands would be taken from anybody. "
+            f"tls: missing, and address {config.address} is not loopback; anybody could send commands. "
             "Give ca, cert and key, or listen on 127.0.0.1"
         )

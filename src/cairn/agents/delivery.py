@@ -1,4 +1,4 @@
-"""What the agent sends by itself: late replies to callbacks, and reports of what happened on the machine.
+"""Sends late replies to callbacks, and reports of events on the machine.
 
 Nothing here is kept over a restart: a management node that misses a reply polls for it, and a state that was not
 reported is seen by the next ping.
@@ -20,7 +20,7 @@ from cairn.agents.protocol.wire import Reply, Report
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
-#: After this long nobody waits for a reply any more.
+#: After this long nobody can still be waiting for a reply.
 GIVE_UP_SECONDS = 900.0
 MAX_REPORTS = 1000
 
@@ -40,7 +40,7 @@ class HttpPoster:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes) -> int:
-        """See `Poster.post`."""
+        """POST JSON; the connection is kept for the next. Redirects are not followed: they might leave the cloud."""
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
         try:
@@ -56,7 +56,7 @@ class HttpPoster:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the kept connections. Safe when nothing was ever posted."""
         if self._session is not None:
             await self._session.close()
 
@@ -78,9 +78,9 @@ class Delivery:
         task.add_done_callback(self._replies.discard)
 
     def report(self, url: str, report: Report) -> None:
-        """Send `report`; returns at once. When too many wait the oldest is dropped: the ping tells the state anyway."""
+        """Send `report`; returns at once. If too many wait, the oldest is dropped: the ping tells the state anyway."""
         if len(self._reports) == MAX_REPORTS:
-            log.warning("report dropped: too many are waiting", vm=self._reports[0][1].vm)
+            log.warning("report.dropped", waiting=MAX_REPORTS, vm=self._reports[0][1].vm)
         self._reports.append((url, report))
         if self._reporter is None or self._reporter.done():
             self._reporter = asyncio.create_task(self._report_all(), name="reports")
@@ -100,7 +100,7 @@ class Delivery:
             await self._deliver(url, msgspec.json.encode(report))
 
     async def _deliver(self, url: str, body: bytes) -> bool:
-        """Try until it is taken, refused for good (4xx), or nobody can be waiting any more."""
+        """Try until it is taken, refused for good (4xx), or nobody can still be waiting."""
         give_up = self._clock.monotonic() + GIVE_UP_SECONDS
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -113,10 +113,10 @@ class Delivery:
                     return True
                 found = f"status {status}"
                 if 400 <= status < 500 and status not in (408, 429):
-                    log.warning("delivery refused", url=url, found=found)
+                    log.warning("delivery.refused", url=url, found=found)
                     return False
             if self._clock.monotonic() + pause > give_up:
-                log.warning("delivery given up", url=url, found=found)
+                log.warning("delivery.given-up", url=url, found=found)
                 return False
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Fetching files over HTTP, HTTPS or from an allowed folder: bounded, hashed, and never half there."""
+"""Fetches files over HTTP, HTTPS or from an allowed folder: bounded, hashed, and never half there."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Downloader:
         self._file_dirs = [folder.resolve() for folder in file_dirs or []]
 
     async def fetch(self, url: str, target: Path, max_bytes: int) -> str:
-        """Write what is at `url` to `target` (which is replaced) and return its SHA-256 in hex.
+        """Download `url` to `target` (which is replaced) and return its SHA-256 in hex.
 
         When it fails `target` is gone. Redirects are followed only to http and https.
 
@@ -111,7 +111,8 @@ class Downloader:
                     yield response.content.iter_chunked(_CHUNK_BYTES)
             except (aiohttp.ClientError, ValueError) as error:
                 raise AgentError(
-                    codes.DOWNLOAD_FAILED, f"{url} cannot be fetched: {_words(error)}. Check the URL and the network."
+                    codes.DOWNLOAD_FAILED,
+                    f"{url} could not be fetched: {_words(error)}. Check the URL and the network.",
                 ) from error
             except TimeoutError:
                 raise AgentError(codes.DOWNLOAD_FAILED, f"{url}: the server stopped answering. Try again.") from None
@@ -142,7 +143,7 @@ class Downloader:
 
 
 class _Bounds:
-    """How much may come: not more than allowed, and not more than fits."""
+    """Limits a download to what is allowed and to what fits on the disk."""
 
     def __init__(self, target: Path, max_bytes: int) -> None:
         self._target = target
@@ -150,7 +151,7 @@ class _Bounds:
         self.got = 0  #: bytes so far
 
     def announce(self, size: int) -> None:
-        """The source says how much will come."""
+        """Take the size that the source announces."""
         if size > self._max:
             raise self._too_large(size)
         free = free_bytes(self._target.parent)

@@ -23,7 +23,7 @@ class AgentError(Exception):
 
 
 def no_space(path: Path, needed_bytes: int | None, free_bytes: int) -> AgentError:
-    """The file system of `path` is full. `needed_bytes` None: not known beforehand."""
+    """``agent.no-space``: the file system of `path` is full. `needed_bytes` None: not known beforehand."""
     needed = f"at least {needed_bytes} bytes are needed" if needed_bytes is not None else "the file did not fit"
     return AgentError(
         codes.NO_SPACE,

@@ -1,4 +1,4 @@
-"""Facts about the machine, and who it is to the cloud: `Connect`, `GetFacts`."""
+"""Facts about the machine, and which host of the cloud it is: `Connect`, `GetFacts`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from msgspec import Struct
 from cairn.agents.blocking import in_thread
 from cairn.agents.commands import handles
 from cairn.agents.ids import check_uuid
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import Connect, GetFacts, HostFacts
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 
 
 class Identity(Struct, frozen=True):
-    """Who this machine is to the cloud."""
+    """Which host of the cloud this machine is, and where it reports to."""
 
     host: str
     report_url: str | None = None
@@ -40,11 +40,11 @@ class HostState:
 
     @property
     def report_url(self) -> str | None:
-        """Where reports go; None: nowhere."""
+        """The URL that reports go to; None: nowhere."""
         return self._identity.report_url if self._identity is not None else None
 
     def set(self, identity: Identity | None) -> None:
-        """Change it; None forgets it."""
+        """Change the identity; None forgets it."""
         self._identity = identity
         if identity is None:
             self._record.remove()
@@ -74,7 +74,7 @@ class Facts:
     def __init__(
         self,
         state: HostState,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         extend: Callable[[HostFacts], Awaitable[HostFacts]] | None = None,
         root: Path = Path("/"),
     ) -> None:
@@ -85,14 +85,14 @@ class Facts:
 
     @handles(Connect)
     async def connect(self, command: Connect) -> HostFacts:
-        """Remember who asks, then answer the facts."""
+        """Remember which host this is, then answer the facts."""
         identity = Identity(check_uuid("host", command.host), command.report_url)
         await in_thread(self._state.set, identity)
         return await self._facts()
 
     @handles(GetFacts)
     async def facts(self, _: GetFacts) -> HostFacts:
-        """Only read."""
+        """The facts as they are now; unlike `connect` it remembers nothing."""
         return await self._facts()
 
     async def _facts(self) -> HostFacts:

@@ -1,4 +1,4 @@
-"""Folders that the cloud may write to, and the arithmetic of their disks."""
+"""Folders that the cloud may write to, and the free space of their disks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FORBIDDEN_FOLDERS = frozenset(
 
 
 class PreparedFolders(Struct, frozen=True):
-    """The record of them."""
+    """The prepared folders as they are kept on disk, over restarts of the agent."""
 
     paths: list[str] = []
 
@@ -48,12 +48,12 @@ class PreparedFolders(Struct, frozen=True):
 class Folders:
     """The folders that `InitStorage` has prepared: nothing outside of them is ever written or removed.
 
-    Every path that a command names is resolved first (``..`` and symbolic links), so that none leads out. Whoever makes
-    or removes a file holds its lock in `locks`, by the path that `confine` answers.
+    Every path that a command names is resolved first (``..`` and symbolic links), so that none leads out. Code that
+    makes or removes a file holds its lock in `locks`, by the path that `confine` answers.
     """
 
     def __init__(self, record: Record[PreparedFolders], own_data: Path) -> None:
-        """`own_data` is the agent's data folder, which is no storage."""
+        """`own_data` is the agent's data folder, which is not storage."""
         self._record = record
         self._own_data = own_data.resolve()
         self.locks = KeyedLocks()
@@ -62,7 +62,7 @@ class Folders:
 
     @property
     def paths(self) -> list[Path]:
-        """The prepared folders."""
+        """The prepared folders, in the order in which they were prepared."""
         return list(self._paths)
 
     def prepare(self, path: str) -> Path:

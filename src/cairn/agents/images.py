@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from cairn.agents.blocking import in_thread
 from cairn.agents.errors import AgentError
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import ImageInfo
-from cairn.agents.runner import CommandRunner
 
 _LIMITS = ["prlimit", "--as=1073741824", "--cpu=10", "--fsize=0", "--core=0", "--nofile=64"]
 _NO_PRIVILEGES = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
@@ -44,7 +44,7 @@ _IMAGES = {
     b"LUKS\xba\xbe": "an encrypted (LUKS) volume",
 }
 
-#: How things begin that are no disk images, but often found where one was expected.
+#: How files begin that are not disk images, but are often found where one was expected.
 _OTHER_THINGS = {
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"\xfd7zXZ\0": "an xz archive; unpack it first",
@@ -59,7 +59,7 @@ _BOOT_SIGNATURE = b"\x55\xaa"
 
 
 class QemuInfo(Struct, rename={"virtual_size": "virtual-size", "actual_size": "actual-size"}):
-    """What is used of the answer of ``qemu-img info``."""
+    """The part of the answer of ``qemu-img info`` that is used."""
 
     format: str
     virtual_size: int
@@ -67,7 +67,7 @@ class QemuInfo(Struct, rename={"virtual_size": "virtual-size", "actual_size": "a
     backing_filename: str | None = msgspec.field(default=None, name="backing-filename")
 
 
-async def inspect(runner: CommandRunner, path: Path, image_format: str, max_virtual_size_bytes: int) -> ImageInfo:
+async def inspect(runner: ProgramRunner, path: Path, image_format: str, max_virtual_size_bytes: int) -> ImageInfo:
     """Whether the file is a harmless image of `image_format` (``qcow2`` or ``raw``), and how big it is. Only reads.
 
     Raises:
@@ -93,7 +93,7 @@ async def inspect(runner: CommandRunner, path: Path, image_format: str, max_virt
     )
 
 
-async def qemu_info(runner: CommandRunner, path: Path, image_format: str) -> QemuInfo:
+async def qemu_info(runner: ProgramRunner, path: Path, image_format: str) -> QemuInfo:
     """``qemu-img info`` in the sandbox.
 
     Raises:
@@ -109,7 +109,7 @@ async def qemu_info(runner: CommandRunner, path: Path, image_format: str) -> Qem
         raise _refused(f"qemu-img's answer cannot be read: {error}") from error
 
 
-async def _sandbox(runner: CommandRunner) -> list[str]:
+async def _sandbox(runner: ProgramRunner) -> list[str]:
     """As much of a sandbox as this user may have: root gets no network and loses its privileges."""
     if os.geteuid() != 0:
         return ["setpriv", "--no-new-privs"]
@@ -158,7 +158,7 @@ def _check_raw(path: Path) -> None:
 
 
 def _other(header: bytes, wanted: str) -> AgentError:
-    """What to raise for a file that is something else than `wanted`."""
+    """The error for a file that is something else than `wanted`."""
     image = next((name for magic, name in _IMAGES.items() if header.startswith(magic)), None)
     if image is None and header[510:512] == _BOOT_SIGNATURE:
         image = "a raw disk"

@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
     """Renders a record and the current ids as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """One line of JSON: time, level, event, the current ids, then the event's own fields."""
         fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""The command ``cairn-agent``."""
+"""The command ``cairn-agent``: reads the configuration and runs one agent until it is told to stop."""
 
 from __future__ import annotations
 

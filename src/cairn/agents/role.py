@@ -1,4 +1,4 @@
-"""What a role gives to the agent that runs it."""
+"""The interface between an agent and the role that it plays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AgentRole(Protocol):
         """The host's uuid as told by `Connect`."""
 
     async def vms(self) -> dict[str, PowerState]:
-        """What the ping tells. Raises `AgentError` when it cannot be known: then there is no pong."""
+        """The VMs of this machine, for the ping. Raises `AgentError` when they cannot be known: then there is no pong."""
 
     def add_routes(self, app: web.Application) -> None:
         """Add routes that any certificate of the cloud's authority may call."""
@@ -36,7 +36,7 @@ class AgentRole(Protocol):
 
 
 def version() -> str:
-    """Of the cairn distribution that is running; ``0`` from a source tree that is not installed."""
+    """The version of the cairn distribution that is running; ``0`` from a source tree that is not installed."""
     try:
         return metadata.version("cairn-cloud")
     except metadata.PackageNotFoundError:

@@ -29,7 +29,7 @@ class Server:
     Args:
         tasks: where commands go.
         ping: makes the `Pong`; an `AgentError` it raises is answered with 503.
-        trusted: True on loopback without TLS, where there are no certificates to look at.
+        trusted: True on loopback without TLS, where there are no certificates to check.
     """
 
     def __init__(self, tasks: TaskTable, ping: Callable[[], Awaitable[Pong]], *, trusted: bool) -> None:
@@ -110,7 +110,7 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
     except web.HTTPException:
         raise
     except Exception as error:  # noqa: BLE001 - the edge: a bug becomes an answer and a log line
-        log.exception("request failed unexpectedly", path=request.path)
+        log.exception("request.bug", path=request.path)
         bug = AgentError(
             codes.INTERNAL, f"{type(error).__name__}: {error}. This is a bug; the agent's log has the trace."
         )

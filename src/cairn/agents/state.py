@@ -1,4 +1,4 @@
-"""What an agent remembers across restarts: small JSON files in its data folder, replaced atomically."""
+"""An agent's memory across restarts: small JSON files in its data folder, replaced atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Struct)
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Have `data` at `path`, whole, also after a power cut. Missing folders are made."""
+    """Write `data` to `path` so that it is whole even after a power cut. Missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -34,7 +34,7 @@ class Record(Generic[S]):
         self._kind = kind
 
     def load(self) -> S | None:
-        """What was saved; None if there is nothing, or nothing that can be read (it is then put aside)."""
+        """The saved struct; None if there is none, or none that can be read (the file is then put aside)."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=self._kind)
         except FileNotFoundError:
@@ -44,11 +44,11 @@ class Record(Generic[S]):
             return None
 
     def save(self, value: S) -> None:
-        """Replace what was saved."""
+        """Replace the saved struct, atomically."""
         write_atomically(self._path, msgspec.json.encode(value))
 
     def remove(self) -> None:
-        """Forget it. Nothing there is success."""
+        """Remove the file. Nothing there is success."""
         self._path.unlink(missing_ok=True)
 
 
@@ -60,7 +60,7 @@ class Records(Generic[S]):
         self._kind = kind
 
     def record(self, key: str) -> Record[S]:
-        """The file of `key`."""
+        """The record of `key`, whether it was saved or not."""
         return Record(self._folder / f"{key}.json", self._kind)
 
     def __iter__(self) -> Iterator[S]:

@@ -24,17 +24,17 @@ class Storage:
 
     @handles(InitStorage)
     async def init(self, command: InitStorage) -> Capacity:
-        """Prepare the folder."""
+        """Make the folder one that may hold volumes and images; see `Folders.prepare`."""
         return capacity(await in_thread(self._folders.prepare, command.path))
 
     @handles(GetCapacity)
     async def capacity(self, command: GetCapacity) -> Capacity:
-        """Ask the file system."""
+        """Ask the file system how much there is and how much is free."""
         return await in_thread(capacity, Path(command.path))
 
     @handles(DeleteFile)
     async def delete(self, command: DeleteFile) -> Done:
-        """Remove the file if it is in a prepared folder; what is being made there is waited for."""
+        """Remove the file if it is in a prepared folder; a file that is being made there is waited for."""
         path = await in_thread(self._folders.confine, command.path)
         async with self._folders.locks(str(path)):
             user = await self._user_of(str(path)) if self._user_of is not None else None

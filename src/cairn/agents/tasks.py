@@ -1,4 +1,4 @@
-"""Tasks: each id is run at most once, and its reply is kept for those who ask again.
+"""Tasks: each id is run at most once, and its reply is kept for callers that ask again.
 
 The table is touched from the event loop only, and `submit` does not await, so two requests with the same id cannot
 both find it absent. A task that passes its deadline is answered at once with ``agent.deadline`` and cancelled; work
@@ -27,14 +27,14 @@ KEEP_SECONDS = 3600.0
 
 
 class Task:
-    """One task: what is known of it."""
+    """One task, with its reply once there is one."""
 
     def __init__(self, id_: str, command: str) -> None:
         self.id = id_
         self.command = command
         self.reply: Reply | None = None
         self.finished = asyncio.Event()  #: there is a reply
-        self.over = asyncio.Event()  #: and nothing of it goes on any more
+        self.over = asyncio.Event()  #: and nothing of it still goes on
         self.finished_at = 0.0
         self.callbacks: set[str] = set()
         self.taken_back = False
@@ -88,7 +88,7 @@ class TaskTable:
         return task.reply
 
     async def cancel(self, task_id: str, seconds: float) -> Task | None:
-        """Take the task back: stop it, and wait up to `seconds` until it is over. Safe to repeat.
+        """Take the task back: stop it, and wait at most `seconds` until it is over. Safe to repeat.
 
         Returns:
             The task, with its reply once it is `over`; None if it was never seen, and so can only be refused now.
@@ -111,7 +111,7 @@ class TaskTable:
             self._delivery.reply(url, task.reply)
 
     async def close(self) -> None:
-        """Cancel what runs."""
+        """Cancel the tasks that run and wait until they have cleaned up."""
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -144,9 +144,9 @@ class TaskTable:
         self._finish(task, reply)
         seconds = round(self._clock.monotonic() - started, 3)
         if reply.error is None:
-            log.info("task done", seconds=seconds)
+            log.info("task.done", seconds=seconds)
         else:
-            log.warning("task failed", seconds=seconds, code=reply.error.code, message=reply.error.message)
+            log.warning("task.failed", seconds=seconds, code=reply.error.code, message=reply.error.message)
 
     async def _reply(self, task: Task, request: Request) -> Reply:
         try:

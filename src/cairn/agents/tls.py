@@ -1,4 +1,4 @@
-"""Who may talk to the agent: certificates of the cloud's own authority, in both directions."""
+"""TLS of the agents, in both directions with certificates of the cloud's own authority."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MANAGEMENT_NODE = "cairn-management-node"
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """For listening: TLS 1.2 or later, and nobody without a certificate of the cloud's authority."""
+    """For listening: TLS 1.2 or later, and only clients with a certificate of the cloud's authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
@@ -23,7 +23,7 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """For calling the management node and the backup server.
 
-    The other side must have a certificate of the cloud's authority, which signs for nobody else. Its name is not
+    The other side must have a certificate of the cloud's authority, which signs for no other machine. Its name is not
     compared with the URL: machines are addressed by whatever address reaches them.
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=files.ca)

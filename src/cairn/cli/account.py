@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Commands that log in and out."""
 
 from __future__ import annotations
 

@@ -41,14 +41,14 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True):
-    """How far a job is."""
+    """The progress of a job."""
 
     step: str = ""
     percent: int = 0
 
 
 class Job(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A job."""
+    """A job as the API shows it."""
 
     uuid: str
     api: str = ""
@@ -73,7 +73,7 @@ class Watcher(Protocol):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """The answer to a query."""
+    """A page of resources, the answer to a query."""
 
     inventories: list[Json] = []
     total: int | None = None
@@ -115,7 +115,7 @@ class Client:
         return self._session
 
     def log_out(self) -> bool:
-        """End the session and forget it; whether there was one. Safe to repeat."""
+        """End the session and forget it. Returns whether there was one. Safe to repeat."""
         session, self._session = self._session, None
         if session is None:
             return False
@@ -147,10 +147,10 @@ class Client:
     def call(
         self, request: Request, *, headers: dict[str, str] | None = None, timeout_seconds: float = 60.0
     ) -> Response:
-        """Send a request with a session; logs in (again) where that needs nobody.
+        """Send a request with a session; logs in (again) where that needs no questions.
 
         Raises:
-            CliError: exit code 1 for what the node refuses, 3 when it does not answer or wants a login.
+            CliError: exit code 1 if the node refuses the call, 3 if it does not answer or wants a login.
         """
         why = _NO_SESSION
         for last in (False, True):
@@ -172,7 +172,7 @@ class Client:
 
     @cached_property
     def schema(self) -> Schema:
-        """What the node can do."""
+        """The node's APIs and entities, fetched once."""
         return decode(_checked(self.http.request("GET", "/v1/schema")).body)
 
     def api(self, name: str) -> Api:
@@ -194,7 +194,7 @@ class Client:
         options: Sequence[tuple[str, str]] = (),
         timeout_seconds: float = 60.0,
     ) -> Page:
-        """What fits all conditions. `options` are ``limit``, ``sort``, ``fields``, ``start``, ``count`` …"""
+        """The resources that fit all conditions. `options` are ``limit``, ``sort``, ``fields``, ``start``, ``count`` …"""
         found = self.schema.by_entity.get(entity)
         if found is None:
             raise refused(f"The node knows no {entity}; its plugin may be left out.", code="cli.no-such-entity")

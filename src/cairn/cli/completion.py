@@ -1,6 +1,6 @@
-"""What could come next on a command line: APIs, parameters, values, fields and joins hop by hop, names of resources.
+"""Finds what could come next on a command line: APIs, parameters, values, fields and joins hop by hop, names of resources.
 
-Pure: words in, candidates out. What only a node knows comes in as a schema and a function that looks names up; both may be
+Pure: words in, candidates out. Knowledge of a node comes in as a schema and a function that looks names up; both may be
 missing, and then there is simply less to offer. The shell and the scripts for bash, zsh and fish use the same class.
 """
 
@@ -24,12 +24,12 @@ _QUERY_OPTIONS: Final = ("--count", "--quiet", "--json", "--url", "--help")
 #: Commands of which each argument is the name of a command or API.
 _HELPERS: Final = ("help",)
 
-#: entity -> its resources, as far as they can be had quickly
+#: entity -> its resources, as far as they are available quickly
 Lookup = Callable[[str], Sequence[Json]]
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """Something that could stand at the place of the last word."""
+    """A possible completion of the last word."""
 
     text: str
     about: str = ""

@@ -8,10 +8,10 @@ from typing import Final
 import click
 
 from cairn.cli.completion import Candidate, Completer
+from cairn.cli.completion_cache import CompletionCache, cache_dir
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import Known, cache_dir
 
-# Bash takes words apart at "=" and ":"; only what stands behind the last of them may be answered.
+# Bash takes words apart at "=" and ":"; only the part behind the last of them may be answered.
 _BASH: Final = """\
 _cairn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" text
@@ -52,7 +52,7 @@ fish:  cairn completion fish | source
 @click.command("completion", help=_HOW)
 @click.argument("shell", type=click.Choice(sorted(_SCRIPTS)))
 def completion(shell: str) -> None:
-    """Print a completion script."""
+    """Print the script that completes commands in a shell."""
     click.echo(_SCRIPTS[shell], nl=False)
 
 
@@ -68,7 +68,7 @@ def complete(context: Context, shell: str, line: str) -> None:
 
 def completer(context: Context) -> Completer:
     """A completer that knows the node."""
-    known = Known(context.client, cache_dir(context.environment))
+    known = CompletionCache(context.client, cache_dir(context.environment))
     return Completer(commands(), known.schema(), known.resources)
 
 
@@ -81,7 +81,7 @@ def commands() -> dict[str, str]:
 
 
 def split(line: str) -> list[str]:
-    """The words of a line that may end in the middle of one; quotes are taken away, also open ones."""
+    """The words of a line that may end in the middle of one; quotes are taken away, even open ones."""
     words = [re.sub(r"[\"']", "", word) for word in re.findall(r"(?:[^\s\"']|\"[^\"]*\"?|'[^']*'?)+", line)]
     return [*words, ""] if not line or line[-1].isspace() else words
 

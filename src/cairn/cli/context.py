@@ -1,4 +1,4 @@
-"""What every command shares: the node it speaks to, where things are kept, how it prints."""
+"""The context of every command: the node it speaks to, where things are kept, how it prints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 class Context:
-    """Of one command line. `as_json` is set by whichever option says so, also for errors."""
+    """Shared by the commands of one command line. `as_json` holds for errors as well."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Context:
 
     @cached_property
     def client(self) -> Client:
-        """The node."""
+        """The client of the node at `url`, with this user's sessions and passwords."""
         sessions = SessionStore(config_dir(self.environment) / "session.json")
         return Client(HttpClient(self.url), sessions, Credentials(self.data_dir, self.environment))
 
     @cached_property
     def names(self) -> Names:
-        """Uuids by names."""
+        """Finds the uuids of resources that the command line gives by name."""
         return Names(self.client)
 
 

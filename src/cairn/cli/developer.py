@@ -1,4 +1,4 @@
-"""What builders of cairn and its operators look at: workflows, wheels, migrations."""
+"""Commands for cairn's developers and operators: workflows, wheels, migrations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cairn.cli.errors import CliError, usage
 from cairn.cli.schema import nearest
 
 if TYPE_CHECKING:
-    from cairn.kernel.flow.workflow import Plan
+    from cairn.kernel.flow.workflow import EffectiveWorkflow
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ def _workflows(context: Context, *, offline: bool) -> tuple[WorkflowView, ...]:
 
 
 def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
-    """Puts a node together as it would be, with its state in a folder that is thrown away, and never starts it."""
+    """Puts a node together without starting it, with its state in a folder that is thrown away."""
     import asyncio
 
     from cairn.bootstrap import Node
@@ -115,7 +115,7 @@ def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
             node = await Node.build(plain)
             book = node.context.flows.book
             try:
-                return tuple(_view(book.plan(name)) for name in book.names())
+                return tuple(_view(book.effective(name)) for name in book.names())
             finally:
                 await node.stop()
 
@@ -123,10 +123,10 @@ def _offline_workflows(context: Context) -> tuple[WorkflowView, ...]:
     return asyncio.run(look())
 
 
-def _view(plan: Plan) -> WorkflowView:
-    pairs = zip(plan.steps, plan.entries, strict=True)
+def _view(effective: EffectiveWorkflow) -> WorkflowView:
+    pairs = zip(effective.steps, effective.entries, strict=True)
     lines = tuple(Line(name=step.name, title=step.title, origin=entry.origin) for step, entry in pairs)
-    return WorkflowView(name=plan.workflow.name, doc=plan.workflow.doc, steps=lines)
+    return WorkflowView(name=effective.workflow.name, doc=effective.workflow.doc, steps=lines)
 
 
 @click.group("wheels")

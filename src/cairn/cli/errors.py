@@ -1,4 +1,4 @@
-"""What ends a command other than success: an exit code for scripts, a problem for people."""
+"""How commands end without success: an exit code for scripts, a problem for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Exit(IntEnum):
     REFUSED = 1  #: the cloud refused or failed; the error says why
     USAGE = 2  #: the command line itself is wrong; nothing was sent
     UNREACHABLE = 3  #: no node answers, or nobody is logged in
-    UNFINISHED = 4  #: a job goes on and is not waited for any more
+    UNFINISHED = 4  #: a job goes on and is no longer waited for
     INTERRUPTED = 130  #: Ctrl-C
 
 
@@ -37,7 +37,7 @@ class CliError(Exception):
 
     Args:
         exit_code: what the process ends with.
-        problem: what is told.
+        problem: the one that is told.
     """
 
     def __init__(self, exit_code: Exit, problem: Problem) -> None:
@@ -52,7 +52,7 @@ def usage(detail: str, *, code: str = "cli.usage", fields: dict[str, str] | None
 
 
 def refused(detail: str, *, code: str, title: str = "Failed") -> CliError:
-    """Something that the command needs is not as it has to be."""
+    """The command cannot be carried out, for the reason in `detail`."""
     return CliError(Exit.REFUSED, Problem(title=title, detail=detail, code=code))
 
 

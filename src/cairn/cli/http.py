@@ -17,7 +17,7 @@ _CONNECT_SECONDS = 5.0
 
 
 class Response(Struct, frozen=True):
-    """What the node answered."""
+    """An answer of the node."""
 
     status: int
     body: bytes
@@ -25,7 +25,7 @@ class Response(Struct, frozen=True):
 
 
 class Http(Protocol):
-    """How requests get to a node."""
+    """Sends requests to a node."""
 
     url: str
 
@@ -58,7 +58,7 @@ class HttpClient:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise usage(f"{url!r} is no URL of a node; http://127.0.0.1:8080 would fit.", code="cli.bad-url")
+            raise usage(f"{url!r} is not the URL of a node; http://127.0.0.1:8080 would fit.", code="cli.bad-url")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._prefix = parts.path.rstrip("/")
         self._host = parts.hostname
@@ -150,7 +150,7 @@ class HttpClient:
 
 
 def problem_in(response: Response) -> Problem:
-    """The error in an answer, also where it is no problem+json (something stands between here and the node)."""
+    """The error in an answer, even if it is not problem+json (something stands between here and the node)."""
     try:
         found = msgspec.json.decode(response.body, type=Problem)
     except msgspec.MsgspecError:

@@ -1,4 +1,4 @@
-"""Jobs and events: what goes on in the cloud."""
+"""Commands that show jobs and events."""
 
 from __future__ import annotations
 

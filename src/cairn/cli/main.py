@@ -1,7 +1,7 @@
-"""The command ``cairn``.
+"""The command ``cairn``: finds the subcommand, runs it, and tells its errors.
 
 Commands are imported when they are used: ``cairn --help`` and completion have to be there at once. A name with a dash
-that is no command is an API of the node.
+that is not a command is an API of the node.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Exit codes:
   1    the cloud refused or failed; the error says why
   2    the command line is wrong; nothing was sent
   3    no node answers, or nobody is logged in
-  4    a job is not waited for any more; it goes on
+  4    a job is no longer waited for; it goes on
   130  interrupted
 """
 
@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
     """Imports a command when it is called; other names with a dash, or in the API's own spelling, are APIs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands that are listed."""
+        """The names of the commands that are listed."""
         return [name for section in COMMANDS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -107,7 +107,7 @@ class LazyGroup(click.Group):
         formatter.write(f"\n{_EXIT_CODES}")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """They are in `format_help`."""
+        """Write nothing: `format_help` writes the commands."""
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,7 +137,7 @@ def cairn(context: click.Context, url: str, data_dir: Path | None) -> None:
 
 
 def run(arguments: Sequence[str], command: Callable[..., object] = cairn.main) -> int:
-    """Run one command line; its exit code. Errors are told on stderr."""
+    """Run one command line and return its exit code. Errors are told on stderr."""
     as_json = "--json" in arguments
     try:
         code = command(args=list(arguments), prog_name="cairn", standalone_mode=False)
@@ -154,7 +154,7 @@ def run(arguments: Sequence[str], command: Callable[..., object] = cairn.main) -
         _tell(_problem(error.record()), as_json=as_json)
         return Exit.REFUSED
     except MsgspecError as error:
-        detail = f"The node's answer is not what this command line knows: {error}. Use a cairn of the node's version."
+        detail = f"This command line does not understand the node's answer: {error}. Use a cairn of the node's version."
         _tell(Problem(title="Not understood", detail=detail, code="cli.not-understood"), as_json=as_json)
         return Exit.REFUSED
     except (KeyboardInterrupt, click.Abort):
@@ -168,7 +168,7 @@ def main() -> None:
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough (cairn query … | head); nothing more can be written, not even at exit.
+        # The reader of the output has seen enough (cairn query … | head); nothing more can be written, not even at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - stays open until the process ends
         code = Exit.OK
     sys.exit(code)
@@ -181,8 +181,10 @@ def _tell(problem: Problem, *, as_json: bool) -> None:
 
 
 def _problem(record: ErrorRecord) -> Problem:
+    from cairn.kernel.words import titled
+
     return Problem(
-        title="Failed",
+        title=titled(record.code),
         detail=record.message,
         code=record.code,
         kind=record.kind.value,

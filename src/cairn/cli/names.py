@@ -1,4 +1,4 @@
-"""Uuids by names: people know their resources by name."""
+"""Finds the uuids of resources that people know by name."""
 
 from __future__ import annotations
 

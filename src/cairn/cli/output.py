@@ -1,7 +1,7 @@
-"""What commands print: tables and records for people, JSON for programs; results to stdout, everything else to stderr.
+"""Prints: tables and records for people, JSON for programs; results to stdout, everything else to stderr.
 
 Names and consoles hold what users and guests wrote. Control characters are taken out, so that none of it can drive the
-terminal of whoever looks.
+reader's terminal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: A pipe has no width; nothing is cut or folded there.
 _PIPE_WIDTH = 10_000
-#: What tells apart the resources inside another one; the rest is found by asking for them.
+#: The fields that tell apart the resources inside another one; ask for those to see the rest.
 _BRIEF = ("name", "ip", "mac", "startIp", "endIp", "type", "status", "networkServiceType", "uuid")
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -37,7 +37,7 @@ def plain(text: str) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where tables go."""
+    """The terminal, or a wide plain page if output goes to a file or program."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -47,12 +47,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    """For programs."""
+    """Print `value` as indented JSON on standard output, for programs."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def say(text: str = "") -> None:
-    """A line for people that is not a command's result."""
+    """Print a line for people that is not a command's result."""
     click.echo(plain(text), err=True)
 
 
@@ -96,7 +96,7 @@ def _print(made: Table) -> None:
 
 
 def result(answer: Json, entity: Entity | None = None) -> None:
-    """The result of a call, however it looks."""
+    """Print the result of a call, whatever its shape."""
     if not answer:
         click.echo("done")
         return
@@ -132,7 +132,7 @@ def cell(value: object, unit: str = "") -> str:
 
 
 def human_bytes(count: int) -> str:
-    """``134217728`` as ``128 MiB``."""
+    """A number of bytes with a unit: ``134217728`` as ``128 MiB``."""
     size, unit = float(count), 0
     while abs(size) >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1
@@ -140,7 +140,7 @@ def human_bytes(count: int) -> str:
 
 
 def print_problem(problem: Problem, *, as_json: bool = False) -> None:
-    """An error, on stderr: title, sentence, fields, what lies behind it, code."""
+    """Print an error on stderr: title, sentence, fields, causes, code."""
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode({"error": problem}), indent=2), err=True)
         return
@@ -173,7 +173,7 @@ def watching(*, silent: bool) -> Iterator[Watcher]:
 
 
 def _unseen(job: Job) -> None:
-    """Nobody looks."""
+    """The watcher of a job that nobody looks at."""
 
 
 def _lines(write: Callable[[str], None]) -> Watcher:

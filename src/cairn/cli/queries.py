@@ -17,20 +17,20 @@ from cairn.cli.values import size_of
 
 _OPTION = re.compile(r"(fields|sort|limit|start)=(.*)", re.DOTALL)
 _COMPARISON = re.compile(r"([A-Za-z0-9_.]+)(!=|>=|<=|=|>|<)([0-9]+[KMGTPkmgtp](?:i?B)?)")
-#: What is shown, of what there is of it, where the node names no columns.
+#: The columns of entities for which the node names none, as far as they exist.
 _GENERIC = ("name", "uuid", "type", "state", "status", "managementIp", "ip", "size", "createDate")
 _FEW = 6
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """What the words of a query say."""
+class QueryWords(Struct, frozen=True, kw_only=True):
+    """The words of a query, understood."""
 
     conditions: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
 
 
-def ask(schema: Schema, entity: Entity, words: Sequence[str]) -> Asked:
+def ask(schema: Schema, entity: Entity, words: Sequence[str]) -> QueryWords:
     """Conditions, and ``fields=``, ``sort=``, ``limit=``, ``start=`` among them. Sizes are turned into bytes."""
     conditions: list[str] = []
     fields: list[str] = []
@@ -43,7 +43,7 @@ def ask(schema: Schema, entity: Entity, words: Sequence[str]) -> Asked:
             fields += [part.strip() for part in match[2].split(",") if part.strip()]
         else:
             options.append((match[1], match[2]))
-    return Asked(conditions=tuple(conditions), fields=tuple(fields), options=tuple(options))
+    return QueryWords(conditions=tuple(conditions), fields=tuple(fields), options=tuple(options))
 
 
 def _condition(schema: Schema, entity: Entity, word: str) -> str:
@@ -103,7 +103,7 @@ def entity_named(schema: Schema, name: str) -> Entity:
 
 
 def show(page: Page, entity: Entity, fields: Sequence[str] = ()) -> None:
-    """A page as a table; what is empty says so."""
+    """Print a page as a table, or that it is empty."""
     if not page.inventories:
         output.say(f"No {entity.name} matches.")
         return

@@ -1,4 +1,4 @@
-"""What an API takes, told from the node's schema."""
+"""Describes what an API takes, from the node's schema."""
 
 from __future__ import annotations
 

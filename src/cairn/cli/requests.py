@@ -1,4 +1,4 @@
-"""From the parameters of an API to the request that carries them."""
+"""Turns the parameters of an API into the request that carries them."""
 
 from __future__ import annotations
 

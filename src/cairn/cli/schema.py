@@ -1,4 +1,4 @@
-"""What a node can do, as it tells (``GET /v1/schema``)."""
+"""A node's APIs and entities, as it describes them (``GET /v1/schema``)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Param(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Api(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API."""
+    """An API of the node: how it is called and what its command is named."""
 
     name: str
     cli_name: str
@@ -52,7 +52,7 @@ class Api(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Field(Struct, frozen=True, kw_only=True):
-    """A field of an entity."""
+    """A field of an entity, as queries may use it."""
 
     name: str
     kind: str = "text"
@@ -64,7 +64,7 @@ class Field(Struct, frozen=True, kw_only=True):
 
 
 class Join(Struct, frozen=True, kw_only=True):
-    """A way from an entity to another."""
+    """A join from an entity to another."""
 
     name: str
     entity: str
@@ -72,7 +72,7 @@ class Join(Struct, frozen=True, kw_only=True):
 
 
 class Entity(Struct, frozen=True, kw_only=True, rename="camel", dict=True):
-    """An entity."""
+    """A kind of resource: its fields, and the ways from it to others."""
 
     name: str
     doc: str = ""
@@ -85,17 +85,17 @@ class Entity(Struct, frozen=True, kw_only=True, rename="camel", dict=True):
 
     @cached_property
     def by_field(self) -> dict[str, Field]:
-        """Its fields by name."""
+        """The entity's fields by name."""
         return {field.name: field for field in self.fields}
 
     @cached_property
     def by_join(self) -> dict[str, Join]:
-        """Its joins by name."""
+        """The entity's joins by name."""
         return {join.name: join for join in self.joins}
 
 
 class Schema(Struct, frozen=True, kw_only=True, dict=True):
-    """All of it."""
+    """All that a node can be asked for: its APIs and entities."""
 
     apis: tuple[Api, ...] = ()
     entities: tuple[Entity, ...] = ()
@@ -107,7 +107,7 @@ class Schema(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def by_entity(self) -> dict[str, Entity]:
-        """Entities by name."""
+        """Entities by name: ``VmInstance``."""
         return {entity.name: entity for entity in self.entities}
 
     def api(self, name: str) -> Api | None:
@@ -116,7 +116,7 @@ class Schema(Struct, frozen=True, kw_only=True, dict=True):
         return found or next((api for api in self.apis if api.name == name), None)
 
     def entity(self, name: str) -> Entity | None:
-        """The entity that `name` means: in any case, with or without dashes, also in plural."""
+        """The entity that `name` means: in any case, with or without dashes, singular or plural."""
         wanted = _plain(name)
         for entity in self.entities:
             plain = _plain(entity.name)
@@ -136,7 +136,7 @@ class Schema(Struct, frozen=True, kw_only=True, dict=True):
     def referred(self, api: Api, param: Param) -> str | None:
         """The entity whose uuid `param` holds.
 
-        A removal does not declare what it refers to, since what is gone already is fine; its path tells.
+        A removal does not declare it, since the resource may be gone already; the path tells.
         """
         if param.refers is not None:
             return param.refers

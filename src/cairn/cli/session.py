@@ -1,7 +1,7 @@
-"""Sessions that outlive a command, and where passwords come from without anybody typing them.
+"""Keeps sessions between commands, and finds passwords without asking for them.
 
 The file holds a session per node's URL, never a password. The admin's password file is used only for a node on this
-machine: it must not be sent to whoever answers at another address.
+machine: it must not be sent to another address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PASSWORD_FILE = "admin-password"  # noqa: S105 - a file's name
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A session with a node."""
+    """A session with a node, and the account that it is for."""
 
     uuid: str
     account: str
@@ -42,7 +42,7 @@ class SessionStore:
         return self._read().get(url)
 
     def put(self, url: str, session: Session) -> None:
-        """Keep a session. A file that cannot be written is no error: the next command logs in again."""
+        """Keep a session. A file that cannot be written is not an error: the next command logs in again."""
         self._write({**self._read(), url: session})
 
     def drop(self, url: str) -> None:
@@ -74,7 +74,7 @@ def config_dir(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 class Credentials:
-    """Passwords that can be had without asking.
+    """Passwords that are available without asking.
 
     Args:
         data_dir: of a node on this machine.

@@ -11,9 +11,9 @@ import click
 
 from cairn.cli import output
 from cairn.cli.completion import Completer
+from cairn.cli.completion_cache import CompletionCache, cache_dir
 from cairn.cli.completion_scripts import commands, split
 from cairn.cli.context import Context, pass_context
-from cairn.cli.known import Known, cache_dir
 from cairn.cli.session import config_dir
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _session(context: Context) -> PromptSession[str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     class Discreet(FileHistory):
-        """Forgets lines with secrets."""
+        """A history that forgets lines with secrets."""
 
         def store_string(self, string: str) -> None:
             if keeps(string):
@@ -113,10 +113,10 @@ def _completer(context: Context) -> PromptCompleter:
     from prompt_toolkit.completion import Completer as PromptCompleter
     from prompt_toolkit.document import Document
 
-    known = Known(context.client, cache_dir(context.environment))
+    known = CompletionCache(context.client, cache_dir(context.environment))
 
     class Adapter(PromptCompleter):
-        """`Completer` for prompt_toolkit."""
+        """Offers what `Completer` finds in the shape that prompt_toolkit expects."""
 
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
             words = split(document.text_before_cursor)

@@ -1,4 +1,4 @@
-"""``key=value`` words to the parameters of an API: typed, checked, with names where uuids are asked for."""
+"""Turns ``key=value`` words into the parameters of an API: typed, checked, with names for uuids."""
 
 from __future__ import annotations
 
@@ -68,9 +68,13 @@ class Values:
             if param.required and param.name not in given and param.name not in self._wrong:
                 self._wrong[param.name] = f"is missing; {_fits(param)}"
         if self._wrong:
-            told = " ".join(f"{name}: {sentence}." for name, sentence in self._wrong.items())
+            lines = [
+                f"{name}: {sentence}{'' if sentence.endswith('?') else '.'}" for name, sentence in self._wrong.items()
+            ]
+            told = lines[0] if len(lines) == 1 else f"{len(lines)} parameters of {self._api.cli_name} do not fit."
+            more = "" if len(lines) == 1 else "".join(f"\n{line}" for line in lines)
             raise usage(
-                f"{self._api.cli_name}: {told} cairn help {self._api.cli_name} shows all parameters.",
+                f"{told} cairn help {self._api.cli_name} shows all parameters.{more}",
                 code="cli.wrong-parameter",
                 fields=self._wrong,
             )
@@ -164,7 +168,7 @@ def value_of(param: Param, text: str) -> object:
 
 
 def size_of(text: str) -> int | None:
-    """The bytes in ``128M`` (K, M, G, T and P are powers of 1024); None if it is no size."""
+    """The bytes in ``128M`` (K, M, G, T and P are powers of 1024); None if it is not a size."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None

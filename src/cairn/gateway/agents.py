@@ -1,4 +1,4 @@
-"""The door for agents: late replies to commands, and reports of what happened on a machine by itself.
+"""What agents send by themselves: late replies to commands, and reports of what happened on their machine.
 
 Served apart from the API, over TLS, to clients with a certificate of the cloud's own authority. A machine may report only
 about itself: its certificate carries its uuid.
@@ -14,7 +14,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from cairn.agents.protocol.wire import Report
-from cairn.gateway.http import Call, Disconnected, Reply, problem_reply
+from cairn.gateway.http import Disconnected, HttpRequest, Reply, problem_reply
 from cairn.gateway.problem import HttpError
 from cairn.gateway.route import Router
 from cairn.kernel.error import CairnError, ErrorKind, internal
@@ -27,12 +27,12 @@ _log = structlog.get_logger("cairn.gateway.agents")
 _report_decoder = msgspec.json.Decoder(Report)
 
 
-class AgentDoor:
+class AgentCallbacks:
     """The ASGI app for agents.
 
     Args:
         deliver: takes the body of a reply (`AgentClient.deliver`).
-        report: is told of what a machine reports, once for each time the machine sends it.
+        report: is given each report, once for each time the machine sends it.
     """
 
     def __init__(self, deliver: Callable[[bytes], bool], report: Callable[[Report], Awaitable[None]]) -> None:
@@ -43,19 +43,19 @@ class AgentDoor:
         self._router.add("POST", REPORT_PATH, self._take_report)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request of an agent (ASGI). An agent that has gone gets no answer."""
         if scope["type"] != "http":
             return
         try:
-            answer = await self._answer(Call(scope, receive))
+            answer = await self._answer(HttpRequest(scope, receive))
         except Disconnected:
             return
         await answer(scope, receive, send)
 
-    async def _answer(self, call: Call) -> Reply:
+    async def _answer(self, request: HttpRequest) -> Reply:
         try:
-            endpoint, call.variables = self._router.find(call.verb, call.path)
-            answer = await endpoint(call)
+            endpoint, request.variables = self._router.find(request.verb, request.path)
+            answer = await endpoint(request)
             assert isinstance(answer, Reply)
             return answer
         except CairnError as error:
@@ -63,24 +63,24 @@ class AgentDoor:
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the agent is answered, and tries again)
-            _log.exception("agents.bug", path=call.path)
-            return problem_reply(internal(call.path, error))
+            _log.exception("agents.bug", path=request.path)
+            return problem_reply(internal(request.path, error))
 
-    async def _take_reply(self, call: Call) -> Reply:
-        body = await call.body(MAX_BODY_BYTES)
+    async def _take_reply(self, request: HttpRequest) -> Reply:
+        body = await request.body(MAX_BODY_BYTES)
         try:
             self._deliver(body)
         except CairnError as error:
-            # Refused for good: sent again it would be no better.
+            # Refused for good: sending it again would not help.
             raise HttpError(error.code, error.message, status=400) from error
         return Reply(b"{}")
 
-    async def _take_report(self, call: Call) -> Reply:
+    async def _take_report(self, request: HttpRequest) -> Reply:
         try:
-            report = _report_decoder.decode(await call.body(MAX_BODY_BYTES))
+            report = _report_decoder.decode(await request.body(MAX_BODY_BYTES))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise HttpError("agent.bad-report", f"The body is no report: {error}.", status=400) from error
-        names = call.scope.get("state", {}).get("peer_names")
+            raise HttpError("agent.bad-report", f"The body is not a report: {error}.", status=400) from error
+        names = request.scope.get("state", {}).get("peer_names")
         if names is not None and report.host not in names:
             raise CairnError(
                 "agent.not-yours",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cairn.gateway.http import Call
+from cairn.gateway.http import HttpRequest
 from cairn.gateway.problem import HttpError
 from cairn.kernel.api import Access
 from cairn.kernel.bus.context import CallContext
@@ -16,7 +16,7 @@ __all__ = ["Authenticator", "Who", "admit", "context_of"]
 _SCHEMES: Final = ("oauth", "bearer")
 
 
-async def admit(call: Call, access: Access, authenticator: Authenticator, what: str) -> Who | None:
+async def admit(call: HttpRequest, access: Access, authenticator: Authenticator, what: str) -> Who | None:
     """Whoever makes this call, once it is clear that it may. None: nobody needs to be known.
 
     Args:
@@ -46,7 +46,7 @@ def context_of(who: Who | None) -> CallContext:
     return CallContext(actor=None if who is None else who.account_uuid)
 
 
-def _session(call: Call) -> str:
+def _session(call: HttpRequest) -> str:
     header = call.header(b"authorization")
     if header:
         scheme, _, session = header.partition(" ")

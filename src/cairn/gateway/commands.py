@@ -1,8 +1,8 @@
-"""Calls that change something: from a decoded message to a job, and what a caller sees of it.
+"""Calls that change something: from a decoded message to a job, and how a caller sees the job.
 
 A call is refused before it becomes a job if it refers to something that is not there. Once it is a job it is answered
 202, or, if the caller prefers to wait (``Prefer: wait=30``), 200 with its result. 200 always comes with the result: so
-does a removal of what is gone already, which needs no job.
+does the removal of a resource that is gone already, which needs no job.
 
 Calls are safe to repeat with the same ``X-Job-UUID``. For that the uuid of a new resource, when the caller gives none,
 is worked out from the job's: the repeated call is the same call. A repeated call whose resource has gone meanwhile is
@@ -21,8 +21,8 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from cairn.gateway.auth import Authenticator, Who, admit
-from cairn.gateway.http import Call, Reply, json_reply, problem_reply
-from cairn.gateway.plan import ApiPlan
+from cairn.gateway.binding import ApiBinding
+from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
 from cairn.gateway.references import References, not_found
 from cairn.gateway.shape import Shape
@@ -41,8 +41,8 @@ JOBS_PATH: Final = "/v1/api-jobs"
 _WAIT: Final = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
 
 
-class JobDesk(Protocol):
-    """What the gateway needs of `cairn.kernel.jobs.Jobs`."""
+class JobControl(Protocol):
+    """The part of `cairn.kernel.jobs.Jobs` that the gateway needs."""
 
     async def submit(
         self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
@@ -53,7 +53,7 @@ class JobDesk(Protocol):
         """The job as it is, or as it is when it ends within `wait_seconds`."""
 
     def progress(self, job: JobId) -> Progress | None:
-        """What a running job does now."""
+        """The step that a running job is at."""
 
     async def cancel(self, job: JobId) -> None:
         """Ask a job to end."""
@@ -80,8 +80,8 @@ class JobView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     error: Problem | None = None  #: once it has failed
 
 
-class _Patience(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """How a job is asked for."""
+class _WaitQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The query string of a job: how long to wait for it."""
 
     #: how long to wait for its end, in seconds; 0: not at all
     wait: Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS)] = 0.0
@@ -92,7 +92,7 @@ class Commands:
 
     def __init__(
         self,
-        jobs: JobDesk,
+        jobs: JobControl,
         references: References,
         authenticator: Authenticator,
         ids: IdSource,
@@ -105,9 +105,11 @@ class Commands:
         self._ids = ids
         self._waiting = waiting
         self._tags = tags
-        self._patience = Shape(_Patience, "GetJob")
+        self._wait_query = Shape(_WaitQuery, "GetJob")
 
-    async def submit(self, call: Call, plan: ApiPlan, message: ApiCommand[object], who: Who | None) -> Response:
+    async def submit(
+        self, request: HttpRequest, binding: ApiBinding, message: ApiCommand[object], who: Who | None
+    ) -> Response:
         """Accept a call.
 
         Raises:
@@ -116,16 +118,16 @@ class Commands:
                 also what the job failed with.
         """
         check_call(message, self._tags)
-        job, chosen = self._job_id(call)
-        timeout_seconds = _timeout(call, plan)
-        wait_seconds = _wait(call)
-        if plan.creates and getattr(message, "resource_uuid", None) is None:
+        job, chosen = self._job_id(request)
+        timeout_seconds = _timeout(request, binding)
+        wait_seconds = _wait(request)
+        if binding.creates and getattr(message, "resource_uuid", None) is None:
             message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
-        missing = await self._references.missing(plan, message, Scope() if who is None else who.scope)
-        if missing and not (chosen and await self._is_repeated(job, plan, who)):
-            if plan.is_delete and all(param.wire in plan.variables for param, _ in missing):
+        missing = await self._references.missing(binding, message, Scope() if who is None else who.scope)
+        if missing and not (chosen and await self._is_repeated(job, binding, who)):
+            if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
                 return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
-            raise not_found(plan, missing)
+            raise not_found(binding, missing)
         fresh = not missing and await self._jobs.submit(
             job, message, actor=None if who is None else who.account_uuid, timeout_seconds=timeout_seconds
         )
@@ -133,37 +135,37 @@ class Commands:
             return _accepted(job, JobState.WAITING)
         return await self._outcome(job, wait_seconds)
 
-    async def show(self, call: Call) -> Response:
+    async def show(self, request: HttpRequest) -> Response:
         """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
-        job, _ = await self._visible(call)
-        patience = self._patience.of_query(call.query)
-        row = await self._look(job, patience.wait)
+        job, _ = await self._visible(request)
+        asked = self._wait_query.of_query(request.query)
+        row = await self._look(job, asked.wait)
         progress = self._jobs.progress(job) if row.state in OPEN else None
         return json_reply(view(row, progress))
 
-    async def cancel(self, call: Call) -> Response:
+    async def cancel(self, request: HttpRequest) -> Response:
         """``DELETE /v1/api-jobs/{uuid}``: ask a job to end, with what it did undone. One that has ended stays."""
-        job, _ = await self._visible(call)
+        job, _ = await self._visible(request)
         await self._jobs.cancel(job)
         row = await self._jobs.look(job)
         return json_reply(view(row, None), 202 if row.state in OPEN else 200)
 
-    def _job_id(self, call: Call) -> tuple[JobId, bool]:
+    def _job_id(self, request: HttpRequest) -> tuple[JobId, bool]:
         """The job's id, and whether the caller chose it."""
-        given = call.header(b"x-job-uuid")
+        given = request.header(b"x-job-uuid")
         if given is None:
             return JobId(self._ids.new()), False
         if not is_uuid(given):
             raise _bad_header("X-Job-UUID", given, "32 lower-case hex digits would fit")
         return JobId(given), True
 
-    async def _is_repeated(self, job: JobId, plan: ApiPlan, who: Who | None) -> bool:
-        """Whether the caller's job with this id is an earlier making of the same call."""
+    async def _is_repeated(self, job: JobId, binding: ApiBinding, who: Who | None) -> bool:
+        """Whether the caller has made the same call before, with this job id."""
         try:
             row = await self._jobs.look(job)
         except CairnError:
             return False
-        return row.api == plan.name and row.account_uuid == (None if who is None else who.account_uuid)
+        return row.api == binding.name and row.account_uuid == (None if who is None else who.account_uuid)
 
     async def _outcome(self, job: JobId, wait_seconds: float) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
@@ -183,10 +185,10 @@ class Commands:
             return await self._jobs.look(job)
         return await self._waiting.on(self._jobs.look(job, wait_seconds))
 
-    async def _visible(self, call: Call) -> tuple[JobId, Job]:
-        """The job that the path names, if the caller may see it; others hear that there is none."""
-        who = cast("Who", await admit(call, Access.ACCOUNT, self._authenticator, "GetJob"))
-        job = JobId(call.variables[0])
+    async def _visible(self, request: HttpRequest) -> tuple[JobId, Job]:
+        """The job that the path names, if the caller may see it; others are told that there is none."""
+        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
+        job = JobId(request.variables[0])
         row = await self._jobs.look(job)
         if not who.is_admin and row.account_uuid != who.account_uuid:
             raise CairnError(
@@ -225,22 +227,22 @@ def _accepted(job: JobId, state: JobState) -> Reply:
     return json_reply(Accepted(uuid=job, location=location, state=state), 202, headers={"Location": location})
 
 
-def _timeout(call: Call, plan: ApiPlan) -> float:
-    given = call.header(b"x-api-timeout")
+def _timeout(request: HttpRequest, binding: ApiBinding) -> float:
+    given = request.header(b"x-api-timeout")
     if given is None:
-        return cast("type[ApiCommand[object]]", plan.cls).default_timeout_seconds
+        return cast("type[ApiCommand[object]]", binding.cls).default_timeout_seconds
     return seconds_of(given)
 
 
 def seconds_of(given: str) -> float:
-    """What the header ``X-API-Timeout`` says (``api.invalid-header``)."""
+    """The seconds in a header ``X-API-Timeout`` (``api.invalid-header``)."""
     if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= LONGEST_TIMEOUT_SECONDS:
         return float(given[:9])
     raise _bad_header("X-API-Timeout", given, f"whole seconds from 1 to {LONGEST_TIMEOUT_SECONDS:.0f} would fit")
 
 
-def _wait(call: Call) -> float:
-    given = call.header(b"prefer")
+def _wait(request: HttpRequest) -> float:
+    given = request.header(b"prefer")
     found = None if given is None else _WAIT.search(given)
     return 0.0 if found is None else min(float(found[1]), LONGEST_WAIT_SECONDS)
 

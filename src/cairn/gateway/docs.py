@@ -1,4 +1,4 @@
-"""What is written about a class's fields in its source: ``#:`` behind a field, or in the lines above it."""
+"""Reads the descriptions of a class's fields from its source: ``#:`` behind a field, or in the lines above it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``GET /v1/events``: what happens in the cloud, as server-sent events.
+"""``GET /v1/events``: the cloud's events, as server-sent events.
 
-Each event's id is its sequence number. Who was cut off sends it back (``Last-Event-ID``, as browsers do by themselves,
-or ``?after=``) and misses nothing. Without it the stream begins with what happens next.
+Each event's id is its sequence number. A client that was cut off sends it back (``Last-Event-ID``, as browsers do by themselves,
+or ``?after=``) and misses nothing. Without it the stream begins with the next event.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
 from cairn.gateway.auth import Authenticator, Who, admit
-from cairn.gateway.http import Call
+from cairn.gateway.http import HttpRequest
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
 from cairn.kernel.api import Access
@@ -46,7 +46,7 @@ class EventView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class EventStreams:
-    """The endpoint of the stream."""
+    """Serves streams of events."""
 
     def __init__(self, events: Events, store: Store, authenticator: Authenticator, waiting: Waiting) -> None:
         self._events = events
@@ -55,11 +55,11 @@ class EventStreams:
         self._waiting = waiting
         self._from = Shape(_From, "Events")
 
-    async def endpoint(self, call: Call) -> Response:
+    async def endpoint(self, request: HttpRequest) -> Response:
         """Open a stream. An admin sees all events, an account those of its own calls."""
-        who = cast("Who", await admit(call, Access.ACCOUNT, self._authenticator, "Events"))
-        query = call.query
-        last = call.header(b"last-event-id")
+        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "Events"))
+        query = request.query
+        last = request.header(b"last-event-id")
         if last:
             query = [*((name, value) for name, value in query if name != "after"), ("after", last)]
         asked = self._from.of_query(query)

@@ -1,6 +1,6 @@
-"""What is wrong with the fields of a call: all of it, not only the first.
+"""Finds every wrong field of a call, not only the first.
 
-The fast way, one `msgspec.convert` for the whole message, has failed when this runs; so it may take its time.
+This runs only after the fast way, one `msgspec.convert` for the whole message, has failed; so it may be slow.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def wrong_fields(struct: type[Struct], values: Mapping[str, object], *, text: bo
         path: of the object that holds the values, with a dot behind it.
     """
     known = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    for name in values.keys() - known.keys():
-        yield f"{path}{name}", _unknown(name, known)
+    for name in values:
+        if name not in known:
+            yield f"{path}{name}", _unknown(name, known)
     for name, field in known.items():
         if name in values:
             yield from wrong_value(field.type, values[name], f"{path}{name}", text=text)

@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cairn.gateway.auth import Authenticator, Who, admit, context_of
-from cairn.gateway.commands import JOBS_PATH, Commands, JobDesk, seconds_of
+from cairn.gateway.binding import ApiBinding
+from cairn.gateway.commands import JOBS_PATH, Commands, JobControl, seconds_of
 from cairn.gateway.events import EventStreams
-from cairn.gateway.http import Call, Disconnected, Endpoint, Reply, json_reply, problem_reply
+from cairn.gateway.http import Disconnected, Endpoint, HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.metadata import Metadata
 from cairn.gateway.openapi import openapi
-from cairn.gateway.plan import ApiPlan
 from cairn.gateway.problem import HttpError
 from cairn.gateway.queries import Queries, collection_path
 from cairn.gateway.references import References, not_found
@@ -83,7 +83,7 @@ class Gateway:
         settings: Settings,
         store: Store,
         query: QueryEngine,
-        jobs: JobDesk,
+        jobs: JobControl,
         bus: Bus,
         events: Events,
         metrics: Metrics,
@@ -112,10 +112,10 @@ class Gateway:
         records = store.schema.by_entity
         self.paths = {entity: records[entity].meta.path or collection_path(entity) for entity in entities}
         by_path = {path: entity for entity, path in self.paths.items()}
-        self.plans = [ApiPlan(api, by_path) for api in sorted(apis, key=lambda api: api.__name__)]
+        self.bindings = [ApiBinding(api, by_path) for api in sorted(apis, key=lambda api: api.__name__)]
         admin = frozenset(entity for entity in entities if records[entity].meta.visible is Visible.ADMIN)
         self._queries = Queries(query, authenticator, admin)
-        self._metadata = Metadata(self.plans, entities, self.paths, configuration)
+        self._metadata = Metadata(self.bindings, entities, self.paths, configuration)
         self._streams = EventStreams(events, store, authenticator, self._waiting)
         self._router = Router()
         self._add_apis()
@@ -124,7 +124,7 @@ class Gateway:
 
     @property
     def app(self) -> ASGIApp:
-        """The ASGI app."""
+        """The ASGI app, for servers other than `serve`'s: the gateway itself."""
         return self
 
     async def serve(self, listeners: Sequence[Address]) -> list[Address]:
@@ -137,13 +137,13 @@ class Gateway:
         return await self._server.start(listeners)
 
     async def stop(self) -> None:
-        """Answer whoever waits, let running requests end, and close. Safe to repeat."""
+        """Answer the requests that wait, let running ones end, and close. Safe to repeat."""
         self._waiting.stop()
         if self._server is not None:
             await self._server.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request (ASGI), or hand it to the app that is mounted at its path."""
         if scope["type"] != "http":
             return
         if self._mounts:
@@ -152,42 +152,42 @@ class Gateway:
                 await mounted(scope, receive, send)
                 return
         try:
-            response = await self._answer(Call(scope, receive))
+            response = await self._answer(HttpRequest(scope, receive))
         except Disconnected:
             return
         await response(scope, receive, send)
 
-    async def _answer(self, call: Call) -> Response:
+    async def _answer(self, request: HttpRequest) -> Response:
         started = self._clock.monotonic()
         try:
-            endpoint, call.variables = self._router.find(call.verb, call.path)
-            response = await endpoint(call)
+            endpoint, request.variables = self._router.find(request.verb, request.path)
+            response = await endpoint(request)
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
-                _log.error("gateway.internal-error", path=call.path, code=error.code, error=str(error))
+                _log.error("gateway.internal-error", path=request.path, code=error.code, error=str(error))
             response = problem_reply(error)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the caller is answered)
-            _log.exception("gateway.bug", verb=call.verb, path=call.path)
-            response = problem_reply(internal(f"{call.verb} {call.path}", error))
-        self._seconds.of(call.name, str(response.status_code)).observe(self._clock.monotonic() - started)
+            _log.exception("gateway.bug", verb=request.verb, path=request.path)
+            response = problem_reply(internal(f"{request.verb} {request.path}", error))
+        self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - started)
         return response
 
-    # -- what is served ---------------------------------------------------------------------------------------------
+    # -- routes -----------------------------------------------------------------------------------------------------
 
     def _add_apis(self) -> None:
-        actions: dict[tuple[str, str], list[ApiPlan]] = {}
-        for plan in self.plans:
-            shape = _VARIABLE.sub("{}", plan.http.path)
-            actions.setdefault((plan.http.verb, shape), []).append(plan)
-        for (verb, _), plans in actions.items():
-            path = PREFIX + plans[0].http.path
+        actions: dict[tuple[str, str], list[ApiBinding]] = {}
+        for binding in self.bindings:
+            shape = _VARIABLE.sub("{}", binding.http.path)
+            actions.setdefault((binding.http.verb, shape), []).append(binding)
+        for (verb, _), bindings in actions.items():
+            path = PREFIX + bindings[0].http.path
             if verb == "PUT":
-                self._router.add(verb, path, self._action(plans))
+                self._router.add(verb, path, self._action(bindings))
                 continue
-            for plan in plans:
-                self._router.add(verb, path, self._of_body(plan) if plan.has_body else self._of_query(plan))
+            for binding in bindings:
+                self._router.add(verb, path, self._of_body(binding) if binding.has_body else self._of_query(binding))
 
     def _add_collections(self) -> None:
         for entity, path in self.paths.items():
@@ -212,64 +212,66 @@ class Gateway:
 
     # -- APIs -------------------------------------------------------------------------------------------------------
 
-    def _of_body(self, plan: ApiPlan) -> Endpoint:
-        async def endpoint(call: Call) -> Response:
-            body = await self._object(call)
-            return await self._perform(call, plan, lambda: plan.of_body(body, call.variables))
+    def _of_body(self, binding: ApiBinding) -> Endpoint:
+        async def endpoint(request: HttpRequest) -> Response:
+            body = await self._object(request)
+            return await self._perform(request, binding, lambda: binding.of_body(body, request.variables))
 
         return endpoint
 
-    def _of_query(self, plan: ApiPlan) -> Endpoint:
-        async def endpoint(call: Call) -> Response:
-            return await self._perform(call, plan, lambda: plan.of_query(call.query, call.variables))
+    def _of_query(self, binding: ApiBinding) -> Endpoint:
+        async def endpoint(request: HttpRequest) -> Response:
+            return await self._perform(request, binding, lambda: binding.of_query(request.query, request.variables))
 
         return endpoint
 
-    def _action(self, plans: Sequence[ApiPlan]) -> Endpoint:
+    def _action(self, bindings: Sequence[ApiBinding]) -> Endpoint:
         """Several actions share a path; the body's key tells which one is meant."""
-        by_key = {plan.key: plan for plan in plans}
-        if len(by_key) < len(plans):
-            names = ", ".join(plan.name for plan in plans)
-            raise TypeError(f"PUT {plans[0].http.path}: two of {names} have the same key; give each its own")
-        if len(plans) == 1:
-            return self._of_body(plans[0])
+        by_key = {binding.key: binding for binding in bindings}
+        if len(by_key) < len(bindings):
+            names = ", ".join(binding.name for binding in bindings)
+            raise TypeError(f"PUT {bindings[0].http.path}: two of {names} have the same key; give each its own")
+        if len(bindings) == 1:
+            return self._of_body(bindings[0])
 
-        async def endpoint(call: Call) -> Response:
-            body = await self._object(call)
-            plan = _chosen(by_key, body, call.path)
-            return await self._perform(call, plan, lambda: plan.of_body(body, call.variables))
+        async def endpoint(request: HttpRequest) -> Response:
+            body = await self._object(request)
+            binding = _chosen(by_key, body, request.path)
+            return await self._perform(request, binding, lambda: binding.of_body(body, request.variables))
 
         return endpoint
 
-    async def _object(self, call: Call) -> dict[str, object]:
-        body = await call.json(self._max_body_bytes)
+    async def _object(self, request: HttpRequest) -> dict[str, object]:
+        body = await request.json(self._max_body_bytes)
         if body is None:
             return {}
         if isinstance(body, dict):
             return body
-        raise HttpError("api.malformed-json", "The body is JSON, but no object; send {…}.", status=400)
+        raise HttpError("api.malformed-json", "The body is JSON, but not an object; send {…}.", status=400)
 
-    async def _perform(self, call: Call, plan: ApiPlan, read: Callable[[], AnyApi]) -> Response:
-        call.name = plan.name
-        who = await admit(call, plan.access, self._authenticator, plan.name)
+    async def _perform(self, request: HttpRequest, binding: ApiBinding, read: Callable[[], AnyApi]) -> Response:
+        request.name = binding.name
+        who = await admit(request, binding.access, self._authenticator, binding.name)
         message = read()
-        if plan.is_command:
-            return await self._commands.submit(call, plan, cast("ApiCommand[object]", message), who)
-        return await self._ask(call, plan, cast("ApiQuery[object]", message), who)
+        if binding.is_command:
+            return await self._commands.submit(request, binding, cast("ApiCommand[object]", message), who)
+        return await self._ask(request, binding, cast("ApiQuery[object]", message), who)
 
-    async def _ask(self, call: Call, plan: ApiPlan, message: ApiQuery[object], who: Who | None) -> Response:
-        given = call.header(b"x-api-timeout")
+    async def _ask(
+        self, request: HttpRequest, binding: ApiBinding, message: ApiQuery[object], who: Who | None
+    ) -> Response:
+        given = request.header(b"x-api-timeout")
         timeout_seconds = None if given is None else seconds_of(given)
-        missing = await self._references.missing(plan, message, Eyes() if who is None else who.scope)
+        missing = await self._references.missing(binding, message, Eyes() if who is None else who.scope)
         if missing:
-            raise not_found(plan, missing)
+            raise not_found(binding, missing)
         with entered(context_of(who)):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 
-    # -- what is about the node itself --------------------------------------------------------------------------------
+    # -- the node itself -----------------------------------------------------------------------------------------------
 
-    async def _index(self, call: Call) -> Response:
+    async def _index(self, request: HttpRequest) -> Response:
         places = {
             "api": f"{PREFIX}/openapi.json",
             "schema": f"{PREFIX}/schema",
@@ -282,26 +284,26 @@ class Gateway:
         }
         return json_reply({"name": "cairn", "places": places})
 
-    async def _healthz(self, call: Call) -> Response:
+    async def _healthz(self, request: HttpRequest) -> Response:
         return json_reply({"status": "ok"})
 
-    async def _readyz(self, call: Call) -> Response:
+    async def _readyz(self, request: HttpRequest) -> Response:
         ready = self._ready()
         return json_reply({"status": "ready" if ready else "starting"}, 200 if ready else 503)
 
-    async def _show_metrics(self, call: Call) -> Response:
+    async def _show_metrics(self, request: HttpRequest) -> Response:
         return Reply(self._metrics.render(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
 
-    async def _show_schema(self, call: Call) -> Response:
+    async def _show_schema(self, request: HttpRequest) -> Response:
         return Reply(await asyncio.to_thread(self._metadata.body))
 
-    async def _show_openapi(self, call: Call) -> Response:
+    async def _show_openapi(self, request: HttpRequest) -> Response:
         if self._openapi is None:
             self._openapi = await asyncio.to_thread(openapi, self._metadata)
         return Reply(self._openapi)
 
 
-def _chosen(by_key: Mapping[str, ApiPlan], body: Mapping[str, object], path: str) -> ApiPlan:
+def _chosen(by_key: Mapping[str, ApiBinding], body: Mapping[str, object], path: str) -> ApiBinding:
     keys = [key for key in body if key in by_key]
     if len(keys) == 1:
         return by_key[keys[0]]

@@ -18,7 +18,7 @@ PROBLEM: Final = b"application/problem+json"
 _TEXTS: Final = (JSON, b"text/json")
 
 
-class Call:
+class HttpRequest:
     """One request. `variables` are the path's, in their order; `name` is the API's, once it is known."""
 
     __slots__ = ("_query", "headers", "name", "path", "receive", "scope", "variables", "verb")
@@ -110,10 +110,10 @@ class Call:
 
 
 class Disconnected(Exception):
-    """The client has gone; nobody is there to be answered."""
+    """The client has gone, so no answer is needed."""
 
 
-Endpoint = Callable[[Call], Awaitable[Response]]
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
 class Reply(Response):
@@ -127,7 +127,7 @@ class Reply(Response):
         media_type: bytes = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # Starlette works all headers out anew for each response; on the hot path that is half the cost.
+        # Starlette works all headers out again for each response; on the hot path that is half the cost.
         self.status_code = status
         self.body = body
         self.background = None
@@ -144,7 +144,7 @@ class Reply(Response):
 
 
 def json_reply(content: object, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Reply:
-    """`content` as JSON."""
+    """A response with `content` as JSON."""
     return Reply(msgspec.json.encode(content), status, headers=headers)
 
 
@@ -152,9 +152,9 @@ def problem_reply(error: CairnError, *, job: str | None = None, headers: Mapping
     """An error as a response.
 
     Args:
-        error: what is to be told.
+        error: to be told.
         job: the job that failed with it.
-        headers: beside those that the error brings.
+        headers: in addition to those that the error brings.
     """
     status = status_of(error)
     own = error.headers if isinstance(error, HttpError) else {}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
+from cairn.gateway.binding import ApiBinding
 from cairn.gateway.docs import class_doc, field_docs
-from cairn.gateway.plan import ApiPlan
 from cairn.gateway.shape import Param
 from cairn.gateway.words import fits
 from cairn.kernel.api import ApiCommand, command_name
@@ -92,12 +92,12 @@ class Metadata:
 
     def __init__(
         self,
-        plans: Sequence[ApiPlan],
+        bindings: Sequence[ApiBinding],
         entities: Mapping[str, EntityDescription],
         paths: Mapping[str, str],
         settings: Iterable[AnySetting],
     ) -> None:
-        self.plans = plans
+        self.bindings = bindings
         self.entities = entities
         self.paths = paths
         self._settings = list(settings)
@@ -113,32 +113,32 @@ class Metadata:
         """The schema as the API shows it."""
         return SchemaView(
             version="v1",
-            apis=tuple(map(_api, self.plans)),
+            apis=tuple(map(_api, self.bindings)),
             entities=tuple(_entity(entity, self.paths[name]) for name, entity in self.entities.items()),
             settings=tuple(map(_setting, self._settings)),
         )
 
 
-def _api(plan: ApiPlan) -> ApiView:
-    docs = field_docs(plan.cls)
+def _api(binding: ApiBinding) -> ApiView:
+    docs = field_docs(binding.cls)
     return ApiView(
-        name=plan.name,
-        cli_name=command_name(plan.name),
-        doc=class_doc(plan.cls),
-        verb=plan.http.verb,
-        path=f"/v1{plan.http.path}",
-        key=plan.key if plan.has_body else None,
-        is_job=plan.is_command,
-        access=plan.access.value,
-        entity=plan.cls.entity if issubclass(plan.cls, ApiCommand) else None,
-        params=tuple(_param(param, plan, docs.get(param.name, "")) for param in plan.params.values()),
+        name=binding.name,
+        cli_name=command_name(binding.name),
+        doc=class_doc(binding.cls),
+        verb=binding.http.verb,
+        path=f"/v1{binding.http.path}",
+        key=binding.key if binding.has_body else None,
+        is_job=binding.is_command,
+        access=binding.access.value,
+        entity=binding.cls.entity if issubclass(binding.cls, ApiCommand) else None,
+        params=tuple(_param(param, binding, docs.get(param.name, "")) for param in binding.params.values()),
     )
 
 
-def _param(param: Param, plan: ApiPlan, doc: str) -> ParamView:
+def _param(param: Param, binding: ApiBinding, doc: str) -> ParamView:
     shown = _described(param.wire, param.type, doc, param.required, param.default)
     return msgspec.structs.replace(
-        shown, refers=param.refers, secret=param.secret, in_path=param.wire in plan.variables
+        shown, refers=param.refers, secret=param.secret, in_path=param.wire in binding.variables
     )
 
 

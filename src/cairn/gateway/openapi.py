@@ -9,10 +9,10 @@ from typing import Final, cast
 
 import msgspec
 
+from cairn.gateway.binding import ApiBinding
 from cairn.gateway.commands import LONGEST_WAIT_SECONDS, Accepted, JobView
 from cairn.gateway.docs import class_doc, field_docs
 from cairn.gateway.metadata import Metadata
-from cairn.gateway.plan import ApiPlan
 from cairn.gateway.problem import Problem
 from cairn.gateway.queries import Asked
 from cairn.kernel.api import Access, ApiCommand, Reference
@@ -48,8 +48,8 @@ def openapi(metadata: Metadata) -> bytes:
     """The description as JSON."""
     names, schemas = _components(metadata)
     paths = _Paths()
-    for plan in metadata.plans:
-        _add_api(paths, plan, names, schemas[names[plan.cls]])
+    for binding in metadata.bindings:
+        _add_api(paths, binding, names, schemas[names[binding.cls]])
     for name, entity in metadata.entities.items():
         schemas[f"{name}Inventory"] = _inventory(entity)
         _add_collection(paths, f"/v1{metadata.paths[name]}", entity)
@@ -93,24 +93,24 @@ class _Paths:
 
 def _components(metadata: Metadata) -> tuple[dict[type, str], dict[str, Schema]]:
     """The name of each type's schema, and the schemas of these and of all that they need, by name."""
-    answers = [answer for plan in metadata.plans if (answer := _answer(plan)) is not None]
+    answers = [answer for binding in metadata.bindings if (answer := _answer(binding)) is not None]
     types: list[type] = list(
-        dict.fromkeys([*(plan.cls for plan in metadata.plans), *answers, Accepted, JobView, Problem])
+        dict.fromkeys([*(binding.cls for binding in metadata.bindings), *answers, Accepted, JobView, Problem])
     )
     references, made = msgspec.json.schema_components(types, ref_template=_REF)
     names = {type_: str(one["$ref"]).rpartition("/")[2] for type_, one in zip(types, references, strict=True)}
     schemas = cast("dict[str, Schema]", made)
-    for plan in metadata.plans:
-        _tidy(schemas[names[plan.cls]], plan)
+    for binding in metadata.bindings:
+        _tidy(schemas[names[binding.cls]], binding)
     return names, schemas
 
 
-def _tidy(schema: Schema, plan: ApiPlan) -> None:
-    """A message's schema as that of a body: without its tag, and what the path gives; with what is said of its fields."""
-    gone = {TAG_FIELD, *plan.variables}
+def _tidy(schema: Schema, binding: ApiBinding) -> None:
+    """Turn a message's schema into a body's: without the tag and the path's variables, with the fields' descriptions."""
+    gone = {TAG_FIELD, *binding.variables}
     properties = cast("dict[str, Schema]", schema["properties"])
-    docs = field_docs(plan.cls)
-    for param in plan.params.values():
+    docs = field_docs(binding.cls)
+    for param in binding.params.values():
         said = docs.get(param.name)
         if said:
             properties[param.wire] = {**properties[param.wire], "description": said}
@@ -120,27 +120,27 @@ def _tidy(schema: Schema, plan: ApiPlan) -> None:
     schema["required"] = [name for name in cast("Sequence[str]", schema.get("required", ())) if name not in gone]
 
 
-def _add_api(paths: _Paths, plan: ApiPlan, names: Mapping[type, str], schema: Schema) -> None:
-    item, variables = paths.item(f"/v1{plan.http.path}")
-    verb = plan.http.verb.lower()
-    body = _body(plan, names[plan.cls])
+def _add_api(paths: _Paths, binding: ApiBinding, names: Mapping[type, str], schema: Schema) -> None:
+    item, variables = paths.item(f"/v1{binding.http.path}")
+    verb = binding.http.verb.lower()
+    body = _body(binding, names[binding.cls])
     if verb in item:
-        _add_action(cast("Schema", item[verb]), plan, body)
+        _add_action(cast("Schema", item[verb]), binding, body)
         return
     parameters: list[Schema] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in variables
     ]
     operation: Schema = {
-        "operationId": plan.name,
-        "summary": _first_sentence(class_doc(plan.cls)),
-        "description": class_doc(plan.cls),
-        "tags": [plan.http.path.split("/")[1]],
+        "operationId": binding.name,
+        "summary": _first_sentence(class_doc(binding.cls)),
+        "description": class_doc(binding.cls),
+        "tags": [binding.http.path.split("/")[1]],
         "parameters": parameters,
-        "responses": _responses(plan, names),
+        "responses": _responses(binding, names),
     }
-    if plan.access is Access.ANYBODY:
+    if binding.access is Access.ANYBODY:
         operation["security"] = []
-    if plan.has_body:
+    if binding.has_body:
         operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
     else:
         properties = cast("dict[str, Schema]", schema["properties"])
@@ -152,30 +152,30 @@ def _add_api(paths: _Paths, plan: ApiPlan, names: Mapping[type, str], schema: Sc
     item[verb] = operation
 
 
-def _add_action(operation: Schema, plan: ApiPlan, body: Schema) -> None:
+def _add_action(operation: Schema, binding: ApiBinding, body: Schema) -> None:
     """OpenAPI knows one operation for a path and verb: its body is one of several."""
-    operation["operationId"] = f"{operation['operationId']}_{plan.name}"
-    operation["summary"] = f"{operation['summary']} / {_first_sentence(class_doc(plan.cls))}"
-    operation["description"] = f"{operation['description']}\n\n{plan.name}: {class_doc(plan.cls)}"
+    operation["operationId"] = f"{operation['operationId']}_{binding.name}"
+    operation["summary"] = f"{operation['summary']} / {_first_sentence(class_doc(binding.cls))}"
+    operation["description"] = f"{operation['description']}\n\n{binding.name}: {class_doc(binding.cls)}"
     content = cast("dict[str, dict[str, Schema]]", cast("Schema", operation["requestBody"])["content"])
     there = content["application/json"]["schema"]
     several = cast("list[Schema]", there["oneOf"]) if "oneOf" in there else [there]
     content["application/json"]["schema"] = {"oneOf": [*several, body]}
 
 
-def _body(plan: ApiPlan, name: str) -> Schema:
-    key = plan.key
+def _body(binding: ApiBinding, name: str) -> Schema:
+    key = binding.key
     return {
         "type": "object",
-        "title": f"{plan.name}Body",
+        "title": f"{binding.name}Body",
         "properties": {key: {"$ref": _REF.format(name=name)}},
         "required": [key],
     }
 
 
-def _responses(plan: ApiPlan, names: Mapping[type, str]) -> Schema:
-    done = {"description": "The result.", "content": {"application/json": {"schema": _result(plan, names)}}}
-    if not plan.is_command:
+def _responses(binding: ApiBinding, names: Mapping[type, str]) -> Schema:
+    done = {"description": "The result.", "content": {"application/json": {"schema": _result(binding, names)}}}
+    if not binding.is_command:
         return {"200": done, "default": _PROBLEM}
     accepted = {
         "description": "It is a job now, and will end.",
@@ -189,18 +189,18 @@ def _responses(plan: ApiPlan, names: Mapping[type, str]) -> Schema:
     }
 
 
-def _result(plan: ApiPlan, names: Mapping[type, str]) -> Schema:
-    answer = _answer(plan)
+def _result(binding: ApiBinding, names: Mapping[type, str]) -> Schema:
+    answer = _answer(binding)
     if answer is None:
         return {"type": "object"}
-    entity = plan.cls.entity if issubclass(plan.cls, ApiCommand) else None
+    entity = binding.cls.entity if issubclass(binding.cls, ApiCommand) else None
     if entity is not None and answer is Reference:
         return {"type": "object", "properties": {"inventory": {"$ref": _REF.format(name=f"{entity}Inventory")}}}
     return {"$ref": _REF.format(name=names[answer])}
 
 
-def _answer(plan: ApiPlan) -> type | None:
-    answer = answer_type(plan.cls)
+def _answer(binding: ApiBinding) -> type | None:
+    answer = answer_type(binding.cls)
     return answer if isinstance(answer, type) and issubclass(answer, msgspec.Struct) else None
 
 

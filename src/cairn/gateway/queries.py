@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from cairn.gateway.auth import Authenticator, Who, admit
-from cairn.gateway.http import Call, Endpoint, Reply
+from cairn.gateway.http import Endpoint, HttpRequest, Reply
 from cairn.gateway.shape import Shape
 from cairn.kernel.api import Access, command_name
 from cairn.kernel.error import not_found
@@ -64,7 +64,7 @@ class Queries:
     def collection(self, entity: str) -> Endpoint:
         """The endpoint of ``GET /v1/<collection>``."""
 
-        async def endpoint(call: Call) -> Response:
+        async def endpoint(call: HttpRequest) -> Response:
             who = await self._who(call, entity)
             asked = self._asked.of_query(call.query)
             answer = await self._query.run(request_of(entity, asked), who.scope)
@@ -75,7 +75,7 @@ class Queries:
     def one(self, entity: str) -> Endpoint:
         """The endpoint of ``GET /v1/<collection>/{uuid}`` (``<noun>.not-found``)."""
 
-        async def endpoint(call: Call) -> Response:
+        async def endpoint(call: HttpRequest) -> Response:
             who = await self._who(call, entity)
             uuid = call.variables[0]
             inventory = await self._query.get(entity, uuid, who.scope)
@@ -85,7 +85,7 @@ class Queries:
 
         return endpoint
 
-    async def _who(self, call: Call, entity: str) -> Who:
+    async def _who(self, call: HttpRequest, entity: str) -> Who:
         return cast("Who", await admit(call, self.access(entity), self._authenticator, f"Querying {entity}"))
 
 

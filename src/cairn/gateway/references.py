@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cairn.gateway.plan import ApiPlan
+from cairn.gateway.binding import ApiBinding
 from cairn.gateway.problem import HttpError
 from cairn.gateway.shape import Param
 from cairn.kernel.api import AnyApi, command_name
@@ -28,16 +28,16 @@ class References:
         self._query = query
         self._owned = QueryEngine(store.schema, store)  # knows of no shares
 
-    async def missing(self, plan: ApiPlan, message: AnyApi, scope: Scope) -> list[Missing]:
+    async def missing(self, binding: ApiBinding, message: AnyApi, scope: Scope) -> list[Missing]:
         """What the call refers to and is not there, or not for this caller to see. One transaction looks for all.
 
         Raises:
             CairnError: ``auth.not-owner`` (forbidden): the call changes what is only shared with its caller.
         """
-        wanted = [(param, uuid) for param in plan.references for uuid in _uuids(getattr(message, param.name))]
+        wanted = [(param, uuid) for param in binding.references for uuid in _uuids(getattr(message, param.name))]
         if not wanted:
             return []
-        changed = plan.changed
+        changed = binding.changed
 
         def fn(tx: Tx) -> list[Missing]:
             missing = [one for one in wanted if not self._exists(tx, str(one[0].refers), one[1], scope)]
@@ -65,9 +65,9 @@ class References:
         return self._query.inventory(tx, entity, uuid, scope) is not None
 
 
-def not_found(plan: ApiPlan, missing: Sequence[Missing]) -> HttpError:
+def not_found(binding: ApiBinding, missing: Sequence[Missing]) -> HttpError:
     """``<noun>.not-found``: 404 if the path names it, 422 if a field does. All that are missing are named."""
-    in_path = [one for one in missing if one[0].wire in plan.variables]
+    in_path = [one for one in missing if one[0].wire in binding.variables]
     param, uuid = (in_path or missing)[0]
     noun = command_name(str(param.refers))
     words = noun.replace("-", " ")

@@ -1,4 +1,4 @@
-"""What the API shows of a command's answer."""
+"""Turns a command's answer into the one that the API shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cairn.kernel.store.store import Tx
 def renderer(query: QueryEngine) -> Callable[[Tx, ApiCommand[object], object], bytes]:
     """The function that `Jobs` makes result bodies with, inside the transaction that ends the job.
 
-    A `Reference` becomes ``{"inventory": {...}}`` of the message's entity, or ``{}`` if it names nothing any more; None
+    A `Reference` becomes ``{"inventory": {...}}`` of the message's entity, or ``{}`` if what it names is gone; None
     becomes ``{}``; any other struct is shown as it is.
     """
 
@@ -29,5 +29,5 @@ def renderer(query: QueryEngine) -> Callable[[Tx, ApiCommand[object], object], b
 
 
 def body_of(answer: object) -> bytes:
-    """An answer as JSON; nothing to say is ``{}``."""
+    """An answer as JSON; None is ``{}``."""
     return msgspec.json.encode(answer) if isinstance(answer, Struct) else b"{}"

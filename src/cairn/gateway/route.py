@@ -1,4 +1,4 @@
-"""From verb and path to an endpoint: a tree of path segments.
+"""Finds the endpoint for a verb and a path, in a tree of path segments.
 
 Variables match one segment, whatever their names; a fixed segment wins over a variable; empty segments do not count.
 """
@@ -30,7 +30,7 @@ class Router:
         self._paths: list[str] = []
 
     def add(self, verb: str, path: str, endpoint: Endpoint) -> None:
-        """Serve `verb` on `path` (``/zones/{uuid}``); a verb and path given twice is a mistake of whoever builds it."""
+        """Serve `verb` on `path` (``/zones/{uuid}``); giving a verb and path twice is a programming mistake."""
         node = self._root
         for segment in _segments(path):
             if segment.startswith("{"):

@@ -1,4 +1,4 @@
-"""Listening: uvicorn inside the node's own event loop, on several addresses at once, leaving signals to the node."""
+"""Listens with uvicorn in the node's own event loop, on several addresses at once, and leaves signals to the node."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class HttpServer:
         return [one.getsockname()[:2] for one in sockets]
 
     async def stop(self) -> None:
-        """Accept nothing more, let running requests end for some seconds, and close all connections. Safe to repeat."""
+        """Stop accepting, give running requests some seconds to end, and close all connections. Safe to repeat."""
         if self._server is None or self._task is None:
             return
         self._server.should_exit = True
@@ -121,7 +121,7 @@ async def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise CairnError(
             "gateway.cannot-listen",
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Is the address this machine's, and the port free?",
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. The address must be this machine's, and the port free.",
             kind=ErrorKind.CONFLICT,
             details={"address": f"{host}:{port}"},
         ) from error

@@ -33,7 +33,7 @@ class Waiting:
         return len(self._tasks)
 
     async def on(self, work: Coroutine[object, object, T]) -> T:
-        """The result of `work`.
+        """Wait for the result of `work`.
 
         Raises:
             Stopping: the node stops before there is one.

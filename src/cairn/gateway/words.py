@@ -22,19 +22,19 @@ def found(value: object) -> str:
 
 
 def hidden(value: object) -> str:
-    """For secrets: that something was found, not what."""
+    """A phrase for a secret value, which tells its length only."""
     return f"found a text of {len(value)} characters" if isinstance(value, str) else "found no text"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Of `names` the one most like `name`; empty when none is."""
+    """The one of `names` that is most like `name`; empty if none is."""
     by_lower = {known.lower(): known for known in names}
     near = get_close_matches(name[:100].lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else ""
 
 
 def fits(type_: object) -> str:
-    """What would fit a field of this Python type: ``text of 1 to 255 characters would fit``."""
+    """A phrase for the values that fit a field of this Python type: ``text of 1 to 255 characters would fit``."""
     return f"{_phrase(inspect.type_info(type_))} would fit"
 
 

@@ -1,4 +1,4 @@
-"""What a call is refused for before it is accepted: what its own fields show, without a look at anything else."""
+"""Checks of a call before it is accepted: those that need its own fields and nothing else."""
 
 from __future__ import annotations
 

@@ -91,10 +91,10 @@ class Reference(Struct, frozen=True, kw_only=True):
 
 
 class DeleteMode(StrEnum):
-    """How a removal treats what stands in its way."""
+    """How a removal treats resources that stand in its way."""
 
     PERMISSIVE = "Permissive"  #: extensions and services may refuse
-    ENFORCING = "Enforcing"  #: what cannot be reached is left behind and noted
+    ENFORCING = "Enforcing"  #: things that cannot be reached are left behind and noted
 
 
 class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
     default_timeout_seconds: ClassVar[float] = 1800.0
 
     def check(self) -> None:
-        """Refuse what its fields alone show to be wrong. Called before the call is accepted; pure, and quick.
+        """Refuse the call if its fields alone show that it is wrong. Called before it is accepted; pure, and quick.
 
         Raises:
             CairnError: of the kind `INVALID`, naming the fields.
@@ -143,7 +143,7 @@ class ApiChange(ApiCommand[Reference], frozen=True, kw_only=True):
 
 
 class ApiUpdate(ApiChange, frozen=True, kw_only=True):
-    """An API call that changes what is said of a resource; what is left out stays."""
+    """An API call that changes the name or description of a resource; fields that are left out stay."""
 
     abstract: ClassVar[bool] = True
 
@@ -152,7 +152,7 @@ class ApiUpdate(ApiChange, frozen=True, kw_only=True):
 
 
 class StateEvent(StrEnum):
-    """What people ask of a resource's state."""
+    """The change of state that a caller asks for."""
 
     ENABLE = "enable"
     DISABLE = "disable"
@@ -192,5 +192,5 @@ def is_secret(hint: object) -> bool:
 
 
 def command_name(api: str) -> str:
-    """How the command line spells an API: ``CreateVmInstance`` -> ``create-vm-instance``."""
+    """The name of an API on the command line: ``CreateVmInstance`` -> ``create-vm-instance``."""
     return dashed(api)

@@ -1,4 +1,4 @@
-"""Puts the kernel's parts together and builds services and plugins on them: for nodes, and for tests that need only some.
+"""Puts the kernel's parts together and builds services and plugins on them, for nodes and for tests.
 
 The order: the parts are made; each package builds its objects from them; the workflows are worked out of all steps; what is
 called and has a workflow is answered by it. Nothing is started here.
@@ -42,8 +42,8 @@ _ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What the kernel's parts stand on. Two nodes in one process have two of these.
+class NodeDependencies:
+    """Everything that a node's kernel is made from. Two nodes in one process have two of these.
 
     Args:
         store: open, of the schema of all records.
@@ -51,10 +51,10 @@ class Ground:
         ring: that `bus` routes by.
         agents: the way to agents.
         render: makes, of a query engine, what jobs render answers with.
-        fence: raises when this node is no member of the ring any more, gives the epoch otherwise.
+        fence: raises when this node is no longer a member of the ring, else gives the epoch.
         report_url: where agents report to.
         probe: for tests of workflows.
-        sources: workflow files besides those of packages and of the operator.
+        sources: workflow files in addition to those of packages and of the operator.
     """
 
     settings: Settings
@@ -76,37 +76,37 @@ class Ground:
 
 
 def make_schema(loaded: Loaded) -> Schema:
-    """All tables."""
+    """The tables of all services and plugins that are loaded."""
     return Schema(loaded.records)
 
 
-async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
+async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     """The kernel's parts with all services and plugins built on them, ready to be started.
 
     Raises:
         CairnError: ``workflow.wrong-list``, ``plugin.*``.
     """
-    store, clock, ids, metrics = ground.store, ground.clock, ground.ids, ground.metrics
+    store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
     config = GlobalConfig(store, loaded.settings)
     await config.start()
     query = QueryEngine(store.schema, store, tags=TagTables())
     queues = ResourceQueues(clock, metrics)
     jobs = Jobs(
         store=store,
-        bus=ground.bus,
+        bus=needs.bus,
         clock=clock,
         metrics=metrics,
-        render=ground.render(query),
+        render=needs.render(query),
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
     )
     node = NodeContext(
-        node=ground.bus.node,
-        settings=ground.settings,
-        report_url=ground.report_url,
+        node=needs.bus.node,
+        settings=needs.settings,
+        report_url=needs.report_url,
         store=store,
-        bus=ground.bus,
-        ring=ground.ring,
+        bus=needs.bus,
+        ring=needs.ring,
         clock=clock,
         ids=ids,
         queues=queues,
@@ -115,13 +115,13 @@ async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
         config=config,
         tags=Tags(ids, loaded.tags),
         query=query,
-        agents=ground.agents,
+        agents=needs.agents,
         metrics=metrics,
         extensions=Extensions(),
-        cascade=Cascade(store, ground.bus),
-        authority=ground.authority,
-        deployer=ground.deployer,
-        installer=ground.installer,
+        cascade=Cascade(store, needs.bus),
+        authority=needs.authority,
+        deployer=needs.deployer,
+        installer=needs.installer,
         reports=Reports(),
         loaded=lambda: loaded,
     )
@@ -130,16 +130,16 @@ async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
     node.cascade.register_apis(loaded.api)
     flows = FlowEngine(
         store=store,
-        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, ground.settings), *ground.sources]),
+        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, needs.settings), *needs.sources]),
         clock=clock,
         ids=ids,
         queues=queues,
         finish=jobs.finish,
-        fence=ground.fence,
+        fence=needs.fence,
         retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
-        probe=ground.probe or node.flow_probe,
+        probe=needs.probe or node.flow_probe,
     )
-    _answer_by_workflows(loaded, ground.bus, flows)
+    _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)
     config.listen(limits.API_PARALLELISM, jobs.changed)
     node.complete(flows)
@@ -147,7 +147,7 @@ async def assemble(loaded: Loaded, ground: Ground) -> NodeContext:
 
 
 def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:
-    """A call that has a workflow and that no service handles is answered by its workflow."""
+    """Let calls that have a workflow, and that no service handles, be answered by their workflows."""
     for workflow in loaded.workflows:
         if workflow.message is not None and not bus.handles(workflow.message):
             bus.register(workflow.message, flows.handler(workflow))

@@ -1,12 +1,12 @@
-"""Deletion of what others refer to: what stands in its way, and having that deleted first.
+"""Deletes resources that others refer to: finds what stands in the way, and has that deleted first.
 
 Nobody lists what belongs to a zone. The schema knows: each field with ``References(..., on_delete="restrict")`` keeps the
-row that it points to from going. So a plugin's table stands in the way of its zone's deletion without the zone's knowing it.
+row that it points to from going. So a plugin's table can stand in the way of a zone's deletion, and the zone knows nothing of it.
 
 `Cascade.refuse` answers a deletion that is not possible yet. `Cascade.clear` (``deleteMode=Enforcing``) makes it possible:
 it calls the delete commands that services registered, of the deepest resources first (VMs before hosts before clusters).
 Some resources go with others (a network card with its VM) and have no command of their own; they are left to these. What
-cannot go yet is tried again in the next round; the end is when nothing is left, or nothing moves any more.
+cannot go yet is tried again in the next round; it ends when nothing is left, or a round deletes nothing.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ class Cascade:
             self._rank(record, ())
 
     def register(self, entity: str, command: Callable[[str], Commands]) -> None:
-        """Say how a resource is deleted: `command` makes, of its uuid, the command, or several that are called in order.
+        """Say how a resource is deleted: `command` turns its uuid into the command, or several that are called in order.
 
-        Called with the resource's dependents gone; must be content when the resource is gone, too.
+        Its dependents are gone when it is called. It must succeed if the resource itself is gone, too.
         """
         record = self._schema.by_entity[entity]
         key = record.key.name
         self._commands[record.meta.table] = lambda row: command(cast("str", getattr(row, key)))
 
     def register_rows(self, record: type[T], command: Callable[[T], Commands]) -> None:
-        """As `register`, for rows that are no resources (an attachment), which `command` is given whole."""
+        """As `register`, for rows that are not resources (an attachment), which `command` is given whole."""
         self._commands[info(record).meta.table] = cast("Callable[[Record], Commands]", command)
 
     def register_apis(self, apis: Iterable[type[AnyApi]]) -> None:
-        """Have each resource deleted by its `ApiDelete` message, where nobody said otherwise."""
+        """Have each resource deleted by its `ApiDelete` message, unless another command was registered for it."""
         for api in apis:
             if issubclass(api, ApiDelete) and api.entity in self._schema.by_entity and api.route == "uuid":
                 table = self._schema.by_entity[api.entity].meta.table
@@ -78,7 +78,7 @@ class Cascade:
     # -- what stands in the way -----------------------------------------------------------------------------------
 
     def dependents(self, tx: Tx, record: type[Record], uuid: str) -> dict[str, int]:
-        """What keeps a row from going: entity -> how many. Empty: it may go."""
+        """The rows that keep a row from being deleted: entity -> how many. Empty: it may go."""
         found: dict[str, int] = {}
         for child, field in self._restricting[info(record).meta.table]:
             count = tx.count(child.record, **{field.name: uuid})
@@ -88,7 +88,7 @@ class Cascade:
         return found
 
     def owned(self, tx: Tx, account: str) -> dict[str, int]:
-        """What an account owns: entity -> how many.
+        """The resources of an account: entity -> how many.
 
         Rows whose owner may be null (jobs) only tell who it was, and account rows own themselves: neither counts.
         """
@@ -129,10 +129,10 @@ class Cascade:
     async def clear(self, record: type[Record], uuid: str | int) -> None:
         """Delete all that keeps a row from going and can be deleted. Safe to repeat.
 
-        What nobody registered a command for stays, unless it goes with something else: look with `refuse` afterwards.
+        Rows that no command is registered for stay, unless they go with others: look with `refuse` afterwards.
 
         Raises:
-            CairnError: ``cascade.not-deleted``, about the first of those left when nothing moves any more.
+            CairnError: ``cascade.not-deleted``, about the first of those left when a round deletes nothing.
         """
         here = info(record)
         before: list[_Child] = []
@@ -158,7 +158,7 @@ class Cascade:
         return await self._store.read(fn)
 
     async def _round(self, children: Sequence[_Child]) -> list[CairnError]:
-        """Try each, kind after kind, a few at a time; what went wrong."""
+        """Try each, kind after kind, a few at a time. Returns what went wrong."""
         errors: list[CairnError] = []
         for table in dict.fromkeys(child.table for child in children):
             gate = asyncio.Semaphore(_PARALLELISM)
@@ -222,7 +222,7 @@ class Cascade:
         return rank
 
     def _name(self, child: RecordInfo, field: Field) -> str:
-        """What people know a record as; an attachment is known by what is attached."""
+        """The name that people know a record by; an attachment's is that of the attached resource."""
         if child.meta.entity is not None:
             return child.meta.entity
         others = [
@@ -238,7 +238,7 @@ def _deleting(api: type[ApiDelete], key: str, row: Record) -> Commands:
 
 
 def in_words(found: dict[str, int]) -> str:
-    """``2 Clusters and 1 L2Network``."""
+    """The counts as a phrase: ``2 Clusters and 1 L2Network``."""
     parts = [
         f"{count} {name if count == 1 or name.endswith('Storage') else name + 's'}" for name, count in found.items()
     ]
@@ -246,7 +246,7 @@ def in_words(found: dict[str, int]) -> str:
 
 
 class DeleteChildrenInput(Struct, frozen=True, kw_only=True):
-    """Of what, and how."""
+    """The resource whose children are deleted, and the call that asks for it."""
 
     uuid: str
     asked: ApiDelete

@@ -1,4 +1,4 @@
-"""Time comes in through a constructor, so that a test can own it (`cairn.testing.clock`)."""
+"""The clock is handed to constructors, so that a test can own the time (`cairn.testing.clock`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TimerHandle(Protocol):
     """A call that is due later."""
 
     def cancel(self) -> None:
-        """Do not make the call. Safe to repeat, and after the call was made."""
+        """Cancel the call. Safe to repeat, and after the call was made."""
 
 
 class Clock(Protocol):
@@ -33,7 +33,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's time."""
+    """The machine's own time, as a running node uses it."""
 
     def now(self) -> datetime:
         """The machine's time of day, UTC."""

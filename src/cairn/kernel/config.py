@@ -1,6 +1,6 @@
 """Global configuration: settings that operators change while the cloud runs, effective at once on this node.
 
-A service declares a `Setting` beside its code and lists it in its manifest::
+A service declares a `Setting` in one of its modules, next to the code that reads it::
 
     PING_INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, doc="between two pings of a host")
 
@@ -29,8 +29,8 @@ class Setting(Generic[V]):
     """One setting.
 
     Args:
-        category: whose it is: ``host``.
-        name: what it is, dotted: ``ping.interval``.
+        category: the part of the cloud that it belongs to: ``host``.
+        name: dotted: ``ping.interval``.
         default: until an operator says otherwise; its type is the setting's.
         doc: what it does, in a sentence.
         unit: of numbers: ``s``, ``bytes``, ``%``.
@@ -83,7 +83,7 @@ class Setting(Generic[V]):
         return value
 
     def fits(self) -> str:
-        """What values are taken, in words."""
+        """The values that are taken, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)} would fit"
         if isinstance(self.default, bool):
@@ -140,7 +140,7 @@ class GlobalConfig:
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
     async def start(self) -> None:
-        """Bring rows and declarations together: new settings get a row, those that nobody declares any more lose theirs."""
+        """Bring rows and declarations together: new settings get a row, those that are no longer declared lose theirs."""
         self._values = await self._store.write(self._sync)
 
     def _sync(self, tx: Tx) -> dict[str, int | float | bool | str]:
@@ -197,7 +197,7 @@ class GlobalConfig:
         return setting
 
     def set(self, tx: Tx, category: str, name: str, text: str) -> str:
-        """Change a setting inside a transaction; in force on this node as soon as that is durable. Returns the row's uuid."""
+        """Change a setting inside a transaction, and return the row's uuid. It is in force on this node once that is durable."""
         setting = self.find(category, name)
         value = setting.parse(text)
         tx.update_where(GlobalConfigRow, {"category": category, "name": name}, value=show(value))

@@ -1,4 +1,4 @@
-"""Canonical events: what has happened in the cloud, told to whoever listens.
+"""Canonical events: facts about the cloud, told to subscribers once they are durable.
 
 An event is written by the transaction that made it true (the outbox), so it is never told before the commit and never lost.
 After the commit it is delivered, in order, to named subscribers inside the process and to streams outside. A durable
@@ -80,7 +80,7 @@ class _Follower:
 
 
 class Events:
-    """The outbox and those who read it.
+    """The outbox and its readers.
 
     Args:
         retention_seconds: how long events are kept.
@@ -115,7 +115,7 @@ class Events:
         """Have `call` told of the events with these names (empty: all), before `start`.
 
         A subscriber that raises is logged and told the next one; a durable one is told the same one again. Each has a task
-        of its own, so that one that is slow or fails holds up nobody else.
+        of its own, so that one that is slow or fails does not hold up the others.
         """
         self._followers.append(_Follower(name, frozenset(events), call, durable))
 
@@ -188,7 +188,7 @@ class Events:
         return await self._store.read(fn)
 
     async def clean(self) -> None:
-        """Remove events that are older than they are kept."""
+        """Remove events that are older than the time of keeping."""
         before = self._clock.now() - timedelta(seconds=self._retention_seconds())
         await self._store.write(lambda tx: tx.execute(_OLD, {"before": before}))
 
@@ -209,7 +209,7 @@ class Events:
             del self._waiters[fresh]
 
     async def _tell(self, follower: _Follower) -> bool:
-        """Tell a subscriber what there is. Returns whether there may be more."""
+        """Tell a subscriber the events that there are. Returns whether there may be more."""
         try:
             rows = await self.after(follower.sequence, names=follower.events)
             told = await self._tell_each(follower, rows)
@@ -224,7 +224,7 @@ class Events:
         return bool(rows) or not told
 
     async def _tell_each(self, follower: _Follower, rows: list[EventRow]) -> bool:
-        """Whether all were told; a durable subscriber that fails hears the rest later."""
+        """Tell one event after another. Returns whether all were told; a durable subscriber that fails hears the rest later."""
         for row in rows:
             try:
                 await follower.call(row)

@@ -21,10 +21,10 @@ def is_uuid(text: str) -> bool:
 
 
 class IdSource(Protocol):
-    """Where new ids come from."""
+    """The only source of new ids."""
 
     def new(self) -> str:
-        """An id that nobody else has."""
+        """An id that nothing else has."""
 
 
 class RandomIds:

@@ -46,7 +46,7 @@ _log = structlog.get_logger("cairn.jobs")
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     WAITING = "Waiting"
     RUNNING = "Running"  #: as `Jobs.look` shows it; a row says Waiting until the job has ended
@@ -84,7 +84,7 @@ class Job(Record, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a job is."""
+    """The progress of a job."""
 
     step: str
     percent: int
@@ -102,7 +102,7 @@ class _Open(Struct, kw_only=True, eq=False):
     timeout_seconds: float
     waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
     task: asyncio.Task[None] | None = None
-    #: a former life, or a former try, may have left a journal
+    #: an earlier run of the node, or an earlier try, may have left a journal
     resumed: bool = False
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
@@ -113,7 +113,7 @@ class _Open(Struct, kw_only=True, eq=False):
     error: CairnError | None = None
 
     def wake(self) -> None:
-        """Tell all who wait for its end."""
+        """Wake everything that waits for its end."""
         for waiter in self.waiters:
             _wake(waiter)
 
@@ -143,7 +143,7 @@ class Jobs:
         self._clock = clock
         self._metrics = metrics
         self._render = render
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
         self._parallelism = parallelism
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
@@ -153,7 +153,7 @@ class Jobs:
         self._flows: FlowEngine | None = None
 
     def attach(self, flows: FlowEngine) -> None:
-        """The engine whose runs the jobs' answers come from; each of the two needs the other."""
+        """Take the engine, whose runs give jobs their answers. Each of the two needs the other, so it comes late."""
         self._flows = flows
 
     # -- accepting ------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Jobs:
                     create_date=tx.now,
                 )
             )
-            tx.after_commit(lambda: self._enqueue(opened))  # also when the caller has gone meanwhile
+            tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
             return True
 
         return await self._store.write(fn)
@@ -223,7 +223,7 @@ class Jobs:
         return row
 
     async def _wait(self, opened: _Open, seconds: float) -> None:
-        """Until it ends, but no longer than `seconds`."""
+        """Wait until it ends, but no longer than `seconds`."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         opened.waiters.add(waiter)
         timer = self._clock.call_later(seconds, lambda: _wake(waiter))
@@ -234,7 +234,7 @@ class Jobs:
             opened.waiters.discard(waiter)
 
     def progress(self, job: JobId) -> Progress | None:
-        """What a running job does now; None when it waits or has ended."""
+        """The step that a running job is at; None when it waits or has ended."""
         opened = self._open.get(job)
         if opened is None or opened.task is None or self._flows is None:
             return None
@@ -273,7 +273,7 @@ class Jobs:
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
     async def commit(self, fn: Callable[[Tx], T]) -> T:
-        """One transaction that is all a handler does: it and the job's end happen together, exactly once."""
+        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once."""
         context = current()
 
         def concluding(tx: Tx) -> T:
@@ -314,7 +314,7 @@ class Jobs:
             self._begin(self._waiting.popleft())
 
     def _begin(self, opened: _Open) -> None:
-        """Start a job's task, in an empty context: it is no part of the call that happened to start it."""
+        """Start a job's task, in an empty context: it is not part of the call that happened to start it."""
         self._running += 1
         opened.task = asyncio.get_running_loop().create_task(
             self._run(opened), name=f"job {opened.id}", context=Context()
@@ -384,7 +384,7 @@ class Jobs:
         return not await self._store.look(lambda tx: _is_open(tx, job))
 
     async def _ensure_finished(self, opened: _Open, answer: object) -> None:
-        """For handlers whose work needed neither workflow nor commit (nothing was to be done)."""
+        """Write the end of a job whose handler needed neither workflow nor commit, because nothing was to be done."""
         job = opened.id
 
         def fn(tx: Tx) -> None:
@@ -499,7 +499,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def _digest(message: ApiCommand[object], actor: str | None) -> str:
-    """What tells a repetition of a call from another call. Secrets are left out, as it outlives the job."""
+    """A digest that tells a repetition of a call from another call. Secrets are left out, as it outlives the job."""
     kind = type(message)
     told = msgspec.to_builtins(message)
     for name in secret_fields(kind):

@@ -1,5 +1,6 @@
 """Logs: one line for each event, as JSON for programs or in columns for people.
 
+A module logs through ``structlog.get_logger("cairn.<part>")``: events are called ``<noun>.<what>``, facts are key-values.
 Each line carries time, level, event, the logger's name, and where the work came from: the job's id and its task stack.
 Values under a secret's name are never written.
 """
@@ -24,77 +25,27 @@ _MAX_DEPTH = 6
 
 
 class LogForm(StrEnum):
-    """How lines look."""
+    """What a line looks like: JSON for programs, columns for people."""
 
     JSON = "json"
     CONSOLE = "console"
 
 
-class Logger:
-    """Writes events under a name, and with fields that all of them carry. A level that is off costs a comparison."""
+class _Target:
+    """Where the lines of one logger go: `stream`, or whatever standard error is when the line is written."""
 
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: dict[str, object]) -> None:
-        self._fields = fields
-
-    def bind(self, **fields: object) -> Logger:
-        """A logger whose lines also carry `fields`."""
-        return Logger({**self._fields, **fields})
-
-    def debug(self, event: str, **fields: object) -> None:
-        """For those who look into cairn itself."""
-        if _output.level <= logging.DEBUG:
-            _output.lines.debug(event, **self._fields, **fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        """What an operator wants to know happened."""
-        if _output.level <= logging.INFO:
-            _output.lines.info(event, **self._fields, **fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """What an operator should look at."""
-        if _output.level <= logging.WARNING:
-            _output.lines.warning(event, **self._fields, **fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        """What went wrong. ``exc_info=error`` adds its trace."""
-        if _output.level <= logging.ERROR:
-            _output.lines.error(event, **self._fields, **fields)
-
-    def exception(self, event: str, **fields: object) -> None:
-        """An error with the trace of the exception that is being handled."""
-        self.error(event, **{"exc_info": sys.exc_info()[1], **fields})
-
-
-class _Output:
-    """Where the lines of this process go."""
-
-    def __init__(self, stream: TextIO | None, level: int, form: LogForm) -> None:
-        self.level = level
-        self.target: Any = _StandardError() if stream is None else structlog.PrintLogger(stream)
-        self.processors = _processors(form, stream or sys.stderr)
-        self.lines: Any = structlog.wrap_logger(
-            self.target,
-            processors=self.processors,
-            wrapper_class=structlog.BoundLogger,
-            cache_logger_on_first_use=True,
-        )
-
-
-class _StandardError:
-    """Whatever standard error is when the line is written."""
+    def __init__(self, name: str, stream: TextIO | None) -> None:
+        self.name = name
+        self._stream = stream
 
     def msg(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=self._stream or sys.stderr, flush=True)
 
-    debug = info = warning = error = msg
+    debug = info = warning = error = critical = msg
 
 
 def configure(stream: TextIO | None = None, level: str = "info", form: LogForm | str = LogForm.CONSOLE) -> None:
     """Write logs to `stream` (standard error if None) from `level` on. May be called again; loggers in use follow.
-
-    What logs through structlog itself is written the same way.
 
     Args:
         stream: where lines go.
@@ -102,24 +53,17 @@ def configure(stream: TextIO | None = None, level: str = "info", form: LogForm |
         form: JSON or columns.
 
     Raises:
-        ValueError: `level` or `form` is none of these.
+        ValueError: `level` or `form` is not one of these.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"log level {level!r}: choose debug, info, warning, error or critical")
-    global _output
-    _output = _Output(stream, number, LogForm(form))
     structlog.configure(
-        processors=_output.processors,
+        processors=_processors(LogForm(form), stream or sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: _output.target,
-        cache_logger_on_first_use=False,
+        logger_factory=lambda name="", *_: _Target(name, stream),
+        cache_logger_on_first_use=False,  # so that a logger at module level follows a later `configure`
     )
-
-
-def get_logger(name: str) -> Logger:
-    """The logger called `name`, e.g. ``"vm"``. Safe to keep: it follows later calls of `configure`."""
-    return Logger({"logger": name})
 
 
 def redact(values: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -147,6 +91,7 @@ def _is_secret(key: object) -> bool:
 
 def _processors(form: LogForm, target: TextIO) -> list[structlog.typing.Processor]:
     common: list[structlog.typing.Processor] = [
+        _add_name,
         _add_origin,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -155,6 +100,11 @@ def _processors(form: LogForm, target: TextIO) -> list[structlog.typing.Processo
     if form is LogForm.JSON:
         return [*common, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
     return [*common, structlog.dev.ConsoleRenderer(colors=target.isatty())]
+
+
+def _add_name(logger: Any, _: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["logger"] = logger.name
+    return event
 
 
 def _add_origin(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -172,6 +122,3 @@ def _redact_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 
 def _dump(event: Any, **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=repr).decode()
-
-
-_output = _Output(None, logging.WARNING, LogForm.CONSOLE)

@@ -1,4 +1,4 @@
-"""What the kernel declares of itself: its tables, settings and steps, as any service does."""
+"""The kernel's own tables, settings and steps, declared as any service declares its own."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The database is the only arbiter; nodes do not vote and there is no leader. A node is a member while its row is there.
 
 Joining, leaving and declaring a member gone change rows and the epoch in one transaction, so an epoch always stands
-for one list of members. A member is declared gone by whoever has watched its heartbeat stand still for three
+for one list of members. A member is declared gone by a node that has watched its heartbeat stand still for three
 intervals, by the watcher's own monotonic clock: clocks of two machines are never compared. The deletion names the
 heartbeat that was seen; if the member has moved meanwhile, nothing is deleted. Of two watchers the second finds
 nothing to delete.
@@ -13,7 +13,7 @@ tells `on_fenced` and must stop. It may notice late, so whatever it writes in be
 journal writes call `fence` in their own transaction, and the same database that removed the row refuses the write.
 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
-hold any more. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
+hold. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import structlog
 from sqlalchemy import bindparam, select, update
 
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
 from cairn.kernel.store.store import Store
@@ -42,11 +42,11 @@ from cairn.kernel.store.tx import Tx
 HEARTBEAT_SECONDS = 2.0
 MISSED_HEARTBEATS = 3
 
-log = get_logger("membership")
+_log = structlog.get_logger("cairn.membership")
 
 
 class NodeState(StrEnum):
-    """Where a node stands. One that left or is gone has no row."""
+    """The state of a node. One that left or is gone has no row."""
 
     RUNNING = "Running"
 
@@ -83,7 +83,11 @@ _COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoc
 _FENCE = (
     select(_epoch.c.epoch)
     .where(_epoch.c.uuid == _EPOCH_KEY)
-    .where(select(_node.c.uuid).where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("joined")).exists())
+    .where(
+        select(_node.c.uuid)
+        .where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("node.joined"))
+        .exists()
+    )
 )
 
 
@@ -96,7 +100,7 @@ def fence(tx: Tx, node: NodeId, joined: int) -> int:
     Raises:
         CairnError: ``node.fenced``.
     """
-    found = tx.rows(_FENCE, {"node": node, "joined": joined})
+    found = tx.rows(_FENCE, {"node": node, "node.joined": joined})
     if not found:
         raise _fenced(node)
     epoch = found[0][0]
@@ -125,10 +129,10 @@ class Membership:
         node: this node.
         host_name: the address at which others reach it.
         port: the port of its API.
-        on_fenced: called once, from the event loop, when this node is no member any more; it must stop the node.
+        on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
         predecessor_dead: it is known that no other process runs with this node's id, or at its address (`FolderLock`):
-            what such a one left is taken over at once.
+            the row of such a process is taken over at once.
     """
 
     def __init__(
@@ -169,7 +173,7 @@ class Membership:
         self._joined = epoch
         self._last_beat = self._clock.monotonic()
         self._apply(members, epoch)
-        log.info("joined", node=self._node, epoch=epoch, members=len(members))
+        _log.info("node.joined", node=self._node, epoch=epoch, members=len(members))
         self._tasks.start(self._run(), f"heartbeat of {self._node}")
 
     async def stop(self) -> None:
@@ -178,7 +182,7 @@ class Membership:
         if self._joined:
             left = await self._store.write(self._leave)
             self._joined = 0
-            log.info("left", node=self._node, was_member=left)
+            _log.info("node.left", node=self._node, was_member=left)
 
     def drop(self) -> None:
         """End without a goodbye, as a crash does. For tests."""
@@ -193,7 +197,7 @@ class Membership:
         return fence(tx, self._node, self._joined)
 
     async def beat(self) -> bool:
-        """One round: beat, declare gone who has stood still, read the list. False: this node is fenced."""
+        """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""
         still = self._still()
         result = await self._store.write(lambda tx: self._round(tx, still))
         if result is None:
@@ -210,7 +214,7 @@ class Membership:
                     self._tell_fenced()
                     return
             except CairnError as error:
-                log.error("the heartbeat could not be written", node=self._node, error=str(error))
+                _log.error("node.heartbeat-not-written", node=self._node, error=str(error))
                 if self._silent_too_long():
                     self._tell_fenced()
                     return
@@ -222,11 +226,11 @@ class Membership:
 
     def _tell_fenced(self) -> None:
         error = _fenced(self._node)
-        log.error("fenced", node=self._node, error=str(error))
+        _log.error("node.not-a-member", node=self._node, error=str(error))
         self._on_fenced(error)
 
     async def _await_dead_predecessor(self) -> None:
-        """See the heartbeat under this node's own id stand still, unless it is known to be dead."""
+        """Watch the heartbeat under this node's own id stand still, unless its process is known to be dead."""
         if self._predecessor_dead:
             return
         found = await self._store.read(lambda tx: tx.get(ManagementNode, self._node))
@@ -272,7 +276,7 @@ class Membership:
         for node, seen in still:
             if tx.delete_where(ManagementNode, uuid=node, heart_beat=seen.heart_beat, epoch=seen.epoch):
                 _next_epoch(tx)
-                tx.after_commit(partial(log.warning, "a node is gone", gone=node, heart_beat=seen.heart_beat))
+                tx.after_commit(partial(_log.warning, "node.gone", gone=node, heart_beat=seen.heart_beat))
         row = tx.get(RingEpoch, _EPOCH_KEY)
         return tx.find(ManagementNode), row.epoch if row is not None else self._joined
 
@@ -299,7 +303,7 @@ class Membership:
 
 
 class FolderLock:
-    """Says that one process, and no other here, works with a data folder. Ends with the process, however that ends."""
+    """The lock of a data folder: one process at a time works with it. It ends with the process, however that ends."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock of `folder`, which must exist.
@@ -341,7 +345,7 @@ def _next_epoch(tx: Tx) -> int:
 def _fenced(node: NodeId) -> CairnError:
     return CairnError(
         "node.fenced",
-        f"Node {node} is no member any more: it was silent for too long, or started again elsewhere. Others do its "
+        f"Node {node} is no longer a member: it was silent for too long, or started again elsewhere. Others do its "
         "work; start it again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},

@@ -1,4 +1,4 @@
-"""Numbers of one node, for Prometheus. Each node has a registry of its own; nothing is global.
+"""The metrics of one node, for Prometheus. Each node has a registry of its own; nothing is global.
 
 Observing happens on the hottest paths, some thirty times for each VM, so counts are kept in plain lists here and turned
 into Prometheus families only when somebody asks for them.
@@ -34,7 +34,7 @@ class Series:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count `value`."""
+        """Count `value` in its bucket and add it to the sum."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -63,7 +63,7 @@ class Histogram:
         return series
 
     def family(self) -> Metric:
-        """As Prometheus wants it."""
+        """The values as a Prometheus family."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         for labels, series in self._series.items():
             family.add_metric(labels, series.buckets(), series.total)
@@ -78,7 +78,7 @@ class Counter:
         self._values: dict[tuple[str, ...], float] = {}
 
     def add(self, *labels: str, amount: float = 1) -> None:
-        """Count `amount` more."""
+        """Raise the count of these labels by `amount`."""
         self._values[labels] = self._values.get(labels, 0) + amount
 
     def value(self, *labels: str) -> float:
@@ -86,7 +86,7 @@ class Counter:
         return self._values.get(labels, 0)
 
     def family(self) -> Metric:
-        """As Prometheus wants it."""
+        """The values as a Prometheus family."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for labels, value in self._values.items():
             family.add_metric(labels, value)
@@ -102,11 +102,11 @@ class Gauge:
         self._read: Callable[[], dict[tuple[str, ...], float]] | None = None
 
     def set(self, value: float, *labels: str) -> None:
-        """The value is `value` now."""
+        """Set the value of these labels."""
         self._values[labels] = value
 
     def add(self, amount: float, *labels: str) -> None:
-        """The value is greater by `amount` (less, if negative)."""
+        """Raise the value of these labels by `amount`, or lower it by a negative one."""
         self._values[labels] = self._values.get(labels, 0) + amount
 
     def value(self, *labels: str) -> float:
@@ -122,7 +122,7 @@ class Gauge:
         return self._read() if self._read is not None else dict(self._values)
 
     def family(self) -> Metric:
-        """As Prometheus wants it."""
+        """The values as a Prometheus family."""
         family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
         for labels, value in self.values().items():
             family.add_metric(labels, value)
@@ -130,7 +130,7 @@ class Gauge:
 
 
 class Metrics(Collector):
-    """All numbers of one node."""
+    """All metrics of one node."""
 
     def __init__(self) -> None:
         self._families: list[Histogram | Counter | Gauge] = []
@@ -173,12 +173,12 @@ class Metrics(Collector):
         return [family.family() for family in self._families]
 
     def render(self) -> bytes:
-        """All numbers in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class AgentCounts:
-    """Calls to agents."""
+    """Counts calls to agents: how long they took, which failed, which had to be asked about."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.seconds = metrics.histogram("cairn_agent_call_seconds", "Calls to agents, by command.", "command")
@@ -201,7 +201,7 @@ class AgentCounts:
 
 
 class StoreCounts:
-    """Transactions. Called from the store's threads."""
+    """Counts transactions. Called from the store's threads, so it locks."""
 
     def __init__(self, metrics: Metrics) -> None:
         seconds = metrics.histogram("cairn_transaction_seconds", "Commits and reads (write, read).", "kind")
@@ -222,7 +222,7 @@ class StoreCounts:
 
 
 async def watch_loop(metrics: Metrics, clock: Clock, interval_seconds: float = 1.0) -> None:
-    """Measure, until cancelled, how late the event loop wakes whoever sleeps."""
+    """Measure, until cancelled, how late the event loop wakes a sleeping task."""
     lag = metrics.loop_lag.of()
     while True:
         due = clock.monotonic() + interval_seconds

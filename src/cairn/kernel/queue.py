@@ -5,10 +5,10 @@ first out, one at a time or N at a time. The number is read whenever a place is 
 takes effect at once.
 
 Each entry is answered exactly once: by its work, by its cancellation, or, while it waits, by its deadline. An entry
-that leaves while it waits frees nothing and holds up nobody. A place is handed from the work that ends to the entry
+that leaves while it waits frees nothing and holds up no other. A place is handed from the work that ends to the entry
 that is next in the same turn of the loop, so nobody can slip in between.
 
-Work runs in the task of whoever asked. If it asks, through whatever calls, for a key that it holds already, it would
+Work runs in the task that asked for it. If it asks, through whatever calls, for a key that it holds already, it would
 wait for itself: the turns held are part of the context, and asking again is refused. A key with parallelism above 1 is
 refused as well: with all places taken by such work it would wait just the same. A task that was started by the work and
 outlives it may ask again once the work has ended, and a job that it started waits for its turn like any other.
@@ -94,7 +94,7 @@ class _Queue:
         return max(1, limit if isinstance(limit, int) else limit())
 
     def has_place(self) -> bool:
-        """Whether a new entry need not wait."""
+        """Whether a new entry can run at once."""
         return not self.waiting and len(self.running) < self.places()
 
 
@@ -103,8 +103,8 @@ class ResourceQueues:
 
     Args:
         clock: for deadlines and for how long things wait.
-        metrics: told of lengths and waiting, by the key's kind: what stands before its colon.
-        default_timeout: seconds to wait for who brings no time-out and has no deadline; read at each.
+        metrics: told of lengths and waiting, by the key's kind: the part before its colon.
+        default_timeout: seconds to wait if there is neither a time-out nor a deadline; read at each call.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ResourceQueues:
         self._clock = clock
         self._default_timeout = default_timeout
         self._metrics = metrics
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of waiting entries
         self._queues: dict[str, _Queue] = {}
         metrics.queue_running.read_from(lambda: self._by_kind(lambda queue: len(queue.running)))
         metrics.queue_waiting.read_from(lambda: self._by_kind(lambda queue: len(queue.waiting)))
@@ -191,7 +191,7 @@ class ResourceQueues:
         return own if context.deadline is None else min(own, context.deadline)
 
     async def _wait(self, queue: _Queue, entry: _Entry) -> None:
-        """Wait for `entry`'s turn. Whoever watches the task for this deadline anyway spares the wheel an entry."""
+        """Wait for `entry`'s turn. If the task is watched for this deadline anyway, the wheel needs no entry."""
         turn = entry.turn = asyncio.get_running_loop().create_future()
         queue.waiting[entry] = None
         if not is_watched(entry.at):
@@ -210,13 +210,13 @@ class ResourceQueues:
             self._wheel.discard(entry)
 
     def _leave(self, queue: _Queue, entry: _Entry) -> None:
-        """Take out an entry that does not want its turn any more, whether it had come just now or not."""
+        """Take out an entry that no longer wants its turn, even if the turn has just come."""
         queue.waiting.pop(entry, None)
         queue.running.pop(entry, None)
         self._dispatch(queue)
 
     def _dispatch(self, queue: _Queue) -> None:
-        """Give free places to those who are next, and forget a queue in which nothing is left."""
+        """Give free places to the next entries, and forget a queue in which nothing is left."""
         places = queue.places() if queue.waiting else 0
         while queue.waiting and len(queue.running) < places:
             entry, _ = queue.waiting.popitem(last=False)
@@ -237,13 +237,13 @@ class ResourceQueues:
 
 
 def kind_of(key: str) -> str:
-    """What stands before the colon of a key: the label in metrics. Keys without one are ``other``."""
+    """The part before the colon of a key: its label in metrics. Keys without a colon are ``other``."""
     kind, colon, _ = key.partition(":")
     return kind if colon else "other"
 
 
 def _check_not_held(held: tuple[_Entry, ...], key: str, name: str, job: JobId | None) -> None:
-    """Refuse what would wait for itself. Another job, started from within the work, only waits for its end."""
+    """Refuse work that would wait for itself. Another job, started from within the work, only waits for its end."""
     for entry in held:
         if entry.queue.key == key and entry.job == job and entry in entry.queue.running:
             raise CairnError(

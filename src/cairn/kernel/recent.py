@@ -1,8 +1,8 @@
-"""What was read a moment ago, for hot paths that would otherwise read the same few rows for every VM.
+"""A read-through cache, for hot paths that would otherwise read the same few rows for every VM.
 
-A value is kept for a short time, and dropped at once when this node hears of a change. So a change that was made here
-is seen by whoever asks after it, and one that was made on another node after that time at the latest. Many who ask for
-the same key at once cause one read.
+A value is kept for a short time, and dropped at once when this node hears of a change. So reads after
+a change that was made here see it, and a change on another node is seen after that time at the latest. Many reads of
+the same key at once cause one look-up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Recent(Generic[V]):
         """The values of `keys`; those that do not exist are left out. Raises what `read` raises, keeping nothing."""
         found, missing = self._known(keys)
         if missing:
-            async with self._reading:  # who had to wait finds what the others have read
+            async with self._reading:  # after waiting, look at what the others have read
                 more, missing = self._known(missing)
                 found |= more
                 if missing:
@@ -54,7 +54,7 @@ class Recent(Generic[V]):
         return found
 
     def drop(self, key: str) -> None:
-        """Read it again when it is next asked for; a read that is under way now is not kept."""
+        """Forget the value of `key`: it is read again when it is next asked for. A read that is under way is not kept."""
         self._values.pop(key, None)
         self._drops += 1
 

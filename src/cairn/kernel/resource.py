@@ -1,6 +1,6 @@
-"""What all resources have in common: a row in ``resource``, and the plain functions that make, find, change and erase them.
+"""The part that all resources share: a row in ``resource``, and the plain functions that make, find, change and erase them.
 
-A resource is a row of its own table (a `Named` record) and a row of `Resource` beside it, with the same uuid. So a uuid is
+A resource is a row of its own table (a `Named` record) and a row of `Resource` with the same uuid. So a uuid is
 unique over all types, and what hangs on any resource (tags, shares, quota, audit) refers to one table. Both rows come and go in
 one transaction, by `enter` and `erase`.
 
@@ -54,11 +54,11 @@ class EnabledState(StrEnum):
     """Whether a resource may be used for something new."""
 
     ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: what uses it already goes on
+    DISABLED = "Disabled"  #: existing users of it go on
 
 
 def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
-    """The resource (``<noun>.not-found``, naming `field`)."""
+    """The resource with this uuid (``<noun>.not-found``, naming `field`, if there is none)."""
     row = tx.get(kind, uuid)
     if row is None:
         raise not_found(info(kind).noun, field, uuid, info(kind).title)
@@ -74,7 +74,7 @@ def gone(kind: type[Named]) -> Callable[[Tx, Any], bool]:
 
 
 def create(tx: Tx, tags: Tags, kind: type[Named], message: ApiCreate, **more: object) -> Reference:
-    """Make a resource of what `message` says of it, and `more`; with its tags.
+    """Make a resource from a message and `more`, with its tags.
 
     Raises:
         CairnError: ``resource.uuid-taken``.
@@ -92,14 +92,14 @@ def new(tx: Tx, kind: type[N], message: ApiCreate, **more: object) -> N:
 
 
 def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
-    """Write a new resource down, with the tags that its message brings (``resource.uuid-taken``)."""
+    """Insert a new resource, with the tags that its message brings (``resource.uuid-taken``)."""
     write(tx, row)
     tags.add(tx, type(row).meta.entity or "", row.uuid, system=message.system_tags, user=message.user_tags)
     return Reference(uuid=row.uuid)
 
 
 def write(tx: Tx, row: Named) -> None:
-    """Write a resource down that no message of its own makes (a VM's root volume)."""
+    """Insert a resource that has no message of its own (a VM's root volume)."""
     owner = info(type(row)).owner
     account = None if owner is None or owner.key is not None else getattr(row, owner.name)
     try:
@@ -117,7 +117,7 @@ def write(tx: Tx, row: Named) -> None:
             raise
         raise CairnError(
             "resource.uuid-taken",
-            f"resourceUuid: {row.uuid!r} belongs to another resource. Leave it out, and one is chosen.",
+            f"resourceUuid: {row.uuid!r} belongs to another resource. Leave it out to have one chosen.",
             kind=ErrorKind.CONFLICT,
             fields={"resourceUuid": f"found {row.uuid!r}; a uuid that no resource has would fit"},
         ) from error
@@ -127,8 +127,8 @@ def write(tx: Tx, row: Named) -> None:
 def taken(kind: type[S], *sources: Struct, **values: object) -> S:
     """A `kind` whose fields come from `values`, else from the first of `sources` that has a field of that name.
 
-    So what a message, a record and an agent's command say of the same thing is passed on whole, and a new field of it is
-    nobody's to pass on.
+    So a message, a record and an agent's command that describe the same thing are passed on whole, and a new field goes
+    along by itself.
     """
     for source in sources:
         values = {name: getattr(source, name) for name in _shared(kind, type(source))} | values
@@ -170,7 +170,7 @@ def state_changed(tx: Tx, kind: type[Named], message: ApiChangeState) -> Referen
 
 
 def erase(tx: Tx, kind: type[Named], uuid: str) -> int:
-    """Remove a resource's rows, and all that hangs on it; 1 if there was one, else 0. Safe to repeat."""
+    """Remove a resource's rows, and all that hangs on it. Returns 1 if there was one, else 0. Safe to repeat."""
     there = tx.delete(kind, uuid)
     tx.delete(Resource, uuid)
     return there
@@ -188,7 +188,7 @@ def erase_unless_used(tx: Tx, cascade: Cascade, kind: type[Named], message: ApiD
 
 
 class EraseInput(Struct, frozen=True, kw_only=True):
-    """Which resource, and how."""
+    """The resource to erase, and the call that asks for it."""
 
     uuid: str
     asked: ApiDelete

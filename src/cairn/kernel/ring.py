@@ -20,7 +20,7 @@ _POINTS_PER_DIGEST = 8
 
 
 class RingChange(Struct, frozen=True, kw_only=True):
-    """What listeners are told after the members changed."""
+    """A change of the members, as listeners are told of it afterwards."""
 
     epoch: int
     members: frozenset[NodeId]
@@ -57,7 +57,7 @@ class Ring:
         return self._owners[place] if place < len(self._owners) else self._owners[0]
 
     def set_members(self, members: Iterable[NodeId], epoch: int, *, restarted: Iterable[NodeId] = ()) -> bool:
-        """Take `members` as the list of `epoch`. Old news (a lower epoch) changes nothing and returns False.
+        """Take `members` as the list of `epoch`. A list of a lower epoch changes nothing and returns False.
 
         Args:
             members: all of them.
@@ -82,7 +82,7 @@ class Ring:
         return True
 
     def listen(self, listener: Callable[[RingChange], None]) -> Callable[[], None]:
-        """Call `listener` after each change of members. Returns what ends it; safe to repeat. It must not raise."""
+        """Call `listener`, which must not raise, after each change. Returns a function that ends this; safe to repeat."""
         self._listeners.append(listener)
 
         def end() -> None:

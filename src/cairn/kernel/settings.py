@@ -1,4 +1,4 @@
-"""What a management node is started with: each setting has a default, a description and an environment variable.
+"""The settings of a management node: each has a default, a description and an environment variable.
 
 Unlike global configuration (`cairn.kernel.config`) these are fixed for the life of the process.
 """
@@ -19,7 +19,7 @@ _PORT = re.compile("[0-9]{1,5}")
 
 
 def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where state lives unless told: /var/lib/cairn for root, the XDG data folder for others."""
+    """The default data folder: /var/lib/cairn for root, the XDG data folder for others."""
     if os.geteuid() == 0:
         return Path("/var/lib/cairn")
     base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")

@@ -19,7 +19,7 @@ from cairn.kernel.store.store import Tx
 
 
 class SystemTag(Record, frozen=True, kw_only=True):
-    """A tag with a meaning."""
+    """A tag with a meaning that a plugin defines."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="system_tag", entity="SystemTag")
 
@@ -81,11 +81,11 @@ class TagDefinition:
         return found.groupdict() if found else None
 
     def complain(self, values: dict[str, str]) -> str | None:
-        """What is wrong with these values, or None."""
+        """A sentence about what is wrong with these values; None if they fit."""
         return self._check(values) if self._check else None
 
     def render(self, **values: str) -> str:
-        """The tag with these values."""
+        """The text of a tag with these values."""
         return self.pattern.format(**values)
 
 
@@ -99,11 +99,11 @@ class Tags:
             self._definitions.setdefault(definition.entity, []).append(definition)
 
     def definitions(self, entity: str) -> list[TagDefinition]:
-        """The definitions for an entity."""
+        """The definitions that fit an entity."""
         return self._definitions.get(entity, [])
 
     def check(self, entity: str, tags: Sequence[str]) -> None:
-        """Refuse system tags that nobody understands or that are wrong (``tag.unknown``, ``tag.bad-value``)."""
+        """Refuse system tags that are not defined or have wrong values (``tag.unknown``, ``tag.bad-value``)."""
         for tag in tags:
             self._check_one(entity, tag)
 
@@ -136,7 +136,7 @@ class Tags:
     def add(
         self, tx: Tx, entity: str, resource: str, *, system: Sequence[str] = (), user: Sequence[str] = ()
     ) -> list[str]:
-        """Hang tags on a resource; those that are there already stay single. Returns the tags' uuids."""
+        """Hang tags on a resource, and return their uuids. A tag that is there already is not added again."""
         uuids: list[str] = []
         for kind, tags in ((SystemTag, system), (UserTag, user)):
             for tag in tags:

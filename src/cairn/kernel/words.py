@@ -1,4 +1,4 @@
-"""How names become other names: one spelling from another."""
+"""Turns names of one spelling into another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def dashed(name: str) -> str:
-    """``CreateVmInstance`` -> ``create-vm-instance``."""
+    """The words of a class name in lower case, with dashes: ``CreateVmInstance`` -> ``create-vm-instance``."""
     return _WORD.sub("-", name).lower()
 
 
-_ACRONYMS: Final = frozenset({"api", "id", "ip", "kvm", "l2", "l3", "nic", "pki", "ssh", "url", "uuid", "vm"})
+_ACRONYMS: Final = frozenset(
+    {"api", "id", "ip", "json", "kvm", "l2", "l3", "nic", "pki", "ssh", "url", "uuid", "vm", "vni"}
+)
 _ADJECTIVES: Final = frozenset({"another", "bad", "invalid", "malformed", "missing", "other", "unknown", "wrong"})
 
 

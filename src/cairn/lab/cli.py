@@ -1,4 +1,4 @@
-"""``cairn lab``: the lab on the command line."""
+"""The command ``cairn lab``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cairn.kernel.error import CairnError
 from cairn.lab.lab import DEFAULT_DATA_FOLDER, Lab, LabStatus
-from cairn.lab.plan import DEFAULT_NAME
+from cairn.lab.layout import DEFAULT_NAME
 
 P = ParamSpec("P")
 
@@ -80,7 +80,7 @@ def up(target: Lab, hosts: int, as_json: bool) -> None:
 @click.pass_obj
 @_telling
 def down(target: Lab) -> None:
-    """Take away all of the lab, its hosts' disks too. Safe to repeat, also after a crash."""
+    """Take away all of the lab, its hosts' disks too. Safe to repeat, even after a crash."""
     target.down()
 
 

@@ -1,8 +1,8 @@
 """The disk of a lab host: the upper layers of its overlays over the machine's file system.
 
-A host sees what is installed on the machine, and none of what the machine is or has done: its keys, users' folders,
+A host sees the programs that are installed on the machine, but not the machine's own state: its keys, users' folders,
 logs, virtual machines and cloud. Such folders are hidden by an empty ("opaque") folder in the upper layer before the
-host first boots. What a host writes stays in its upper layer, through every kill and boot, until the lab goes down.
+host first boots. The files that a host writes stay in its upper layer, through every kill and boot, until the lab goes down.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from cairn.lab.layout import MAX_HOSTS, SSH_PORT, HostLayout
 from cairn.lab.machine import Machine
-from cairn.lab.plan import MAX_HOSTS, SSH_PORT, HostPlan
 
 #: Folders of the machine whose content no host sees.
 HIDDEN = (
@@ -63,8 +63,8 @@ def trees(machine: Machine) -> list[str]:
     return ["/", *[tree for tree in OTHER_TREES if tree in mounted]]
 
 
-def prepare(machine: Machine, host: HostPlan, data_folder: Path) -> None:
-    """Makes the host's disk, unless it is there. One whose making was broken off is made anew.
+def prepare(machine: Machine, host: HostLayout, data_folder: Path) -> None:
+    """Makes the host's disk, unless it is there. One whose making was broken off is made again.
 
     Args:
         machine: where the host is to run.
@@ -79,11 +79,11 @@ def prepare(machine: Machine, host: HostPlan, data_folder: Path) -> None:
         return
     shutil.rmtree(host.folder, ignore_errors=True)
     (host.folder / "root").mkdir(parents=True)
-    # Whoever is not root must not walk in and find set-uid programs that a host has written.
+    # Users other than root must not walk in and find set-uid programs that a host has written.
     host.lab.disks.chmod(0o700)
     layers = Layers(host.folder / "disk", trees(machine))
     for folder in (*HIDDEN, str(data_folder)):
-        # Where a part of the path is a symbolic link, it is the folder behind it that must not be seen.
+        # If a part of the path is a symbolic link, the folder behind it must not be seen.
         layers.hide(str(Path(folder).resolve()))
     for folder in KEPT_FOLDERS:
         layers.copy_folders(folder)
@@ -154,7 +154,7 @@ class Layers:
             self.write(path, Path(source).read_text())
 
 
-def _write_identity(layers: Layers, host: HostPlan) -> None:
+def _write_identity(layers: Layers, host: HostLayout) -> None:
     neighbours = (host.lab.host(number) for number in range(1, MAX_HOSTS + 1))
     names = "".join(f"{neighbour.address} {neighbour.name}\n" for neighbour in neighbours)
     layers.write("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{names}")
@@ -171,7 +171,7 @@ def _write_identity(layers: Layers, host: HostPlan) -> None:
     layers.write("/etc/libvirt/libvirtd.conf", f'{settings}\nhost_uuid_source = "machine-id"\n')
 
 
-def _write_ssh(machine: Machine, layers: Layers, host: HostPlan) -> None:
+def _write_ssh(machine: Machine, layers: Layers, host: HostLayout) -> None:
     for name in ("ssh_config", "moduli"):
         layers.copy(f"/etc/ssh/{name}", f"/etc/ssh/{name}")
     layers.write("/etc/ssh/sshd_config", _SSHD_CONFIG)

@@ -9,19 +9,19 @@ from contextlib import suppress
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.lab import disk, network
+from cairn.lab.layout import NAMESPACES, SSH_PORT, HostLayout
 from cairn.lab.machine import ENVIRONMENT, Machine, Process, wait_until
-from cairn.lab.plan import NAMESPACES, SSH_PORT, HostPlan
 
 BOOT_SECONDS = 30
 
 
-def process_one(machine: Machine, host: HostPlan) -> Process | None:
+def process_one(machine: Machine, host: HostLayout) -> Process | None:
     """The host's process 1 as the machine sees it; None when the host is off."""
     marked = (process for process in machine.processes() if host.mark in process.arguments)
     return next((process for process in marked if len(process.numbers) > 1 and process.numbers[-1] == 1), None)
 
 
-def boot(machine: Machine, host: HostPlan) -> None:
+def boot(machine: Machine, host: HostLayout) -> None:
     """Lays the host's cable and starts it from its disk; returns before it is up (see `wait_for_ssh`).
 
     The host must be off and its disk prepared.
@@ -39,7 +39,7 @@ def boot(machine: Machine, host: HostPlan) -> None:
     )  # fmt: skip
 
 
-def wait_for_ssh(host: HostPlan) -> None:
+def wait_for_ssh(host: HostLayout) -> None:
     """Waits until the host's sshd greets the machine.
 
     Raises:
@@ -57,7 +57,7 @@ def wait_for_ssh(host: HostPlan) -> None:
         ) from error
 
 
-def power_off(machine: Machine, host: HostPlan) -> None:
+def power_off(machine: Machine, host: HostLayout) -> None:
     """Ends all processes of the host at once and takes its network away; its disk stays. Safe to repeat."""
     everything = machine.processes()
     marked = [process for process in everything if host.mark in process.arguments]
@@ -68,7 +68,7 @@ def power_off(machine: Machine, host: HostPlan) -> None:
 
 
 def execute(
-    machine: Machine, host: HostPlan, arguments: Sequence[str], *, input_text: str | None, timeout_seconds: float
+    machine: Machine, host: HostLayout, arguments: Sequence[str], *, input_text: str | None, timeout_seconds: float
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program inside the host, past its network.
 
@@ -96,7 +96,7 @@ def execute(
         ) from error
 
 
-def _ssh_greets(host: HostPlan) -> bool:
+def _ssh_greets(host: HostLayout) -> bool:
     with suppress(OSError), socket.create_connection((str(host.address), SSH_PORT), timeout=1) as connection:
         return connection.recv(4) == b"SSH-"
     return False

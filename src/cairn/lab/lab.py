@@ -1,6 +1,6 @@
 """The lab: a data center of real hosts on one machine, in namespaces.
 
-What runs is always read off the machine itself, never from a record, so a lab tool that dies in the middle leaves
+The running parts are always found on the machine itself, never from a record, so a lab tool that dies in the middle leaves
 nothing that the next call would not see, complete, or take away. The record (``lab.json``) only keeps what cannot be
 seen: the lab's name, its subnet, and how many hosts it is to have. It is written before anything else is made and
 deleted after everything else is gone.
@@ -24,23 +24,23 @@ import msgspec
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.lab import disk, host, network
 from cairn.lab import probe as probing
-from cairn.lab.machine import Machine, Process
-from cairn.lab.plan import (
+from cairn.lab.layout import (
     DEFAULT_NAME,
     DEFAULT_SUBNET,
     NAMESPACES,
     SSH_PORT,
-    HostPlan,
-    Plan,
+    HostLayout,
+    LabLayout,
     choose_subnet,
     host_number,
 )
+from cairn.lab.machine import Machine, Process
 
 DEFAULT_DATA_FOLDER = Path("/var/lib/cairn")
 
 
 class HostState(StrEnum):
-    """What a host is, as the machine shows it."""
+    """The state of a host, as the machine shows it."""
 
     RUNNING = "running"
     KILLED = "killed"  #: off: no process of it runs
@@ -48,7 +48,7 @@ class HostState(StrEnum):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One host for the one who wants to reach it."""
+    """One host, and how to reach it."""
 
     name: str
     address: str
@@ -58,7 +58,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The lab for the one who wants to reach its hosts."""
+    """The lab, and how to reach its hosts."""
 
     name: str
     folder: str
@@ -71,7 +71,7 @@ class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a lab on the machine."""
+    """The parts of a lab that are on the machine."""
 
     processes: list[str]
     mounts: list[str]
@@ -94,7 +94,7 @@ class Lab:
 
     Args:
         data_folder: the lab lives in its folder ``lab``.
-        name: 1 to 10 lower-case letters and digits. A second lab beside another takes another name and data folder.
+        name: 1 to 10 lower-case letters and digits. A second lab on the machine takes another name and data folder.
         machine: runs programs and looks around.
     """
 
@@ -105,14 +105,14 @@ class Lab:
         self._name = name
         self._machine = machine or Machine()
         # A wrong name is refused before anything is done with it.
-        Plan(name, self._folder, DEFAULT_SUBNET)
+        LabLayout(name, self._folder, DEFAULT_SUBNET)
 
     def probe(self) -> list[probing.Feature]:
         """Tries all that a lab needs on this machine; changes nothing."""
         return probing.probe(self._machine, self._folder)
 
     def up(self, hosts: int) -> LabStatus:
-        """Makes sure that the lab exists and its hosts run, reachable by SSH. Safe to repeat, also after a crash.
+        """Makes sure that the lab exists and its hosts run, reachable by SSH. Safe to repeat, even after a crash.
 
         Args:
             hosts: how many there are to be at least, 1 to 100. Never fewer than there were.
@@ -121,13 +121,13 @@ class Lab:
             CairnError: ``lab.impossible`` when the machine lacks something; ``lab.too-many-hosts``;
                 ``lab.wrong-folder``; ``lab.no-subnet``; ``lab.no-boot``; ``lab.command-failed``.
         """
-        self._any_plan().host(hosts)
+        self._any_layout().host(hosts)
         probing.require(self.probe())
         with self._locked():
-            plan, count = self._ensure_record(hosts)
-            self._ensure_folder(plan)
-            network.ensure_switch(self._machine, plan)
-            everyone = [plan.host(number) for number in range(1, count + 1)]
+            layout, count = self._ensure_record(hosts)
+            self._ensure_folder(layout)
+            network.ensure_switch(self._machine, layout)
+            everyone = [layout.host(number) for number in range(1, count + 1)]
             for each in everyone:
                 disk.prepare(self._machine, each, self._data_folder)
                 self._ensure_running(each)
@@ -136,16 +136,16 @@ class Lab:
         return self.status()
 
     def down(self) -> None:
-        """Takes away all of the lab: processes, mounts, namespaces, links, folder. Safe to repeat, also after a crash.
+        """Takes away all of the lab: processes, mounts, namespaces, links, folder. Safe to repeat, even after a crash.
 
         Raises:
             CairnError: ``lab.command-failed`` or ``lab.timeout`` when something cannot be taken away.
         """
-        plan = self._any_plan()
+        layout = self._any_layout()
         with self._locked(make=False):
-            self._end_processes(plan)
-            network.remove_all(self._machine, plan)
-            for point in reversed(self._mounts_below(plan.folder)):
+            self._end_processes(layout)
+            network.remove_all(self._machine, layout)
+            for point in reversed(self._mounts_below(layout.folder)):
                 self._machine.run("umount", "--lazy", point)
             self._remove_folder()
 
@@ -189,15 +189,15 @@ class Lab:
         Raises:
             CairnError: ``lab.absent`` when there is none.
         """
-        plan, count = self._plan()
+        layout, count = self._layout()
         return LabStatus(
-            name=plan.name,
-            folder=str(plan.folder),
-            subnet=str(plan.subnet),
-            machine_address=str(plan.machine_address),
-            key_file=str(plan.key_file),
-            password_file=str(plan.password_file),
-            hosts=[self._host_status(plan.host(number)) for number in range(1, count + 1)],
+            name=layout.name,
+            folder=str(layout.folder),
+            subnet=str(layout.subnet),
+            machine_address=str(layout.machine_address),
+            key_file=str(layout.key_file),
+            password_file=str(layout.password_file),
+            hosts=[self._host_status(layout.host(number)) for number in range(1, count + 1)],
         )
 
     def hosts(self) -> list[HostStatus]:
@@ -207,31 +207,31 @@ class Lab:
     def exec(
         self, name: str, arguments: Sequence[str], *, input_text: str | None = None, timeout_seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a program inside a host, not by its network; it also works on a host that is cut off.
+        """Runs a program inside a host without using its network, so it works even on a host that is cut off.
 
         Args:
             name: the host.
             arguments: the program and its arguments; no shell is involved.
-            input_text: what it reads; nothing when left out.
+            input_text: its standard input; empty when left out.
             timeout_seconds: it is killed after that time.
 
         Raises:
             CairnError: ``lab.unknown-host``, ``lab.absent``, ``lab.host-off``, ``lab.timeout``. That the program
-                fails is no error: its exit code is in the result.
+                fails is not an error: its exit code is in the result.
         """
         return host.execute(
             self._machine, self._host(name), arguments, input_text=input_text, timeout_seconds=timeout_seconds
         )
 
     def leftovers(self) -> Leftovers:
-        """All that there is of a lab of this name and folder: nothing, unless it is up or was broken off."""
-        plan = self._any_plan()
+        """All parts of a lab of this name and folder: none, unless it is up or was broken off."""
+        layout = self._any_layout()
         return Leftovers(
-            processes=[f"{process.pid} {' '.join(process.arguments)}" for process in self._processes(plan)],
-            mounts=[str(point) for point in self._mounts(plan)],
-            namespaces=[name for name in self._machine.namespaces() if plan.owns_namespace(name)],
-            links=[link.ifname for link in self._machine.links() if link.ifname == plan.machine_link],
-            folders=[str(plan.folder)] if plan.folder.exists() else [],
+            processes=[f"{process.pid} {' '.join(process.arguments)}" for process in self._processes(layout)],
+            mounts=[str(point) for point in self._mounts(layout)],
+            namespaces=[name for name in self._machine.namespaces() if layout.owns_namespace(name)],
+            links=[link.ifname for link in self._machine.links() if link.ifname == layout.machine_link],
+            folders=[str(layout.folder)] if layout.folder.exists() else [],
         )
 
     @property
@@ -271,9 +271,9 @@ class Lab:
             )
         return record
 
-    def _ensure_record(self, hosts: int) -> tuple[Plan, int]:
+    def _ensure_record(self, hosts: int) -> tuple[LabLayout, int]:
         old = self._read_record()
-        named = self._any_plan()
+        named = self._any_layout()
         if old is None and any(named.owns_namespace(name) for name in self._machine.namespaces()):
             raise CairnError(
                 "lab.exists",
@@ -286,25 +286,27 @@ class Lab:
             if old
             else choose_subnet(self._name, self._machine.networks(without_link=named.machine_link))
         )
-        plan = Plan(self._name, self._folder, subnet)
-        count = plan.host(max(hosts, old.hosts if old else 0)).number
+        layout = LabLayout(self._name, self._folder, subnet)
+        count = layout.host(max(hosts, old.hosts if old else 0)).number
         self._folder.mkdir(mode=0o755, exist_ok=True)
         _write_private(
             self._record_file, msgspec.json.encode(_Record(name=self._name, subnet=str(subnet), hosts=count)).decode()
         )
-        return plan, count
+        return layout, count
 
-    def _ensure_folder(self, plan: Plan) -> None:
-        if not plan.password_file.exists():
-            _write_private(plan.password_file, f"{secrets.token_urlsafe(12)}\n")
-        if not plan.key_file.with_suffix(".pub").exists():
-            plan.key_file.unlink(missing_ok=True)
+    def _ensure_folder(self, layout: LabLayout) -> None:
+        if not layout.password_file.exists():
+            _write_private(layout.password_file, f"{secrets.token_urlsafe(12)}\n")
+        if not layout.key_file.with_suffix(".pub").exists():
+            layout.key_file.unlink(missing_ok=True)
             self._machine.run(
-                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{plan.name}-lab", "-f", plan.key_file
+                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{layout.name}-lab", "-f", layout.key_file
             )
-        plan.disks.mkdir(mode=0o700, exist_ok=True)
-        if plan.disks not in self._machine.mount_points() and probing.overlay_needs_tmpfs(self._machine, plan.disks):
-            self._machine.run("mount", "-t", "tmpfs", "-o", "mode=700", f"{plan.name}-lab", plan.disks)
+        layout.disks.mkdir(mode=0o700, exist_ok=True)
+        if layout.disks not in self._machine.mount_points() and probing.overlay_needs_tmpfs(
+            self._machine, layout.disks
+        ):
+            self._machine.run("mount", "-t", "tmpfs", "-o", "mode=700", f"{layout.name}-lab", layout.disks)
 
     def _remove_folder(self) -> None:
         """The record goes last: as long as it is there, the folder is known to be a lab's, and all of it may go."""
@@ -315,19 +317,19 @@ class Lab:
                 elif entry != self._record_file:
                     entry.unlink()
             self._record_file.unlink()
-        # What is left of a lab that was broken off before it had a record. Anything else in there is not ours.
+        # The rest of a lab that was broken off before it had a record. Anything else in there is not ours.
         _fresh(self._record_file).unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()
 
-    def _ensure_running(self, target: HostPlan) -> None:
+    def _ensure_running(self, target: HostLayout) -> None:
         if host.process_one(self._machine, target) is None:
             host.power_off(self._machine, target)
             host.boot(self._machine, target)
         else:
             network.plug_cable(self._machine, target)
 
-    def _plan(self) -> tuple[Plan, int]:
+    def _layout(self) -> tuple[LabLayout, int]:
         record = self._read_record()
         if record is None:
             raise CairnError(
@@ -335,15 +337,15 @@ class Lab:
                 f"There is no lab in {self._folder}. Make one: cairn lab up --hosts 2",
                 kind=ErrorKind.NOT_FOUND,
             )
-        return Plan(record.name, self._folder, IPv4Network(record.subnet)), record.hosts
+        return LabLayout(record.name, self._folder, IPv4Network(record.subnet)), record.hosts
 
-    def _any_plan(self) -> Plan:
-        """The lab's plan, also where its record is lost: what belongs to a lab is known by its name alone."""
+    def _any_layout(self) -> LabLayout:
+        """The lab's layout, even if its record is lost: what belongs to a lab is known by its name alone."""
         record = self._read_record()
-        return Plan(self._name, self._folder, IPv4Network(record.subnet if record else "198.18.0.0/16"))
+        return LabLayout(self._name, self._folder, IPv4Network(record.subnet if record else "198.18.0.0/16"))
 
-    def _host(self, name: str) -> HostPlan:
-        plan, count = self._plan()
+    def _host(self, name: str) -> HostLayout:
+        layout, count = self._layout()
         number = host_number(name)
         if number > count:
             raise CairnError(
@@ -351,9 +353,9 @@ class Lab:
                 f"This lab has no {name!r}; it has host1 to host{count}.",
                 kind=ErrorKind.NOT_FOUND,
             )
-        return plan.host(number)
+        return layout.host(number)
 
-    def _host_status(self, target: HostPlan) -> HostStatus:
+    def _host_status(self, target: HostLayout) -> HostStatus:
         if host.process_one(self._machine, target) is None:
             state = HostState.KILLED
         elif network.is_cut(self._machine, target):
@@ -362,12 +364,12 @@ class Lab:
             state = HostState.RUNNING
         return HostStatus(name=target.name, address=str(target.address), ssh_port=SSH_PORT, user="root", state=state)
 
-    def _processes(self, plan: Plan) -> list[Process]:
-        """The processes of the lab: hosts', their helpers outside, and whoever else is in one of its namespaces."""
+    def _processes(self, layout: LabLayout) -> list[Process]:
+        """The processes of the lab: hosts', their helpers outside, and any other process in one of its namespaces."""
         everything = self._machine.processes()
-        marked = [p for p in everything if any(plan.owns_mark(argument) for argument in p.arguments)]
+        marked = [p for p in everything if any(layout.owns_mark(argument) for argument in p.arguments)]
         pid_namespaces = {p.pid_namespace for p in marked if len(p.numbers) > 1}
-        named = (n for n in self._machine.namespaces() if plan.owns_namespace(n))
+        named = (n for n in self._machine.namespaces() if layout.owns_namespace(n))
         net_namespaces = {self._machine.namespace_identity(n) for n in named} - {
             None,
             self._machine.own_net_namespace(),
@@ -378,14 +380,14 @@ class Lab:
             if p in marked or p.pid_namespace in pid_namespaces or p.net_namespace in net_namespaces
         ]
 
-    def _end_processes(self, plan: Plan) -> None:
-        self._machine.kill(self._processes(plan))
+    def _end_processes(self, layout: LabLayout) -> None:
+        self._machine.kill(self._processes(layout))
 
-    def _mounts(self, plan: Plan) -> list[Path]:
+    def _mounts(self, layout: LabLayout) -> list[Path]:
         return [
             point
             for point in self._machine.mount_points()
-            if point.is_relative_to(plan.folder) or (point.parent == NAMESPACES and plan.owns_namespace(point.name))
+            if point.is_relative_to(layout.folder) or (point.parent == NAMESPACES and layout.owns_namespace(point.name))
         ]
 
     def _mounts_below(self, folder: Path) -> list[Path]:

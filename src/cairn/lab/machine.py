@@ -1,4 +1,4 @@
-"""The machine that carries the lab: running programs on it, and seeing processes, links, namespaces and mounts."""
+"""The machine that carries the lab: its programs, processes, links, namespaces and mounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.lab.plan import NAMESPACES
+from cairn.lab.layout import NAMESPACES
 
 POLL_SECONDS = 0.05
 #: Programs started by the lab get this and nothing else, so that hosts do not inherit the caller's environment.
@@ -56,7 +56,7 @@ class Process:
 
 
 class Machine:
-    """Runs programs and looks around.
+    """Runs programs on the machine and reads its state.
 
     Args:
         proc: where the kernel shows its processes; tests point it at a folder of their own.
@@ -125,7 +125,7 @@ class Machine:
         ]
 
     def namespaces(self) -> list[str]:
-        """The names of all network namespaces, also of those whose building or taking down was broken off."""
+        """The names of all network namespaces, even of those whose building or taking down was broken off."""
         return sorted(entry.name for entry in NAMESPACES.iterdir()) if NAMESPACES.is_dir() else []
 
     def has_namespace(self, name: str) -> bool:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from contextlib import suppress
 
 from cairn.kernel.error import CairnError
+from cairn.lab.layout import BRIDGE, HOST_LINK, MACHINE_PORT, HostLayout, LabLayout
 from cairn.lab.machine import Machine, wait_until
-from cairn.lab.plan import BRIDGE, HOST_LINK, MACHINE_PORT, HostPlan, Plan
 
-#: As data centers do it that carry VXLAN: guests keep 1500 bytes with the tunnel's header around them.
+#: Like data centers that carry VXLAN: guests keep 1500 bytes with the tunnel's header around them.
 MTU_BYTES = "9000"
 
 
-def ensure_switch(machine: Machine, plan: Plan) -> None:
-    """The bridge, and the machine's own cable into it with the machine's address."""
-    switch = plan.switch_namespace
+def ensure_switch(machine: Machine, layout: LabLayout) -> None:
+    """Makes the bridge, and the machine's own cable into it with the machine's address."""
+    switch = layout.switch_namespace
     _ensure_namespace(machine, switch)
     inside = {link.ifname for link in machine.links(switch)}
     if BRIDGE not in inside:
@@ -31,25 +31,27 @@ def ensure_switch(machine: Machine, plan: Plan) -> None:
     )  # fmt: skip
     machine.run("ip", "-n", switch, "link", "set", BRIDGE, "up")
     if MACHINE_PORT not in inside:
-        _remove_machine_link(machine, plan)
+        _remove_machine_link(machine, layout)
         machine.run(
-            "ip", "link", "add", plan.machine_link, "mtu", MTU_BYTES, "type", "veth",
+            "ip", "link", "add", layout.machine_link, "mtu", MTU_BYTES, "type", "veth",
             "peer", "name", MACHINE_PORT, "mtu", MTU_BYTES, "netns", switch,
         )  # fmt: skip
     machine.run("ip", "-n", switch, "link", "set", MACHINE_PORT, "master", BRIDGE, "up")
-    machine.run("ip", "link", "set", plan.machine_link, "addrgenmode", "none")
-    machine.run("ip", "address", "replace", f"{plan.machine_address}/{plan.prefix_length}", "dev", plan.machine_link)
-    machine.run("ip", "link", "set", plan.machine_link, "up")
+    machine.run("ip", "link", "set", layout.machine_link, "addrgenmode", "none")
+    machine.run(
+        "ip", "address", "replace", f"{layout.machine_address}/{layout.prefix_length}", "dev", layout.machine_link
+    )
+    machine.run("ip", "link", "set", layout.machine_link, "up")
 
 
-def lay_cable(machine: Machine, host: HostPlan) -> None:
-    """The namespace of a host that is not running, with its card, address and cable into the switch: all fresh."""
+def lay_cable(machine: Machine, host: HostLayout) -> None:
+    """Makes the namespace of a host that is not running, with card, address and cable into the switch: all fresh."""
     remove_cable(machine, host)
     _ensure_namespace(machine, host.namespace)
     plug_cable(machine, host)
 
 
-def plug_cable(machine: Machine, host: HostPlan) -> None:
+def plug_cable(machine: Machine, host: HostLayout) -> None:
     """Plugs the host's cable into the switch; what the host made of its own end stays as it is.
 
     A host whose cable is gone altogether, because the switch was taken away, gets a new card.
@@ -66,18 +68,18 @@ def plug_cable(machine: Machine, host: HostPlan) -> None:
     machine.run("ip", "-n", switch, "link", "set", host.port, "master", BRIDGE, "up")
 
 
-def cut_cable(machine: Machine, host: HostPlan) -> None:
+def cut_cable(machine: Machine, host: HostLayout) -> None:
     """Pulls the host's cable out of the switch; both ends lose their carrier."""
     machine.run("ip", "-n", host.lab.switch_namespace, "link", "set", host.port, "down")
 
 
-def is_cut(machine: Machine, host: HostPlan) -> bool:
+def is_cut(machine: Machine, host: HostLayout) -> bool:
     """Whether the host has no working cable to the switch."""
     links = machine.links(host.lab.switch_namespace)
     return not any(link.ifname == host.port and "UP" in link.flags for link in links)
 
 
-def remove_cable(machine: Machine, host: HostPlan) -> None:
+def remove_cable(machine: Machine, host: HostLayout) -> None:
     """Takes away the host's namespace with all that the host built in it, as a power loss does."""
     if _has_port(machine, host):
         machine.run("ip", "-n", host.lab.switch_namespace, "link", "delete", host.port)
@@ -85,27 +87,27 @@ def remove_cable(machine: Machine, host: HostPlan) -> None:
         machine.run("ip", "netns", "delete", host.namespace)
 
 
-def remove_all(machine: Machine, plan: Plan) -> None:
-    """Takes away every namespace and link of the lab, also of a lab of which nothing else is known."""
-    _remove_machine_link(machine, plan)
+def remove_all(machine: Machine, layout: LabLayout) -> None:
+    """Takes away every namespace and link of the lab, even if nothing else is known of it."""
+    _remove_machine_link(machine, layout)
     for name in machine.namespaces():
-        if plan.owns_namespace(name):
+        if layout.owns_namespace(name):
             machine.run("ip", "netns", "delete", name)
 
 
-def _remove_machine_link(machine: Machine, plan: Plan) -> None:
-    """By itself the link ends some time after the namespace at its other end, and perhaps just now."""
+def _remove_machine_link(machine: Machine, layout: LabLayout) -> None:
+    """Removes the link. By itself it ends some time after the namespace at its other end, so it may go just now."""
 
     def present() -> bool:
-        return plan.machine_link in {link.ifname for link in machine.links()}
+        return layout.machine_link in {link.ifname for link in machine.links()}
 
     if present():
         with suppress(CairnError):
-            machine.run("ip", "link", "delete", plan.machine_link)
-        wait_until(lambda: not present(), f"the link {plan.machine_link} is gone", timeout_seconds=5)
+            machine.run("ip", "link", "delete", layout.machine_link)
+        wait_until(lambda: not present(), f"the link {layout.machine_link} is gone", timeout_seconds=5)
 
 
-def _has_port(machine: Machine, host: HostPlan) -> bool:
+def _has_port(machine: Machine, host: HostLayout) -> bool:
     return host.port in {link.ifname for link in machine.links(host.lab.switch_namespace)}
 
 

@@ -1,4 +1,4 @@
-"""What the machine must be able to do to carry a lab, found out by doing it.
+"""Tries out whether the machine can carry a lab, by doing everything that a lab needs.
 
 Each check tries the feature in throw-away namespaces; nothing is concluded from a version or a file's existence, and
 nothing is left behind.
@@ -44,7 +44,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     feature: str
     ok: bool
-    #: what was seen when it was tried; empty when all is well
+    #: what was seen when it was tried; empty if it works
     found: str = ""
     #: what would make it work
     what_to_do: str = ""
@@ -120,7 +120,7 @@ def _overlay(machine: Machine, folder: Path, what_to_do: str) -> Feature:
 
 
 def _try_overlay(machine: Machine, folder: Path, script: str) -> str:
-    """Empty when it works, else what was said."""
+    """Tries an overlay. Returns what was said; empty if it works."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     with tempfile.TemporaryDirectory(prefix=".cairn-probe-", dir=existing) as scratch:
         done = machine.attempt(["unshare", "--mount", "sh", "-c", script, scratch])

@@ -1,4 +1,4 @@
-"""The simulated agents: requests in, answers out, over a world; no sockets in here.
+"""The simulated agents: requests in, answers out, over a world, without sockets.
 
 The rules of a task are those of a real agent: it is run at most once; repeated, it is answered with the same reply;
 work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back;
@@ -26,7 +26,7 @@ from cairn.simulator.refusal import Refused
 from cairn.simulator.world import SimHost, World, restart_agents
 
 Send = Callable[[str, bytes], Awaitable[None]]
-"""How call-backs and reports leave: URL, body. What cannot be sent is lost, as it would be in reality."""
+"""How call-backs and reports leave: URL, body. Those that cannot be sent are lost, as they would be in reality."""
 
 _WORKING: Final = b""
 _EMPTY: Final = b"{}"
@@ -47,7 +47,7 @@ class Exchange(Protocol):
     """One request that waits for its answer."""
 
     def answer(self, status: int, body: bytes) -> None:
-        """Answer it. A second answer is sent too where that is possible, and dropped where it is not."""
+        """Send the answer. A second answer is sent too if that is possible, else dropped."""
 
     def drop(self) -> None:
         """Break the connection without an answer."""
@@ -57,7 +57,7 @@ class SimulatedAgents:
     """Answers the agents' protocol for every host of a world.
 
     Args:
-        world: what there is; changed by commands.
+        world: the machines; changed by commands.
         clock: for delays, and for the time in reports.
         send: how call-backs and reports leave; None: they get lost.
         dials: faults; None: a set of its own, seeded by the world.
@@ -105,10 +105,10 @@ class SimulatedAgents:
         elif call == "v1/ping" and method == "GET":
             exchange.answer(200, self._pong(host))
         else:
-            exchange.answer(404, _encoder.encode({"error": f"{method} {call} is no call of an agent"}))
+            exchange.answer(404, _encoder.encode({"error": f"{method} {call} is not a call of an agent"}))
 
     def kill_vm(self, name: str, vm: str) -> bool:
-        """The VM's process dies by itself, which is reported; whether it was running."""
+        """Let the VM's process die by itself, which is reported. Returns whether it was running."""
         host = self.world.hosts[name]
         domain = host.vms.get(vm)
         if domain is None or domain.state is not PowerState.RUNNING:
@@ -129,14 +129,14 @@ class SimulatedAgents:
         return True
 
     def restart_agent(self, name: str) -> None:
-        """The host's agent forgets its tasks, and has a new boot id; what is on the host stays."""
+        """Let the host's agent forget its tasks and get a new boot id; the host itself stays as it is."""
         restart_agents(self.world, name)
         self._tasks[name] = {}
         self._stops = {place: stop for place, stop in self._stops.items() if place[0] != name}
         self.changes += 1
 
     def reset(self, world: World) -> None:
-        """Another world, no dials."""
+        """Begin again with another world and without dials."""
         self.world = world
         self.dials.clear()
         self._tasks = {name: {} for name in world.hosts}
@@ -255,7 +255,7 @@ class SimulatedAgents:
         if self.dials.doubles(dial):
             exchange.answer(200, reply)
 
-    # What leaves by itself.
+    # Messages that leave by themselves.
 
     def _post(self, name: str, url: str, body: bytes) -> None:
         if self.send is None or self.dials.dead(name):

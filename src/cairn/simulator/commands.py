@@ -1,7 +1,7 @@
 """Every command of the protocol, applied to a world at once (those on files: `storage`).
 
-A command either changes the world and answers, or raises `Refused` and changes nothing. What cannot be on a real host
-is refused here too: a VM over a volume that does not exist, a volume over an image that is not cached, a file taken
+A command either changes the world and answers, or raises `Refused` and changes nothing. States that a real host cannot have
+are refused here too: a VM over a volume that does not exist, a volume over an image that is not cached, a file taken
 from under a running VM.
 """
 
@@ -53,7 +53,7 @@ R = TypeVar("R", bound=Result)
 _DONE: Final = Done()
 
 
-# The machine.
+# Commands about the machine.
 
 
 def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
@@ -64,7 +64,7 @@ def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
 
 
 def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
-    """What the simulated machine is."""
+    """The facts of the simulated machine."""
     machine = host.machine
     used = sum(vm.memory_bytes for vm in host.vms.values() if vm.state is PowerState.RUNNING)
     return HostFacts(
@@ -191,7 +191,7 @@ def _remove_metadata(host: SimHost, network: str, vms: set[str]) -> None:
             del host.metadata[network]
 
 
-# Virtual machines.
+# Commands about virtual machines.
 
 
 def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
@@ -242,7 +242,7 @@ def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
 
 
 def list_vms(world: World, host: SimHost, command: ListVms) -> VmList:
-    """Every domain."""
+    """All domains of the host with their states, those that are off among them."""
     return VmList(vms={uuid: vm.state for uuid, vm in host.vms.items()})
 
 
@@ -257,7 +257,7 @@ def get_console(world: World, host: SimHost, command: GetConsole) -> Console:
     )
 
 
-# What they check.
+# Checks that several commands share.
 
 
 def _check_bridge_name(name: str) -> None:

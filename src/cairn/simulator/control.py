@@ -1,4 +1,4 @@
-"""What people and tests ask of the simulator: look, turn dials, make things happen.
+"""The simulator's own API, for people and tests: look, turn dials, make things happen.
 
 =============================== ==========================================================================
 ``GET /inspect[?host=NAME]``    everything there is, by host
@@ -45,7 +45,7 @@ class Control:
     """Answers everything that is not the agents' protocol.
 
     Args:
-        agents: whom it is about.
+        agents: those that it shows and changes.
         fresh: makes the world that ``/reset`` goes back to.
     """
 
@@ -54,7 +54,7 @@ class Control:
         self._fresh = fresh
 
     def handle(self, method: str, target: str, body: bytes) -> Answer:
-        """Answer one request."""
+        """Answer one request with status and body; a path that does not exist is 404."""
         parts = urlsplit(target)
         try:
             match method, parts.path:
@@ -115,7 +115,7 @@ class Control:
 
 
 def inspect_host(host: SimHost) -> dict[str, object]:
-    """What is on a host, for people and tests."""
+    """The content of a host, for people and tests."""
     return {
         "host": host.host,
         "vms": host.vms,

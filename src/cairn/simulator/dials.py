@@ -18,7 +18,7 @@ class Dial(Struct, kw_only=True, forbid_unknown_fields=True, rename="camel", omi
     """How certain hosts treat certain commands. A dial with nothing but `host` and `command` is the ordinary case.
 
     The dial for a host and a command goes before the one for the host, that before the one for the command, that before
-    the one for all. `dead` concerns the host as a whole and is looked for only where there is no command.
+    the one for all. `dead` concerns the host as a whole, so only a dial without a command can say it.
     """
 
     host: str | None = None  #: ``sim-0001``; None: every host
@@ -43,7 +43,7 @@ class Dials:
     """All dials that are turned.
 
     Args:
-        seed: of what is random.
+        seed: of the random numbers.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a simulated download brings, told by nothing but its URL, so that every run sees the same.
+"""Simulated downloads: their URL alone decides what they bring, so that every run sees the same.
 
 The last part of the URL's path decides: ``not-an-image…`` is an HTML page, ``backing…`` an image with a backing file,
 ``missing…`` a 404; a name that ends in ``.raw`` is a raw image, everything else a qcow2. Hosts below ``.invalid`` do
@@ -30,7 +30,7 @@ class Download(Struct, frozen=True, kw_only=True):
 
 
 def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:
-    """What is at `url`, if it is a good image of the wanted format."""
+    """The image at `url`, if it is a good one of the wanted format."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "file"):
         raise Refused(
@@ -42,7 +42,7 @@ def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:
     if parts.scheme == "file" and parts.path.startswith(("/etc/", "/proc/", "/dev/", "/root/")):
         raise Refused(codes.PATH_REFUSED, f"{url}: this folder is not open for images. Put the image into one that is.")
     if name.startswith("not-an-image"):
-        raise Refused(codes.NOT_AN_IMAGE, f"{url} is no disk image, it begins with '<html>'. Check the URL.")
+        raise Refused(codes.NOT_AN_IMAGE, f"{url} is not a disk image, it begins with '<html>'. Check the URL.")
     if name.startswith("backing"):
         raise Refused(codes.BACKING_FILE, f"{url} refers to the backing file '/etc/shadow'. Flatten the image first.")
     found_format = "raw" if name.endswith(".raw") else "qcow2"

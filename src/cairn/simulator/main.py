@@ -23,7 +23,7 @@ _SEND_SECONDS = 10.0
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What the command line says."""
+    """The options of the command line."""
 
     listen: str
     port: int
@@ -100,7 +100,7 @@ async def _serve(options: Options, world: World) -> None:
 
 
 async def _keep(agents: SimulatedAgents, state: Path | None) -> None:
-    """Save the world about every second in which it may have changed, so that a killed simulator loses no more."""
+    """Save the world about every second in which it may have changed, so that a killed simulator loses a second at most."""
     saved = -1
     while state is not None:
         if agents.changes != saved:

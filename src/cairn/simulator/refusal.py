@@ -1,4 +1,4 @@
-"""How a simulated agent says no."""
+"""The error of a command that a simulated agent refuses."""
 
 from __future__ import annotations
 

@@ -36,14 +36,14 @@ class SimulatorServer:
         """Listen, and return the port (that of the system's choice where `port` is 0).
 
         Raises:
-            OSError: the address cannot be had, as when another process listens there.
+            OSError: the address is not available, for instance because another process listens there.
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), address, port, backlog=4096)
         return cast("int", self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Listen no more, and close what is open. Safe to repeat."""
+        """Stop listening, and close what is open. Safe to repeat."""
         if self._server is not None:
             self._server.close()
             for connection in list(self.connections):
@@ -111,10 +111,10 @@ class _Connection(asyncio.Protocol):
         else:
             self.answer(*self._server.control.handle(method, url, body))
 
-    # What the agents say (`cairn.simulator.agents.Exchange`).
+    # Called by the agents (`cairn.simulator.agents.Exchange`).
 
     def answer(self, status: int, body: bytes) -> None:
-        """Write an answer."""
+        """Write the answer to the request at hand, then take the next one. Does nothing if the connection is gone."""
         transport = self._transport
         if transport is None:
             return
@@ -130,7 +130,7 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self.data_received, unread)
 
     def drop(self) -> None:
-        """Break the connection."""
+        """Break the connection without an answer. Safe to repeat."""
         if self._transport is not None:
             self._transport.abort()
             self._transport = None

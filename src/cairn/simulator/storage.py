@@ -43,7 +43,7 @@ _TOP = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/li
 
 
 def init_storage(world: World, host: SimHost, command: InitStorage) -> Capacity:
-    """Remember the folder."""
+    """Take the folder as storage; system folders are refused, as a real agent does."""
     path = _clean_path(command.path)
     if path in _TOP or path.startswith(tuple(f"{folder}/" for folder in _SYSTEM)) or path in _SYSTEM:
         raise Refused(
@@ -68,7 +68,7 @@ def cache_image(world: World, host: SimHost, command: CacheImage) -> ImageInfo:
         source = _on_backup(world, command.url, command.sha256)
         if source.sha256 != command.sha256:
             raise Refused(
-                codes.CHECKSUM, f"{command.url} has SHA-256 {source.sha256}, not {command.sha256}. Add it anew."
+                codes.CHECKSUM, f"{command.url} has SHA-256 {source.sha256}, not {command.sha256}. Add it again."
             )
         if source.format != command.format:
             raise Refused(codes.WRONG_FORMAT, f"{command.url} is {source.format}, not {command.format}.")
@@ -156,7 +156,7 @@ def delete_file(world: World, host: SimHost, command: DeleteFile) -> Done:
 
 def _clean_path(path: str) -> str:
     if not path.startswith("/") or ".." in path.split("/"):
-        raise Refused(codes.PATH_REFUSED, f"{path!r} is no absolute path without '..'.")
+        raise Refused(codes.PATH_REFUSED, f"{path!r} is not an absolute path without '..'.")
     return path.rstrip("/") or "/"
 
 
@@ -191,7 +191,7 @@ def _on_backup(world: World, url: str, sha256: str) -> SimFile:
     for image in stored.values():
         if image.sha256 == sha256:
             return image
-    raise Refused(codes.DOWNLOAD_FAILED, f"{url}: the backup server has no such image. Add the image anew.")
+    raise Refused(codes.DOWNLOAD_FAILED, f"{url}: the backup server has no such image. Add the image again.")
 
 
 def _image_info(image: SimFile) -> ImageInfo:

@@ -1,6 +1,6 @@
 """The state of simulated hosts, and nothing that changes it but plain assignments.
 
-A `World` can be written to a file and read back. What may follow from what is in `commands`; how requests get here is
+A `World` can be written to a file and read back. The module `commands` says what may follow from what; how requests get here is
 in `agents`.
 """
 
@@ -73,7 +73,7 @@ class SimDhcp(Struct, kw_only=True, rename="camel"):
 
 
 class Machine(Struct, kw_only=True, rename="camel"):
-    """What every machine of a world has."""
+    """The size of every machine of a world."""
 
     cpu_num: int = 64
     memory_bytes: int = 256 << 30
@@ -103,7 +103,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
 
     @property
     def available_bytes(self) -> int:
-        """What is free on the disk."""
+        """The free bytes of the disk."""
         return self.machine.disk_bytes - self.used_bytes
 
     def add_file(self, files: dict[str, SimFile], file: SimFile) -> None:
@@ -164,14 +164,14 @@ def new_world(hosts: int, *, seed: int = 0, machine: Machine | None = None) -> W
 
 
 def restart_agents(world: World, *names: str) -> None:
-    """The agents (of the named hosts; none named: of all) begin anew; what is on the hosts stays."""
+    """The agents (of the named hosts; none named: of all) begin again; what is on the hosts stays."""
     for name in names or tuple(world.hosts):
         world.boots += 1
         world.hosts[name].boot = hashlib.sha256(f"{world.seed} {name} {world.boots}".encode()).hexdigest()[:32]
 
 
 def load(file: Path) -> World:
-    """The world that was saved to `file`, its agents started anew.
+    """The world that was saved to `file`, its agents started again.
 
     Raises:
         ValueError: the file holds no world.

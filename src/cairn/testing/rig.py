@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from cairn.kernel.agent.client import AgentClient
-from cairn.kernel.assembly import Ground, assemble, make_schema
+from cairn.kernel.assembly import NodeDependencies, assemble, make_schema
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport
 from cairn.kernel.clock import Clock
@@ -59,7 +59,7 @@ async def small_context(
     store = await Store.memory(make_schema(loaded), clock, inline=True)
     ring, metrics = Ring(), Metrics()
     ring.set_members([NODE], 1)
-    ground = Ground(
+    needs = NodeDependencies(
         settings=Settings(data_dir=Path("unused")),
         store=store,
         bus=Bus(NODE, ring, NoTransport(), clock, metrics, ids),
@@ -76,7 +76,7 @@ async def small_context(
         probe=probe,
         sources=sources,
     )
-    return await assemble(loaded, ground)
+    return await assemble(loaded, needs)
 
 
 async def stop(node: NodeContext) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.hypervisor import Noticed
+from cairn.agents.programs import Completed, failed
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.runner import Completed, failed
 
 
 class FakeClock:

@@ -7,8 +7,8 @@ from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.facts import Facts, HostState, Identity
+from cairn.agents.programs import Completed
 from cairn.agents.protocol.host import Connect, GetFacts
-from cairn.agents.runner import Completed
 from cairn.agents.state import Record
 
 HOST = "a" * 32

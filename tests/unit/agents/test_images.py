@@ -10,8 +10,8 @@ from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.images import inspect
+from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol import codes
-from cairn.agents.runner import SystemRunner
 
 MIB = 1 << 20
 
@@ -26,7 +26,7 @@ def qemu_img(*arguments: str | Path) -> None:
 
 async def code_of(path: Path, image_format: str = "qcow2", limit: int = 1 << 40) -> str:
     with pytest.raises(AgentError) as caught:
-        await inspect(SystemRunner(), path, image_format, limit)
+        await inspect(SubprocessRunner(), path, image_format, limit)
     return caught.value.code
 
 
@@ -34,7 +34,7 @@ async def code_of(path: Path, image_format: str = "qcow2", limit: int = 1 << 40)
 async def test_plain_qcow2_is_accepted_with_its_sizes(tmp_path: Path) -> None:
     image = tmp_path / "a.qcow2"
     qemu_img("create", "-f", "qcow2", image, "8M")
-    info = await inspect(SystemRunner(), image, "qcow2", 8 * MIB)
+    info = await inspect(SubprocessRunner(), image, "qcow2", 8 * MIB)
     assert info.virtual_size_bytes == 8 * MIB
     assert 0 < info.actual_size_bytes < MIB
 
@@ -43,7 +43,7 @@ async def test_plain_qcow2_is_accepted_with_its_sizes(tmp_path: Path) -> None:
 async def test_raw_disk_is_accepted(tmp_path: Path) -> None:
     image = tmp_path / "a.raw"
     image.write_bytes(b"\0" * MIB)
-    assert (await inspect(SystemRunner(), image, "raw", MIB)).virtual_size_bytes == MIB
+    assert (await inspect(SubprocessRunner(), image, "raw", MIB)).virtual_size_bytes == MIB
 
 
 @needs_qemu

@@ -4,7 +4,8 @@ import pytest
 from tests.unit.cli.fakes import UUID
 
 from cairn.cli.client import Job, Progress
-from cairn.cli.output import cell, human_bytes, plain, watching
+from cairn.cli.errors import Problem
+from cairn.cli.output import cell, human_bytes, plain, print_problem, watching
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,23 @@ def test_pipe_gets_a_line_for_each_step_once(capsys: pytest.CaptureFixture[str])
         for step in ("one", "one", "two"):
             watcher(Job(uuid=UUID, api="CreateZone", state="Running", progress=Progress(step, 10)))
     assert capsys.readouterr().err == "CreateZone: one (10 %)\nCreateZone: two (10 %)\n"
+
+
+def test_refused_call_shows_title_then_a_line_for_each_field(capsys: pytest.CaptureFixture[str]) -> None:
+    detail = "CreateZone was refused, and nothing was done.\nnam: unknown.\nname: missing."
+    problem = Problem(
+        title="Invalid API field",
+        detail=detail,
+        code="api.invalid-field",
+        fields={"nam": "unknown", "name": "missing", "size": "not told above"},
+    )
+
+    print_problem(problem)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Invalid API field: CreateZone was refused, and nothing was done.",
+        "  nam: unknown.",
+        "  name: missing.",
+        "  size: not told above",
+        "  (code api.invalid-field)",
+    ]

@@ -4,7 +4,7 @@ import msgspec
 from tests.unit.gateway.world import Answer, request
 
 from cairn.agents.protocol.wire import Report
-from cairn.gateway.agents import AgentDoor
+from cairn.gateway.agents import AgentCallbacks
 from cairn.kernel.error import CairnError, ErrorKind
 
 
@@ -14,7 +14,7 @@ class Desk:
     def __init__(self) -> None:
         self.replies: list[bytes] = []
         self.reports: list[Report] = []
-        self.door = AgentDoor(self.deliver, self.report)
+        self.app = AgentCallbacks(self.deliver, self.report)
 
     def deliver(self, body: bytes) -> bool:
         if body == b"nonsense":
@@ -28,7 +28,7 @@ class Desk:
         self.reports.append(report)
 
     async def post(self, path: str, body: bytes, verb: str = "POST") -> Answer:
-        return await request(self.door, verb, path, body, {})
+        return await request(self.app, verb, path, body, {})
 
 
 async def test_reply_is_delivered_even_if_nobody_waits_any_more() -> None:

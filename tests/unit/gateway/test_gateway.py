@@ -88,7 +88,7 @@ async def test_tags_beside_the_fields_win_over_those_inside(cloud: World, clock:
 @pytest.mark.parametrize(
     ("body", "wrong"),
     [
-        ({"name": "web"}, {"name": "found beside 'params'; inside it, it would fit"}),
+        ({"name": "web"}, {"name": "found next to 'params'; inside it, it would fit"}),
         ({"param": {}}, {"param": "unknown; the fields of CreateBox stand in the object 'params'"}),
         ({"params": []}, {"params": "found []; an object with the fields of CreateBox would fit"}),
         ({"params": {"@message": "test-box.create"}}, None),

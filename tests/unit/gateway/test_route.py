@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from cairn.gateway.http import Call, Reply
+from cairn.gateway.http import HttpRequest, Reply
 from cairn.gateway.problem import HttpError
 from cairn.gateway.route import Router
 
 
-async def here(call: Call) -> Reply:
+async def here(call: HttpRequest) -> Reply:
     return Reply(b"here")
 
 
-async def there(call: Call) -> Reply:
+async def there(call: HttpRequest) -> Reply:
     return Reply(b"there")
 
 

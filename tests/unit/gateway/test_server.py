@@ -10,7 +10,7 @@ import pytest
 from tests.unit.gateway.world import AS_ALICE, world
 
 from cairn.agents.protocol.wire import Report
-from cairn.gateway.agents import AgentDoor
+from cairn.gateway.agents import AgentCallbacks
 from cairn.gateway.server import HttpServer
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.deploy.authority import Authority
@@ -83,7 +83,7 @@ async def test_agents_need_a_certificate_and_report_only_about_themselves(tmp_pa
     async def report(one: Report) -> None:
         reports.append(one)
 
-    server = HttpServer(AgentDoor(lambda body: True, report), authority.server_context())
+    server = HttpServer(AgentCallbacks(lambda body: True, report), authority.server_context())
     _, port = (await server.start([("127.0.0.1", 0)]))[0]
     url = f"https://127.0.0.1:{port}/agents/report"
     try:

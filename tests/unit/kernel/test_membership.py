@@ -180,7 +180,7 @@ async def test_fence_refuses_who_has_not_joined_and_who_has_left(cloud: Cloud) -
     a = await cloud.start("a")
     await a.membership.stop()
     for node in (stranger, a):
-        with pytest.raises(CairnError, match="is no member any more"):
+        with pytest.raises(CairnError, match="is no longer a member"):
             await cloud.store.write(node.membership.fence)
 
 

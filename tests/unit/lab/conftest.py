@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cairn.lab.layout import LabLayout
 from cairn.lab.machine import Link, Machine, Process
-from cairn.lab.plan import Plan
 
 
 class FakeMachine(Machine):
@@ -130,5 +130,5 @@ def machine() -> FakeMachine:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
-    return Plan("test", tmp_path / "lab", IPv4Network("198.19.3.0/24"))
+def layout(tmp_path: Path) -> LabLayout:
+    return LabLayout("test", tmp_path / "lab", IPv4Network("198.19.3.0/24"))

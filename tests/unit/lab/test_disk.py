@@ -8,7 +8,7 @@ from tests.unit.lab.conftest import FakeMachine
 
 from cairn.lab import disk
 from cairn.lab.disk import Layers
-from cairn.lab.plan import Plan
+from cairn.lab.layout import LabLayout
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +21,11 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def lab(plan: Plan) -> Plan:
-    plan.disks.mkdir(parents=True)
-    plan.key_file.with_suffix(".pub").write_text("ssh-ed25519 KEY")
-    plan.password_file.write_text("secret\n")
-    return plan
+def lab(layout: LabLayout) -> LabLayout:
+    layout.disks.mkdir(parents=True)
+    layout.key_file.with_suffix(".pub").write_text("ssh-ed25519 KEY")
+    layout.password_file.write_text("secret\n")
+    return layout
 
 
 def test_machine_with_one_file_system_gives_one_tree(machine: FakeMachine) -> None:
@@ -52,7 +52,7 @@ def test_folder_takes_the_mode_of_the_machines_folder(tmp_path: Path) -> None:
 
 
 def test_disk_hides_what_the_machine_is_and_carries_the_labs_keys(
-    machine: FakeMachine, lab: Plan, hidden: list[str], tmp_path: Path
+    machine: FakeMachine, lab: LabLayout, hidden: list[str], tmp_path: Path
 ) -> None:
     host = lab.host(2)
     disk.prepare(machine, host, tmp_path / "data")
@@ -69,7 +69,7 @@ def test_disk_hides_what_the_machine_is_and_carries_the_labs_keys(
     assert (upper / "etc/cairn-lab/boot.d").is_dir()
 
 
-def test_hosts_differ_in_machine_id_and_host_key(machine: FakeMachine, lab: Plan, tmp_path: Path) -> None:
+def test_hosts_differ_in_machine_id_and_host_key(machine: FakeMachine, lab: LabLayout, tmp_path: Path) -> None:
     for number in (1, 2):
         disk.prepare(machine, lab.host(number), tmp_path)
     identities = {(lab.host(n).folder / "disk/upper/etc/machine-id").read_text() for n in (1, 2)}
@@ -77,7 +77,7 @@ def test_hosts_differ_in_machine_id_and_host_key(machine: FakeMachine, lab: Plan
     assert sum(words[0] == "ssh-keygen" for words in machine.commands) == 2
 
 
-def test_disk_that_is_complete_is_kept(machine: FakeMachine, lab: Plan, tmp_path: Path) -> None:
+def test_disk_that_is_complete_is_kept(machine: FakeMachine, lab: LabLayout, tmp_path: Path) -> None:
     host = lab.host(1)
     disk.prepare(machine, host, tmp_path)
     written = host.folder / "disk/upper/root/work"
@@ -86,7 +86,7 @@ def test_disk_that_is_complete_is_kept(machine: FakeMachine, lab: Plan, tmp_path
     assert written.exists()
 
 
-def test_disk_whose_making_was_broken_off_is_made_anew(machine: FakeMachine, lab: Plan, tmp_path: Path) -> None:
+def test_disk_whose_making_was_broken_off_is_made_again(machine: FakeMachine, lab: LabLayout, tmp_path: Path) -> None:
     host = lab.host(1)
     (host.folder / "disk/upper/etc").mkdir(parents=True)
     (host.folder / "disk/upper/etc/half").touch()

@@ -7,19 +7,19 @@ from tests.unit.lab.conftest import FakeMachine
 
 from cairn.kernel.error import CairnError
 from cairn.lab import host, network
+from cairn.lab.layout import HostLayout, LabLayout
 from cairn.lab.machine import Process
-from cairn.lab.plan import HostPlan, Plan
 
 
 @pytest.fixture
-def target(machine: FakeMachine, plan: Plan) -> HostPlan:
-    network.ensure_switch(machine, plan)
-    first = plan.host(1)
+def target(machine: FakeMachine, layout: LabLayout) -> HostLayout:
+    network.ensure_switch(machine, layout)
+    first = layout.host(1)
     first.folder.mkdir(parents=True)
     return first
 
 
-def test_process_one_is_the_marked_process_that_is_number_one(machine: FakeMachine, target: HostPlan) -> None:
+def test_process_one_is_the_marked_process_that_is_number_one(machine: FakeMachine, target: HostLayout) -> None:
     machine.running = [
         Process(10, ("unshare", target.mark), (10,), "pid:[1]", ""),
         Process(12, ("grep", target.mark), (12, 7), "pid:[2]", ""),
@@ -31,7 +31,7 @@ def test_process_one_is_the_marked_process_that_is_number_one(machine: FakeMachi
     assert one.pid == 11
 
 
-def test_boot_starts_in_fresh_namespaces(machine: FakeMachine, target: HostPlan) -> None:
+def test_boot_starts_in_fresh_namespaces(machine: FakeMachine, target: HostLayout) -> None:
     host.boot(machine, target)
     (command,) = machine.started
     assert f"--net=/run/netns/{target.namespace}" in command
@@ -40,7 +40,7 @@ def test_boot_starts_in_fresh_namespaces(machine: FakeMachine, target: HostPlan)
     assert not network.is_cut(machine, target)
 
 
-def test_power_off_ends_all_of_the_host_and_nothing_else(machine: FakeMachine, target: HostPlan) -> None:
+def test_power_off_ends_all_of_the_host_and_nothing_else(machine: FakeMachine, target: HostLayout) -> None:
     host.boot(machine, target)
     one = host.process_one(machine, target)
     assert one is not None
@@ -54,7 +54,9 @@ def test_power_off_ends_all_of_the_host_and_nothing_else(machine: FakeMachine, t
     host.power_off(machine, target)
 
 
-def test_host_that_does_not_answer_shows_the_end_of_its_log(target: HostPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_that_does_not_answer_shows_the_end_of_its_log(
+    target: HostLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def in_vain(condition: Callable[[], bool], what: str, *, timeout_seconds: float) -> None:
         raise CairnError("lab.timeout", what)
 
@@ -66,7 +68,7 @@ def test_host_that_does_not_answer_shows_the_end_of_its_log(target: HostPlan, mo
     assert "mount: no" in caught.value.message
 
 
-def test_program_runs_in_the_hosts_namespaces(machine: FakeMachine, target: HostPlan) -> None:
+def test_program_runs_in_the_hosts_namespaces(machine: FakeMachine, target: HostLayout) -> None:
     host.boot(machine, target)
     done = host.execute(machine, target, ["ip", "link"], input_text=None, timeout_seconds=5)
     assert done.returncode == 0
@@ -75,7 +77,7 @@ def test_program_runs_in_the_hosts_namespaces(machine: FakeMachine, target: Host
     assert command[-2:] == ["ip", "link"]
 
 
-def test_nothing_runs_on_a_host_that_is_off(machine: FakeMachine, target: HostPlan) -> None:
+def test_nothing_runs_on_a_host_that_is_off(machine: FakeMachine, target: HostLayout) -> None:
     with pytest.raises(CairnError) as caught:
         host.execute(machine, target, ["true"], input_text=None, timeout_seconds=5)
     assert caught.value.code == "lab.host-off"

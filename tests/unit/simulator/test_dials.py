@@ -61,7 +61,7 @@ def test_same_seed_makes_the_same_faults() -> None:
     assert all(1 <= step <= 2 for step in story(3)[1::2] if isinstance(step, float))
 
 
-def test_clearing_begins_anew() -> None:
+def test_clearing_begins_again() -> None:
     dials = Dials(3)
     dial = Dial(error_rate=0.5)
     first = [dials.fails(dial) for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Images of a backup server: taken in from a URL, handed out to hosts."""
+"""The images of a backup server: downloaded from a URL, served to hosts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, temporary_of
 from cairn.agents.images import inspect
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import DownloadImage, ImageInfo
-from cairn.agents.runner import CommandRunner
 
 MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 
@@ -23,14 +23,14 @@ MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 class BackupImages:
     """Answers `DownloadImage`, and ``GET /v1/images/{relative path}``. Each file is made by one at a time."""
 
-    def __init__(self, folders: Folders, downloader: Downloader, runner: CommandRunner) -> None:
+    def __init__(self, folders: Folders, downloader: Downloader, runner: ProgramRunner) -> None:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner
 
     @handles(DownloadImage)
     async def download(self, command: DownloadImage) -> ImageInfo:
-        """Fetch, inspect, rename into place. A file that is there is replaced."""
+        """Fetch the image, inspect it, and rename it into place. A file that is there is replaced."""
         path = await in_thread(self._folders.confine, command.path)
         async with self._folders.locks(str(path)):
             part = temporary_of(path)
@@ -57,5 +57,5 @@ class BackupImages:
         return web.Response(status=404, body=msgspec.json.encode(missing.failure()), content_type="application/json")
 
     def _clean_up(self, part: Path) -> None:
-        """Nothing is left of a failed download, nor the folder that was made for it."""
+        """Remove what a failed download left, and the folder that was made for it."""
         self._folders.delete(str(part))

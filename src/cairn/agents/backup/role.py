@@ -1,4 +1,4 @@
-"""The backup server's role, put together."""
+"""The backup server's role: puts together the parts that answer its commands."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cairn.agents.config import AgentConfig
 from cairn.agents.downloads import Downloader
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 from cairn.agents.storage import Storage
 
@@ -21,7 +21,7 @@ from cairn.agents.storage import Storage
 class BackupRole:
     """See `AgentRole`. Images are kept below ``storage_path``, and below what `InitStorage` prepares."""
 
-    def __init__(self, *, data: Path, config: AgentConfig, runner: CommandRunner) -> None:
+    def __init__(self, *, data: Path, config: AgentConfig, runner: ProgramRunner) -> None:
         self._state = HostState(Record(data / "host.json", Identity))
         self._folders = Folders(Record(data / "storage.json", PreparedFolders), data)
         self._storage_path = config.storage_path
@@ -32,24 +32,24 @@ class BackupRole:
 
     @property
     def areas(self) -> Sequence[object]:
-        """All areas."""
+        """The objects that answer a backup server's commands."""
         return self._areas
 
     @property
     def host(self) -> str | None:
-        """As told by `Connect`."""
+        """The host's uuid, as `Connect` told it."""
         return self._state.host
 
     async def vms(self) -> dict[str, PowerState]:
-        """None run here."""
+        """Always empty: no VMs run on a backup server."""
         return {}
 
     def add_routes(self, app: web.Application) -> None:
-        """Images, for hosts."""
+        """Serve image files, which hosts download from here."""
         app.router.add_get("/v1/images/{path:.+}", self._images.hand_out)
 
     async def start(self) -> None:
-        """Prepare the configured folder."""
+        """Prepare the configured folder, so that images can be taken in at once."""
         self._folders.prepare(self._storage_path)
 
     async def stop(self) -> None:

@@ -18,8 +18,8 @@ from msgspec import Struct
 from cairn.agents import log
 from cairn.agents.blocking import in_thread
 from cairn.agents.errors import AgentError
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record
 
 PROBE_SECONDS = 6.0
@@ -38,7 +38,7 @@ _PASSED = (0x2A << 1) | 1
 
 
 class Verdict(Struct, frozen=True):
-    """What the probe found, and in which boot of the machine."""
+    """The result of the probe, and in which boot of the machine it was found."""
 
     boot: str
     kvm: bool
@@ -50,7 +50,7 @@ class Accelerator:
 
     def __init__(
         self,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         record: Record[Verdict],
         *,
         device: Path = Path("/dev/kvm"),
@@ -95,11 +95,11 @@ class Accelerator:
             image.write(_CODE.ljust(510, b"\0") + b"\x55\xaa")
             image.flush()
             note = await self._run_guest(image.name)
-        log.info("accelerator probed", kvm=not note, note=note)
+        log.info("accelerator.probed", kvm=not note, note=note)
         return Verdict(boot, kvm=not note, note=note)
 
     async def _run_guest(self, image: str) -> str:
-        """Empty if the guest got through, else why not."""
+        """Boot the guest. Returns why it did not get through; empty if it did."""
         argv = [
             *("qemu-system-x86_64", "-accel", "kvm", "-m", "16", "-display", "none", "-nodefaults", "-no-user-config"),
             *("-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"),

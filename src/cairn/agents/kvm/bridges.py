@@ -23,7 +23,7 @@ _MTU = range(576, 65536)
 
 
 class BridgeRecord(Struct, frozen=True):
-    """How a bridge was asked for, so that it can be made again after the machine was booted."""
+    """The command that made a bridge, so that it can be made again after the machine was booted."""
 
     bridge: str
     plain: EnsureBridge | None = None
@@ -57,7 +57,7 @@ class Bridges:
 
     @handles(EnsureBridge)
     async def ensure_bridge(self, command: EnsureBridge) -> Done:
-        """Make it so."""
+        """Bring the bridge to what the command says, and remember that for the next boot."""
         check_interface("bridge", command.bridge)
         if command.physical_interface is not None:
             check_interface("physicalInterface", command.physical_interface)
@@ -69,7 +69,7 @@ class Bridges:
 
     @handles(EnsureVxlan)
     async def ensure_vxlan(self, command: EnsureVxlan) -> Done:
-        """Make it so."""
+        """Bring bridge and VXLAN port to what the command says, and remember that for the next boot."""
         check_interface("bridge", command.bridge)
         _check_mtu(command.mtu)
         if not 1 <= command.vni <= MAX_VNI:
@@ -83,7 +83,7 @@ class Bridges:
 
     @handles(RemoveBridge)
     async def remove(self, command: RemoveBridge) -> Done:
-        """Take it away; a bridge that VMs are connected to is refused."""
+        """Take the bridge away; one that VMs are connected to is refused."""
         check_interface("bridge", command.bridge)
         async with self._lock:
             await self._remove(command.bridge)
@@ -95,7 +95,7 @@ class Bridges:
         return record.uplink if record is not None else None
 
     async def restore(self) -> None:
-        """Make again what was there before the machine was booted. What fails is logged: a reconnect tells why."""
+        """Make the bridges again that were there before the machine was booted. Failures are logged: a reconnect tells why."""
         for record in list(self._records):
             try:
                 async with self._lock:
@@ -104,10 +104,10 @@ class Bridges:
                     if record.vxlan is not None:
                         await self._ensure_vxlan(record.vxlan)
             except AgentError as error:
-                log.warning("bridge not restored", bridge=record.bridge, message=error.message)
+                log.warning("bridge.not-restored", bridge=record.bridge, message=error.message)
 
     async def remove_all(self) -> None:
-        """Take all bridges away."""
+        """Take all bridges of cairn away, as for a host that leaves the cloud."""
         async with self._lock:
             for record in list(self._records):
                 await self._remove(record.bridge)
@@ -134,9 +134,9 @@ class Bridges:
         if not self._links.exists(bridge):
             await self._links.batch([f"link add name {bridge} type bridge stp_state 0 forward_delay 0"])
         elif not self._links.is_bridge(bridge):
-            raise AgentError(codes.BUSY, f"{bridge} is there but is no bridge. Choose another name for the L2.")
+            raise AgentError(codes.BUSY, f"{bridge} is there but is not a bridge. Choose another name for the L2.")
         if port is None:
-            # No address of this machine where tenants are, not even a link-local one.
+            # This machine has no address where tenants are, not even a link-local one.
             await self._links.batch([f"link set dev {bridge} addrgenmode none"], force=True)
         await self._links.batch([f"link set dev {bridge} mtu {mtu} up"])
 
@@ -176,7 +176,7 @@ class Bridges:
         await self._set_peers(name, set(command.peers) - {command.local_ip})
 
     async def _set_peers(self, vxlan: str, peers: set[str]) -> None:
-        """Flood to exactly `peers`, and forget what was learned of those that have gone."""
+        """Flood to exactly `peers`, and forget the MAC addresses learned from those that have gone."""
         present = await self._links.flooded_peers(vxlan)
         for verb, changed in (("append", peers - present), ("del", present - peers)):
             for peer in sorted(changed):

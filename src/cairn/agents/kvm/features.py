@@ -1,4 +1,4 @@
-"""Features of the kernel that networks and VMs may want, found by really trying.
+"""Finds the features of the kernel that networks and VMs may want, by really trying them.
 
 Everything is tried in a network name space that ends with the process that tries, so nothing has to be cleaned up and
 the machine's own network never sees it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cairn.agents.runner import CommandRunner
+from cairn.agents.programs import ProgramRunner
 
 _VETH = "ip link add p0 type veth peer name p1"
 _CHAIN = "nft add table bridge t && nft add chain bridge t c '{ type filter hook forward priority 0; }'"
@@ -29,7 +29,7 @@ _TRIALS = {
 class Features:
     """Tries once, and remembers for the life of the agent."""
 
-    def __init__(self, runner: CommandRunner, root: Path = Path("/")) -> None:
+    def __init__(self, runner: ProgramRunner, root: Path = Path("/")) -> None:
         self._runner = runner
         self._root = root
         self._found: dict[str, bool] = {}

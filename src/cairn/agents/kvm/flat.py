@@ -1,7 +1,7 @@
 """The flat network: for each L3 network a name space with dnsmasq and the metadata server.
 
-`FlatNetwork` records say what should be; `_converge` makes it so from any state of the machine, and is what commands,
-the start of the agent (also after the machine was booted) and the watchdog all use. dnsmasq outlives the agent;
+`FlatNetwork` records say what should be; `_converge` makes it so from any state of the machine. It is used by commands,
+the start of the agent (after a boot of the machine, too) and the watchdog. dnsmasq outlives the agent;
 the metadata servers live in it, and come back with it.
 """
 
@@ -33,10 +33,10 @@ from cairn.agents.kvm.flat_config import (
 )
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import EnsureDhcp, RemoveDhcp, RemoveDhcpEntries
 from cairn.agents.protocol.wire import Done
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Records, write_atomically
 
 _WATCHDOG_SECONDS = 10.0
@@ -50,7 +50,7 @@ class Flat:
         *,
         links: Links,
         bridges: Bridges,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         records: Records[FlatNetwork],
         folder: Path,
         clock: Clock,
@@ -58,7 +58,7 @@ class Flat:
         proc: Path = Path("/proc"),
         netns: Path = Path("/run/netns"),
     ) -> None:
-        """`folder` holds dnsmasq's files; dnsmasq, as nobody, must be able to read there."""
+        """`folder` holds dnsmasq's files; dnsmasq, as the user nobody, must be able to read there."""
         self._links = links
         self._bridges = bridges
         self._runner = runner
@@ -75,7 +75,7 @@ class Flat:
 
     @handles(EnsureDhcp)
     async def ensure(self, command: EnsureDhcp) -> Done:
-        """Serve these entries."""
+        """Add these entries to those that are served, starting the network's servers if need be."""
         check_uuid("network", command.network)
         async with self._locks(command.network):
             before = self._network(command.network)
@@ -94,7 +94,7 @@ class Flat:
 
     @handles(RemoveDhcpEntries)
     async def remove_entries(self, command: RemoveDhcpEntries) -> Done:
-        """Do not answer them any more; with the last MAC address the server goes."""
+        """Stop answering these MAC addresses and VMs; with the last MAC address the server goes."""
         check_uuid("network", command.network)
         gone = {check_mac("macs", mac) for mac in command.macs}
         async with self._locks(command.network):
@@ -109,7 +109,7 @@ class Flat:
 
     @handles(RemoveDhcp)
     async def remove(self, command: RemoveDhcp) -> Done:
-        """Nothing of the network is left."""
+        """Remove the network with its server and its metadata. Nothing there is success."""
         check_uuid("network", command.network)
         async with self._locks(command.network):
             await self._take_down(self._network(command.network))
@@ -131,7 +131,7 @@ class Flat:
             self._servers.clear()
 
     async def remove_all(self) -> None:
-        """Take all networks away."""
+        """Take all networks away, as for a host that leaves the cloud."""
         for network in list(self._networks):
             await self.remove(RemoveDhcp(network=network))
 
@@ -143,10 +143,10 @@ class Flat:
             try:
                 await self._converge(network)
                 failing.discard(network_uuid)
-                log.info("flat network brought back", network=network_uuid)
+                log.info("flat-network.restored", network=network_uuid)
             except (AgentError, OSError) as error:
                 if network_uuid not in failing:
-                    log.warning("flat network not brought back", network=network_uuid, message=str(error))
+                    log.warning("flat-network.not-restored", network=network_uuid, message=str(error))
                 failing.add(network_uuid)
 
     async def _bridge_changed(self, bridge: str) -> None:
@@ -166,7 +166,7 @@ class Flat:
         return self._networks.get(uuid) or FlatNetwork(network=uuid)
 
     def _save(self, network: FlatNetwork) -> None:
-        """Remember; a network without entries and metadata is forgotten."""
+        """Remember the network; one without entries and metadata is forgotten."""
         record = self._records.record(network.network)
         if network.entries or network.metadata:
             self._networks[network.network] = network
@@ -185,7 +185,7 @@ class Flat:
         )
 
     async def _converge(self, network: FlatNetwork) -> None:
-        """From whatever there is to a running server with these entries."""
+        """Bring the machine, from whatever state, to a running server with these entries."""
         dhcp = network.dhcp
         if dhcp is None:
             return
@@ -222,7 +222,7 @@ class Flat:
         await self._runner.run(["nft", "-f", "-"], stdin=script, check=uplink is not None)
 
     async def _run_dnsmasq(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
-        """Start it, or tell it of new entries; restart it when more has changed.
+        """Start dnsmasq, or tell it of new entries; restart it when more has changed.
 
         Leases are in its memory only, so a restart forgets them: needed when an entry went or changed, or its address
         could not be given to another VM.
@@ -266,7 +266,7 @@ class Flat:
         self._servers[uuid] = server
 
     async def _take_down(self, network: FlatNetwork) -> None:
-        """Nothing of the server is left on the machine. Nothing there is success."""
+        """Take all of the server off the machine. Nothing there is success."""
         server = self._servers.pop(network.network, None)
         if server is not None:
             await server.stop()
@@ -294,7 +294,7 @@ def _read_lines(path: Path) -> set[str]:
 
 
 def _write_if_new(path: Path, text: str) -> bool:
-    """Whether the file had to be changed. dnsmasq reads it as nobody."""
+    """Write the file unless it is the same. Returns whether it was written. dnsmasq reads it as the user nobody."""
     if path.exists() and path.read_text() == text:
         return False
     write_atomically(path, text.encode(), mode=0o644)

@@ -1,4 +1,4 @@
-"""Pure parts of a flat network's server: names, dnsmasq's files, nftables rules."""
+"""The pure parts of a flat network's server: names, dnsmasq's files, nftables rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_HOSTNAME = re.compile(r"[^a-z0-9-]+")
 
 
 class FlatNetwork(Struct, frozen=True, kw_only=True):
-    """All that one network's server has to know; kept over restarts."""
+    """The settings of one network's server; kept over restarts."""
 
     network: str
     dhcp: EnsureDhcp | None = None  #: without its entries and metadata; None: no server so far
@@ -76,7 +76,7 @@ def without(before: FlatNetwork, macs: set[str], vms: set[str]) -> FlatNetwork:
 
 
 def _with_metadata(before: dict[str, MetadataEntry], given: list[MetadataEntry]) -> dict[str, MetadataEntry]:
-    """All that is known of a VM that is named now is replaced: it may have another address."""
+    """Add metadata, replacing all that is known of the same VMs: they may have other addresses."""
     for one in given:
         check_uuid("metadata.vm", one.vm)
     named = {one.vm for one in given}
@@ -85,7 +85,7 @@ def _with_metadata(before: dict[str, MetadataEntry], given: list[MetadataEntry])
 
 
 def check(command: EnsureDhcp) -> None:
-    """Refuse what cannot be written into dnsmasq's configuration."""
+    """Refuse values that cannot be written into dnsmasq's configuration."""
     check_uuid("network", command.network)
     check_interface("bridge", command.bridge)
     check_ip("dhcpIp", command.dhcp_ip)
@@ -157,7 +157,7 @@ def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:
 
 
 def dhcp_hosts(network: FlatNetwork) -> str:
-    """The static leases."""
+    """The static leases in dnsmasq's format, ordered by address so that the file changes only when they do."""
     entries = sorted(network.entries.values(), key=lambda e: ipaddress.IPv4Address(e.ip))
     return "".join(f"{e.mac}{',set:default' if e.is_default else ''},{e.ip},{e.hostname}\n" for e in entries)
 

@@ -1,4 +1,4 @@
-"""The host leaves the cloud."""
+"""Cleans up a host that leaves the cloud."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Done
 
 
-class Forgetting:
-    """Answers `Forget`."""
+class HostCleanup:
+    """Takes away what cairn made on a host that leaves the cloud."""
 
     def __init__(self, state: HostState, hypervisor: Hypervisor, bridges: Bridges, flat: Flat) -> None:
         self._state = state

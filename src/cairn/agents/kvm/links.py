@@ -1,4 +1,4 @@
-"""Reading the machine's links, addresses and routes from `ip -json`, and the little writing that others share."""
+"""Reads the machine's links, addresses and routes from `ip -json`, and runs batches of changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from cairn.agents.runner import CommandRunner
+from cairn.agents.programs import ProgramRunner
 
 
 class Address(Struct, frozen=True):
@@ -44,7 +44,7 @@ class _FdbEntry(Struct):
 class Links:
     """The machine's network, by way of ``ip`` and ``bridge``."""
 
-    def __init__(self, runner: CommandRunner, sys_net: Path = Path("/sys/class/net")) -> None:
+    def __init__(self, runner: ProgramRunner, sys_net: Path = Path("/sys/class/net")) -> None:
         self.runner = runner
         self._sys_net = sys_net
 
@@ -71,7 +71,7 @@ class Links:
         return (self._sys_net / name / "address").read_text().strip()
 
     async def addresses(self, name: str) -> list[Address]:
-        """Its IPv4 addresses, and IPv6 ones that are not link-local."""
+        """The link's IPv4 addresses, and the IPv6 ones that are not link-local."""
         done = await self.runner.run(["ip", "-j", "address", "show", "dev", name])
         links = msgspec.json.decode(done.stdout or "[]", type=list[_Link])
         return [a for link in links for a in link.addr_info if a.scope == "global"]
@@ -83,7 +83,7 @@ class Links:
         return {a.local for link in links for a in link.addr_info}
 
     async def routes(self, name: str) -> list[Route]:
-        """The IPv4 routes over it, without those that the kernel makes for its addresses."""
+        """The IPv4 routes over the link, without those that the kernel makes for its addresses."""
         done = await self.runner.run(["ip", "-j", "-4", "route", "show", "dev", name])
         routes = msgspec.json.decode(done.stdout or "[]", type=list[Route])
         return [r for r in routes if r.protocol != "kernel"]
@@ -97,7 +97,7 @@ class Links:
     async def batch(self, lines: Sequence[str], *, force: bool = False) -> None:
         """Many ``ip`` commands in one process, so that even the agent's own connection survives them.
 
-        `force`: go on after a failing line, and take no notice of it.
+        `force`: go on after a failing line, and ignore its error.
         """
         argv = ["ip", *(["-force"] if force else []), "-batch", "-"]
         await self.runner.run(argv, stdin="".join(f"{line}\n" for line in lines), check=not force)

@@ -1,4 +1,4 @@
-"""What a VM is told at 169.254.169.254: the shapes of EC2 and of cloud-init's NoCloud. Pure."""
+"""The metadata of a VM at 169.254.169.254, in the shapes of EC2 and of cloud-init's NoCloud. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VERSIONS = ("1.0", "2007-01-19", "2009-04-04", "latest")
 
 
 class Answer(Struct, frozen=True):
-    """A text; None: there is no such thing (404)."""
+    """The text of an answer; None: there is nothing at that path (404)."""
 
     text: str | None
     content_type: str = "text/plain"
@@ -21,7 +21,7 @@ NOT_FOUND = Answer(None)
 
 
 def answer(vm: MetadataEntry, path: str) -> Answer:
-    """What `vm` is told when it asks for `path` (begins with a slash; a slash at the end does not matter)."""
+    """The answer to `vm` asking for `path` (begins with a slash; a slash at the end does not matter)."""
     parts = [part for part in path.split("/") if part]
     match parts:
         case []:

@@ -23,12 +23,12 @@ from cairn.agents.protocol.network import MetadataEntry
 _CLONE_NEWNET = 0x40000000
 _PORT = 80
 
-#: Finds who asks, by address.
+#: Finds the VM that asks, by its address.
 Find = Callable[[str], MetadataEntry | None]
 
 
 class MetadataServer:
-    """Serves one network."""
+    """Serves the VMs of one network what they are told at 169.254.169.254."""
 
     def __init__(self, find: Find) -> None:
         app = web.Application()
@@ -42,7 +42,7 @@ class MetadataServer:
         await web.SockSite(self._runner, listening).start()
 
     async def stop(self) -> None:
-        """Close everything."""
+        """Close the socket and the connections; requests that are being answered get a second to end."""
         await self._runner.cleanup()
 
     async def _get(self, request: web.Request) -> web.Response:

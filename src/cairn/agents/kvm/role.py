@@ -1,4 +1,4 @@
-"""The KVM role, put together."""
+"""The KVM role: puts together the parts that answer a host's commands."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from cairn.agents.kvm.bridges import BridgeRecord, Bridges
 from cairn.agents.kvm.features import Features
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
-from cairn.agents.kvm.forget import Forgetting
+from cairn.agents.kvm.forget import HostCleanup
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
 from cairn.agents.kvm.vms import VmRecord, Vms
 from cairn.agents.kvm.volumes import Volumes
 from cairn.agents.kvm.watch import VmWatch
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Record, Records
 from cairn.agents.storage import Storage
 
@@ -45,7 +45,7 @@ class KvmRole:
         *,
         data: Path,
         hypervisor: Hypervisor,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         delivery: Delivery,
         clock: Clock,
         tls: ssl.SSLContext | None,
@@ -83,7 +83,7 @@ class KvmRole:
         )
         self._areas = (
             Facts(self._state, runner, self._extend_facts),
-            Forgetting(self._state, hypervisor, self._bridges, self._flat),
+            HostCleanup(self._state, hypervisor, self._bridges, self._flat),
             Storage(folders, vms.user_of),
             Volumes(folders, Downloader(tls), runner),
             vms,
@@ -93,12 +93,12 @@ class KvmRole:
 
     @property
     def areas(self) -> Sequence[object]:
-        """All areas."""
+        """The objects that answer a host's commands."""
         return self._areas
 
     @property
     def host(self) -> str | None:
-        """As told by `Connect`."""
+        """The host's uuid, as `Connect` told it."""
         return self._state.host
 
     async def vms(self) -> dict[str, PowerState]:
@@ -106,10 +106,10 @@ class KvmRole:
         return await in_thread(self._hypervisor.states)
 
     def add_routes(self, app: web.Application) -> None:
-        """None."""
+        """A host serves nothing but commands."""
 
     async def start(self) -> None:
-        """Bridges first, the networks' servers need them; then watch. The accelerator is probed in the background."""
+        """Restore bridges, which the networks' servers need, then watch. The accelerator is probed in the background."""
         await self._bridges.restore()
         self._tasks.append(asyncio.create_task(self._probe(), name="accelerator"))
         for name, work in (
@@ -121,13 +121,13 @@ class KvmRole:
             self._tasks.append(task)
 
     async def stop(self) -> None:
-        """End the watching."""
+        """End the watching of VMs and networks; they go on without it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _probe(self) -> None:
-        """So that the first `Connect` need not wait for it."""
+        """Probe the accelerator early, so that the first `Connect` need not wait for it."""
         await self._accelerator.verdict()
 
     def _report(self, vm: str, state: PowerState, reason: str) -> None:

@@ -16,6 +16,7 @@ from cairn.agents.kvm.accelerator import Accelerator
 from cairn.agents.kvm.domain_xml import domain_xml
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.watch import VmWatch
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import (
     Console,
@@ -30,7 +31,6 @@ from cairn.agents.protocol.vm import (
     VmStatus,
 )
 from cairn.agents.protocol.wire import Done
-from cairn.agents.runner import CommandRunner
 from cairn.agents.state import Records
 
 _ALIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -59,7 +59,7 @@ class Vms:
         accelerator: Accelerator,
         watch: VmWatch,
         locks: KeyedLocks,
-        runner: CommandRunner,
+        runner: ProgramRunner,
         records: Records[VmRecord],
         console_dir: Path,
         clock: Clock,

@@ -11,29 +11,29 @@ from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError, no_space
 from cairn.agents.files import Folders, free_bytes, temporary_of
 from cairn.agents.images import QemuInfo, inspect, qemu_info
+from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import CacheImage, CreateVolume, ImageInfo, VolumeInfo
-from cairn.agents.runner import CommandRunner
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SECTOR_BYTES = 512
 #: An image file may be bigger than its disk, by its own tables.
 _METADATA_BYTES = 16 << 20
-#: What an empty qcow2 file takes, with some room.
+#: The size of an empty qcow2 file, with some room.
 _LEAST_FREE_BYTES = 1 << 20
 
 
 class Volumes:
     """Answers `CacheImage` and `CreateVolume`. Each file is made by one at a time."""
 
-    def __init__(self, folders: Folders, downloader: Downloader, runner: CommandRunner) -> None:
+    def __init__(self, folders: Folders, downloader: Downloader, runner: ProgramRunner) -> None:
         self._folders = folders
         self._downloader = downloader
         self._runner = runner
 
     @handles(CacheImage)
     async def cache(self, command: CacheImage) -> ImageInfo:
-        """Have the image. One that is there was checked when it came, and is only measured again."""
+        """Download the image unless it is there. One that is there was checked when it came, and is only measured again."""
         if not _SHA256.match(command.sha256):
             raise AgentError(
                 codes.BAD_REQUEST, f"sha256: found {command.sha256!r}; 64 lower-case hex digits would fit."
@@ -53,7 +53,7 @@ class Volumes:
 
     @handles(CreateVolume)
     async def create(self, command: CreateVolume) -> VolumeInfo:
-        """Have the volume."""
+        """Make the volume's file. One that is there already must be what the command asks for."""
         path = await in_thread(self._folders.confine, command.path)
         async with self._folders.locks(str(path)):
             backing = await self._backing(command)
@@ -116,7 +116,7 @@ class Volumes:
 
 
 def _check_same(command: CreateVolume, info: QemuInfo, size: int) -> None:
-    """A file that was there already must be the volume that was asked for."""
+    """Refuse a file that was there already unless it is the volume that was asked for."""
     if info.backing_filename != command.backing_path or info.virtual_size != size:
         raise AgentError(
             codes.EXISTS,

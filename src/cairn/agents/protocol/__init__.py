@@ -21,11 +21,11 @@ Taking back
 
 Idempotence
     A task id is run at most once for as long as the agent lives: the same task sent again is answered
-    with the same `Reply`. Every command is besides idempotent by itself (ensure, not create), so that a
+    with the same `Reply`. In addition, every command is idempotent by itself (ensure, not create), so that a
     task repeated after the agent was restarted does no harm.
 
 Reports
-    What happens on a machine by itself is told by ``POST {report_url}`` with a `Report`.
+    Events on a machine that no command caused are told by ``POST {report_url}`` with a `Report`.
 
 Trust
     Real agents speak TLS 1.2 or later with certificates of the cloud's own authority in both directions. The

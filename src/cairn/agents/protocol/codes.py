@@ -1,4 +1,4 @@
-"""Codes of `Failure`s: what agents, the simulator and the management node mean by the same word.
+"""Codes of `Failure`s, which agents, the simulator and the management node share.
 
 A code is stable and part of the contract; the sentence that comes with it may improve. Each is a constant, with what
 has happened when an agent answers it.
@@ -12,7 +12,7 @@ NO_SPACE: Final = "agent.no-space"
 """The file system has no room for what was asked for. Nothing is left of the attempt."""
 
 NOT_AN_IMAGE: Final = "agent.not-an-image"
-"""What was fetched is no disk image (an HTML page, an archive, an empty file). Nothing is left of it."""
+"""The fetched file is not a disk image (an HTML page, an archive, an empty file). Nothing is left of it."""
 
 WRONG_FORMAT: Final = "agent.wrong-format"
 """It is an image, but not of the format that the caller named."""
@@ -27,7 +27,7 @@ DOWNLOAD_FAILED: Final = "agent.download-failed"
 """The URL could not be fetched: no such host, refused, an HTTP error, a redirect to another scheme, a missing file."""
 
 CHECKSUM: Final = "agent.checksum"
-"""What was fetched does not have the SHA-256 that was asked for."""
+"""The fetched file does not have the SHA-256 that was asked for."""
 
 PATH_REFUSED: Final = "agent.path-refused"
 """The path is relative, has ``..`` in it, is a system folder, or is outside of every prepared storage folder."""
@@ -54,7 +54,7 @@ HYPERVISOR: Final = "agent.hypervisor"
 """libvirt or QEMU refused; the message has its own words."""
 
 BUSY: Final = "agent.busy"
-"""What is to be changed or removed is in use: a disk or a bridge of a running VM, a host that still has VMs."""
+"""The thing to be changed or removed is in use: a disk or a bridge of a running VM, a host that still has VMs."""
 
 DEADLINE: Final = "agent.deadline"
 """The request's `deadline_seconds` passed before the work was done; it was given up."""

@@ -8,7 +8,7 @@ from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
 
 class HostFacts(Result, frozen=True, kw_only=True):
-    """What the machine is and has."""
+    """The machine as it is: name, system, processors, memory, addresses."""
 
     hostname: str
     architecture: str  #: ``x86_64``
@@ -39,7 +39,7 @@ class Connect(AgentCommand[HostFacts], frozen=True, kw_only=True):
 
 
 class GetFacts(AgentCommand[HostFacts], frozen=True, kw_only=True):
-    """Only reads."""
+    """Ask for the facts that `Connect` answers with, changing nothing."""
 
     name: ClassVar[str] = "host.facts"
     answer: ClassVar[type[Result]] = HostFacts

@@ -50,7 +50,7 @@ class RemoveBridge(AgentCommand[Done], frozen=True, kw_only=True):
 
 
 class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One static lease."""
+    """One static lease: the address and name that a VM's network card gets."""
 
     mac: str
     ip: str
@@ -60,7 +60,7 @@ class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MetadataEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a VM is told at 169.254.169.254 (EC2 and NoCloud shape), by its address in the network."""
+    """The metadata of a VM at 169.254.169.254 (EC2 and NoCloud shape), found by its address in the network."""
 
     ip: str
     vm: str  #: VM uuid
@@ -98,9 +98,9 @@ class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
 
 
 class RemoveDhcpEntries(AgentCommand[Done], frozen=True, kw_only=True):
-    """Those MAC addresses, and the metadata requests of those VMs, are not answered any more.
+    """Stop answering those MAC addresses, and the metadata requests of those VMs.
 
-    Not there is success. The last MAC address takes the server away.
+    Nothing there is success. The last MAC address takes the server away.
     """
 
     name: ClassVar[str] = "flat.remove-dhcp-entries"

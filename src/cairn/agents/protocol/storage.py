@@ -24,7 +24,7 @@ class InitStorage(AgentCommand[Capacity], frozen=True, kw_only=True):
 
 
 class ImageInfo(Result, frozen=True, kw_only=True):
-    """An inspected image."""
+    """The findings of an image file's inspection."""
 
     path: str
     format: str  #: ``qcow2`` or ``raw``
@@ -51,7 +51,7 @@ class CacheImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
 
 
 class VolumeInfo(Result, frozen=True, kw_only=True):
-    """A volume's file."""
+    """The file of a volume, and how much of the disk it takes."""
 
     path: str
     virtual_size_bytes: int
@@ -86,7 +86,7 @@ class DeleteFile(AgentCommand[Done], frozen=True, kw_only=True):
 
 
 class GetCapacity(AgentCommand[Capacity], frozen=True, kw_only=True):
-    """Only reads."""
+    """Ask how full the file system at `path` is, changing nothing."""
 
     name: ClassVar[str] = "storage.capacity"
     answer: ClassVar[type[Result]] = Capacity
@@ -97,7 +97,7 @@ class GetCapacity(AgentCommand[Capacity], frozen=True, kw_only=True):
 class DownloadImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
     """Backup server: fetch `url` (http, https, file) to `path`, bounded by `max_bytes`, inspected like `CacheImage`.
 
-    `sha256` of the answer is of the stored file. A URL that is no image, a redirect to another scheme, a file outside
+    `sha256` of the answer is of the stored file. A URL that is not an image's, a redirect to another scheme, a file outside
     of the folders that the server's configuration allows: a failure that says so, and nothing is left.
     """
 

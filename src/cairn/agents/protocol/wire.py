@@ -11,11 +11,11 @@ PROTOCOL_VERSION = 1
 
 
 class Result(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a command answers. Unknown fields are ignored, so that a newer agent may say more."""
+    """The base of all answers of commands. Unknown fields are ignored, so that a newer agent may say more."""
 
 
 class Done(Result, frozen=True, kw_only=True):
-    """The answer of a command that has nothing to tell."""
+    """The empty answer, of commands that have nothing to tell."""
 
 
 R = TypeVar("R", bound=Result)
@@ -66,7 +66,7 @@ class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Something that happened on the machine by itself."""
+    """An event on the machine that no command caused."""
 
     host: str
     kind: str  #: ``vm.state``

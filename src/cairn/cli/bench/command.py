@@ -26,7 +26,7 @@ from cairn.cli.up.report import Report
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """What a run came to."""
+    """The result of a run."""
 
     count: int
     concurrency: int
@@ -91,7 +91,7 @@ def summary(ended: Sequence[Ended]) -> tuple[float | None, float | None, float |
     times = sorted(one.seconds * 1000 for one in ended if one.error is None)
     if not times:
         return None, None, None
-    # The nearest rank: an observed value, also of few.
+    # The nearest rank: an observed value, even of few.
     p50, p99 = (times[max(0, -(-len(times) * percent // 100) - 1)] for percent in (50, 99))
     return round(p50, 3), round(p99, 3), round(times[-1], 3)
 

@@ -1,4 +1,4 @@
-"""Creates many VMs with a given number in flight, and learns of each one's end as cheaply as can be.
+"""Creates many VMs with a given number in flight, and learns of each one's end as cheaply as possible.
 
 A node under test must not spend its time on being watched, so there are two ways:
 
@@ -32,7 +32,7 @@ _PAGE = 10_000
 
 
 class Template(Struct, frozen=True, kw_only=True):
-    """What all VMs have in common."""
+    """The fields that all VMs of a run have in common."""
 
     image: str
     network: str
@@ -60,7 +60,7 @@ class _Jobs(Struct, frozen=True):
 
 
 class Creation:
-    """One run.
+    """One run of the benchmark.
 
     Args:
         origin: the node.
@@ -142,7 +142,7 @@ class Creation:
             if len(self.ended) > before:
                 heard = time.monotonic()
             elif time.monotonic() - heard > _QUIET_SECONDS:
-                # Nothing has ended for long: what is open is asked for by name, in case an end was overlooked.
+                # Nothing has ended for long: ask for the open jobs by name, in case an end was overlooked.
                 connection = await self._look_at_each(connection)
                 heard = time.monotonic()
             await self._sleep(_POLL_SECONDS)
@@ -198,7 +198,7 @@ class Creation:
 
 
 async def remove(origin: Origin, vms: list[str]) -> int:
-    """Destroy and expunge these VMs; how many could not be removed."""
+    """Destroy and expunge these VMs. Returns how many could not be removed."""
     left, numbers = 0, iter(vms)
 
     async def worker() -> None:

@@ -1,4 +1,4 @@
-"""What a run cost the node: CPU time and memory, off ``/metrics`` and, where it is on this machine, the kernel."""
+"""Measures what a run costs the node: CPU time and memory, from ``/metrics`` and, where it is on this machine, the kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESET_PEAK = "5"
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """The node at one moment."""
+    """What the node used up to one moment."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -27,7 +27,7 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 
 class Gauge:
-    """Reads a node.
+    """Reads what a node's process uses.
 
     Args:
         http: the node.
@@ -40,13 +40,13 @@ class Gauge:
         self._folder = _process(http.url, data_dir, proc)
 
     def reset_peak(self) -> None:
-        """From now on the peak is counted anew, where that is allowed."""
+        """Count the peak from now on, where that is allowed."""
         if self._folder is not None:
             with suppress(OSError):
                 (self._folder / "clear_refs").write_text(_RESET_PEAK)
 
     def read(self) -> Reading:
-        """The node now."""
+        """Read what the node says of itself now, from its metrics."""
         values: dict[str, float] = {}
         labels: dict[str, str] = {}
         for name, inside, number in _LINE.findall(self._http.request("GET", "/metrics").body.decode()):

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with as little work as possible: on a small machine, whoever measures takes time from what is measured.
+"""HTTP/1.1 with as little work as possible: on a small machine, measuring takes time from the node that is measured.
 
 A connection carries one exchange at a time. Requests come as bytes, so that those that differ in two places are not put
-together anew each time.
+together again each time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cairn.cli.errors import unreachable
 
 
 class Origin:
-    """Where requests go, and what is in each of them."""
+    """The node that requests go to, and the headers that all of them have."""
 
     def __init__(self, url: str, session: str) -> None:
         parts = urlsplit(url)
@@ -36,7 +36,7 @@ class Origin:
         return head.encode() + content
 
     async def connect(self) -> Connection:
-        """A new connection (exit code 3 when nobody answers)."""
+        """A new connection (exit code 3 if no node answers)."""
         loop = asyncio.get_running_loop()
         try:
             _, protocol = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls or None)
@@ -46,7 +46,7 @@ class Origin:
 
 
 class Connection(asyncio.Protocol):
-    """One connection."""
+    """One kept connection to the node, for one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -69,33 +69,33 @@ class Connection(asyncio.Protocol):
         return await self._waiter
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection. Safe when it is closed already."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asyncio: it is open."""
+        """Called by asyncio: the connection is open."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Asyncio: bytes of an answer."""
+        """Called by asyncio with bytes of an answer."""
         if self._parser is None:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"what comes is not HTTP: {error}"))
+            self._fail(ConnectionError(f"the answer is not HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Asyncio: it is closed."""
+        """Called by asyncio: the connection is closed, so an exchange under way fails."""
         self._fail(ConnectionResetError("the node closed the connection"))
 
     def on_body(self, body: bytes) -> None:
-        """The parser: a part of the body."""
+        """Called by the parser with a part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The parser: the answer is whole."""
+        """Called by the parser: the answer is whole."""
         waiter, parser = self._waiter, self._parser
         if waiter is not None and parser is not None and not waiter.done():
             waiter.set_result((parser.get_status_code(), b"".join(self._body)))

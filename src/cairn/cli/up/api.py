@@ -15,7 +15,7 @@ class Api(Protocol):
     """Finds resources, and makes them."""
 
     def find(self, entity: str, *conditions: str) -> list[Json]:
-        """Everything that fits all conditions."""
+        """The resources that fit all conditions."""
 
     def start(self, api: str, values: Json) -> Job:
         """Make a call that becomes a job, without waiting."""
@@ -39,7 +39,7 @@ class ClientApi:
         self._watcher = watcher
 
     def find(self, entity: str, *conditions: str) -> list[Json]:
-        """Everything that fits all conditions."""
+        """The resources that fit all conditions."""
         return self._client.query(entity, conditions).inventories
 
     def start(self, api: str, values: Json) -> Job:
@@ -70,7 +70,7 @@ def ensure(api: Api, entity: str, call: str, name: str, values: Json, *condition
 
 
 def uuid_of(inventory: Json) -> str:
-    """Its uuid."""
+    """The uuid of an inventory."""
     return str(inventory["uuid"])
 
 

@@ -26,7 +26,7 @@ from cairn.cli.up.real import Outcome, RealCloud
 from cairn.cli.up.report import Done, Report
 from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
 from cairn.lab.lab import HostState, Lab
-from cairn.lab.plan import DEFAULT_NAME
+from cairn.lab.layout import DEFAULT_NAME
 
 _data_dir = click.option(
     "--data-dir",
@@ -35,8 +35,8 @@ _data_dir = click.option(
 )
 
 
-class _Told(Struct, frozen=True, kw_only=True):
-    """The result for programs."""
+class _UpResult(Struct, frozen=True, kw_only=True):
+    """The result of ``cairn up`` for programs, with its steps."""
 
     cloud: Outcome
     steps: list[Done]
@@ -71,7 +71,7 @@ def up(
         else:
             outcome = RealCloud(_lab(context, folder), node, api, report, folder).up(hosts, image)
     if context.as_json:
-        output.print_json(_Told(cloud=outcome, steps=report.done))
+        output.print_json(_UpResult(cloud=outcome, steps=report.done))
     else:
         _tell(outcome)
 
@@ -93,7 +93,7 @@ def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) ->
     report = Report(None if context.as_json else sys.stderr)
     stopped = [name for name in ("simulator", "node") if _stop(Daemon(name, folder), report)]
     lab = _lab(context, folder)
-    # A lab is known by its name; one of the same name whose folder is another's is another's.
+    # A lab is known by its name; one of the same name in another folder is somebody else's.
     if os.geteuid() == 0 and (folder / "lab").exists() and (lab.hosts() or not keep_data):
         with report.step("switch the lab's hosts off" if keep_data else "take the lab away"):
             _end(lab, keep_data=keep_data)
@@ -170,7 +170,7 @@ def _tell(outcome: Outcome) -> None:
     click.echo(f"The VM {vm['name']} is {vm['state']} on {outcome.host}; its address is {outcome.address}.")
     where = "" if outcome.url == DEFAULT_URL else f" --url {outcome.url}"
     click.echo(
-        f"\nThe API is at {outcome.url}; password of the account admin: {outcome.data_dir}/admin-password. What next:\n"
+        f"\nThe API is at {outcome.url}; password of the account admin: {outcome.data_dir}/admin-password. Next steps:\n"
         f"  cairn{where} query VmInstance\n"
         f"  cairn{where} create-vm-instance name=web imageUuid={naming.image} l3NetworkUuids={naming.network} "
         "cpuNum=1 memorySize=128M\n"

@@ -26,7 +26,7 @@ Sleep = Callable[[float], None]
 
 
 class PidFile(Struct, frozen=True, kw_only=True):
-    """Which process it is."""
+    """The process that a pid file names."""
 
     pid: int
     started: str
@@ -40,7 +40,7 @@ def wait_until(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Sleep = time.sleep,  # noqa: TID251 - a command line tool without an event loop
 ) -> bool:
-    """Look again and again; whether `condition` came to hold in time. It is looked at once at least."""
+    """Look until `condition` holds, at least once. Returns whether it did in time."""
     deadline = monotonic() + timeout_seconds
     while not condition():
         if monotonic() >= deadline:
@@ -73,7 +73,7 @@ class Daemon:
         self._sleep = sleep
 
     def running(self) -> PidFile | None:
-        """The process, if it runs."""
+        """The program's process; None if it does not run."""
         try:
             found = msgspec.json.decode(self._pid_file.read_bytes(), type=PidFile)
         except (OSError, msgspec.MsgspecError):
@@ -81,7 +81,7 @@ class Daemon:
         return found if self._started(found.pid) == found.started else None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], url: str) -> PidFile:
-        """Start it in a session of its own; it outlives this process and its terminal."""
+        """Start the program in a session of its own; it outlives this process and its terminal."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log.open("ab") as output:
@@ -99,7 +99,7 @@ class Daemon:
         return made
 
     def await_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
-        """Wait until it answers (exit code 1, with the last lines of its log, when it ends or takes too long)."""
+        """Wait until the program answers (exit code 1, with the last lines of its log, when it ends or takes too long)."""
         wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, sleep=self._sleep)
         if is_ready():
             return
@@ -110,7 +110,7 @@ class Daemon:
         )
 
     def last_lines(self) -> str:
-        """The end of its log."""
+        """The last lines of the program's log."""
         try:
             lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
@@ -118,7 +118,7 @@ class Daemon:
         return "\n".join(f"  {line[:500]}" for line in lines[-_LAST_LINES:])
 
     def stop(self) -> bool:
-        """End it, kindly at first, and wait for that; whether it ran. Safe to repeat."""
+        """End the program, kindly at first, and wait for that. Returns whether it ran. Safe to repeat."""
         found = self.running()
         if found is not None:
             self._signal(found.pid, signal.SIGTERM)

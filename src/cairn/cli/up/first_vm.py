@@ -34,7 +34,7 @@ def ping(inside: Inside, host: str, network: str, vm: Json, waiting: Waiting = w
 
 
 def console(api: Api, vm: Json, waiting: Waiting = wait_until) -> str:
-    """What the VM wrote to its serial console, once its name is there (exit code 1 if it never is)."""
+    """The text on the VM's serial console, once its name is there (exit code 1 if it never is)."""
     name, text = str(vm["name"]), ""
 
     def has_name() -> bool:

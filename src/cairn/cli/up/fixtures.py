@@ -16,7 +16,7 @@ VM_MEMORY_BYTES = 128 << 20
 
 
 class Naming(Struct, frozen=True, kw_only=True):
-    """What the resources are called, and how large the network is."""
+    """The names of the resources, and how large the network is."""
 
     zone: str
     cluster: str
@@ -55,7 +55,7 @@ SIMULATED = Naming(
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where VMs can be made."""
+    """The resources in which VMs can be made."""
 
     zone: str
     cluster: str

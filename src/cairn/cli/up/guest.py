@@ -85,20 +85,20 @@ def offered(image: Path, address: str) -> Iterator[str]:
 
 def _handler(image: Path) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Knows one path."""
+        """Serves the image at one path; every other path is 404."""
 
         def do_HEAD(self) -> None:
-            """How large it is."""
+            """Answer how large the image is."""
             self._begin()
 
         def do_GET(self) -> None:
-            """The file."""
+            """Send the image file."""
             if self._begin():
                 with image.open("rb") as file:
                     shutil.copyfileobj(file, self.wfile)
 
         def log_message(self, format: str, *args: object) -> None:
-            """The steps tell what happens."""
+            """Log nothing: the steps of ``cairn up`` tell what happens."""
 
         def _begin(self) -> bool:
             if self.path != f"/{_NAME}":

@@ -41,7 +41,7 @@ class NodeProcess:
             http.close()
 
     def ensure(self, inside: str = "") -> bool:
-        """Start the node unless one answers; whether it was started.
+        """Start the node unless one answers. Returns whether it was started.
 
         Args:
             inside: an address of this machine that hosts reach: agents report there, and the API listens there, too.

@@ -19,7 +19,7 @@ from cairn.lab.probe import require
 
 
 class Outcome(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What there is now."""
+    """The result of ``cairn up``: where the cloud is, and what there is in it."""
 
     kind: str
     url: str
@@ -49,7 +49,7 @@ class RealCloud:
         self._data_dir = data_dir
 
     def up(self, hosts: int, image: Path | None) -> Outcome:
-        """All steps.
+        """Take all steps.
 
         Raises:
             CairnError: ``lab.impossible`` with what this machine lacks.

@@ -1,4 +1,4 @@
-"""What ``cairn up`` has made in a data folder, so that ``cairn down`` takes away that, and nothing else.
+"""Remembers what ``cairn up`` has made in a data folder, so that ``cairn down`` takes away that, and nothing else.
 
 The record is written only into a folder that was missing or empty: then everything in it came from ``up`` and the
 programs that it started. A folder in which an operator keeps a node of their own never has one.
@@ -17,7 +17,7 @@ _NAME = "up.json"
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+    """The kind of cloud that ``cairn up`` made here."""
 
     kind: str  #: real or simulated; the latest
     url: str
@@ -43,7 +43,7 @@ def read(data_dir: Path) -> Record | None:
 
 
 def remove(data_dir: Path) -> bool:
-    """Delete all that `up` has made in the folder; False when that is not known to be all there is. Safe to repeat."""
+    """Delete all that `up` has made in the folder; False if there may be other things in it. Safe to repeat."""
     found = read(data_dir)
     if found is None:
         return False

@@ -17,7 +17,7 @@ _CLEAR = "\r\033[K"
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """A step that was taken."""
+    """A step that was taken, and how long it took."""
 
     title: str
     seconds: float
@@ -25,10 +25,10 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """Tells of steps.
+    """Prints a line for each step.
 
     Args:
-        stream: where to; None: nobody is told.
+        stream: where to; None: nowhere.
         monotonic: the time in seconds.
     """
 
@@ -56,7 +56,7 @@ class Report:
         self._line(f"✔ {title} ({seconds:.1f} s)" + (f": {self._note}" if self._note else ""))
 
     def note(self, text: str) -> None:
-        """What came of the step under way, for its line."""
+        """Say what came of the step under way, for its line."""
         self._note = text
 
     def watch(self, job: Job) -> None:

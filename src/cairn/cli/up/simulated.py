@@ -49,7 +49,7 @@ class SimulatorProcess:
         return True
 
     def ensure(self, wanted: int) -> bool:
-        """Start it unless it answers; whether it was started (exit code 1 when it plays too few hosts)."""
+        """Start the simulator unless it answers. Returns whether it was started (exit code 1 if it plays too few hosts)."""
         started = not self.is_ready()
         if started:
             if self.daemon.running() is None:
@@ -61,7 +61,7 @@ class SimulatorProcess:
         if count < wanted:
             raise refused(
                 f"The simulator at {self.url} plays {count} hosts, and {wanted} are asked for. Ask for at most {count}, or "
-                "begin anew: cairn down, then cairn up --simulated.",
+                "begin again: cairn down, then cairn up --simulated.",
                 code="up.too-few-hosts",
             )
         return started
@@ -85,7 +85,9 @@ def hosts(simulator_url: str) -> list[SimulatedHost]:
     try:
         found = msgspec.json.decode(response.body, type=list[SimulatedHost])
     except msgspec.MsgspecError as error:
-        raise refused(f"What answers at {simulator_url} is no simulator.", code="up.no-simulator") from error
+        raise refused(
+            f"{simulator_url} is answered by something other than a simulator.", code="up.no-simulator"
+        ) from error
     return [host for host in found if host.name != "backup"]
 
 
@@ -124,7 +126,7 @@ class SimulatedCloud:
         self._data_dir = data_dir
 
     def up(self, wanted: int) -> Outcome:
-        """All steps (exit code 1 with what failed, and what to do)."""
+        """Take all steps (exit code 1 with what failed, and what to do)."""
         step = self._report.step
         record.begin(self._data_dir, "simulated", self._node.url)
         with step(f"start a simulator of {wanted} hosts"):

@@ -1,4 +1,4 @@
-"""What of a cloud runs on this machine."""
+"""Finds out which parts of a cloud run on this machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cairn.cli.up.node import NodeProcess
 from cairn.kernel.error import CairnError
 from cairn.lab.lab import HostStatus, Lab
 
-#: What is counted, and by which field.
+#: The entities that are counted, and by which field.
 _COUNTED = (("Zone", "state"), ("Host", "status"), ("VmInstance", "state"))
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """A background program."""
+    """A program that ``cairn up`` has started, and where to find it."""
 
     running: bool
     url: str = ""
@@ -28,7 +28,7 @@ class Program(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True, rename="camel"):
-    """All of it."""
+    """The content of ``cairn status``: the programs, the lab and how many resources there are."""
 
     data_dir: str
     node: Program
@@ -39,12 +39,12 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing runs."""
+        """Whether neither a node, nor a simulator, nor a lab is there."""
         return not (self.node.running or self.simulator.running or self.lab)
 
 
 def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
-    """Look around; nothing is changed."""
+    """Find out what runs; nothing is changed."""
     ready = node.is_ready()
     found = node.daemon.running()
     counts: dict[str, dict[str, int]] = {}

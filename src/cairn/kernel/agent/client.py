@@ -3,7 +3,7 @@
 A command goes out under a task id. The ordinary case is one exchange: 200, with the reply. Everything else leads to
 the same question, "what became of the task?":
 
-* 202: the agent is still at it. It calls back (`AgentClient.deliver`), and in case the call-back gets lost, it is asked
+* 202: the agent is still working. It calls back (`AgentClient.deliver`), and in case the call-back gets lost, it is asked
   every few seconds.
 * No answer (broken connection, time-out of the exchange): it may or may not have begun, so it is asked.
 * 404: it has never heard of the task, or has forgotten it in a restart. The same task is sent again; this is right
@@ -85,17 +85,17 @@ class AgentEndpoint(Struct, frozen=True):
 
     @property
     def tls(self) -> bool:
-        """Whether the agent is spoken to over TLS."""
+        """Whether the connection uses TLS."""
         return self.base_url.startswith("https:")
 
     @property
     def address(self) -> str:
-        """Host and port, for people."""
+        """The agent's host and port, for people."""
         return self.base_url.split("/", 3)[2]
 
 
 class AgentMetrics(Protocol):
-    """What is counted of calls to agents."""
+    """Counts calls to agents."""
 
     def called(self, command: str, seconds: float, outcome: str) -> None:
         """A call has ended; `outcome` is ``ok`` or the error's code."""
@@ -105,16 +105,16 @@ class AgentMetrics(Protocol):
 
 
 class NoMetrics:
-    """Counts nothing."""
+    """Ignores calls: for tests and tools, which count nothing."""
 
     def called(self, command: str, seconds: float, outcome: str) -> None:
-        """Nothing."""
+        """The call is not counted."""
 
     def asked_again(self, command: str) -> None:
-        """Nothing."""
+        """The repetition is not counted."""
 
 
-class _Call:
+class _PendingCommand:
     """One call under way: what stays the same through all of its exchanges."""
 
     __slots__ = (
@@ -191,7 +191,7 @@ class AgentClient:
         self._poll_seconds = poll_seconds
         self._unreachable_seconds = unreachable_seconds
         self._cancel_seconds = cancel_seconds
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _PendingCommand] = {}
 
     async def call(
         self,
@@ -221,7 +221,7 @@ class AgentClient:
                 `cairn.agents.protocol.codes`: the agent's own failure.
         """
         now = self._clock.monotonic()
-        call = _Call(
+        call = _PendingCommand(
             endpoint, command.name, _encoder.encode(command), task or self._ids.new(), job, now + timeout_seconds, now
         )
         self._calls[call.task] = call
@@ -263,17 +263,18 @@ class AgentClient:
     def deliver(self, reply_bytes: bytes) -> bool:
         """Take a reply that an agent has sent to `callback_url`; whether somebody was waiting for it.
 
-        A reply that comes twice, or to a call that is over, is no error: the agent need not repeat it.
+        A reply that comes twice, or after its call has ended, is not an error: the agent need not repeat it.
 
         Raises:
-            CairnError: ``agent.bad-answer`` (internal) if it is no reply.
+            CairnError: ``agent.bad-answer`` (internal) if it is not a reply.
         """
         try:
             reply = _reply_decoder.decode(reply_bytes)
         except msgspec.MsgspecError as error:
             raise CairnError(
                 BAD_ANSWER,
-                f"An agent's call-back is no reply: {error}. Is the agent of the same version?",
+                f"An agent's call-back is not a reply: {error}. The agent may be of another version: "
+                "reconnect the host to install this one.",
                 kind=ErrorKind.INTERNAL,
             ) from error
         call = self._calls.get(reply.task)
@@ -282,13 +283,13 @@ class AgentClient:
         call.reply.set_result(reply)
         return True
 
-    def _forget(self, call: _Call) -> None:
-        """Nobody waits for its call-back any more. Safe to repeat."""
+    def _forget(self, call: _PendingCommand) -> None:
+        """Ignore call-backs for this call from now on. Safe to repeat."""
         if self._calls.get(call.task) is call:
             del self._calls[call.task]
 
-    async def _first(self, call: _Call) -> Reply:
-        """Send the command, and see to it that there is a reply."""
+    async def _first(self, call: _PendingCommand) -> Reply:
+        """Send the command, and wait until there is a reply."""
         reply = await self._send(call)
         if reply is not None:
             return reply
@@ -302,7 +303,7 @@ class AgentClient:
             pause = min(pause * 1.5, self._poll_seconds)
         return call.reply.result()
 
-    async def _send(self, call: _Call) -> Reply | None:
+    async def _send(self, call: _PendingCommand) -> Reply | None:
         """Send the task; its reply, or None if the agent has to be asked about it later."""
         left = call.deadline - self._clock.monotonic()
         wait = min(self._wait_seconds, left / 2)  # so that a 202 comes before the deadline
@@ -318,7 +319,7 @@ class AgentClient:
         answer = await self._exchange(call, "POST", "/v1/commands", _encoder.encode(request), min(wait + 10.0, left))
         return None if answer is None else self._read(call, *answer)
 
-    async def _ask(self, call: _Call) -> Reply | None:
+    async def _ask(self, call: _PendingCommand) -> Reply | None:
         """Ask what became of the task; where the agent does not know it, send it again."""
         left = call.deadline - self._clock.monotonic()
         answer = await self._exchange(call, "GET", f"/v1/tasks/{call.task}", None, min(10.0, left))
@@ -329,9 +330,9 @@ class AgentClient:
         return self._read(call, *answer)
 
     async def _exchange(
-        self, call: _Call, method: str, path: str, body: bytes | None, timeout_seconds: float
+        self, call: _PendingCommand, method: str, path: str, body: bytes | None, timeout_seconds: float
     ) -> tuple[int, bytes] | None:
-        """One exchange; None if there was no answer, but may yet be one."""
+        """One exchange; None if there was no answer and there may yet be one."""
         endpoint = call.endpoint
         before = call.begun
         call.begun = before or method == "POST"
@@ -352,8 +353,8 @@ class AgentClient:
         call.answered = True
         return answer
 
-    async def _take_back(self, call: _Call, seconds: float) -> None:
-        """See that nothing of the task goes on, as far as that can be had in so many seconds, cancelled or not."""
+    async def _take_back(self, call: _PendingCommand, seconds: float) -> None:
+        """Have the agent end the task, trying for `seconds` at most, even if this call is cancelled."""
         if not call.begun or call.reply.done():
             return
         self._forget(call)
@@ -367,8 +368,8 @@ class AgentClient:
         if cancelled is not None:
             raise cancelled
 
-    async def _cancel(self, call: _Call, seconds: float) -> None:
-        """Tell the agent to stop the task, until it says that it is over or unknown, or nobody is there to tell it."""
+    async def _cancel(self, call: _PendingCommand, seconds: float) -> None:
+        """Tell the agent to stop the task, until it says that the task is over or unknown, or cannot be reached."""
         endpoint = call.endpoint
         until = self._clock.monotonic() + seconds
         pause = 0.1
@@ -386,7 +387,7 @@ class AgentClient:
             await self._clock.sleep(min(pause, left))
             pause *= 2
 
-    def _read(self, call: _Call, status: int, body: bytes) -> Reply | None:
+    def _read(self, call: _PendingCommand, status: int, body: bytes) -> Reply | None:
         call.accepted = status == 202
         if call.accepted:
             return None
@@ -400,8 +401,8 @@ class AgentClient:
             raise _failed(call, reply.error)
         return None  # the answer to another task, sent twice: ask for ours
 
-    async def _delivered(self, call: _Call, seconds: float) -> bool:
-        """Wait for the call-back for so long; whether it has come.
+    async def _delivered(self, call: _PendingCommand, seconds: float) -> bool:
+        """Wait for the call-back for so many seconds. Returns whether it has come.
 
         Raises:
             CairnError: ``agent.timeout`` at the deadline.
@@ -424,7 +425,7 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _result(call: _Call, reply: Reply, answer: type[Result]) -> Result:
+def _result(call: _PendingCommand, reply: Reply, answer: type[Result]) -> Result:
     if reply.error is not None:
         raise _failed(call, reply.error)
     decoder = _result_decoders.get(answer)
@@ -436,11 +437,11 @@ def _result(call: _Call, reply: Reply, answer: type[Result]) -> Result:
         raise _bad_answer(call.name, call.endpoint, str(error)) from error
 
 
-def _details(call: _Call) -> dict[str, str | int | float | bool | list[str] | dict[str, str] | None]:
+def _details(call: _PendingCommand) -> dict[str, str | int | float | bool | list[str] | dict[str, str] | None]:
     return {"address": call.endpoint.address, "command": call.name, "task": call.task}
 
 
-def _failed(call: _Call, failure: Failure) -> CairnError:
+def _failed(call: _PendingCommand, failure: Failure) -> CairnError:
     return CairnError(
         failure.code,
         f"{call.name} on {call.endpoint.address} failed: {failure.message}",
@@ -449,7 +450,7 @@ def _failed(call: _Call, failure: Failure) -> CairnError:
     )
 
 
-def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _Call | None = None) -> CairnError:
+def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _PendingCommand | None = None) -> CairnError:
     return CairnError(
         UNREACHABLE,
         f"{attempt} on {endpoint.address}: the agent cannot be reached: {found}. "
@@ -459,7 +460,7 @@ def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _Call 
     )
 
 
-def _timeout(call: _Call) -> CairnError:
+def _timeout(call: _PendingCommand) -> CairnError:
     return CairnError(
         TIMEOUT,
         f"{call.name} on {call.endpoint.address}: the agent is there but did not finish in time. "
@@ -472,7 +473,7 @@ def _timeout(call: _Call) -> CairnError:
 def _bad_answer(attempt: str, endpoint: AgentEndpoint, found: str) -> CairnError:
     return CairnError(
         BAD_ANSWER,
-        f"{attempt} on {endpoint.address}: what answers there does not speak the agents' protocol: {found}. "
+        f"{attempt} on {endpoint.address}: the answer does not follow the agents' protocol: {found}. "
         "Reconnect the host, which puts the agent of this version on it.",
         kind=ErrorKind.INTERNAL,
         details={"address": endpoint.address, "command": attempt},

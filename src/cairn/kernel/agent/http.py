@@ -2,7 +2,7 @@
 
 A call is one `_Exchange`: bytes to send and a future. It is written at once to an idle connection of its address, or
 waits in the address's line until a connection is free or may be opened. Connections are counted by address and in
-total. In the total limit the connection that was idle longest makes room; if none is idle, whoever waited longest
+total. In the total limit the connection that was idle longest makes room; if none is idle, the exchange that waited longest
 gets the next one, whatever its address, so that one busy host cannot keep the others out.
 
 A kept connection may be closed by the other side at the moment of writing. If an exchange gets not one byte of
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from cairn.kernel.agent.wheel import DeadlineWheel
+from cairn.kernel.bus.deadline import DeadlineWheel, Expiring
 from cairn.kernel.clock import Clock
 
 
@@ -43,7 +43,7 @@ class ConnectFailed(TransportError):
 
 
 class AnswerLost(TransportError):
-    """The connection broke before the answer was whole, or what came is not HTTP."""
+    """The connection broke before the answer was whole, or it was not HTTP."""
 
 
 class ExchangeTimeout(TransportError):
@@ -70,17 +70,17 @@ class AgentTransport(Protocol):
         """
 
 
-class _Exchange:
-    __slots__ = ("connection", "future", "order", "pool", "request", "retried", "tick")
+class _Exchange(Expiring):
+    __slots__ = ("connection", "future", "order", "pool", "request", "retried")
 
-    def __init__(self, request: bytes, pool: _Pool, future: asyncio.Future[tuple[int, bytes]]) -> None:
+    def __init__(self, request: bytes, pool: _Pool, future: asyncio.Future[tuple[int, bytes]], at: float) -> None:
+        super().__init__(at)
         self.request = request
         self.pool = pool
         self.future = future
         self.connection: _Connection | None = None
         self.retried = False
         self.order = 0
-        self.tick = 0
 
     def expire(self) -> None:
         if not self.future.done():
@@ -94,7 +94,7 @@ class _Exchange:
 
 
 class _Pool:
-    """The connections of one address, and the line of those who wait for one."""
+    """The connections of one address, and the line of exchanges that wait for one."""
 
     __slots__ = ("address", "host", "idle", "key", "open", "opening", "port", "server_name", "tls", "waiting")
 
@@ -112,7 +112,7 @@ class _Pool:
         self.opening = 0
 
     def next_waiting(self) -> _Exchange | None:
-        """The first in line who still waits, taken out of the line."""
+        """Take the first exchange that still waits out of the line."""
         while self.waiting:
             exchange = self.waiting.popleft()
             if not exchange.future.done():
@@ -120,7 +120,7 @@ class _Pool:
         return None
 
     def trim(self) -> None:
-        """Forget those at the head of the line who gave up."""
+        """Forget the exchanges at the head of the line that gave up."""
         while self.waiting and self.waiting[0].future.done():
             self.waiting.popleft()
 
@@ -276,7 +276,7 @@ class HttptoolsTransport:
         self._total = total
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of exchanges
         self._pools: dict[str, _Pool] = {}
         self._connections: set[_Connection] = set()
         self._idle: dict[_Connection, None] = {}  # in the order in which they became idle
@@ -299,9 +299,12 @@ class HttptoolsTransport:
         if pool is None:
             pool = self._new_pool(origin, server_name)
         exchange = _Exchange(
-            _encode(method, pool.address, path, body), pool, asyncio.get_running_loop().create_future()
+            _encode(method, pool.address, path, body),
+            pool,
+            asyncio.get_running_loop().create_future(),
+            self._clock.monotonic() + timeout_seconds,
         )
-        self._wheel.add(exchange, timeout_seconds)
+        self._wheel.add(exchange)
         try:
             self._submit(exchange, pool)
             return await exchange.future
@@ -327,6 +330,7 @@ class HttptoolsTransport:
                 exchange.connection = None
                 exchange.fail(AnswerLost("the transport was closed", sent=True))
             connection.close()
+        self._wheel.stop()
 
     def counts(self) -> dict[str, int]:
         """How many connections are ``open``, ``idle``, ``opening``, and how many calls are ``waiting`` for one."""
@@ -338,7 +342,7 @@ class HttptoolsTransport:
             "waiting": sum(len(pool.waiting) for pool in pools),
         }
 
-    # What connections tell.
+    # Called by connections.
 
     def release(self, connection: _Connection) -> None:
         """The connection has done its exchange: the next in line has it, or it becomes idle."""
@@ -375,7 +379,7 @@ class HttptoolsTransport:
         else:
             exchange.fail(AnswerLost(f"the connection to {exchange.pool.address} broke before the answer", sent=True))
 
-    # Who gets a connection.
+    # Handing out connections.
 
     def _submit(self, exchange: _Exchange, pool: _Pool) -> None:
         while pool.idle:
@@ -394,7 +398,7 @@ class HttptoolsTransport:
         self._grow(pool)
 
     def _grow(self, pool: _Pool) -> None:
-        """Open one more connection if somebody waits for whom none is being opened, and the limits allow it."""
+        """Open one more connection if more exchanges wait than connections are being opened, and the limits allow it."""
         if pool.opening >= len(pool.waiting) or pool.open + pool.opening >= self._per_address or self._closed:
             return
         if len(self._connections) + len(self._connecting) >= self._total:
@@ -409,7 +413,7 @@ class HttptoolsTransport:
         self._connecting.add(task)
 
     def _give_way(self, pool: _Pool) -> bool:
-        """Whether somebody of another address has waited longer than the first in line of `pool`."""
+        """Whether an exchange with another address has waited longer than the first in line of `pool`."""
         pool.trim()
         for other in list(self._starved):
             other.trim()
@@ -420,7 +424,7 @@ class HttptoolsTransport:
         return False
 
     def _drop(self, connection: _Connection) -> None:
-        """Count the connection no more; nobody gets its place by this."""
+        """Stop counting the connection, without giving its place to another."""
         connection.lost = True
         pool = connection.pool
         self._connections.discard(connection)
@@ -436,7 +440,7 @@ class HttptoolsTransport:
             self._pools.pop(pool.key, None)
 
     def _queue_for_room(self, pool: _Pool) -> None:
-        """A place has become free: those who wait for one go first, then `pool` itself."""
+        """A place has become free: addresses that wait for one go first, then `pool` itself."""
         self._tidy(pool)
         if self._starved:
             if pool.waiting:
@@ -468,7 +472,7 @@ class HttptoolsTransport:
         except TimeoutError:
             failed = f"{pool.address} did not take a connection within {self._connect_seconds:g} s"
         except (OSError, ValueError) as error:
-            failed = f"{pool.address} cannot be connected to: {error}"
+            failed = f"no connection to {pool.address}: {error}"
         finally:
             pool.opening -= 1
             task = asyncio.current_task()
@@ -491,7 +495,7 @@ class HttptoolsTransport:
         return self._tls
 
     def _failed(self, pool: _Pool, message: str) -> None:
-        """No connection came about. Where others are open, those serve the line; else nobody in it can be served."""
+        """No connection came about. Where others are open, those serve the line; else the whole line fails."""
         if pool.open == 0 and pool.opening == 0:
             while (waiting := pool.next_waiting()) is not None:
                 waiting.fail(ConnectFailed(message, sent=False))

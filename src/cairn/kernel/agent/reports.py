@@ -1,4 +1,4 @@
-"""Reports of agents (what happened on a machine by itself), each kind given to whoever registered for it."""
+"""Reports of agents (what happened on a machine by itself), each kind given to the listener that registered for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = structlog.get_logger("cairn.agent.reports")
 
 
 class Reports:
-    """Who is told of which kind of report."""
+    """The listeners for each kind of report."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, Listener] = {}
@@ -23,14 +23,14 @@ class Reports:
         """Have `listener` told of all reports of a `kind` (``vm.state``).
 
         Raises:
-            TypeError: another one is told already.
+            TypeError: this kind has a listener already.
         """
         if kind in self._listeners:
             raise TypeError(f"reports of the kind {kind!r} have a listener already")
         self._listeners[kind] = listener
 
     async def deliver(self, report: Report) -> None:
-        """Tell of a report. What the listener raises goes to the agent, which sends the report again.
+        """Tell the listener of a report. An error that it raises goes to the agent, which sends the report again.
 
         A kind that nobody listens to is logged: the agent may be newer than this node, or a plugin was left out.
         """

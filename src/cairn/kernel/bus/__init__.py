@@ -1,1 +1,1 @@
-"""The bus: typed messages, one answer for each request, deadlines that end the work and not only the waiting."""
+"""The bus: typed messages, one answer for each request, deadlines that end the work, not just the waiting."""

@@ -1,7 +1,7 @@
-"""The bus of one node: exactly one answer for each request, whatever happens to whoever answers.
+"""The bus of one node: exactly one answer for each request, whatever happens to its handler.
 
 A call to this node runs the handler in the caller's own task: no copy, no task, no queue. So the caller's
-cancellation is the handler's, and an inherited deadline needs nothing more: whoever set it cancels the task, and with
+cancellation is the handler's, and an inherited deadline needs nothing more: its owner cancels the task, and with
 it everything that the task awaits. Only a call that brings a deadline of its own puts an entry on the wheel. The answer
 comes when the work has ended, its clean-up included.
 
@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+import structlog
+
 from cairn.kernel.bus.context import CONTEXT, CallContext
 from cairn.kernel.bus.deadline import DeadlineWheel, deadline_passed, is_watched, limit
 from cairn.kernel.bus.events import Subscribers
@@ -24,7 +26,6 @@ from cairn.kernel.bus.transport import Transport
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.ids import IdSource, NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.ring import Ring
 
@@ -34,7 +35,7 @@ E = TypeVar("E", bound=Event)
 
 DEFAULT_TIMEOUT_SECONDS = 1800.0
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 
 class _Handler:
@@ -53,7 +54,7 @@ class _Handler:
 
 
 class Bus:
-    """Sends messages to whoever handles them, here or on another node.
+    """Sends messages to their handlers, here or on another node.
 
     Args:
         node: this node.
@@ -62,7 +63,7 @@ class Bus:
         clock: time.
         metrics: where calls are counted.
         ids: for requests to other nodes.
-        default_timeout: seconds that a call gets which brings no time-out and inherits no deadline; read at each.
+        default_timeout: seconds for a call without a time-out or an inherited deadline; read at each call.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Bus:
         self._clock = clock
         self.metrics = metrics
         self._default_timeout = default_timeout
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of calls and of subscribers at work
         self._handlers: dict[type[Message], _Handler] = {}
         self._proxies: dict[type[Message], _Handler] = {}
         self._stopped = False
@@ -99,8 +100,8 @@ class Bus:
             name = getattr(handler, "__qualname__", repr(handler))
             raise CairnError(
                 "bus.handler-twice",
-                f"{tag_of(message_type)} is handled by {known.name} and was now to be handled by {name} as well. "
-                "One message has one handler; remove one of them.",
+                f"{tag_of(message_type)} is handled by {known.name} already, so {name} cannot handle it as well. "
+                "Remove one of the two handlers.",
                 kind=ErrorKind.INTERNAL,
             )
         self._handlers[message_type] = _Handler(message_type, handler, self.metrics)
@@ -119,11 +120,11 @@ class Bus:
 
         Args:
             event_type: `Event` itself for all.
-            handler: told in the order of publishing; what it raises is logged with `name` and disturbs nobody.
+            handler: told in the order of publishing; its errors are logged with `name` and disturb no other.
             name: of the subscriber, for logs and metrics.
 
         Returns:
-            What ends the subscription; safe to repeat.
+            A function that ends the subscription; safe to repeat.
         """
         return self._subscribers.subscribe(event_type, handler, name)
 
@@ -140,7 +141,7 @@ class Bus:
         self._wheel.stop()
 
     async def call(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
-        """Ask, and return the answer.
+        """Send the message to its handler and return the answer.
 
         The message's `route` picks the node. The work is cancelled, here or there, when the caller is cancelled, or
         when the deadline passes: the nearer of `timeout_seconds` and what the context inherits; without both, the
@@ -178,7 +179,7 @@ class Bus:
         return await self._perform(handler, message, None)
 
     def _proxy(self, cls: type[Message]) -> _Handler:
-        """What handles messages of `cls` whose resource another node owns."""
+        """The handler of messages of `cls` whose resource another node owns."""
         proxy = self._proxies.get(cls)
         if proxy is None:
             proxy = self._proxies[cls] = _Handler(cls, self._remote.call, self.metrics)
@@ -226,19 +227,19 @@ async def _answer(handler: _Handler, message: Message) -> object:
         raise _as_cairn_error(handler, error) from error
     if type(answer) is not handler.answer and not isinstance(answer, handler.answer):
         found = TypeError(f"{handler.name} answered {type(answer).__name__}, not {handler.answer.__name__}")
-        log.error("a handler gave a wrong answer", message=handler.tag, error=str(found))
+        _log.error("bus.wrong-answer", message=handler.tag, error=str(found))
         raise internal(handler.tag, found)
     return answer
 
 
 def _as_cairn_error(handler: _Handler, error: Exception) -> CairnError:
-    """What tasks of one group raised counts as raised by the handler, if each of them raised a `CairnError`."""
+    """An exception group counts as the handler's own error if each of its tasks raised a `CairnError`."""
     expected = error
     while isinstance(expected, ExceptionGroup) and expected.split(CairnError)[1] is None:
         expected = expected.exceptions[0]
     if isinstance(expected, CairnError):
         return expected
-    log.error("a handler failed", message=handler.tag, handler=handler.name, exc_info=error)
+    _log.error("bus.handler-failed", message=handler.tag, handler=handler.name, exc_info=error)
     return internal(handler.tag, error)
 
 

@@ -1,4 +1,4 @@
-"""What a call knows of its origin: job, task stack, deadline, who asked. It follows the work everywhere."""
+"""The origin of a call: job, task stack, deadline, caller. It follows the work everywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cairn.kernel.ids import JobId
 
 
 class CallContext(Struct, frozen=True, gc=False):
-    """Where a piece of work comes from."""
+    """The origin of a piece of work."""
 
     job: JobId | None = None
     #: names of the tasks that led here, outermost first

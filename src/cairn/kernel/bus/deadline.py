@@ -1,4 +1,6 @@
-"""One wheel of deadlines for all calls and waiting entries: a timer object for each would cost more than the call.
+"""Deadlines by the thousand: a timer object for each would cost more than the call that it limits.
+
+Bus, jobs, queues, undos and exchanges with agents have a wheel each, so that one can be stopped without the others.
 
 Deadlines lie in slots of one second, as sets, so that adding and taking out cost one set operation each; nearly all
 are taken out long before their slot comes. A slot whose second has come is opened into a heap, from which deadlines
@@ -24,7 +26,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 
 T = TypeVar("T")
 
-#: What lies this near counts as due: timers may fire a little early, and sums of floats are not exact.
+#: A deadline this near counts as due: timers may fire a little early, and sums of floats are not exact.
 _TOLERANCE_SECONDS = 0.0005
 
 
@@ -45,7 +47,7 @@ class Expiring:
 
 
 class DeadlineWheel:
-    """Calls `expire` of what is on it when its time has come."""
+    """Calls `expire` of each entry when its time has come."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -82,7 +84,7 @@ class DeadlineWheel:
             slot.discard(entry)
 
     def stop(self) -> None:
-        """Forget all entries; nothing of what was on the wheel expires any more."""
+        """Forget all entries; none of them will expire."""
         self._slots.clear()
         self._order.clear()
         self._near.clear()
@@ -188,10 +190,10 @@ async def limit(wheel: DeadlineWheel, at: float, what: str, work: Coroutine[Any,
 
 
 def deadline_passed(what: str, cause: CairnError | None = None) -> CairnError:
-    """``bus.deadline-passed``: the time that `what` was given is over."""
+    """``bus.deadline-passed``: the time for `what` is over."""
     return CairnError(
         "bus.deadline-passed",
-        f"{what} was not done before its deadline and was ended. Look at what it waited for, or give it more time.",
+        f"{what} was not done before its deadline and has been stopped. Look at what it waited for, or give it more time.",
         kind=ErrorKind.TIMEOUT,
         details={"task": what},
         cause=cause,

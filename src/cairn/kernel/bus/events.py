@@ -1,4 +1,4 @@
-"""Who listens to events on this node. Each subscriber has a queue of its own: it hears events in their order, one
+"""The subscribers to events on this node. Each has a queue of its own: it hears events in their order, one
 after another, and neither a slow nor a failing one disturbs the others or the publisher."""
 
 from __future__ import annotations
@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
+
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import Event, tag_of
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
-from cairn.kernel.log import get_logger
 from cairn.kernel.metrics import Metrics
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 
 class _Subscription:
@@ -46,7 +47,7 @@ class Subscribers:
     def subscribe(
         self, event_type: type[Event], handler: Callable[[Any], Awaitable[None]], name: str
     ) -> Callable[[], None]:
-        """Tell `handler` of events of `event_type`. Returns what ends it."""
+        """Tell `handler` of events of `event_type`. Returns a function that ends the subscription."""
         subscription = _Subscription(event_type, handler, name)
         self._subscriptions.append(subscription)
         self._by_type.clear()
@@ -59,7 +60,7 @@ class Subscribers:
         return end
 
     def deliver(self, event: Event, context: CallContext) -> None:
-        """Put `event` in the queue of everyone who listens; `context` tells job and actor."""
+        """Put `event` in the queue of each of its subscribers; `context` tells job and actor."""
         for subscription in self._listening(type(event)):
             subscription.waiting.append((event, context))
             if not subscription.working:
@@ -71,7 +72,7 @@ class Subscribers:
         await self._tasks.settle()
 
     async def stop(self) -> None:
-        """Stop telling; events that wait are forgotten here (what must not be lost is in the outbox)."""
+        """Stop telling; waiting events are forgotten here (those that must not be lost are in the outbox)."""
         await self._tasks.stop()
 
     def _listening(self, event_type: type[Event]) -> list[_Subscription]:
@@ -97,8 +98,8 @@ class Subscribers:
         with entered(CallContext(origin.job, (tag, subscription.name), deadline, origin.actor)):
             try:
                 await limit(self._wheel, deadline, f"{subscription.name} on {tag}", _call(subscription, event))
-            except Exception:
-                log.exception("a subscriber failed", subscriber=subscription.name, message=tag)
+            except Exception:  # noqa: BLE001 (a subscriber must not hurt the others)
+                _log.exception("bus.subscriber-failed", subscriber=subscription.name, message=tag)
         self._metrics.events.of(tag, subscription.name).observe(self._clock.monotonic() - started)
 
 

@@ -7,7 +7,7 @@ gets none::
         route: ClassVar[str | None] = "vm"
         vm: VmId
 
-What is declared wrong fails when its module is imported, with a sentence that names it. Checks sit in a metaclass
+A wrong declaration fails when its module is imported, with a sentence that names it. Checks sit in a metaclass
 because msgspec knows a struct's fields and tag only once the class is made, after ``__init_subclass__``.
 """
 
@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from cairn.kernel.error import CairnError, ErrorKind
 
-#: Where the tag stands among a message's fields on the wire. No field of an API can be called so.
+#: The name of the tag among a message's fields on the wire. No field of an API can have it.
 TAG_FIELD = "@message"
 
 _TAG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\.[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -46,9 +46,9 @@ class _MessageMeta(msgspec.StructMeta):
 
 
 class Message(Struct, metaclass=_MessageMeta, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What travels on the bus. Declare a `Command`, `Query` or `Event`, never this."""
+    """The base of all messages on the bus. Declare a `Command`, `Query` or `Event`, never this."""
 
-    #: True in a class that only hands fields to others and is never sent itself. A class still generic is one, too.
+    #: True in a class that only hands fields to others and is never sent itself. So is a class that is still generic.
     abstract: ClassVar[bool] = True
     #: The field whose value picks the node over the ring. None, or a field that is None: the call stays on this node.
     route: ClassVar[str | None] = None
@@ -82,7 +82,8 @@ def message_type(tag: str) -> type[Message]:
     if found is None:
         raise CairnError(
             "bus.unknown-message",
-            f"There is no message {tag!r} on this node. Is the plugin that declares it left out, or is a node older?",
+            f"There is no message {tag!r} on this node. The plugin that declares it may be left out, "
+            "or a node may run an older version.",
             kind=ErrorKind.INTERNAL,
         )
     return found
@@ -114,7 +115,7 @@ def encode_message(message: Message) -> bytes:
 
 
 def decode_message(data: bytes) -> Message:
-    """The message that `encode_message` made `data` of.
+    """The message that `encode_message` turned into `data`.
 
     Raises:
         CairnError: ``bus.unknown-message``; ``bus.malformed-message`` when `data` does not fit its class.
@@ -153,7 +154,7 @@ def _check(cls: type[Message], tag: object) -> None:
 
 
 def _declared_answer(cls: type[Message]) -> Any:
-    """What stands between the brackets of ``Command[…]``, followed through generic classes in between."""
+    """The type between the brackets of ``Command[…]``, followed through generic classes in between."""
     if issubclass(cls, Event):
         return None
     bound: dict[Any, Any] = {}

@@ -1,8 +1,8 @@
 """Calls to other nodes and for other nodes.
 
 Asking: the request goes out, a future waits under its id. It ends by the answer, by the caller's cancellation or
-deadline (then a cancel goes after the request), or when the ring says that the node has left: whichever is first; what
-comes later finds no future and is dropped. So there is exactly one answer.
+deadline (then a cancel goes after the request), or when the ring says that the node has left: whichever is first; anything
+that comes later finds no future and is dropped. So there is exactly one answer.
 
 Serving: each request is a task. It runs only if this node's ring agrees that the resource is its own; otherwise it is
 refused untouched, and the asker, whose ring was older or newer, resolves the owner again. A request that the transport
@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import structlog
 
 from cairn.kernel.bus.context import CONTEXT, CallContext, entered
 from cairn.kernel.bus.message import Event, Message, answer_type, decode_message, encode_message, tag_of
@@ -26,10 +27,9 @@ from cairn.kernel.bus.transport import Announcement, Answer, Cancel, Request, Tr
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
 from cairn.kernel.ids import IdSource, NodeId
-from cairn.kernel.log import get_logger
 from cairn.kernel.ring import Ring, RingChange
 
-log = get_logger("bus")
+_log = structlog.get_logger("cairn.bus")
 
 _NOT_OWNER = "bus.not-owner"
 _RESOLVE_ATTEMPTS = 20
@@ -51,7 +51,7 @@ class _Pending:
 
 
 class Remote:
-    """One node's dealings with the others."""
+    """One node's calls to the other nodes, and theirs to it."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Remote:
         await self._transport.start()
 
     async def stop(self) -> None:
-        """Answer what is open with ``bus.stopped``, here and there, and hear nothing more."""
+        """Answer open calls of either side with ``bus.stopped``, and stop listening."""
         self._stopping = True
         for pending in list(self._pending.values()):
             pending.fail(stopped(pending.tag))
@@ -92,7 +92,7 @@ class Remote:
         await self._transport.stop()
 
     async def call(self, message: Message) -> object:
-        """Have the owner of what `message` is routed by handle it. The context has the deadline."""
+        """Have `message` handled by the node that owns its resource. The context has the deadline."""
         assert message.route is not None, "only a routed message comes here"
         key: str = getattr(message, message.route)
         for _ in range(_RESOLVE_ATTEMPTS):
@@ -119,7 +119,7 @@ class Remote:
             try:
                 await self._transport.send(node, envelope)
             except CairnError as error:
-                log.warning("an event did not reach a node", node=node, message=tag_of(event), error=str(error))
+                _log.warning("bus.event-not-delivered", node=node, message=tag_of(event), error=str(error))
 
     async def _ask(self, node: NodeId, message: Message) -> object:
         tag = tag_of(message)
@@ -155,7 +155,7 @@ class Remote:
         try:
             envelope = unpack(data)
         except msgspec.MsgspecError as error:
-            log.warning("an envelope that nobody can read was dropped", error=str(error))
+            _log.warning("bus.envelope-unreadable", error=str(error))
             return
         match envelope:
             case Request():
@@ -200,8 +200,8 @@ class Remote:
                 body = msgspec.msgpack.encode(await self._call_here(message))
         except CairnError as error:
             return Answer(id=request.id, sender=self._node, error=error.record())
-        except Exception as error:
-            log.exception("a request could not be answered", sender=request.sender)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the asking node is answered)
+            _log.exception("bus.answer-failed", sender=request.sender)
             return Answer(id=request.id, sender=self._node, error=internal("Answering a request", error).record())
         return Answer(id=request.id, sender=self._node, body=body)
 
@@ -214,7 +214,7 @@ class Remote:
         try:
             event = decode_message(announcement.message)
         except CairnError as error:
-            log.warning("an event that nobody can read was dropped", sender=announcement.sender, error=str(error))
+            _log.warning("bus.event-unreadable", sender=announcement.sender, error=str(error))
             return
         if isinstance(event, Event):
             self._deliver(event, CallContext(job=announcement.job, actor=announcement.actor))
@@ -223,7 +223,7 @@ class Remote:
         try:
             await self._transport.send(node, envelope)
         except CairnError as error:
-            log.warning("an envelope could not be sent", node=node, error=str(error))
+            _log.warning("bus.envelope-not-sent", node=node, error=str(error))
 
     def _members_changed(self, change: RingChange) -> None:
         for pending in list(self._pending.values()):
@@ -244,8 +244,8 @@ def stopped(what: str) -> CairnError:
 def _not_owner(tag: str, node: NodeId) -> CairnError:
     return CairnError(
         _NOT_OWNER,
-        f"{tag}: node {node} does not own what this is about; nodes are joining or leaving. Nothing was done; ask "
-        "again.",
+        f"{tag}: node {node} does not own the resource, because nodes are joining or leaving. Nothing was done; "
+        "ask again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},
     )

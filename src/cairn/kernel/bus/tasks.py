@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Tasks:
-    """A set of named tasks. Each starts in an empty context: it is no part of the call that happened to start it."""
+    """A set of named tasks. Each starts in an empty context: it is not part of the call that happened to start it."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

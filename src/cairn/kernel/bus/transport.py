@@ -1,4 +1,4 @@
-"""What carries envelopes between nodes. A transport knows nothing of messages; the bus knows nothing of the wire."""
+"""Transports carry envelopes between nodes. They know nothing of messages; the bus knows nothing of the wire."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Transport(Protocol):
     """Carries envelopes to other nodes. It may lose, delay and repeat them; it must not change them."""
 
     async def start(self) -> None:
-        """Begin to receive."""
+        """Begin to receive: envelopes go to what `on_receive` was given."""
 
     async def stop(self) -> None:
-        """End; what is still under way may be lost. Safe to repeat."""
+        """Stop receiving; envelopes that are under way may be lost. Safe to repeat."""
 
     async def send(self, node: NodeId, envelope: bytes) -> None:
-        """Hand `envelope` over for `node`. That it arrives is not promised.
+        """Send `envelope` to `node`. It may not arrive.
 
         Raises:
             CairnError: ``bus.node-gone`` when it is known not to arrive.
@@ -58,7 +58,7 @@ class Answer(Struct, frozen=True, kw_only=True, tag="answer", omit_defaults=True
 
 
 class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
-    """Nobody waits for this request any more."""
+    """Tells a node that this request no longer has anyone waiting for its answer."""
 
     id: str
     sender: NodeId
@@ -85,7 +85,7 @@ def pack(envelope: Envelope) -> bytes:
 
 
 def unpack(data: bytes) -> Envelope:
-    """The envelope of `data`. Raises `msgspec.MsgspecError` when it is none."""
+    """The envelope in `data`. Raises `msgspec.MsgspecError` if there is none."""
     return _decoder.decode(data)
 
 
@@ -93,21 +93,21 @@ def node_gone(node: NodeId, what: str) -> CairnError:
     """``bus.node-gone``: `what` was to be done by `node`, which is no longer there."""
     return CairnError(
         "bus.node-gone",
-        f"{what}: node {node} is gone, and what it was doing is taken over by others. Ask again, and look first "
-        "whether it was done.",
+        f"{what}: node {node} is gone, and other nodes take over its work. See first whether it was done, then "
+        "ask again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},
     )
 
 
 class NoTransport:
-    """For a node that is alone: there is nobody to send to."""
+    """The transport of a node that is alone: there is no other to send to."""
 
     async def start(self) -> None:
-        """Nothing to begin."""
+        """Nothing begins: no other node will send anything."""
 
     async def stop(self) -> None:
-        """Nothing to end."""
+        """Nothing ends, because nothing is under way."""
 
     async def send(self, node: NodeId, envelope: bytes) -> None:
         """Refuse: no other node can be reached."""
@@ -140,7 +140,7 @@ class MemoryNetwork:
         self._cut.add(frozenset((one, other)))
 
     def mend(self) -> None:
-        """Undo every `cut`."""
+        """Undo every `cut`; what was lost meanwhile stays lost."""
         self._cut.clear()
 
     def attach(self, node: NodeId, receive: Receive) -> None:
@@ -173,12 +173,12 @@ class MemoryTransport:
         self._receive: Receive | None = None
 
     async def start(self) -> None:
-        """Receive from now on."""
+        """Receive from now on; without a receiver, what comes is lost."""
         if self._receive is not None:
             self._network.attach(self._node, self._receive)
 
     async def stop(self) -> None:
-        """Receive nothing more."""
+        """Receive nothing more; what is under way to this node is lost."""
         self._network.detach(self._node)
 
     async def send(self, node: NodeId, envelope: bytes) -> None:

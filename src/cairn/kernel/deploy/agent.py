@@ -1,4 +1,4 @@
-"""What the role `agent` has to be told in order to put an agent on a machine."""
+"""The variables of the role `agent`, which puts an agent on a machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def agent_variables(
 
     Args:
         credentials: the agent's, from `Authority.issue_agent` with the address that the node will connect to.
-        wheels: what is to be installed.
+        wheels: those to be installed.
         cache: a folder for the archive that is sent; the same for all machines.
         settings: more fields of the agent's configuration file, over the role's own.
     """

@@ -1,6 +1,6 @@
 """Ansible runs: a playbook over some machines, with progress, a deadline, and an error that names what failed.
 
-Each run is a child process (`cairn.kernel.deploy.runner`) with a folder of its own::
+Each run is a child process (`cairn.kernel.deploy.playbook`) with a folder of its own::
 
     <data folder>/runs/<id>/    mode 0700: the inventory with passwords and keys, Ansible's scratch files. Removed when
                                 the run ends; what a crash of the node left is removed at the next start
@@ -34,7 +34,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 SHARED_ROLES = Path(__file__).parent / "ansible" / "roles"
 KEPT_LOGS = 50  #: runs whose output is kept
 LOG_LIMIT_BYTES = 1_000_000  #: of one run's output, its end
-_RUNNER = (sys.executable, "-m", "cairn.kernel.deploy.runner")
+_RUNNER = (sys.executable, "-m", "cairn.kernel.deploy.playbook")
 _GRACE_SECONDS = 10.0
 _LINE_LIMIT_BYTES = 1 << 20
 _SHORTEST_SECRET = 4  # striking out a shorter one would garble every word that it is part of
@@ -44,7 +44,7 @@ Progress = Callable[[str, int], None]
 
 
 class DeployResult(Struct, frozen=True, kw_only=True):
-    """How a run ended that succeeded on every machine."""
+    """The result of a run that succeeded on every machine."""
 
     ok: int  #: tasks that found or made what they want, over all machines
     changed: int  #: tasks that changed something; 0 if all was as it should be
@@ -89,7 +89,7 @@ class Deployer:
 
     @property
     def folder(self) -> Path:
-        """Where runs and logs are; others who prepare files for runs may keep them beside."""
+        """Where runs and logs are; other code that prepares files for runs may keep them here."""
         return self._folder
 
     @property
@@ -111,10 +111,10 @@ class Deployer:
     ) -> DeployResult:
         """Run `playbook` on all `machines` at once. Safe to repeat as far as the playbook is.
 
-        Cancelling the caller ends all processes of the run; what was being done on a machine may be half done.
+        Cancelling the caller ends all processes of the run; work on a machine may be left half done.
 
         Args:
-            playbook: its play should say ``hosts: all``; roles beside it and our shared ones are found.
+            playbook: its play should say ``hosts: all``; roles next to it and our shared ones are found.
             machines: at least one.
             variables: for all machines.
             on_progress: hears of every task that begins.
@@ -178,7 +178,7 @@ class _Run:
     async def execute(
         self, order: RunOrder, on_progress: Progress | None, timeout_seconds: float
     ) -> tuple[RunEnded | None, dict[str, TaskFailed]]:
-        """The last line of the run (None if its process died without one), and each machine's last failure."""
+        """Run the process. Returns its last line (None if it died without one), and each machine's last failure."""
         with (self.folder / "runner.log").open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *_RUNNER,
@@ -236,7 +236,7 @@ class _Run:
         return CairnError(
             "deploy.timeout",
             f"{self.playbook.stem} on {hosts} was given up after {seconds:g} s. "
-            f"Look at {self.log_path} for the task that it hung in, then try again.",
+            f"Look at {self.log_path} for the task that hung, then try again.",
             kind=ErrorKind.TIMEOUT,
         )
 
@@ -247,7 +247,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.stdin.close()
     try:
         async with asyncio.timeout(_GRACE_SECONDS):
-            # Reads what it may still have to say, so that it cannot hang in saying it.
+            # Reads its last output, so that it cannot hang while writing it.
             await process.communicate()
     except TimeoutError:
         process.kill()
@@ -301,7 +301,7 @@ def _failed(run: _Run, sentence: str, hosts: dict[str, str]) -> CairnError:
 
 
 def _complaint(log_path: Path) -> str:
-    """What Ansible says when it does not even begin: a role missing, a file that is no YAML."""
+    """The message of an Ansible that does not even begin: a role is missing, a file is not YAML."""
     lines = [line.strip() for line in _tail(log_path).splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line]
     return (errors or lines or [""])[-1][-500:]
@@ -328,7 +328,7 @@ def _tail(path: Path) -> str:
 
 
 def _environment(folder: Path, sockets: Path) -> dict[str, str]:
-    """Ansible's settings: ours alone, none of the user's who runs the node, and none of the node's own."""
+    """Ansible's settings: ours alone. Neither those of the user who runs the node nor the node's environment count."""
     config = folder / "ansible.cfg"
     config.write_text("[defaults]\n")
     ssh = "-F /dev/null -C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=15"

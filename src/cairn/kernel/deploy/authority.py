@@ -1,8 +1,8 @@
-"""The cloud's own certificate authority: who may speak to an agent, and as whom an agent may answer.
+"""The cloud's own certificate authority: it decides who may talk to an agent, and as whom an agent may answer.
 
 The authority is one folder::
 
-    ca.crt  ca.key          the root; whoever reads the key can be anybody in this cloud
+    ca.crt  ca.key          the root; anyone who reads the key can be anybody in this cloud
     node.crt  node.key      the management node, as a client of agents and as a listener for them
     agents/<uuid>.crt .key  one pair for each agent, kept so that putting it on a machine again changes nothing
 
@@ -75,7 +75,7 @@ class Authority:
             clock: decides what is about to expire; the machine's by default.
 
         Raises:
-            CairnError: ``pki.broken`` if the folder holds only half of the root, or a file that is no PEM.
+            CairnError: ``pki.broken`` if the folder holds only half of the root, or a file that is not PEM.
         """
         clock = clock or SystemClock()
         _private_folder(folder)
@@ -117,13 +117,13 @@ class Authority:
         return self._ensure(f"agents/{uuid}", name, AGENT_UNIT, [*addresses, uuid], extend=False)
 
     def forget_agent(self, uuid: str) -> None:
-        """Throw an agent's pair away. Content to find none; safe to repeat."""
+        """Throw an agent's pair away, if there is one. Safe to repeat."""
         self._check_uuid(uuid)
         for suffix in (".crt", ".key"):
             (self._folder / "agents" / f"{uuid}{suffix}").unlink(missing_ok=True)
 
     def client_context(self) -> ssl.SSLContext:
-        """How the node speaks to agents: shows its own certificate, trusts this root only, checks the address."""
+        """For calls to agents: shows the node's certificate, trusts this root only, checks the address."""
         self.issue_node()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -132,7 +132,7 @@ class Authority:
         return context
 
     def server_context(self) -> ssl.SSLContext:
-        """How the node listens for agents: only clients with a certificate of this root get through."""
+        """For listening to agents: only clients with a certificate of this root get through."""
         self.issue_node()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -153,7 +153,7 @@ class Authority:
         return self._credentials(pair)
 
     def _is_good(self, certificate: x509.Certificate) -> bool:
-        """Signed by the present root, and with at least a third of its time left."""
+        """Whether it is signed by the present root and has at least a third of its time left."""
         try:
             certificate.verify_directly_issued_by(self._root.certificate)
         except (InvalidSignature, TypeError, ValueError):
@@ -280,9 +280,9 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _load_root(folder: Path) -> _Pair | None:
-    """The root; None where none was ever in use. Losing half of it must not end in a new one behind one's back."""
+    """The root; None if none was ever in use. If half of it was lost, that is an error, not a reason for a new one."""
     pair = _load_pair(folder / "ca.crt", folder / "ca.key")
-    # The key is written first, so a lone key is what a crash left of a creation that nobody has used yet.
+    # The key is written first, so a lone key was left by a crash, and nothing uses it yet.
     if pair is None and (folder / "ca.crt").exists():
         raise _broken(folder / "ca.crt")
     return pair
@@ -316,7 +316,7 @@ def _write_pair(certificate_path: Path, key_path: Path, pair: _Pair) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace `path` in one moment; nobody else can read the file at any time if `mode` forbids it."""
+    """Replace `path` in one moment; at no time can others read the file if `mode` forbids it."""
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -1,4 +1,4 @@
-"""Putting an agent on a machine, from the pinned host key to the running service: what every kind of agent shares."""
+"""Puts any kind of agent on a machine, from the pinned host key to the running service."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     uuid: str  #: names it in the run, and its pinned host keys
     target: SshTarget
-    variables: Mapping[str, Variable] = {}  #: what only this machine gets
+    variables: Mapping[str, Variable] = {}  #: variables that only this machine gets
 
 
 class OperatorRoles(Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class OperatorRoles(Struct, frozen=True, kw_only=True):
     after: tuple[str, ...] = ()
 
     def variables(self) -> dict[str, Variable]:
-        """For the playbook.
+        """The variables that tell the playbook of these roles.
 
         Raises:
             CairnError: ``deploy.no-operator-roles`` if the folder or a role named is not there.
@@ -86,7 +86,7 @@ def plain_yaml(value: Variable) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Not JSON's way of quoting: YAML has no surrogate pairs and allows no raw control characters."""
+    """Quote for YAML. JSON's quoting would not do: YAML has no surrogate pairs and allows no raw control characters."""
     plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return '"' + "".join(plain) + '"'
 

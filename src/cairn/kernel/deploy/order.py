@@ -1,4 +1,4 @@
-"""What the node and the process that runs Ansible for it say to each other: one order in, JSON lines out."""
+"""The protocol between the node and the process that runs Ansible for it: one order in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from msgspec import Struct
 
 
 class RunOrder(Struct, frozen=True, kw_only=True):
-    """What to run; the first line of the child's standard input. The end of its input cancels the run."""
+    """A run of a playbook; the first line of the child's standard input. The end of its input cancels the run."""
 
     folder: str  #: the run's own folder; everything the run writes is below it
     playbook: str  #: absolute
     inventory: str  #: absolute
-    roles: list[str]  #: folders of roles beside the playbook's own
+    roles: list[str]  #: folders of roles in addition to the playbook's own
     forks: int
     environment: dict[str, str]
 

@@ -1,7 +1,7 @@
-"""Reaching a machine over SSH: is it the same machine as before, and may we log in?
+"""Reaches machines over SSH, and checks that they are the same as before and let us log in.
 
 A machine's host keys are pinned under a uuid at first sight, in one small known_hosts file for each. All later
-connections, also Ansible's, use that file alone, with the uuid as host key alias: the pin belongs to the machine and
+connections, Ansible's included, use that file alone, with the uuid as host key alias: the pin belongs to the machine and
 not to its address, and no file of the user who runs the node has a say.
 
 A password reaches ssh through a pipe (``sshpass -d``): it is on no command line, in no environment and in no log.
@@ -80,10 +80,10 @@ class KnownHosts:
     def check(self, uuid: str, target: SshTarget, found: Sequence[HostKey]) -> None:
         """Pin `found` (from `scan_host_key`) if this machine was never seen, else compare. Safe to repeat.
 
-        A key of a kind that was not pinned is neither trusted nor an offence, as long as a pinned one is shown too.
+        A key of a kind that was not pinned is not trusted, and does no harm as long as a pinned one is shown too.
 
         Raises:
-            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if none of them is shown any more.
+            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if the host no longer shows any of them.
         """
         pinned = self.pinned(uuid)
         if not pinned:
@@ -96,7 +96,7 @@ class KnownHosts:
             raise _host_key_changed(target, shown.get(was.kind) or found[0], was, self.path(uuid))
 
     def forget(self, uuid: str) -> None:
-        """Drop the pin: the next sight pins anew. Content to find none; safe to repeat."""
+        """Drop the pin, if there is one: the key that is seen next is pinned. Safe to repeat."""
         self.path(uuid).unlink(missing_ok=True)
 
     def _pin(self, uuid: str, keys: Sequence[HostKey]) -> None:
@@ -166,9 +166,9 @@ async def check_login(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, 
 
 
 async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, timeout_seconds: float = 20.0) -> str:
-    """All that has to hold before anything is done on a machine: it answers, it is the pinned one, we may log in.
+    """Check a machine before anything is done on it: it answers, it is the pinned one, we may log in.
 
-    Answers the fingerprint of the key that it showed; at first sight its keys are pinned. Safe to repeat.
+    Returns the fingerprint of the key that it showed; at first sight its keys are pinned. Safe to repeat.
 
     Raises:
         CairnError: as `scan_host_key`, `KnownHosts.check` and `check_login` do.
@@ -198,12 +198,12 @@ async def _deadline(target: SshTarget, seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
-    except TimeoutError as error:  # also the kernel's own, from a connection attempt
+    except TimeoutError as error:  # the kernel's own time-out of a connection attempt, too
         raise _timed_out(target, f" within {seconds:g} s") from error
 
 
 async def _knock(target: SshTarget) -> None:
-    """A plain TCP connection first: its error says more than ssh-keyscan, which mostly says nothing."""
+    """Try a plain TCP connection first: its error says more than ssh-keyscan, which mostly says nothing."""
     try:
         _, writer = await asyncio.open_connection(target.host, target.port)
     except TimeoutError:
@@ -261,7 +261,7 @@ def _readable(target: SshTarget, path: Path) -> Path:
 
 
 def _explain(target: SshTarget, code: int, err: str, path: Path, pinned: Sequence[HostKey]) -> CairnError:
-    """What ssh's exit code and last words mean."""
+    """The error that ssh's exit code and last words stand for."""
     if "IDENTIFICATION HAS CHANGED" in err or "Host key verification failed" in err or code == 6:
         found = re.search(r"SHA256:[A-Za-z0-9+/]+", err)
         was = pinned[0].fingerprint if pinned else "none"
@@ -291,7 +291,7 @@ def _changed(target: SshTarget, found: str, was: str, path: Path) -> CairnError:
     return CairnError(
         "ssh.host-key-changed",
         f"The machine at {target.host}:{target.port} shows the host key {found}, but {was} is pinned for it. Either "
-        "it was installed anew or another machine answers at its address. Look at its console (ssh-keygen -l); if the "
+        "it was installed again or another machine answers at its address. Look at its console (ssh-keygen -l); if the "
         f"new key is right, remove {path} and try again.",
         kind=ErrorKind.CONFLICT,
         details={"found": found, "pinned": was},

@@ -26,9 +26,9 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind
 
 DISTRIBUTION = "cairn-cloud"
-AGENT_REQUIREMENTS = ("aiohttp", "msgspec")  #: what agents import besides the standard library and the machine's own
+AGENT_REQUIREMENTS = ("aiohttp", "msgspec")  #: in addition to the standard library and the machine's packages
 AGENT_PYTHON = "3.11"  #: the Python of managed machines (Debian 12)
-_GLIBC = ("2_17", "2_28", "2_34")  # what wheels are built against; Debian 12 has 2.36
+_GLIBC = ("2_17", "2_28", "2_34")  # the glibc versions that wheels are built against; Debian 12 has 2.36
 
 
 class WheelSet(Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ def archive(wheels: WheelSet, folder: Path) -> Path:
 def build_wheels(output: Path, source: Path | None = None) -> WheelSet:
     """Fill `output` with cairn's wheel and those of its agents' requirements, and nothing else.
 
-    What `output` already has in the right version is kept, so a second call needs no network. Blocks for some seconds.
+    Wheels that `output` already has in the right version are kept, so a second call needs no network. Blocks for some seconds.
 
     Args:
         output: made when missing; replaced as a whole, at the end.
@@ -134,7 +134,7 @@ def _download(folder: Path, old: Path) -> None:
 
 
 def _installed() -> list[tuple[str, str]]:
-    """What this node runs on: agents get the same versions."""
+    """The versions that this node runs on: agents get the same."""
     found = {(d.metadata["Name"], d.version) for d in importlib.metadata.distributions()}
     return sorted(pair for pair in found if pair[0] and _normal(pair[0]) != DISTRIBUTION)
 

@@ -22,8 +22,8 @@ The end
     transaction: a job is never seen as open with its work done, nor as done with its work open.
 
 Failed undo
-    A failing undo does not stop the others. What is left is written down and tried again every `retry_seconds`, until it
-    succeeds or an operator settles it (`settle`). So is a run that cannot be read any more (a plugin was taken out).
+    A failing undo does not stop the others. The rest is written down and tried again every `retry_seconds`, until it
+    succeeds or an operator settles it (`settle`). So is a run that can no longer be read (a plugin was taken out).
 """
 
 from __future__ import annotations
@@ -45,7 +45,16 @@ from cairn.kernel.flow.executor import Executor, Fence, Finisher
 from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, fill
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Plan, Workflow, WorkflowBook, conclusion, types_of
+from cairn.kernel.flow.workflow import (
+    AnyWorkflow,
+    Asked,
+    EffectiveWorkflow,
+    M,
+    Workflow,
+    WorkflowBook,
+    conclusion,
+    types_of,
+)
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
@@ -65,7 +74,7 @@ class FlowEngine:
     Args:
         book: the effective lists.
         finish: records a job's answer inside the transaction that ends its run.
-        fence: raises when this node is no member of the ring any more, gives the epoch otherwise.
+        fence: raises when this node is no longer a member of the ring, else gives the epoch.
         retry_seconds: between two tries of an undo that failed.
         undo_seconds: that one undo of an action step may take.
         probe: for tests.
@@ -116,7 +125,7 @@ class FlowEngine:
         """Run a workflow to its end.
 
         Args:
-            queue: the resource queue to take a place in; None when the caller holds one already.
+            queue: the resource queue to take a place in; None if the caller holds one already.
             parallelism: of that queue.
             unless: looked at first, in the queue; an answer from it ends the call without doing anything.
 
@@ -151,7 +160,7 @@ class FlowEngine:
         return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=nothing_to_do))
 
     def handler(self, workflow: AnyWorkflow) -> Callable[[ApiCommand[object]], Awaitable[Struct | None]]:
-        """What answers the call that `workflow` is of, where no service has more to say to it."""
+        """The handler that runs `workflow` for its call, for calls that no service handles itself."""
         return partial(self.perform, workflow)
 
     def progress(self, job: JobId) -> Run | None:
@@ -176,7 +185,8 @@ class FlowEngine:
             cancel: somebody has asked for an end: they are undone.
 
         Raises:
-            CairnError: what the outermost run failed with, once it was undone, or what is still to be undone is left of.
+            CairnError: what the outermost run failed with, once it was undone, or ``workflow.undo-pending`` if something
+                is still to be undone.
         """
         await self._take_up(await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=job)), cancel=cancel)
 
@@ -195,7 +205,7 @@ class FlowEngine:
 
         Raises:
             CairnError: ``workflow.still-running`` when it is under way; ``workflow.step-gone`` and ``workflow.not-found``
-                when what it is made of is not there.
+                when its steps or its workflow are not there.
         """
         row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
         if row is None:
@@ -203,14 +213,14 @@ class FlowEngine:
         return await self._in_turn(row.queue_key, f"undo {row.workflow}", lambda: self._undo_again(uuid))
 
     async def settle(self, uuid: str) -> None:
-        """An operator has put right what an undo could not: forget the run. Unknown: nothing to do."""
+        """Forget a run that an operator has cleaned up after by hand. Does nothing if there is no such run."""
         await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
         self._owed.pop(uuid, None)
 
     # -- one run ----------------------------------------------------------------------------------------------------
 
     def _new(self, workflow: AnyWorkflow, parameters: Struct, queue: str | None) -> Run:
-        plan = self.book.plan(workflow.name)
+        effective = self.book.effective(workflow.name)
         context = current()
         outer = RUN.get()
         now = self._clock.now()
@@ -223,19 +233,19 @@ class FlowEngine:
             queue_key=queue or (outer.row.queue_key if outer else None),
             actor=context.actor,
             concludes=context.job is not None and outer is None and len(context.stack) <= 1,
-            steps=[step.name for step in plan.steps],
+            steps=[step.name for step in effective.steps],
             data=b"",
             create_date=now,
             last_op_date=now,
         )
-        return Run(plan, row, data, persisted=False)
+        return Run(effective, row, data, persisted=False)
 
     def _load(self, row: FlowRun) -> Run:
-        plan = self.book.plan(row.workflow)
+        effective = self.book.effective(row.workflow)
         steps = tuple(self.book.step(name) for name in row.steps)
-        types = _types_then(plan.workflow, steps)
-        plan = Plan(workflow=plan.workflow, entries=plan.entries, steps=steps, types=types)
-        return Run(plan, row, decode_data(row.data, types), persisted=True)
+        types = _types_then(effective.workflow, steps)
+        effective = EffectiveWorkflow(workflow=effective.workflow, entries=effective.entries, steps=steps, types=types)
+        return Run(effective, row, decode_data(row.data, types), persisted=True)
 
     async def _owned(self, run: Run, work: Coroutine[object, object, T]) -> T:
         """Await `work` on a run in a task of the engine's own. The caller's cancellation is the run's, and waits for its end."""
@@ -289,7 +299,7 @@ class FlowEngine:
                 self._pending(run, error)
         except Exception:
             if run.row.job_uuid is None and run.row.parent_uuid is None:
-                self._later(run.row)  # what works for a job is taken up again by the job
+                self._later(run.row)  # a run that works for a job is taken up again by the job
             raise
 
     def _pending(self, run: Run, error: CairnError) -> CairnError:
@@ -377,7 +387,7 @@ class FlowEngine:
         return done
 
     async def _undo_first(self, queue: str) -> None:
-        """Undo what former runs in this queue left. Otherwise it would be undone later, and what is made now with it."""
+        """Undo what former runs in this queue left: undone later, it would take along what this run makes."""
         for uuid in [uuid for uuid, key in self._owed.items() if key == queue and uuid not in self._live]:
             try:
                 done = await self._undo_again(uuid)
@@ -426,13 +436,13 @@ class FlowEngine:
 
 
 def _context_of(row: FlowRun) -> CallContext:
-    """Where the work on a run that is taken up again comes from. Whoever waits for it sees to deadlines."""
+    """The context for a run that is taken up again. Its deadline is the matter of the task that waits for it."""
     job = JobId(row.job_uuid) if row.job_uuid else None
     return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)
 
 
 def _types_then(workflow: AnyWorkflow, steps: Iterable[AnyStep]) -> dict[str, object]:
-    """The types of all fields when a run began: by its own steps, which may be on the list no more."""
+    """The types of all fields when a run began: by its own steps, which may no longer be on the list."""
     records: list[type[Struct]] = [workflow.parameters, *(step.output for step in steps)]
     types: dict[str, object] = {}
     for record in records:
@@ -473,7 +483,7 @@ def _undo_failed(tx: Tx, uuid: str) -> FlowRun | None:
 def _still_running(uuid: str) -> CairnError:
     return CairnError(
         "workflow.still-running",
-        f"The run {uuid} is under way; only one whose undo failed, and is not being tried again now, can be tried again.",
+        f"The run {uuid} is under way. Only a run whose undo failed can be tried again, unless that is happening now.",
         kind=ErrorKind.CONFLICT,
     )
 
@@ -481,8 +491,8 @@ def _still_running(uuid: str) -> CairnError:
 def _undo_pending(uuid: str, cause: CairnError | None) -> CairnError:
     return CairnError(
         "workflow.undo-pending",
-        f"Something that was done before is still to be undone, and could not be now (run {uuid}). It is tried again by itself; "
-        "query WorkflowRun for the reason, put that right, and ask again.",
+        f"An earlier operation on this resource is not undone yet, and undoing it failed again (run {uuid}). "
+        "It is tried again by itself. Query WorkflowRun for the reason, put that right, and ask again.",
         kind=ErrorKind.CONFLICT,
         details={"undoPending": uuid},
         cause=cause,
@@ -502,7 +512,7 @@ def _pending_error(row: FlowRun) -> CairnError:
 def _cancelled(row: FlowRun) -> CairnError:
     return CairnError(
         "workflow.cancelled",
-        f"{row.workflow} was cancelled. What it had done is undone.",
+        f"{row.workflow} was cancelled. Everything that it had done is undone.",
         kind=ErrorKind.CANCELLED,
     )
 
@@ -522,7 +532,7 @@ def _known(error: BaseException, run: Run) -> CairnError:
     if isinstance(error, asyncio.CancelledError):
         return CairnError(
             "workflow.cancelled",
-            f"{run.row.workflow} was cancelled, or its time was up, while {run.title}. What it had done is undone.",
+            f"{run.row.workflow} was cancelled, or its time was up, while {run.title}. Everything that it had done is undone.",
             kind=ErrorKind.CANCELLED,
         )
     _log.error("workflow.bug", workflow=run.row.workflow, exc_info=error)

@@ -1,7 +1,7 @@
 """Moves one run forward and back, step by step, each step followed by the journal's entry.
 
-Who calls `forward` and `undo` owns the run: the engine sees to it that there is one such task for a run, and that it is not
-cancelled by who waits for it. What cancels a run is `Run.cancel`, which ends the step at work and leaves journal writes alone.
+The caller of `forward` and `undo` owns the run: the engine sees to it that there is one such task for a run, and that it is not
+cancelled by the task that waits for it. `Run.cancel` cancels a run: it ends the step at work and leaves journal writes alone.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class Executor:
         self._fence = fence
         self._undo_seconds = undo_seconds
         self._probe = probe
-        self._wheel = DeadlineWheel(clock)
+        self._wheel = DeadlineWheel(clock)  # of undos
 
     def stop(self) -> None:
-        """Let no deadline of an undo come any more."""
+        """Forget the deadlines of undos that are running."""
         self._wheel.stop()
 
     # -- forward --------------------------------------------------------------------------------------------------
 
     async def forward(self, run: Run) -> None:
         """Take a run to its end, from where it stands."""
-        steps = run.plan.steps
+        steps = run.effective.steps
         while run.row.position < len(steps):
             run.check()
             batch = _transactions(steps, run.row.position)
@@ -94,7 +94,7 @@ class Executor:
         made = await self._action(run, step, fill(step.input, run.data))
         data = dict(run.data)
         _merge(data, made)
-        if _entry_can_wait(run.plan.steps, position + 1):
+        if _entry_can_wait(run.effective.steps, position + 1):
             run.row = replace(run.row, position=position + 1)
         else:
             await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
@@ -141,7 +141,7 @@ class Executor:
         if run.persisted:
             tx.delete(FlowRun, run.row.uuid)
         if run.row.concludes and run.row.job_uuid is not None:
-            self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.plan.workflow.answer, data)))
+            self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.effective.workflow.answer, data)))
 
     async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
         """Write, and only when that is durable believe it: `position` is where the run stands then."""
@@ -160,7 +160,7 @@ class Executor:
         if not run.persisted:
             return True
         started = run.row.position
-        steps = run.plan.steps
+        steps = run.effective.steps
         if started < len(steps) and isinstance(steps[started], ActionStep):
             started += 1
         row = replace(run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)), error=error.record())
@@ -194,7 +194,7 @@ class Executor:
             except (Exception, asyncio.CancelledError) as error:
                 if not _is_of_the_undo(error):
                     raise
-                step = run.plan.steps[index]
+                step = run.effective.steps[index]
                 known = error if isinstance(error, CairnError) else internal(f"undo of {step.name}", error)
                 _log.warning("workflow.undo-failed", workflow=run.row.workflow, step=step.name, error=str(known))
                 failed.append(index)
@@ -203,7 +203,7 @@ class Executor:
         return not failed
 
     async def _undo_step(self, run: Run, index: int, left: list[int], errors: dict[str, str]) -> None:
-        step = run.plan.steps[index]
+        step = run.effective.steps[index]
         if step.nothing_to_undo is not None:
             return
         self._probe.undoing(run.row.workflow, step)
@@ -245,7 +245,7 @@ class Executor:
         run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
 
     async def park(self, row: FlowRun, error: CairnError) -> None:
-        """Write down that a run can be taken neither forward nor back now: its undo is what is left to do."""
+        """Write down that a run can be taken neither forward nor back now; its undo is left to do."""
         left = row.undo_left
         if row.state is RunState.RUNNING:
             left = list(range(min(row.position, len(row.steps) - 1), -1, -1))

@@ -1,4 +1,4 @@
-"""The journal: one row per workflow that is under way, gone when it ended without anything left to undo."""
+"""The journal: one row per workflow that is under way; it goes when nothing is left to do or to undo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta
 
 
 class RunState(StrEnum):
-    """Where a workflow stands."""
+    """The direction that a run takes."""
 
     RUNNING = "Running"  #: going forward
     UNDOING = "Undoing"  #: a step failed; the steps before it are being undone
@@ -52,7 +52,7 @@ def encode_data(data: Mapping[str, object]) -> bytes:
 
 
 def decode_data(raw: bytes, types: Mapping[str, object]) -> dict[str, object]:
-    """What `encode_data` kept, each field in its declared type; fields nobody knows any more are left out."""
+    """Read what `encode_data` wrote, each field in its declared type; fields that no step declares now are left out."""
     parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     return {name: msgspec.json.decode(part, type=types[name]) for name, part in parts.items() if name in types}
 

@@ -1,4 +1,4 @@
-"""One workflow under way, and where tests look into the engine."""
+"""One workflow under way, and a probe for tests that look into the engine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import Plan
+from cairn.kernel.flow.workflow import EffectiveWorkflow
 
 
 class FlowProbe:
-    """Where a test looks into the engine and breaks things; the default does nothing."""
+    """Lets a test look into the engine and break things; this one does nothing."""
 
     def journal(self, workflow: str, moment: str) -> None:
         """Around each journal write; `moment` is ``before`` or ``after``."""
@@ -34,8 +34,8 @@ class FlowProbe:
 class Run:
     """One workflow under way, as the engine holds it."""
 
-    def __init__(self, plan: Plan, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
-        self.plan = plan
+    def __init__(self, effective: EffectiveWorkflow, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
+        self.effective = effective
         self.row = row
         self.data = data
         self.persisted = persisted
@@ -69,10 +69,10 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What is being done now, for people."""
+        """The title of the step at work, for people."""
         if self.row.state is not RunState.RUNNING:
             return "undoing what was done"
-        step = self.plan.steps[min(self.row.position, len(self.plan.steps) - 1)]
+        step = self.effective.steps[min(self.row.position, len(self.effective.steps) - 1)]
         return f"{step.title}: {self.note}" if self.note else step.title
 
 

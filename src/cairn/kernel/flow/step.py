@@ -12,7 +12,7 @@ A step does one thing and can take it back. There are two kinds:
 
 Both take a typed record made of the workflow's parameters and earlier steps' outputs, by field name, and give a typed
 record. Their undo gets the same input and the output, or ``None`` for the output when the step did not finish; it
-must be content to find nothing, and to be run again.
+must work if there is nothing to undo, and may be run again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _check(cls: type[Step[Any, Any]]) -> None:
 
 
 class Step(Generic[I, O]):
-    """What every step has. Subclass `TransactionStep` or `ActionStep` instead.
+    """The part that all steps share. Subclass `TransactionStep` or `ActionStep` instead.
 
     A declaration that does not fit fails on import, with a sentence that names the class.
     """
@@ -85,22 +85,22 @@ class TransactionStep(Step[I, O], Generic[I, O]):
     """A step inside one transaction; exactly once."""
 
     def do(self, tx: Tx, given: I) -> O:
-        """Do it. An error rolls this transaction back, so nothing of it stays."""
+        """Do the step's work. An error rolls this transaction back, so nothing of it stays."""
         raise NotImplementedError
 
     def undo(self, tx: Tx, given: I, made: O | None) -> None:
-        """Take it back. Safe to repeat."""
+        """Take back what `do` wrote. Safe to repeat."""
 
 
 class ActionStep(Step[I, O], Generic[I, O]):
     """A step outside of the database; at least once."""
 
     async def do(self, given: I) -> O:
-        """Do it, or see that it is done already."""
+        """Do the step's work, or see that it is done already."""
         raise NotImplementedError
 
     async def undo(self, given: I, made: O | None) -> None:
-        """Take it back, whether it was done, half done or not done. Safe to repeat."""
+        """Take back what `do` did: all of it, half of it or nothing. Safe to repeat."""
 
 
 _ROOTS = (Step, TransactionStep, ActionStep)

@@ -1,6 +1,6 @@
 """Workflows as configuration: which steps an operation takes, where each line came from, and whether it fits.
 
-A service declares the workflow of a call and writes its steps into a TOML file beside itself::
+A service declares the workflow of a call and writes its steps into a TOML file next to it::
 
     CREATE = workflow(CreateVmInstance)
 
@@ -48,7 +48,7 @@ M = TypeVar("M", bound=ApiCommand[Any])
 
 
 class Asked(Struct, Generic[M], frozen=True, kw_only=True):
-    """What the workflow of a call starts from: the call itself, whole. Steps take of it what they need by these names."""
+    """The start of a call's workflow: the call itself, whole. Steps take from it what they need, by these names."""
 
     uuid: str  #: of the resource that the call is about
     account: str  #: who asked; empty: the cloud itself
@@ -65,7 +65,7 @@ class Workflow(Struct, Generic[P, A], frozen=True, kw_only=True):
         doc: what it does, in a sentence.
         message: the call that it is the workflow of; None: it is run by hand.
         queue: the kind of the resource queue that a call takes its turn in: ``vm`` for ``vm:<uuid>``.
-        unless: looks, when the call's turn has come, whether there is nothing to do.
+        unless: when the call's turn has come, tells whether there is nothing to do.
     """
 
     name: str
@@ -93,7 +93,7 @@ def workflow(
         message: the call. Its first sentence tells what the workflow does.
         name: by default the message's tag: ``vm.create``.
         queue: by default the tag's noun: ``vm``.
-        unless: whether there is nothing to do, looked at in the queue; the call is then answered at once.
+        unless: tells, in the queue, whether there is nothing to do; the call is then answered at once.
     """
     tag = tag_of(message)
     return Workflow(
@@ -114,7 +114,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     origin: str  #: file and what it did: ``services/vm/workflows.toml``, ``site.toml: after vm.start``
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class EffectiveWorkflow(Struct, frozen=True, kw_only=True):
     """A workflow with its effective list."""
 
     workflow: AnyWorkflow
@@ -142,7 +142,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class WorkflowSource(Struct, frozen=True, kw_only=True):
-    """A workflow file's text and the name that people know it by."""
+    """The text of a workflow file, and the name that people know the file by."""
 
     name: str
     text: str
@@ -161,7 +161,7 @@ def _parse(source: WorkflowSource) -> _File:
     try:
         return msgspec.convert(tomllib.loads(source.text), _File)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise _wrong(source.name, f"this is no workflow file: {error}") from error
+        raise _wrong(source.name, f"this is not a workflow file: {error}") from error
 
 
 class WorkflowBook:
@@ -199,16 +199,16 @@ class WorkflowBook:
         for workflow in self._workflows.values():
             if workflow.name not in self._lists:
                 raise _wrong(workflow.name, "this workflow is declared, but no workflow file lists its steps")
-        self._plans = {name: self._plan(workflow) for name, workflow in self._workflows.items()}
+        self._effective = {name: self._work_out(workflow) for name, workflow in self._workflows.items()}
 
     def names(self) -> list[str]:
-        """All workflows, sorted."""
-        return sorted(self._plans)
+        """The names of all workflows, sorted."""
+        return sorted(self._effective)
 
-    def plan(self, name: str) -> Plan:
+    def effective(self, name: str) -> EffectiveWorkflow:
         """The workflow's effective list (``workflow.not-found``, with the names there are)."""
         try:
-            return self._plans[name]
+            return self._effective[name]
         except KeyError:
             raise CairnError(
                 "workflow.not-found",
@@ -223,7 +223,7 @@ class WorkflowBook:
         except KeyError:
             raise CairnError(
                 "workflow.step-gone",
-                f"A workflow that was under way needs the step {name!r}, which no plugin provides any more. "
+                f"A workflow that was under way needs the step {name!r}, which no plugin provides now. "
                 "Put the plugin back and start again, or settle the run.",
                 kind=ErrorKind.CONFLICT,
             ) from None
@@ -231,7 +231,7 @@ class WorkflowBook:
     def _take_lists(self, source: str, lists: Mapping[str, _List]) -> None:
         for name, steps in lists.items():
             if name not in self._workflows:
-                raise _wrong(source, f"nobody declares the workflow {name!r}")
+                raise _wrong(source, f"no package declares the workflow {name!r}")
             if name in self._lists:
                 raise _wrong(source, f"the steps of {name!r} are listed already, by {self._lists[name][0].origin}")
             self._lists[name] = [Entry(step=step, origin=source) for step in steps.steps]
@@ -270,7 +270,7 @@ class WorkflowBook:
                 result.append(entry)
         return result
 
-    def _plan(self, workflow: AnyWorkflow) -> Plan:
+    def _work_out(self, workflow: AnyWorkflow) -> EffectiveWorkflow:
         entries = tuple(self._expand(workflow.name))
         if not entries:
             raise _wrong(workflow.name, "the list of steps is empty")
@@ -280,7 +280,9 @@ class WorkflowBook:
         for entry in entries:
             step = self._steps.get(entry.step)
             if step is None:
-                raise _wrong(entry.origin, f"{workflow.name!r} names the step {entry.step!r}, which nobody provides")
+                raise _wrong(
+                    entry.origin, f"{workflow.name!r} names the step {entry.step!r}, which no package provides"
+                )
             _check(workflow.name, entry, step.name, step.input, known)
             for field, kind in types_of(step.output).items():
                 if field in known:
@@ -290,11 +292,11 @@ class WorkflowBook:
                 known[field] = kind
             steps.append(step)
         _check(workflow.name, entries[-1], "the answer", workflow.answer, known)
-        return Plan(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
+        return EffectiveWorkflow(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
 
 
 def conclusion(answer: Struct) -> Struct | None:
-    """What the job of a workflow's call is answered with: the resource, or (the answer is `Nothing`) nothing to show."""
+    """The answer of the job of a workflow's call: the resource, or None where the workflow ends with `Nothing`."""
     names = answer.__struct_fields__
     if len(names) == 1 and names[0].endswith("_uuid"):  # goes with the last workflow that has parameters of its own
         return Reference(uuid=getattr(answer, names[0]))
@@ -341,9 +343,9 @@ def _check(workflow: str, entry: Entry, who: str, record: type[Struct], known: M
 
 
 def _fits(given: object, wanted: object) -> bool:
-    """Whether a value of type `given` can stand where `wanted` is asked for.
+    """Whether a value of type `given` can be passed where `wanted` is asked for.
 
-    That is the same, a subclass, one of a union, what a NewType is made of, or a container whose parts fit. Records never
+    `given` may be the same type, a subclass, one of a union, a NewType of `wanted`, or a container whose parts fit. Records never
     change, so a container of something narrower fits as well.
     """
     if given == wanted:

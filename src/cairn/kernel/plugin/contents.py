@@ -1,7 +1,7 @@
-"""What a package declares, found by looking at its modules: nothing has to be listed a second time.
+"""The declarations of a package, found by looking at its modules: nothing has to be listed a second time.
 
 A record, an API message or a step belongs to the module that defines its class. A setting, a tag or a workflow is a value of a
-module, alone or in a tuple; one that is imported from elsewhere is seen here too, and belongs to whoever is loaded first
+module, alone or in a tuple; one that is imported from elsewhere is seen here too, and belongs to the package that is loaded first
 (`Loaded` sees to that, and a package is always loaded after those that it requires).
 """
 
@@ -27,7 +27,7 @@ _LEFT_ALONE = ("migrations", "ansible")
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """What the modules of a package declare, in the order of their names."""
+    """The declarations of a package's modules, in the order of their names."""
 
     records: tuple[type[Record], ...]
     api: tuple[type[AnyApi], ...]

@@ -1,4 +1,4 @@
-"""The node context: the kernel's parts of one node, for `build` functions to hand on. Nobody else sees it."""
+"""The node context: the kernel's parts of one node, for `build` functions to hand on. No other code sees it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NodeContext:
         loaded: which plugins there are, and which were left out.
         steps: of all workflows; added to by `add`.
         background: what runs as long as the node does, started in this order.
-        preparations: awaited in this order once all is built, before the node starts.
+        preparations: awaited in this order once everything is built, before the node starts.
         flow_probe: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other.
     """
 
@@ -96,7 +96,7 @@ class NodeContext:
     # -- what services give each other ----------------------------------------------------------------------------
 
     def provide(self, kind: type[E], implementation: E) -> None:
-        """Give others an object by its type, a class or protocol of this package's ``provided.py``. One each.
+        """Give other packages the one object of a type, a class or protocol of this package's ``provided.py``.
 
         Raises:
             CairnError: ``plugin.provided-twice``.
@@ -110,7 +110,7 @@ class NodeContext:
         self._provided[kind] = implementation
 
     def need(self, kind: type[E]) -> E:
-        """What a package that was built before provides.
+        """The object of this type that a package built before provides.
 
         Raises:
             CairnError: ``plugin.not-provided``: name its package in the manifest's `requires`.
@@ -118,7 +118,7 @@ class NodeContext:
         if kind not in self._provided:
             raise CairnError(
                 "plugin.not-provided",
-                f"No plugin that was built before provides {kind.__module__}.{kind.__name__}. Name the plugin that does in "
+                f"No plugin built before this one provides {kind.__module__}.{kind.__name__}. Name the plugin that does in "
                 "the manifest's `requires`.",
                 kind=ErrorKind.INVALID,
             )
@@ -149,11 +149,11 @@ class NodeContext:
         return self._flows
 
     def lazy_flows(self) -> Callable[[], FlowEngine]:
-        """A way to reach the engine from objects that are made before it."""
+        """A function that gives the engine, for objects that are made before it."""
         return lambda: self.flows
 
     def complete(self, flows: FlowEngine) -> None:
-        """All steps are known: here is the engine."""
+        """Take the engine, which is made once all steps are known."""
         self._flows = flows
 
 

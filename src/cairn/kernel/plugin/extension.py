@@ -5,7 +5,7 @@ An owner declares a `typing.Protocol` in its ``extensions.py`` and asks for its 
     for guard in extensions.of(VmStartGuard):
         await guard.pre_start_vm(vm)
 
-A plugin provides one while it is built: ``parts.extensions.provide(VmStartGuard, self, name="security_group")``.
+A plugin provides one while it is built: ``node.extensions.provide(VmStartGuard, self, name="security_group")``.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Extensions:
             raise CairnError(
                 "plugin.no-extension",
                 f"No plugin handles {name!r} ({point.__name__}); there are: {', '.join(known) or 'none'}. "
-                "Was the plugin left out?",
+                "The plugin that does may be left out.",
                 kind=ErrorKind.UNAVAILABLE,
             )
         return cast("E", known[name])
 
     def names(self, point: type[E]) -> list[str]:
-        """Under which names an extension point is provided."""
+        """The names under which an extension point is provided."""
         return list(self._all.get(point, {}))

@@ -1,4 +1,4 @@
-"""Finding plugins, and leaving some out.
+"""Finds plugins, and leaves some out.
 
 A plugin is a package with a module `manifest` that holds a `MANIFEST`; ours are found in folders, others by the entry-point
 group ``cairn.plugins`` or by name. One that cannot be imported is left out and its reason kept, so that the cloud stays up; so
@@ -33,7 +33,7 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
         disabled: names of plugins to leave out.
 
     Raises:
-        CairnError: ``plugin.unknown`` for a name in `disabled` that there is not, ``plugin.name-taken``,
+        CairnError: ``plugin.unknown`` for a name in `disabled` that no plugin has, ``plugin.name-taken``,
             ``plugin.circle``.
     """
     found = [KERNEL, *(_manifest(f"{services.__name__}.{name}.manifest") for name in _folders(services))]
@@ -77,7 +77,7 @@ def _folders(package: ModuleType) -> list[str]:
 
 
 def _folder(module: str) -> str:
-    """What a plugin that cannot be imported is probably called: as its folder."""
+    """The probable name of a plugin that cannot be imported: its folder's."""
     return module.removesuffix(".manifest").rpartition(".")[2]
 
 

@@ -1,7 +1,7 @@
 """The manifest: what a service or plugin declares of itself, in one object.
 
-Services of the core and plugins, ours and anybody's, come through this same door. What a package's modules declare (records,
-API messages, steps, settings, tags, workflows) is found by looking at them. `build` is called once per node, when the
+Services of the core and plugins, ours and anybody's, come in by the same way. The declarations of a package's modules (records,
+API messages, steps, settings, tags, workflows) are found by looking at them. `build` is called once per node, when the
 kernel's parts are there; it makes the package's objects, hands each what its constructor asks for, and registers them.
 """
 
@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 
 def _nothing(node: NodeContext) -> None:
-    """A package that only declares."""
+    """The default `build`, for a package that only declares."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a service or plugin is.
+    """A service or plugin: its package, what builds it, and what it requires.
 
     Args:
         package: its package: ``__package__``.
@@ -58,22 +58,22 @@ class Manifest:
 
     @cached_property
     def contents(self) -> Contents:
-        """What its modules declare. Raises what one of them raises on import."""
+        """The declarations of its modules. Raises what one of them raises on import."""
         return contents(self.package)
 
     @property
     def records(self) -> tuple[type[Record], ...]:
-        """Its tables."""
+        """The tables that its ``model.py`` declares."""
         return self.contents.records
 
     @property
     def api(self) -> tuple[type[AnyApi], ...]:
-        """Its API messages."""
+        """The API messages that its modules declare."""
         return self.contents.api
 
     @property
     def steps(self) -> tuple[type[AnyStep], ...]:
-        """Its steps."""
+        """The classes of its steps; the node makes one object of each."""
         return self.contents.steps
 
     @property
@@ -94,7 +94,7 @@ class Manifest:
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
-    """A plugin that is not loaded."""
+    """A plugin that is not loaded, and why."""
 
     name: str
     reason: str
@@ -102,38 +102,38 @@ class LeftOut(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What was found, in the order in which it is built: each after what it requires."""
+    """The manifests that were found, in the order in which they are built: each after those that it requires."""
 
     manifests: Sequence[Manifest]
     left_out: Sequence[LeftOut] = ()
 
     @cached_property
     def records(self) -> tuple[type[Record], ...]:
-        """All tables."""
+        """The tables of all manifests."""
         return tuple(record for manifest in self.manifests for record in manifest.records)
 
     @cached_property
     def api(self) -> tuple[type[AnyApi], ...]:
-        """All API messages."""
+        """The API messages of all manifests."""
         return tuple(api for manifest in self.manifests for api in manifest.api)
 
     @cached_property
     def settings(self) -> tuple[AnySetting, ...]:
-        """All settings."""
+        """The settings of all manifests, each once however many modules import it."""
         return _once(setting for manifest in self.manifests for setting in manifest.contents.settings)
 
     @cached_property
     def tags(self) -> tuple[TagDefinition, ...]:
-        """All system tags."""
+        """The system tags of all manifests, each once however many modules import it."""
         return _once(tag for manifest in self.manifests for tag in manifest.contents.tags)
 
     @cached_property
     def workflows(self) -> tuple[AnyWorkflow, ...]:
-        """All workflows."""
+        """The workflows of all manifests, each once however many modules import it."""
         found = (workflow for manifest in self.manifests for workflow in manifest.contents.workflows)
         return tuple({id(workflow): workflow for workflow in found}.values())
 
 
 def _once(things: Iterable[T]) -> tuple[T, ...]:
-    """Each of `things` where it is met first: who imports a setting from another does not declare it."""
+    """Each of `things` where it is met first: importing a setting from another package does not declare it."""
     return tuple(dict.fromkeys(things))

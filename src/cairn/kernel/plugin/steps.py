@@ -18,7 +18,7 @@ Offered = Mapping[type, object]
 
 
 def offered(things: Iterable[object]) -> dict[type, object]:
-    """`things` by their classes and the classes that these extend; of two that share one, neither stands for it."""
+    """`things` by their classes and the classes that these extend. A class that two of them share stands for neither."""
     found: dict[type, object] = {}
     twice: set[type] = set()
     for thing in things:
@@ -33,7 +33,7 @@ def make_step(kind: type[AnyStep], things: Offered) -> AnyStep:
     """The step, with each argument of its constructor taken from `things` by its type.
 
     Raises:
-        TypeError: an argument has a type that nothing of `things` has; the sentence names the step and what there is.
+        TypeError: no thing has the type of an argument; the sentence names the step and the types that there are.
     """
     arguments: dict[str, object] = {}
     hints = typing.get_type_hints(kind.__init__) if kind.__init__ is not object.__init__ else {}

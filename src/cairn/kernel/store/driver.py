@@ -1,4 +1,4 @@
-"""What the store asks of a database. SQLite has it (`sqlite.py`); another is added by another pair of these classes.
+"""The interface of a database to the store. SQLite's is in `sqlite.py`; another database is another pair of these classes.
 
 Both are used by one thread at a time. SQL texts have ``?`` where values go.
 """
@@ -17,7 +17,7 @@ Row = tuple[SqlValue, ...]
 
 
 class Trouble(StrEnum):
-    """What kind of error the database gave."""
+    """The kind of an error that the database gave."""
 
     DUPLICATE = "duplicate"
     REFERENCE = "reference"
@@ -55,16 +55,16 @@ class Connection(Protocol):
         """Undo what was done since the mark, and forget it."""
 
     def execute(self, sql: str, values: Sequence[SqlValue]) -> int:
-        """Run a statement; how many rows it changed."""
+        """Run a statement and return how many rows it changed."""
 
     def execute_many(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> int:
-        """Run a statement once per set of values; how many rows it changed in all."""
+        """Run a statement once per set of values and return how many rows it changed in all."""
 
     def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
-        """Run a query; all its rows."""
+        """Run a query and return all its rows."""
 
     def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
-        """Run a query; its first row."""
+        """Run a query and return its first row; None if there is none."""
 
     def optimize(self) -> None:
         """Bring the statistics that plans depend on up to date. Cheap when nothing changed."""
@@ -73,21 +73,21 @@ class Connection(Protocol):
         """The whole database, where it is a private one in memory."""
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; a transaction that is open is given up."""
 
 
 class Driver(Protocol):
-    """A database."""
+    """One kind of database: how to connect to it and what its errors mean."""
 
     dialect: Dialect
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
 
     def connect(self, *, read_only: bool) -> Connection:
-        """A new connection."""
+        """Open a connection; a reader gets one that refuses to write."""
 
     def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
-        """What kind of error this is, and for duplicates and nulls what the database says it is about
-        (``table.column``, comma separated); None if it is none of the database's."""
+        """The kind of this error, and for duplicates and nulls the columns that the database says it is about
+        (``table.column``, comma separated); None if it is not the database's."""
 
     def close(self) -> None:
-        """Remove what the database leaves behind only while open. All connections are closed before."""
+        """Remove files that the database needs only while it is open. All connections are closed before."""

@@ -1,4 +1,4 @@
-"""Group commit: how the functions that wait are run, committed together and answered."""
+"""Group commit: waiting functions are run, committed together and answered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH_SECONDS = 0.05
 
 
 class StoreMetrics(Protocol):
-    """Who wants to know how the store does. Called from the store's threads."""
+    """Is told how the store does. Called from the store's threads."""
 
     def committed(self, transactions: int, seconds: float) -> None:
         """One commit made that many transactions durable; `seconds` from the first one's begin."""
@@ -32,17 +32,17 @@ class StoreMetrics(Protocol):
 
 
 class NoMetrics:
-    """For who does not care."""
+    """Ignores commits and reads: for tests and tools, which measure nothing."""
 
     def committed(self, transactions: int, seconds: float) -> None:
-        """Nobody wants to know."""
+        """The commit is not counted."""
 
     def read(self, seconds: float) -> None:
-        """Nobody wants to know."""
+        """The read is not counted."""
 
 
-class Call(Generic[R]):
-    """One function on its way, and what came of it. It runs in its caller's context (job, actor), whatever the thread."""
+class WorkItem(Generic[R]):
+    """One function on its way, and its result. It runs in its caller's context (job, actor), whatever the thread."""
 
     __slots__ = ("after", "context", "error", "function", "future", "result")
 
@@ -55,7 +55,7 @@ class Call(Generic[R]):
         self.after: list[Callable[[], object]] = []
 
     def run(self, tx: Tx) -> None:
-        """Call the function; keep what comes of it, whatever it is."""
+        """Call the function, and keep its result or its error."""
         self.result, self.error = None, None
         try:
             self.result = self.context.run(self.function, tx)
@@ -64,7 +64,7 @@ class Call(Generic[R]):
         self.after = [] if self.error else tx.take_after_commit()
 
     def answer(self) -> None:
-        """On the event loop: make the calls that waited for the commit, then wake who waits for the result."""
+        """On the event loop: make the calls that waited for the commit, then wake whoever waits for the result."""
         loop = asyncio.get_running_loop()
         for call in self.after:
             try:
@@ -84,7 +84,7 @@ def _raisable(error: BaseException) -> BaseException:
 
 
 def _lost() -> CairnError:
-    """The database gave up the whole transaction, and the function went on as if nothing had been."""
+    """The database gave up the whole transaction, and the function went on regardless."""
     return CairnError(
         "store.lost",
         "a transaction function went on after an error that ended its transaction. This is a bug in cairn.",
@@ -92,8 +92,8 @@ def _lost() -> CairnError:
     )
 
 
-class Runner:
-    """What writer, readers and the inline mode share: how to run functions on a connection."""
+class TransactionRunner:
+    """Runs functions on a connection, for writer, readers and the inline mode alike."""
 
     def __init__(self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics) -> None:
         self.driver = driver
@@ -108,73 +108,73 @@ class Runner:
         now = self.clock.now()
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
-    def read(self, connection: Connection, call: Call[object]) -> None:
+    def read(self, connection: Connection, item: WorkItem[object]) -> None:
         """Run a function on a snapshot."""
         started = self.clock.monotonic()
         try:
             connection.begin()
-            call.run(self.tx(connection, writable=False))
+            item.run(self.tx(connection, writable=False))
             connection.rollback()
-        except Exception as error:  # noqa: BLE001 (whoever asked for the read gets it)
-            call.error = error
-        if call.error is not None:
-            call.error = translate(call.error, self.driver)
+        except Exception as error:  # noqa: BLE001 (the caller of the read gets it)
+            item.error = error
+        if item.error is not None:
+            item.error = translate(item.error, self.driver)
         self.metrics.read(self.clock.monotonic() - started)
 
     def write(
-        self, connection: Connection, first: Call[object], more: Callable[[], Call[object] | None]
-    ) -> list[Call[object]]:
-        """Run `first` and whatever `more` gives in one transaction, and commit. All that were run, with results."""
+        self, connection: Connection, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]
+    ) -> list[WorkItem[object]]:
+        """Run `first`, and as many as `more` gives, in one transaction, and commit. Returns all that were run."""
         started = self.clock.monotonic()
-        calls: list[Call[object]] = []
-        kept: list[Call[object]] = []  # those whose changes are in the open transaction
-        call: Call[object] | None = first
-        while call is not None:
-            calls.append(call)
-            if self._run(connection, call, alone=not kept):
-                kept.append(call)
+        items: list[WorkItem[object]] = []
+        kept: list[WorkItem[object]] = []  # those whose changes are in the open transaction
+        item: WorkItem[object] | None = first
+        while item is not None:
+            items.append(item)
+            if self._run(connection, item, alone=not kept):
+                kept.append(item)
             elif kept and not connection.in_transaction:
                 self._run_again(connection, kept)
                 kept = []
-            enough = len(calls) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
-            call = None if enough else more()
+            enough = len(items) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
+            item = None if enough else more()
         self._commit(connection, kept)
         self.metrics.committed(len(kept), self.clock.monotonic() - started)
-        return calls
+        return items
 
-    def _run(self, connection: Connection, call: Call[object], *, alone: bool) -> bool:
-        """Run one function; whether its changes are in the open transaction."""
+    def _run(self, connection: Connection, item: WorkItem[object], *, alone: bool) -> bool:
+        """Run one function, and return whether its changes are in the open transaction."""
         try:
             if alone:
                 if not connection.in_transaction:
                     connection.begin()
-                call.run(self.tx(connection, writable=True))
-                if call.error is not None:
+                item.run(self.tx(connection, writable=True))
+                if item.error is not None:
                     connection.rollback()
             else:
                 connection.savepoint()
-                call.run(self.tx(connection, writable=True))
-                if call.error is None:
+                item.run(self.tx(connection, writable=True))
+                if item.error is None:
                     connection.release()
                 elif connection.in_transaction:
                     connection.rollback_to_savepoint()
         except Exception as error:  # noqa: BLE001 (the caller of this one function gets it)
             connection.rollback()
-            call.error, call.after = error, []
-        if call.error is None and not connection.in_transaction:
-            call.error, call.after = _lost(), []
-        if call.error is not None:
+            item.error, item.after = error, []
+        if item.error is None and not connection.in_transaction:
+            item.error, item.after = _lost(), []
+        if item.error is not None:
             self.changes.taken_back += 1
-            call.error = translate(call.error, self.driver)
-        return call.error is None
+            item.error = translate(item.error, self.driver)
+        return item.error is None
 
-    def _run_again(self, connection: Connection, lost: list[Call[object]]) -> None:
+    def _run_again(self, connection: Connection, lost: list[WorkItem[object]]) -> None:
         """An error of another function ended the transaction that these were in: each gets one of its own."""
-        for call in lost:
-            if self._run(connection, call, alone=True):
-                self._commit(connection, [call])
+        for item in lost:
+            if self._run(connection, item, alone=True):
+                self._commit(connection, [item])
 
-    def _commit(self, connection: Connection, calls: list[Call[object]]) -> None:
+    def _commit(self, connection: Connection, items: list[WorkItem[object]]) -> None:
         if not connection.in_transaction:
             return
         try:
@@ -182,5 +182,5 @@ class Runner:
         except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
             connection.rollback()
             self.changes.taken_back += 1
-            for call in calls:
-                call.error, call.after = translate(error, self.driver), []
+            for item in items:
+                item.error, item.after = translate(error, self.driver), []

@@ -2,7 +2,7 @@
 
 Each location (a folder ``…/<name>/migrations/versions`` or ``…/<name>/versions``) is a history of its own, with its own
 version table ``alembic_version_<name>``: the core's first, then one for each plugin that has tables. So a plugin can be
-left out, and come back later, without anybody missing its revisions; its tables stay meanwhile. Scripts may rely on
+left out and come back later, and its tables stay meanwhile. Scripts may rely on
 the newest state of the locations before theirs.
 
 A node calls `upgrade` before it opens its store. If the database is at every location's newest revision already,
@@ -65,7 +65,7 @@ def downgrade() -> None:
 
 
 def upgrade(url: str | Path, locations: Sequence[Path]) -> bool:
-    """Bring the database to the newest revision of every location; whether anything was to be done.
+    """Bring the database to the newest revision of every location. Returns whether anything was to be done.
 
     Safe to repeat; after a crash in the middle nothing has happened.
 
@@ -91,7 +91,7 @@ def upgrade(url: str | Path, locations: Sequence[Path]) -> bool:
 
 
 def check(url: str | Path, schema: Schema) -> list[str]:
-    """What differs between the records and the database, a line each; nothing, if all migrations are there."""
+    """The differences between records and database, a line each; empty if no migration is missing."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -130,7 +130,7 @@ def revision(
         schema: all records, those of the locations before included.
         locations: all folders that matter to it, the core's first.
         tables: the location's own tables; None: all of the schema. A table that earlier scripts of the location made
-            and that no record has any more is dropped.
+            and that no record still has is dropped.
 
     Returns:
         The file. Read it, and format it, before it is committed.
@@ -210,7 +210,9 @@ def _label(location: Path) -> str:
     for part in reversed(location.absolute().parts):
         if part not in ("versions", "migrations"):
             return re.sub(r"\W", "_", part)
-    raise CairnError("store.bad-locations", f"{location} is no folder for migration scripts.", kind=ErrorKind.INTERNAL)
+    raise CairnError(
+        "store.bad-locations", f"{location} is not a folder of migration scripts.", kind=ErrorKind.INTERNAL
+    )
 
 
 def _labels(locations: Sequence[Path]) -> dict[str, Path]:
@@ -234,7 +236,10 @@ def _newest(location: Path) -> str | None:
         below.update(_DOWN_REVISION.findall(text))
     heads = revisions - below
     if len(heads) > 1:
-        text = f"{location} has more than one newest revision: {', '.join(sorted(heads))}. Put them in a row."
+        text = (
+            f"{location} has more than one newest revision: {', '.join(sorted(heads))}. "
+            "Give one of them the other as its down_revision."
+        )
         raise CairnError("store.bad-locations", text, kind=ErrorKind.INTERNAL)
     return next(iter(heads), None)
 
@@ -291,7 +296,7 @@ def _failed(why: str) -> CairnError:
 
 @contextmanager
 def _circles_allowed() -> Iterator[None]:
-    """Tables may refer to each other: a reference to a table that is made later is no trouble for SQLite."""
+    """Tables may refer to each other: a reference to a table that is made later does not trouble SQLite."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
         yield

@@ -59,7 +59,7 @@ class References(Struct, frozen=True, kw_only=False):
 
 
 class Index(Struct, frozen=True):
-    """Queries often look for it: an index is made."""
+    """Queries often search by this field, so an index is made."""
 
 
 class Unique(Struct, frozen=True):
@@ -78,7 +78,7 @@ class Hidden(Struct, frozen=True):
 
 
 class Owner(Struct, frozen=True):
-    """The uuid of the account that owns the row; who is not an admin sees only its own."""
+    """The uuid of the account that owns the row; an account that is not an admin sees only its own rows."""
 
 
 class Doc(Struct, frozen=True):
@@ -144,10 +144,10 @@ class AdminOnly(Struct, frozen=True):
 
 
 class TableMeta(Struct, frozen=True, kw_only=True):
-    """What a record says of itself as a whole.
+    """The declaration of a record as a whole; its fields declare themselves.
 
     `entity`: its name in queries; None keeps the table internal. `noun`: the prefix of its errors' codes (``vm``) and
-    `title`: what people read (``VM``); by default both follow from the entity. Who may see it is one of three: a field
+    `title`: what people read (``VM``); by default both follow from the entity. One of three says who may see it: a field
     marked `Owner`; `owned_by`, a field with `References` (the row belongs to whoever owns the row it points to);
     `visible`. `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
     that a list of it shows, by wire name; empty: all. `nested`: lists inside the inventory (a string
@@ -190,7 +190,7 @@ _LAST = ("create_date", "last_op_date")
 
 
 class Kind(StrEnum):
-    """What a field's values are."""
+    """The kind of a field's values."""
 
     ID = "id"
     TEXT = "text"
@@ -249,7 +249,7 @@ class RecordInfo(Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def title(self) -> str:
-        """What people call such a thing: ``VM``, ``backup storage``."""
+        """The words that people use for such a thing: ``VM``, ``backup storage``."""
         return self.meta.title or self.noun.replace("-", " ")
 
 
@@ -260,7 +260,7 @@ def mistake(record: type, what: str) -> CairnError:
 
 @cache
 def info(record: type[Record]) -> RecordInfo:
-    """What the class declares, worked out once. Raises ``store.bad-record`` if it cannot work."""
+    """The declarations of the class, worked out once. Raises ``store.bad-record`` if they cannot work."""
     meta = getattr(record, "meta", None)
     if not isinstance(meta, TableMeta):
         raise mistake(record, "it needs `meta: ClassVar[TableMeta] = TableMeta(table=…)`.")

@@ -1,6 +1,6 @@
-"""What transactions look up again and again, and what seldom changes: kept while nothing that it is made of changes.
+"""A cache of answers that transactions need again and again: kept until a table that they are made from changes.
 
-Which clusters a network is attached to, whether a zone is enabled: each of 10,000 VMs asks, and nobody changes it meanwhile. A
+Which clusters a network is attached to, whether a zone is enabled: each of 10,000 VMs asks, and it seldom changes. A
 `Remembered` keeps such an answer until one of its tables is written to through this store, a transaction is rolled back, or
 `keep_seconds` have passed (so that what another node changes is seen). Only transactions that write use it: they run one
 after the other, so none can see what another has not committed; transactions that read look for themselves.

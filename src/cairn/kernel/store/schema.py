@@ -84,7 +84,7 @@ class Schema:
     def _known(self, record: RecordInfo, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in record.by_name:
-                raise mistake(record.record, f"an index or unique_together names {name!r}, which is no field of it.")
+                raise mistake(record.record, f"an index or unique_together names {name!r}, which is not a field of it.")
         return names
 
     def _column(self, record: RecordInfo, field: Field) -> Column[object]:

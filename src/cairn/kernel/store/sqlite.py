@@ -22,7 +22,7 @@ _ANALYZED_ROWS = 1000
 
 
 class SqliteConnection:
-    """A connection of the standard library, transactions by our own hand."""
+    """A connection of the standard library whose transactions we begin and end ourselves."""
 
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
         self._connection = connection
@@ -32,7 +32,7 @@ class SqliteConnection:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
+        """Whether a transaction is open, as SQLite itself knows it."""
         return self._connection.in_transaction
 
     def begin(self) -> None:
@@ -40,41 +40,41 @@ class SqliteConnection:
         self._execute(self._begin)
 
     def commit(self) -> None:
-        """Flushed to the disk when this returns."""
+        """Commit; when this returns the changes are flushed to the disk."""
         self._execute("COMMIT")
 
     def rollback(self) -> None:
-        """Safe when no transaction is open."""
+        """Give up the transaction; does nothing if none is open."""
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
     def savepoint(self) -> None:
-        """Mark this place."""
+        """Mark this place. There is one mark at a time, so its name is fixed."""
         self._execute("SAVEPOINT one")
 
     def release(self) -> None:
-        """Forget the mark."""
+        """Forget the mark; what was done since stays part of the transaction."""
         self._execute("RELEASE one")
 
     def rollback_to_savepoint(self) -> None:
-        """Undo to the mark and forget it."""
+        """Undo what was done since the mark, and forget it."""
         self._execute("ROLLBACK TO one")
         self._execute("RELEASE one")
 
     def execute(self, sql: str, values: Sequence[SqlValue]) -> int:
-        """How many rows were changed."""
+        """Run a statement and return how many rows it changed."""
         return self._execute(sql, values).rowcount
 
     def execute_many(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> int:
-        """How many rows were changed in all."""
+        """Run a statement once per set of values and return how many rows it changed in all."""
         return self._execute_many(sql, values).rowcount
 
     def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
-        """All rows."""
+        """Run a query and read all of its rows at once."""
         return self._execute(sql, values).fetchall()
 
     def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
-        """The first row."""
+        """Run a query and read its first row; the cursor is closed, so that it holds no lock."""
         cursor = self._execute(sql, values)
         row: Row | None = cursor.fetchone()
         cursor.close()
@@ -89,7 +89,7 @@ class SqliteConnection:
         return self._connection.serialize()
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection; SQLite rolls back what was not committed."""
         self._connection.close()
 
 
@@ -141,7 +141,7 @@ class SqliteDriver:
         ]
 
     def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
-        """By SQLite's own result codes."""
+        """Classify an error by SQLite's own result codes."""
         if isinstance(error, OverflowError):
             return Trouble.OTHER, str(error)
         if not isinstance(error, sqlite3.Error):
@@ -167,6 +167,6 @@ class SqliteDriver:
         return primary.get(code & 0xFF, Trouble.OTHER), str(error)
 
     def close(self) -> None:
-        """The private file goes."""
+        """Remove the temporary file of a private database."""
         if self._folder is not None:
             self._folder.cleanup()

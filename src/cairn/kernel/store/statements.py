@@ -39,7 +39,7 @@ _EQUAL, _NULL = 0, -1
 Shape = tuple[tuple[str, int], ...]
 
 
-class InsertPlan(Struct, frozen=True, eq=False):
+class InsertStatement(Struct, frozen=True, eq=False):
     """How a record becomes a row."""
 
     sql: str
@@ -56,14 +56,14 @@ class InsertPlan(Struct, frozen=True, eq=False):
         return cast("list[SqlValue]", values)
 
 
-class SelectPlan(Struct, Generic[T], frozen=True, eq=False):
+class SelectStatement(Struct, Generic[T], frozen=True, eq=False):
     """How rows become records."""
 
     sql: str
     make: Callable[[Row], T]
 
 
-class CompiledPlan(Struct, frozen=True, eq=False):
+class CompiledStatement(Struct, frozen=True, eq=False):
     """A statement that somebody built with SQLAlchemy."""
 
     statement: Statement  #: kept, so that its identity is not used again
@@ -110,25 +110,25 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._inserts: dict[type[Record], InsertPlan] = {}
-        self._gets: dict[type[Record], SelectPlan[Record]] = {}
+        self._inserts: dict[type[Record], InsertStatement] = {}
+        self._gets: dict[type[Record], SelectStatement[Record]] = {}
         self._texts: dict[tuple[object, ...], str] = {}
         self._makers: dict[type[Record], Callable[[Row], Record]] = {}
-        self._compiled: dict[int, CompiledPlan] = {}
+        self._compiled: dict[int, CompiledStatement] = {}
 
-    def insert(self, record: type[Record]) -> InsertPlan:
-        """The plan for inserting one record."""
+    def insert(self, record: type[Record]) -> InsertStatement:
+        """The statement for inserting one record."""
         return self._inserts.get(record) or self._make_insert(info(record))
 
-    def get(self, record: type[T]) -> SelectPlan[T]:
-        """The plan for reading one record by key."""
-        plan = self._gets.get(record) or self._make_get(info(record))
-        return cast("SelectPlan[T]", plan)
+    def get(self, record: type[T]) -> SelectStatement[T]:
+        """The statement for reading one record by key."""
+        made = self._gets.get(record) or self._make_get(info(record))
+        return cast("SelectStatement[T]", made)
 
     def find(
         self, record: type[T], equal: Mapping[str, object], order_by: str | None, descending: bool, limited: bool
-    ) -> tuple[SelectPlan[T], list[SqlValue]] | None:
-        """The plan and its values for records whose fields are equal to `equal`; None if that can match nothing."""
+    ) -> tuple[SelectStatement[T], list[SqlValue]] | None:
+        """The statement and its values for records whose fields are equal to `equal`; None if that can match nothing."""
         here = info(record)
         where = where_values(here, equal)
         if where is None:
@@ -142,7 +142,7 @@ class Statements:
                 column = here.table.c[field_name(here, order_by)]
                 query = query.order_by(column.desc() if descending else column.asc())
             sql = self._keep(key, str(query.compile(dialect=self._dialect)) + (" LIMIT ?" if limited else ""))
-        return cast("SelectPlan[T]", SelectPlan(sql, self._maker(here))), values
+        return cast("SelectStatement[T]", SelectStatement(sql, self._maker(here))), values
 
     def count(self, record: type[Record], equal: Mapping[str, object]) -> tuple[str, list[SqlValue]] | None:
         """The text that counts such records; None if there can be none."""
@@ -193,8 +193,8 @@ class Statements:
             sql = self._keep(key, str(change.compile(dialect=self._dialect)))
         return sql, values
 
-    def compiled(self, statement: Statement) -> CompiledPlan:
-        """The plan of a statement that somebody built; kept by the statement's identity."""
+    def compiled(self, statement: Statement) -> CompiledStatement:
+        """A statement that somebody built, compiled; kept by its identity."""
         return self._compiled.get(id(statement)) or self._compile(statement)
 
     def _keep(self, key: tuple[object, ...], sql: str) -> str:
@@ -209,7 +209,7 @@ class Statements:
             made = self._makers[here.record] = _maker(here)
         return made
 
-    def _make_insert(self, here: RecordInfo) -> InsertPlan:
+    def _make_insert(self, here: RecordInfo) -> InsertStatement:
         fields = [field for field in here.fields if not (field.key and field.key.auto)]
         names = [field.name for field in fields]
         statement = insert(here.table).values({name: bindparam(name) for name in names})
@@ -221,19 +221,19 @@ class Statements:
             for position, name in enumerate(order)
             if (encode := here.by_name[name].encode) is not None
         )
-        plan = self._inserts[here.record] = InsertPlan(str(compiled), pick, encoders)
-        return plan
+        made = self._inserts[here.record] = InsertStatement(str(compiled), pick, encoders)
+        return made
 
-    def _make_get(self, here: RecordInfo) -> SelectPlan[Record]:
+    def _make_get(self, here: RecordInfo) -> SelectStatement[Record]:
         query = select(*here.table.c).where(here.table.c[here.key.name] == bindparam("w0"))
         sql = str(query.compile(dialect=self._dialect))
-        plan = self._gets[here.record] = SelectPlan(sql, self._maker(here))
-        return plan
+        made = self._gets[here.record] = SelectStatement(sql, self._maker(here))
+        return made
 
-    def _compile(self, statement: Statement) -> CompiledPlan:
+    def _compile(self, statement: Statement) -> CompiledStatement:
         compiled = statement.compile(dialect=self._dialect)
         processors = compiled._bind_processors
-        plan = CompiledPlan(
+        made = CompiledStatement(
             statement=statement,
             compiled=compiled,
             sql=str(compiled),
@@ -246,8 +246,8 @@ class Statements:
         )
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
-        self._compiled[id(statement)] = plan
-        return plan
+        self._compiled[id(statement)] = made
+        return made
 
     def _result_decoders(self, statement: Statement) -> tuple[tuple[int, Codec], ...]:
         if not isinstance(statement, Select):

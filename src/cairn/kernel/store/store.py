@@ -3,7 +3,7 @@
 **Writing.** One thread owns the only connection that writes. It takes a waiting function, opens a transaction and runs
 it; as long as more are waiting it runs them in the same transaction, each in a savepoint (the first needs none: when it
 fails, nothing else is lost by rolling back everything). Then it commits once, and only then are all of them answered.
-So a flush to the disk is shared by whoever waits, nobody is told of a success that is not durable, and one that fails
+So a flush to the disk is shared by all who wait, a success that is told is durable, and one that fails
 disturbs no other. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver
-from cairn.kernel.store.group import Call, NoMetrics, Runner, StoreMetrics
+from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.sqlite import SqliteDriver
 from cairn.kernel.store.trouble import translate
@@ -38,13 +38,13 @@ __all__ = ["Store", "StoreMetrics", "Tx"]
 
 R = TypeVar("R")
 _READERS = 2
-_Calls = queue.SimpleQueue["Call[object] | None"]
+_Calls = queue.SimpleQueue["WorkItem[object] | None"]
 
 
 class Store:
     """The node's database. Made by `open` or `memory`."""
 
-    def __init__(self, runner: Runner, *, inline: bool) -> None:
+    def __init__(self, runner: TransactionRunner, *, inline: bool) -> None:
         self._runner = runner
         self._inline = inline
         self._closed = False
@@ -118,7 +118,7 @@ class Store:
         inline: bool,
         create_tables: bool,
     ) -> Store:
-        runner = Runner(driver, schema, clock, metrics or NoMetrics())
+        runner = TransactionRunner(driver, schema, clock, metrics or NoMetrics())
         try:
             store = cls(runner, inline=inline)
             if create_tables:
@@ -133,16 +133,16 @@ class Store:
 
     @property
     def schema(self) -> Schema:
-        """All records."""
+        """The records that this store has tables for."""
         return self._runner.schema
 
     @property
     def driver(self) -> Driver:
-        """The database's ways. For the query engine."""
+        """The kind of database that this is. For the query engine."""
         return self._runner.driver
 
     async def write(self, fn: Callable[[Tx], R]) -> R:
-        """Run `fn` in a transaction; its result, once the commit is durable.
+        """Run `fn` in a transaction, and return its result once the commit is durable.
 
         An exception of `fn` undoes what it did (and nothing else) and is raised here. `fn` may be run more than once
         (see `Tx`). If the caller is cancelled while it waits, the transaction may or may not be done.
@@ -154,12 +154,12 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=True)
-        call: Call[R] = Call(fn, self._loop.create_future())
-        self._writes.put(cast("Call[object]", call))
-        return await cast("asyncio.Future[R]", call.future)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._writes.put(cast("WorkItem[object]", item))
+        return await cast("asyncio.Future[R]", item.future)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
-        """Run `fn` on a snapshot that has everything acknowledged before; its result. `fn` cannot change anything.
+        """Run `fn` on a snapshot of everything acknowledged before, and return its result. `fn` cannot change anything.
 
         Raises:
             CairnError: what `fn` raises; ``store.broken``, ``store.closed``.
@@ -167,24 +167,24 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
-        call: Call[R] = Call(fn, self._loop.create_future())
-        self._reads.put(cast("Call[object]", call))
-        return await cast("asyncio.Future[R]", call.future)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._reads.put(cast("WorkItem[object]", item))
+        return await cast("asyncio.Future[R]", item.future)
 
     async def look(self, fn: Callable[[Tx], R]) -> R:
         """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
 
-        Handing work to a thread and back costs more than such a look-up, and more yet while other threads compute. Never
-        use it for what may take longer than some 100 us: everything else waits meanwhile.
+        Handing work to a thread and back costs more than such a look-up, even more while other threads compute. Never
+        use it for work that may take longer than some 100 us: everything else waits meanwhile.
         """
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
-        call: Call[R] = Call(fn, None)
-        self._runner.read(self._looker(), cast("Call[object]", call))
-        if call.error is not None:
-            raise call.error
-        return cast("R", call.result)
+        item: WorkItem[R] = WorkItem(fn, None)
+        self._runner.read(self._looker(), cast("WorkItem[object]", item))
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
 
     def _looker(self) -> Connection:
         if self._look is None:
@@ -197,17 +197,17 @@ class Store:
         return self._writer.content()
 
     async def optimize(self) -> None:
-        """Refresh the statistics that query plans depend on; worth a call each hour. Cheap when little changed."""
+        """Refresh the statistics that query plans depend on. Call it once an hour; it is cheap when little changed."""
         self._check_open()
         if self._inline:
             self._writer.optimize()
             return
-        call: Call[object] = Call(lambda _: self._writer.optimize(), self._loop.create_future())
-        self._writes.put(call)
-        await cast("asyncio.Future[object]", call.future)
+        item: WorkItem[object] = WorkItem(lambda _: self._writer.optimize(), self._loop.create_future())
+        self._writes.put(item)
+        await cast("asyncio.Future[object]", item.future)
 
     async def close(self) -> None:
-        """Finish what was asked for, and end. Safe to repeat."""
+        """Finish the work that was asked for, then close. Safe to repeat."""
         if self._closed:
             return
         self._closed = True
@@ -244,43 +244,43 @@ class Store:
             thread.start()
 
     def _write_loop(self) -> None:
-        calls = self._writes
-        while (first := calls.get()) is not None:
+        writes = self._writes
+        while (first := writes.get()) is not None:
             self._answer(self._runner.write(self._writer, first, self._next_write))
 
-    def _next_write(self) -> Call[object] | None:
+    def _next_write(self) -> WorkItem[object] | None:
         try:
-            call = self._writes.get_nowait()
+            item = self._writes.get_nowait()
         except queue.Empty:
             return None
-        if call is None:
+        if item is None:
             self._writes.put(None)  # the end is for the loop, after this commit
-        return call
+        return item
 
     def _read_loop(self, connection: Connection) -> None:
-        while (call := self._reads.get()) is not None:
-            self._runner.read(connection, call)
-            self._answer([call])
+        while (item := self._reads.get()) is not None:
+            self._runner.read(connection, item)
+            self._answer([item])
 
-    def _answer(self, calls: list[Call[object]]) -> None:
+    def _answer(self, items: list[WorkItem[object]]) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_answer_all, calls)
+            self._loop.call_soon_threadsafe(_answer_all, items)
 
     def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool) -> R:
-        call: Call[R] = Call(fn, None)
+        item: WorkItem[R] = WorkItem(fn, None)
         if writing:
-            self._runner.write(self._writer, cast("Call[object]", call), lambda: None)
+            self._runner.write(self._writer, cast("WorkItem[object]", item), lambda: None)
         else:
-            self._runner.read(self._writer, cast("Call[object]", call))
-        call.answer()
-        if call.error is not None:
-            raise call.error
-        return cast("R", call.result)
+            self._runner.read(self._writer, cast("WorkItem[object]", item))
+        item.answer()
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
 
 
-def _answer_all(calls: list[Call[object]]) -> None:
-    for call in calls:
-        call.answer()
+def _answer_all(items: list[WorkItem[object]]) -> None:
+    for item in items:
+        item.answer()
 
 
 def sqlite_path(url_or_path: str | Path) -> Path:
@@ -290,6 +290,6 @@ def sqlite_path(url_or_path: str | Path) -> Path:
         return Path(text.removeprefix("sqlite:///"))
     if "://" in text:
         raise CairnError(
-            "store.bad-url", f"{text.partition('://')[0]!r} is no database that cairn can open; sqlite is."
+            "store.bad-url", f"{text.partition('://')[0]!r} is not a database that cairn can open; sqlite is."
         )
     return Path(text)

@@ -1,4 +1,4 @@
-"""What went wrong in the database, as an error that somebody can act on."""
+"""Turns errors of the database into errors that somebody can act on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnErr
 
 
 def translate(error: BaseException, driver: Driver) -> BaseException:
-    """A database's error as one of ours; any other as it is."""
+    """Turn a database's error into one of ours; any other error stays as it is."""
     found = driver.trouble(error)
     if found is None:
         return error

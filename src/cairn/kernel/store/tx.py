@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Record)
 class Tx:
     """One transaction. Valid only inside the function it was given to.
 
-    The function must do nothing besides using it: it may be run again after a deadlock or a lost connection, and what
+    The function must do nothing but use it: it may be run again after a deadlock or a lost connection, and what
     it does elsewhere is not undone. Keyword arguments are fields; a list (tuple, set) as value means "one of", None
     means null.
 
@@ -55,9 +55,9 @@ class Tx:
         self._after: list[Callable[[], object]] = []
 
     def insert(self, record: Record) -> None:
-        """Add one row."""
-        plan = self._statements.insert(type(record))
-        self._change(plan.sql, plan.values(record), type(record), [record])
+        """Add one row (``store.duplicate`` when its key or a unique value is taken)."""
+        statement = self._statements.insert(type(record))
+        self._change(statement.sql, statement.values(record), type(record), [record])
 
     def insert_many(self, records: Iterable[Record]) -> None:
         """Add rows, of one class or several, in the order given."""
@@ -70,10 +70,10 @@ class Tx:
         self._insert_alike(waiting)
 
     def get(self, type_: type[T], key: str | int) -> T | None:
-        """The row with this key."""
-        plan = self._statements.get(type_)
-        row = self._connection.fetch_one(plan.sql, (key,))
-        return None if row is None else plan.make(row)
+        """The row with this key; None if there is none."""
+        statement = self._statements.get(type_)
+        row = self._connection.fetch_one(statement.sql, (key,))
+        return None if row is None else statement.make(row)
 
     def find(
         self,
@@ -97,7 +97,7 @@ class Tx:
         return self.update_where(type_, {info(type_).key.name: key}, **values)
 
     def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
-        """Set fields of all rows that fit `where`; how many."""
+        """Set fields of all rows that fit `where`, and return how many there are."""
         found = self._statements.update(type_, where, values)
         return 0 if found is None else self._change(*found, type_, [values])
 
@@ -106,7 +106,7 @@ class Tx:
         return self.delete_where(type_, **{info(type_).key.name: key})
 
     def delete_where(self, type_: type[Record], **equal: object) -> int:
-        """Delete all rows with these values (no values: all rows); how many."""
+        """Delete all rows with these values (no values: all rows), and return how many there were."""
         found = self._statements.delete(type_, equal)
         return 0 if found is None else self._change(*found, type_, [], deleting=equal)
 
@@ -117,18 +117,18 @@ class Tx:
 
         Keep the statement (module level, `bindparam` for values): it is compiled once per object.
         """
-        plan = self._statements.compiled(statement)
-        sql, values = plan.bind(params or {})
-        return plan.decode(self.fetch(sql, values))
+        compiled = self._statements.compiled(statement)
+        sql, values = compiled.bind(params or {})
+        return compiled.decode(self.fetch(sql, values))
 
     def execute(self, statement: Update | Insert | Delete, params: Mapping[str, object] | None = None) -> int:
-        """Run a SQLAlchemy statement; how many rows it changed.
+        """Run a SQLAlchemy statement and return how many rows it changed.
 
         For claims: ``update(t).values(available=t.c.available - bindparam("need")).where(t.c.available >=
         bindparam("need"))`` changes 1 row or, if there is not enough, 0. Keep the statement, as for `rows`.
         """
-        plan = self._statements.compiled(statement)
-        sql, values = plan.bind(params or {})
+        compiled = self._statements.compiled(statement)
+        sql, values = compiled.bind(params or {})
         self.changes.of[str(getattr(statement.table, "name", ""))] += 1
         return self._change(sql, values, None, [])
 
@@ -141,7 +141,7 @@ class Tx:
         return self._connection.fetch(sql, values)
 
     def take_after_commit(self) -> list[Callable[[], object]]:
-        """What is to be called after the commit. For the store."""
+        """The functions to call after the commit, which are then forgotten. For the store."""
         return self._after
 
     def _find(
@@ -155,9 +155,9 @@ class Tx:
         found = self._statements.find(type_, equal, order_by, descending, limit is not None)
         if found is None:
             return []
-        plan, values = found
-        make = plan.make
-        return [make(row) for row in self.fetch(plan.sql, values if limit is None else [*values, limit])]
+        statement, values = found
+        make = statement.make
+        return [make(row) for row in self.fetch(statement.sql, values if limit is None else [*values, limit])]
 
     def _insert_alike(self, records: list[Record]) -> None:
         if not records:
@@ -166,10 +166,10 @@ class Tx:
             self.insert(records[0])
             return
         self._check_writable()
-        plan = self._statements.insert(type(records[0]))
+        statement = self._statements.insert(type(records[0]))
         self.changes.of[type(records[0]).meta.table] += 1
         try:
-            self._connection.execute_many(plan.sql, [plan.values(record) for record in records])
+            self._connection.execute_many(statement.sql, [statement.values(record) for record in records])
         except Exception as error:  # noqa: BLE001 (translated, or raised again)
             self._fail(error, info(type(records[0])), records, None)
 

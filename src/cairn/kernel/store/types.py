@@ -34,7 +34,7 @@ def from_micros(micros: int) -> datetime:
 
 
 class CairnType(TypeDecorator[T], Generic[T]):
-    """What all column types share: they can be written down in a migration script."""
+    """The base of all column types: they can be written down in a migration script."""
 
     cache_ok = True
 
@@ -68,7 +68,7 @@ class Name(CairnType[str]):
         self.exact = exact
 
     def spec(self) -> str:
-        """The expression with its arguments."""
+        """The expression with its arguments, ``Name(255, exact=True)``."""
         return f"Name({self.length}, exact=True)" if self.exact else f"Name({self.length})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
@@ -88,11 +88,11 @@ class Choice(CairnType[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """As an id."""
+        """Stored as an `Id` is, so that it is compared exactly."""
         return Id().load_dialect_impl(dialect)
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
-        """The member's value."""
+        """Store the member's value; plain text, as queries have it, is taken as it is."""
         return value.value if isinstance(value, Enum) else None if value is None else str(value)
 
 
@@ -108,7 +108,7 @@ class Whole(CairnType[int]):
 
 
 class Real(CairnType[float]):
-    """A number with a fraction."""
+    """A floating-point number of double precision."""
 
     impl = Double
     cache_ok = True
@@ -125,15 +125,15 @@ class Flag(CairnType[bool]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
-        """INTEGER on SQLite."""
+        """INTEGER on SQLite, SMALLINT elsewhere."""
         return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else SmallInteger())
 
     def process_bind_param(self, value: bool | None, dialect: Dialect) -> int | None:
-        """1 or 0."""
+        """True is stored as 1, False as 0."""
         return None if value is None else int(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> bool | None:
-        """True or False."""
+        """Any number but 0 is True."""
         return None if value is None else bool(value)
 
 
@@ -144,20 +144,20 @@ class Moment(CairnType[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
-        """As a whole number."""
+        """Stored as a `Whole` number is."""
         return Whole().load_dialect_impl(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Microseconds."""
+        """Store microseconds since 1970."""
         return None if value is None else to_micros(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Aware, UTC."""
+        """The stored microseconds as an aware time in UTC."""
         return None if value is None else from_micros(value)
 
 
 class Blob(CairnType[bytes]):
-    """Bytes."""
+    """Bytes as they are: BLOB everywhere."""
 
     impl = LargeBinary
     cache_ok = True
@@ -176,9 +176,9 @@ class Json(CairnType[object]):
         return dialect.type_descriptor(LongText(2**32 - 1, collation="utf8mb4_bin"))
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
-        """JSON text."""
+        """Encode with msgspec; None becomes NULL, not the text ``null``."""
         return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object:
-        """What the text means, as dicts and lists."""
+        """Decode the text into dicts, lists and plain values."""
         return None if value is None else msgspec.json.decode(value)

@@ -13,7 +13,7 @@ fi
 
 /usr/sbin/sshd -E /var/log/sshd.log
 
-# What is to run on this host after every boot, in the order of the names.
+# Scripts that run on this host after every boot, in the order of their names.
 for script in /etc/cairn-lab/boot.d/*; do
     if [ -x "$script" ]; then
         echo "boot: $script"

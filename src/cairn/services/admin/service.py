@@ -141,7 +141,7 @@ class AdminService:
         return WorkflowsAnswer(inventories=[self._view(name) for name in self._flows().book.names()])
 
     def _view(self, name: str) -> WorkflowView:
-        plan = self._flows().book.plan(name)
+        plan = self._flows().book.effective(name)
         pairs = zip(plan.entries, plan.steps, strict=True)
         return WorkflowView(
             name=name,

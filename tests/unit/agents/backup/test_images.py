@@ -18,10 +18,10 @@ from cairn.agents.delivery import Delivery
 from cairn.agents.downloads import Downloader
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, PreparedFolders
+from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import DeleteFile, DownloadImage
 from cairn.agents.protocol.wire import AgentCommand, Request
-from cairn.agents.runner import SystemRunner
 from cairn.agents.state import Record
 from cairn.agents.storage import Storage
 from cairn.agents.tasks import Task, TaskTable
@@ -36,7 +36,7 @@ class World:
         (folder / "in").mkdir()
         folders = Folders(Record(folder / "s.json", PreparedFolders), folder / "data")
         folders.prepare(str(self.store))
-        self.images = BackupImages(folders, Downloader(None, [folder / "in"]), SystemRunner())
+        self.images = BackupImages(folders, Downloader(None, [folder / "in"]), SubprocessRunner())
         clock = FakeClock()
         registry = Registry([self.images, Storage(folders)])
         self.tasks = TaskTable(registry, Delivery(FakePoster(), clock), clock)
@@ -61,7 +61,7 @@ def world(tmp_path: Path) -> World:
 @needs_qemu
 async def test_image_is_taken_in_with_its_hash_and_again(world: World) -> None:
     source = world.folder / "in" / "a.qcow2"
-    await SystemRunner().run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "8M"])
+    await SubprocessRunner().run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "8M"])
     first = await world.images.download(world.download("a.qcow2"))
     assert first == await world.images.download(world.download("a.qcow2"))
     assert first.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()

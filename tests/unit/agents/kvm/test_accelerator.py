@@ -7,8 +7,8 @@ from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
+from cairn.agents.programs import Completed
 from cairn.agents.protocol import codes
-from cairn.agents.runner import Completed
 from cairn.agents.state import Record
 
 

@@ -8,9 +8,9 @@ from tests.unit.agents.fakes import FakeRunner
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
 from cairn.agents.kvm.links import Links
+from cairn.agents.programs import Completed
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
-from cairn.agents.runner import Completed
 from cairn.agents.state import Records
 
 ADDRESS = '[{"addr_info":[{"local":"198.18.0.5","prefixlen":24,"scope":"global","broadcast":"198.18.0.255"}]}]'

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.kvm.features import Features
-from cairn.agents.runner import Completed
+from cairn.agents.programs import Completed
 
 
 async def test_each_feature_is_tried_once_in_a_name_space_that_goes_away(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from cairn.agents.commands import Registry
 from cairn.agents.delivery import Delivery
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.role import KvmRole
+from cairn.agents.programs import Completed
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, Forget
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import AgentCommand, Done
-from cairn.agents.runner import Completed
 
 HOST = "a" * 32
 

@@ -11,9 +11,9 @@ from cairn.agents.downloads import Downloader
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, PreparedFolders
 from cairn.agents.kvm.volumes import Volumes
+from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import CacheImage, CreateVolume
-from cairn.agents.runner import SystemRunner
 from cairn.agents.state import Record
 
 pytestmark = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils is not installed")
@@ -28,7 +28,7 @@ class World:
         self.store = folder / "ps"
         folders = Folders(Record(folder / "s.json", PreparedFolders), folder / "data")
         folders.prepare(str(self.store))
-        self.volumes = Volumes(folders, Downloader(None, [self.source.parent]), SystemRunner())
+        self.volumes = Volumes(folders, Downloader(None, [self.source.parent]), SubprocessRunner())
 
     def cache(self, sha256: str | None = None, limit: int = 1 << 40) -> CacheImage:
         return CacheImage(
@@ -80,7 +80,7 @@ async def test_image_with_another_hash_is_refused_and_nothing_is_left(world: Wor
 
 async def test_hostile_image_is_refused_and_nothing_is_left(world: World) -> None:
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", str(world.source), "1M"]
-    await SystemRunner().run(argv)
+    await SubprocessRunner().run(argv)
     await refused(world.volumes.cache(world.cache()), codes.BACKING_FILE)
     assert world.left() == []
 

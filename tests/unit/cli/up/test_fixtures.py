@@ -46,7 +46,7 @@ def test_stopped_vm_is_started_instead_of_made_again() -> None:
     assert cloud.calls[-1] == "StartVmInstance"
 
 
-def test_destroyed_vm_is_made_anew() -> None:
+def test_destroyed_vm_is_made_again() -> None:
     cloud = FakeCloud()
     _fill(cloud)
     cloud.rows["VmInstance"][0]["state"] = "Destroyed"

@@ -290,7 +290,7 @@ async def test_what_is_no_agent_is_told(status: int, body: bytes) -> None:
     with pytest.raises(CairnError) as caught:
         await client.call(HOST, BRIDGE, task="b" * 32, timeout_seconds=60)
     assert caught.value.code == "agent.bad-answer"
-    with pytest.raises(CairnError, match="does not speak"):
+    with pytest.raises(CairnError, match="does not follow"):
         await client.ping(HOST, 5)
 
 

@@ -143,7 +143,7 @@ def test_root_without_its_key_is_reported_not_replaced(tmp_path: Path) -> None:
     assert caught.value.code == "pki.broken"
 
 
-def test_root_key_alone_is_a_creation_that_crashed_and_is_made_anew(tmp_path: Path) -> None:
+def test_root_key_alone_is_a_creation_that_crashed_and_is_made_again(tmp_path: Path) -> None:
     Authority.open(tmp_path)
     (tmp_path / "ca.crt").unlink()
 

@@ -58,7 +58,7 @@ def test_machine_that_shows_only_kinds_never_pinned_is_refused(tmp_path: Path) -
         known.check("u1", TARGET, [RSA])
 
 
-def test_forgotten_pin_is_pinned_anew(tmp_path: Path) -> None:
+def test_forgotten_pin_is_pinned_again(tmp_path: Path) -> None:
     known = KnownHosts(tmp_path)
     known.check("u1", TARGET, [ED])
 
@@ -119,7 +119,7 @@ async def test_key_that_others_can_read_is_named(sshd: Sshd, tmp_path: Path) -> 
         await check_login(sshd.target, "u1", await pinned(sshd, tmp_path))
 
 
-async def test_machine_installed_anew_is_refused_by_scan_and_by_login(
+async def test_machine_installed_again_is_refused_by_scan_and_by_login(
     start_sshd: Callable[[int], Sshd], tmp_path: Path
 ) -> None:
     first = start_sshd(0)

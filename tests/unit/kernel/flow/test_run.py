@@ -13,18 +13,18 @@ from cairn.testing.clock import START
 
 async def a_run(position: int = 1, state: RunState = RunState.RUNNING) -> Run:
     world = await new_world()
-    plan = world.engine({"test.flow": ["t1", "a2", "t3", "a4"]}).book.plan("test.flow")
+    effective = world.engine({"test.flow": ["t1", "a2", "t3", "a4"]}).book.effective("test.flow")
     row = FlowRun(
         uuid="r",
         workflow="test.flow",
-        steps=[step.name for step in plan.steps],
+        steps=[step.name for step in effective.steps],
         data=b"{}",
         position=position,
         state=state,
         create_date=START,
         last_op_date=START,
     )
-    return Run(plan, row, {}, persisted=True)
+    return Run(effective, row, {}, persisted=True)
 
 
 async def test_title_names_the_step_at_work_and_its_note() -> None:

@@ -11,7 +11,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import ActionStep, AnyStep, Nothing
 from cairn.kernel.flow.workflow import (
     AnyWorkflow,
-    Plan,
+    EffectiveWorkflow,
     Workflow,
     WorkflowBook,
     WorkflowSource,
@@ -73,8 +73,8 @@ def book(*texts: str, steps: list[AnyStep] | None = None, workflows: list[AnyWor
     return WorkflowBook(workflows or [flow()], STEPS if steps is None else steps, sources)
 
 
-def listed(plan: Plan) -> list[str]:
-    return [entry.step for entry in plan.entries]
+def listed(effective: EffectiveWorkflow) -> list[str]:
+    return [entry.step for entry in effective.entries]
 
 
 def change(verb: str, at: str, new: str | None = "b.extra", workflow: str = "thing.make") -> str:
@@ -83,12 +83,12 @@ def change(verb: str, at: str, new: str | None = "b.extra", workflow: str = "thi
 
 
 def test_list_is_in_the_order_of_the_file_and_knows_its_origin() -> None:
-    plan = book(LIST).plan("thing.make")
+    effective = book(LIST).effective("thing.make")
 
-    assert listed(plan) == ["a.one", "a.two", "a.three"]
-    assert [one.name for one in plan.steps] == listed(plan)
-    assert {entry.origin for entry in plan.entries} == {"services/thing/workflows.toml"}
-    assert plan.types["size"] is int
+    assert listed(effective) == ["a.one", "a.two", "a.three"]
+    assert [one.name for one in effective.steps] == listed(effective)
+    assert {entry.origin for entry in effective.entries} == {"services/thing/workflows.toml"}
+    assert effective.types["size"] is int
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_list_is_in_the_order_of_the_file_and_knows_its_origin() -> None:
     ],
 )
 def test_change_puts_a_step_where_it_says(verb: str, new: str | None, expected: list[str]) -> None:
-    plan = book(LIST, change(verb, "a.two", new)).plan("thing.make")
+    effective = book(LIST, change(verb, "a.two", new)).effective("thing.make")
 
-    assert listed(plan) == expected
-    origins = {entry.step: entry.origin for entry in plan.entries}
+    assert listed(effective) == expected
+    origins = {entry.step: entry.origin for entry in effective.entries}
     assert new is None or origins["b.extra"] == f"site.toml: {verb} a.two"
 
 
 def test_later_files_change_what_earlier_ones_made() -> None:
     made = book(LIST, change("after", "a.three"), change("remove", "b.extra", None))
 
-    assert listed(made.plan("thing.make")) == ["a.one", "a.two", "a.three"]
+    assert listed(made.effective("thing.make")) == ["a.one", "a.two", "a.three"]
 
 
 def test_included_workflow_stands_for_its_steps_with_the_changes_made_to_it() -> None:
@@ -122,9 +122,9 @@ def test_included_workflow_stands_for_its_steps_with_the_changes_made_to_it() ->
         f"{outer}\n{inner}", change("after", "a.two", workflow="part.make"), workflows=[flow(), flow("part.make")]
     )
 
-    plan = made.plan("thing.make")
-    assert listed(plan) == ["a.one", "a.two", "b.extra"]
-    assert plan.entries[2].origin == "services/thing/workflows.toml > site.toml: after a.two"
+    effective = made.effective("thing.make")
+    assert listed(effective) == ["a.one", "a.two", "b.extra"]
+    assert effective.entries[2].origin == "services/thing/workflows.toml > site.toml: after a.two"
     assert made.names() == ["part.make", "thing.make"]
 
 
@@ -132,7 +132,7 @@ def test_unknown_names_are_answered_with_what_there_is() -> None:
     made = book(LIST)
 
     with pytest.raises(CairnError, match=r"There are: thing\.make.*workflow\.not-found"):
-        made.plan("thing.mak")
+        made.effective("thing.mak")
     with pytest.raises(CairnError, match=r"'gone'.*workflow\.step-gone"):
         made.step("gone")
     assert made.step("a.one").name == "a.one"
@@ -147,13 +147,13 @@ def test_source_is_shown_by_its_path_unless_named(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no TOML": (("[workflow",), "services/thing/workflows.toml: this is no workflow file"),
-    "unknown key": (('[workflow."thing.make"]\nstep = []',), "this is no workflow file"),
-    "undeclared": ((LIST.replace("thing.make", "thing.mk"),), "nobody declares the workflow 'thing.mk'"),
+    "no TOML": (("[workflow",), "services/thing/workflows.toml: this is not a workflow file"),
+    "unknown key": (('[workflow."thing.make"]\nstep = []',), "this is not a workflow file"),
+    "undeclared": ((LIST.replace("thing.make", "thing.mk"),), "no package declares the workflow 'thing.mk'"),
     "listed twice": ((LIST, LIST), "site.toml: the steps of 'thing.make' are listed already, by services/thing"),
     "not listed": (("",), "thing.make: this workflow is declared, but no workflow file lists its steps"),
     "empty": (('[workflow."thing.make"]\nsteps = []',), "the list of steps is empty"),
-    "unknown step": ((LIST.replace("a.one", "a.on"),), "names the step 'a.on', which nobody provides"),
+    "unknown step": ((LIST.replace("a.one", "a.on"),), "names the step 'a.on', which no package provides"),
     "change of nothing": ((LIST, change("after", "a.one", workflow="x")), "there is no workflow 'x' to change"),
     "change at nothing": (
         (LIST, change("after", "x")),
@@ -210,7 +210,7 @@ def test_input_with_a_default_may_be_missing() -> None:
     optional = defstruct("R", [("host", str, "none")], frozen=True, kw_only=True)
     one: AnyStep = type("S", (_Bare,), {"name": "a.one", "input": optional})()
 
-    assert listed(book(LIST, steps=[one, *STEPS[1:]]).plan("thing.make"))
+    assert listed(book(LIST, steps=[one, *STEPS[1:]]).effective("thing.make"))
 
 
 FITTING = [

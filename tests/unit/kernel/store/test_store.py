@@ -156,11 +156,11 @@ async def test_close_finishes_what_was_asked_for(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_a_url_is_as_good_as_a_path_and_another_kind_of_database_is_refused(tmp_path: Path) -> None:
+async def test_a_url_does_for_a_path_and_another_kind_of_database_is_refused(tmp_path: Path) -> None:
     store = await Store.open(f"sqlite:///{tmp_path}/s.db", sample.schema(), VirtualClock(), create_tables=True)
     await store.close()
     assert (tmp_path / "s.db").exists()
-    with pytest.raises(CairnError, match="'oracle' is no database"):
+    with pytest.raises(CairnError, match="'oracle' is not a database"):
         await Store.open("oracle://x", sample.schema(), VirtualClock())
 
 

@@ -3,7 +3,7 @@
 #
 #   install.sh HOME CHECKSUM PYTHON
 #
-# A broken-off installation leaves a folder that nobody uses; the next call takes it away. The environment before
+# A broken-off installation leaves a folder that nothing uses; the next call takes it away. The environment before
 # stays until the new one is whole, so an agent that restarts meanwhile finds all its files.
 set -eu
 home=$1 checksum=$2 python=$3

@@ -6,7 +6,7 @@
     supervise.py restart NAME                                    as stop, then as it was started; starts nothing new
     supervise.py run NAME --lock DESCRIPTOR                      the supervisor itself; only for start
 
-Whether NAME is supervised is told by a lock on /run/NAME.supervisor, which ends with the supervisor however it ends.
+A lock on /run/NAME.supervisor tells that NAME is supervised; it ends with the supervisor however it ends.
 The file holds the supervisor's process id and how it was started.
 Runs on the managed machine with its own Python; imports nothing of cairn.
 """
@@ -38,7 +38,7 @@ _RELEASE_LOOK_SECONDS = 0.05
 
 
 class State(TypedDict):
-    """What the lock file holds."""
+    """The content of the lock file."""
 
     pid: int
     log: str
@@ -46,7 +46,7 @@ class State(TypedDict):
 
 
 class Stop(Exception):
-    """Somebody wants the program to end."""
+    """Raised in the supervisor when the program is to end."""
 
 
 def start(name: str, log: str, command: Sequence[str]) -> str:
@@ -133,7 +133,7 @@ def _run_once(log: str, command: Sequence[str]) -> None:
 
 
 def _ended(program: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait so long for the end. `Popen.wait` with a time limit would look 20 times a second."""
+    """Wait for the end for so many seconds. `Popen.wait` with a time limit would look 20 times a second."""
     process = os.pidfd_open(program.pid)
     try:
         ended = bool(select.select([process], [], [], seconds)[0])
@@ -198,7 +198,7 @@ def _lock_path(name: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line."""
+    """Carry out one action of the command line and print what it changed; 0 unless it raises."""
     parser = argparse.ArgumentParser()
     parser.add_argument("action", choices=["start", "stop", "restart", "run"])
     parser.add_argument("name")

@@ -54,7 +54,7 @@ def ensure_all(folders: Sequence[Mapping[str, str]], files: Sequence[Mapping[str
 
 
 def main() -> None:
-    """Ansible's way in."""
+    """Read the module's parameters, make what they say, and answer Ansible."""
     from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
 
     path = {"path": {"type": "path", "required": True}, "mode": {"type": "str", "required": True}}

@@ -72,7 +72,7 @@ def test_program_is_started_once_and_stopped_once(supervise: Supervise, program:
     assert supervise("stop", "x") == "absent"
 
 
-def test_restart_runs_the_same_program_anew(supervise: Supervise, program: tuple[Path, list[str]]) -> None:
+def test_restart_runs_the_same_program_again(supervise: Supervise, program: tuple[Path, list[str]]) -> None:
     fifo, command = program
     supervise("start", "x", "--", *command)
     old = first_line(fifo)

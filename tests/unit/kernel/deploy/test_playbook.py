@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cairn.kernel.deploy.order import RunEnded, RunLine, TaskFailed, TaskStarted
-from cairn.kernel.deploy.runner import Narrator, count_tasks, descendants, explain
+from cairn.kernel.deploy.playbook import Narrator, count_tasks, descendants, explain
 
 
 def told(*events: dict[str, object], tasks: int = 4, status: str = "successful") -> list[RunLine]:

@@ -23,8 +23,8 @@ class Completed(Struct, frozen=True):
     stderr: str = ""
 
 
-class CommandRunner(Protocol):
-    """Runs programs."""
+class ProgramRunner(Protocol):
+    """Runs programs of the machine and reports how they ended."""
 
     async def run(
         self, argv: Sequence[str], *, stdin: str = "", check: bool = True, timeout_seconds: float = 60.0
@@ -37,13 +37,13 @@ class CommandRunner(Protocol):
         """
 
 
-class SystemRunner:
+class SubprocessRunner:
     """Runs programs for real."""
 
     async def run(
         self, argv: Sequence[str], *, stdin: str = "", check: bool = True, timeout_seconds: float = 60.0
     ) -> Completed:
-        """See `CommandRunner.run`."""
+        """Run the program as a child process; see `ProgramRunner.run`."""
         process = await self._spawn(argv)
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -77,7 +77,7 @@ class SystemRunner:
 
 
 def failed(argv: Sequence[str], done: Completed) -> AgentError:
-    """What to raise for a program that failed."""
+    """The error for a program that failed."""
     said = (done.stderr or done.stdout).strip()[-600:] or "nothing"
     return AgentError(codes.COMMAND_FAILED, f"{_shown(argv)} failed with {done.returncode} and said: {said}")
 

@@ -1,4 +1,4 @@
-"""What a lab is called and where its parts are: names, addresses and folders, derived from name, folder and subnet.
+"""The names, addresses and folders of a lab and its parts, derived from name, folder and subnet.
 
 Nothing here looks at the machine. Everything that a lab leaves on a machine carries its name, so that it can be found
 and taken away without any record of it.
@@ -16,7 +16,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 DEFAULT_NAME = "cairn"
 #: The benchmarking range of RFC 2544: no real network uses it. Its lower half is the default lab's.
 DEFAULT_SUBNET = IPv4Network("198.18.0.0/16")
-#: Labs beside the default one take a /24 each of the upper half.
+#: Labs other than the default one take a /24 each of the upper half.
 OTHER_SUBNETS = IPv4Network("198.19.0.0/16")
 MAX_HOSTS = 100
 SSH_PORT = 22
@@ -32,7 +32,7 @@ _HOST = re.compile(r"(?:host)?([1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabLayout:
     """The parts of one lab.
 
     Attributes:
@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def machine_address(self) -> IPv4Address:
-        """Where the hosts reach the machine, and the management node on it."""
+        """The address at which hosts reach the machine, and the management node on it."""
         return self.subnet.network_address + 1
 
     @property
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def key_file(self) -> Path:
-        """The private key that every host accepts for root; the public one is beside it (``.pub``)."""
+        """The private key that every host accepts for root; the public one is next to it (``.pub``)."""
         return self.folder / "id_ed25519"
 
     @property
@@ -88,7 +88,7 @@ class Plan:
         """The subnet's prefix length in bits."""
         return self.subnet.prefixlen
 
-    def host(self, number: int) -> HostPlan:
+    def host(self, number: int) -> HostLayout:
         """Host ``number``, counted from 1.
 
         Raises:
@@ -96,7 +96,7 @@ class Plan:
         """
         if not 1 <= number <= MAX_HOSTS:
             raise CairnError("lab.too-many-hosts", f"A lab has 1 to {MAX_HOSTS} hosts; {number} was asked for.")
-        return HostPlan(self, number)
+        return HostLayout(self, number)
 
     def owns_namespace(self, name: str) -> bool:
         """Whether a network namespace of that name is this lab's."""
@@ -108,15 +108,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class HostPlan:
+class HostLayout:
     """The parts of one host."""
 
-    lab: Plan
+    lab: LabLayout
     number: int
 
     @property
     def name(self) -> str:
-        """The host's name, also inside the host."""
+        """The host's name, outside and inside the host."""
         return f"host{self.number}"
 
     @property
@@ -147,12 +147,12 @@ class HostPlan:
 
     @property
     def folder(self) -> Path:
-        """What the host has written (its disk), and its boot log."""
+        """The host's own folder: its disk with all that it has written, and its boot log."""
         return self.lab.disks / self.name
 
     @property
     def log(self) -> Path:
-        """What process 1 and the boot scripts printed."""
+        """The output of process 1 and of the boot scripts."""
         return self.folder / "console.log"
 
 
@@ -166,7 +166,7 @@ def host_number(text: str) -> int:
     if match is None:
         raise CairnError(
             "lab.unknown-host",
-            f"{text!r} is no host of a lab; they are called host1, host2, …",
+            f"{text!r} is not a host of a lab; they are called host1, host2, …",
             kind=ErrorKind.NOT_FOUND,
         )
     return int(match.group(1))

@@ -1,4 +1,4 @@
-"""How each API is called: worked out once per message class, used for every call."""
+"""Binds each API message class to HTTP: worked out once per class, used for every call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TAG_KEYS: Final = ("systemTags", "userTags")
 _VARIABLE: Final = re.compile(r"\{([^}]*)\}")
 
 
-class ApiPlan(Shape[AnyApi]):
+class ApiBinding(Shape[AnyApi]):
     """One API message class: its parameters, and how a request becomes a message.
 
     Args:
         cls: the class.
-        collections: path of a collection -> its entity. What the path names behind one of these (``/zones/{uuid}``)
+        collections: path of a collection -> its entity. A uuid in the path behind one of these (``/zones/{uuid}``)
             refers to that entity, whether the field says so or not: so no API forgets whose resource it changes.
 
     Raises:
@@ -74,7 +74,7 @@ class ApiPlan(Shape[AnyApi]):
         return self.http.verb in ("POST", "PUT")
 
     def of_body(self, body: Mapping[str, object], variables: Sequence[str]) -> AnyApi:
-        """The message in a body: its fields stand under `key`, tags there or beside it, where they win.
+        """The message in a body: its fields stand under `key`, tags there or next to it, where they win.
 
         Raises:
             CairnError: ``api.invalid-field`` with every field that does not fit.
@@ -94,5 +94,5 @@ class ApiPlan(Shape[AnyApi]):
 
     def _beside(self, name: str) -> str:
         if name in self.params:
-            return f"found beside {self.key!r}; inside it, it would fit"
+            return f"found next to {self.key!r}; inside it, it would fit"
         return f"unknown; the fields of {self.name} stand in the object {self.key!r}"

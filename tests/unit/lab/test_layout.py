@@ -8,45 +8,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.kernel.error import CairnError
-from cairn.lab.plan import DEFAULT_SUBNET, MAX_HOSTS, Plan, choose_subnet, host_number
+from cairn.lab.layout import DEFAULT_SUBNET, MAX_HOSTS, LabLayout, choose_subnet, host_number
 
 
 @given(name=st.from_regex(r"\A[a-z][a-z0-9]{0,9}\Z"), number=st.integers(1, MAX_HOSTS))
 def test_links_of_any_lab_fit_the_kernels_15_characters(name: str, number: int) -> None:
-    plan = Plan(name, Path("/d/lab"), DEFAULT_SUBNET)
-    assert len(plan.machine_link) <= 15
-    assert len(plan.host(number).port) <= 15
+    layout = LabLayout(name, Path("/d/lab"), DEFAULT_SUBNET)
+    assert len(layout.machine_link) <= 15
+    assert len(layout.host(number).port) <= 15
 
 
 @pytest.mark.parametrize("name", ["", "Cairn", "9lives", "with-dash", "elevenchars", "a b", "../up"])
 def test_name_that_does_not_fit_is_refused(name: str) -> None:
     with pytest.raises(CairnError) as caught:
-        Plan(name, Path("/d/lab"), DEFAULT_SUBNET)
+        LabLayout(name, Path("/d/lab"), DEFAULT_SUBNET)
     assert caught.value.code == "lab.wrong-name"
 
 
 def test_addresses_of_machine_and_hosts() -> None:
-    plan = Plan("cairn", Path("/d/lab"), DEFAULT_SUBNET)
-    assert str(plan.machine_address) == "198.18.0.1"
-    assert [str(plan.host(number).address) for number in (1, 2, 100)] == ["198.18.0.11", "198.18.0.12", "198.18.0.110"]
+    layout = LabLayout("cairn", Path("/d/lab"), DEFAULT_SUBNET)
+    assert str(layout.machine_address) == "198.18.0.1"
+    assert [str(layout.host(number).address) for number in (1, 2, 100)] == [
+        "198.18.0.11",
+        "198.18.0.12",
+        "198.18.0.110",
+    ]
 
 
 def test_hosts_of_two_labs_have_different_macs() -> None:
-    one = Plan("one", Path("/d/lab"), IPv4Network("198.19.0.0/24"))
-    two = Plan("two", Path("/e/lab"), IPv4Network("198.19.1.0/24"))
-    macs = {plan.host(number).mac for plan in (one, two) for number in range(1, MAX_HOSTS + 1)}
+    one = LabLayout("one", Path("/d/lab"), IPv4Network("198.19.0.0/24"))
+    two = LabLayout("two", Path("/e/lab"), IPv4Network("198.19.1.0/24"))
+    macs = {layout.host(number).mac for layout in (one, two) for number in range(1, MAX_HOSTS + 1)}
     assert len(macs) == 2 * MAX_HOSTS
 
 
 def test_lab_does_not_own_what_a_lab_with_a_longer_name_owns() -> None:
-    plan = Plan("lab", Path("/d/lab"), DEFAULT_SUBNET)
-    longer = Plan("lab2", Path("/e/lab"), DEFAULT_SUBNET)
-    assert plan.owns_namespace(plan.switch_namespace)
-    assert plan.owns_namespace(plan.host(7).namespace)
-    assert plan.owns_mark(plan.host(7).mark)
-    assert not plan.owns_namespace(longer.switch_namespace)
-    assert not plan.owns_mark(longer.host(7).mark)
-    assert not plan.owns_namespace("lab-router")
+    layout = LabLayout("lab", Path("/d/lab"), DEFAULT_SUBNET)
+    longer = LabLayout("lab2", Path("/e/lab"), DEFAULT_SUBNET)
+    assert layout.owns_namespace(layout.switch_namespace)
+    assert layout.owns_namespace(layout.host(7).namespace)
+    assert layout.owns_mark(layout.host(7).mark)
+    assert not layout.owns_namespace(longer.switch_namespace)
+    assert not layout.owns_mark(longer.host(7).mark)
+    assert not layout.owns_namespace("lab-router")
 
 
 @pytest.mark.parametrize(("text", "number"), [("host1", 1), ("12", 12), ("host100", 100)])
@@ -64,7 +68,7 @@ def test_what_is_no_host_is_refused(text: str) -> None:
 @pytest.mark.parametrize("number", [0, MAX_HOSTS + 1])
 def test_host_beyond_the_bounds_is_refused(number: int) -> None:
     with pytest.raises(CairnError) as caught:
-        Plan("lab", Path("/d/lab"), DEFAULT_SUBNET).host(number)
+        LabLayout("lab", Path("/d/lab"), DEFAULT_SUBNET).host(number)
     assert caught.value.code == "lab.too-many-hosts"
 
 

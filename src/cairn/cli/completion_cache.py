@@ -1,4 +1,4 @@
-"""What completion knows of a node: quickly, or not at all. Whoever presses TAB does not want to wait, or to be told errors."""
+"""The memory of completion: it learns about a node quickly, or not at all. Pressing TAB must neither wait nor print errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCHEMA_SECONDS = 300.0
 _MOST = "200"
 
 
-class Known:
+class CompletionCache:
     """The schema and the resources of a node, kept for a short time.
 
     Args:
@@ -39,7 +39,7 @@ class Known:
         self._names: dict[str, tuple[float, Sequence[Json]]] = {}
 
     def schema(self) -> Schema | None:
-        """What the node can do; None when that is not known."""
+        """The node's schema; None when it is not available quickly."""
         if self._schema is None or self._now() - self._schema[0] > _SCHEMA_SECONDS:
             found = self._kept() or self._asked()
             if found is not None:
@@ -47,7 +47,7 @@ class Known:
         return self._schema[1] if self._schema else None
 
     def resources(self, entity: str) -> Sequence[Json]:
-        """Resources of an entity, the newest first; none when they cannot be had quickly."""
+        """Resources of an entity, the newest first; none when they are not available quickly."""
         kept = self._names.get(entity)
         if kept is not None and self._now() - kept[0] < _NAMES_SECONDS:
             return kept[1]

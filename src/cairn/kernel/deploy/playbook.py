@@ -1,4 +1,4 @@
-"""The process that runs Ansible for the node: ``python -m cairn.kernel.deploy.runner``.
+"""The process that runs Ansible for the node: ``python -m cairn.kernel.deploy.playbook``.
 
 Why a process of its own: ansible-runner blocks, forks (which would stop a big node for milliseconds each time) and is
 not small. Why it minds its descendants: Ansible's workers are sessions of their own and ssh's control masters are
@@ -27,10 +27,10 @@ from cairn.kernel.deploy.order import RunEnded, RunLine, RunOrder, TaskFailed, T
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE_LIMIT = 1000  # characters of a failure's message
-_LINES_LIMIT = 8  # of what a program printed, its end
+_LINES_LIMIT = 8  # of a program's output: its end
 _SWEEP_SECONDS = 0.1
 
-#: What ansible-runner tells of an event: its own JSON.
+#: An event as ansible-runner tells it: its own JSON.
 Event = Mapping[str, object]
 
 
@@ -39,7 +39,7 @@ class Narrator:
 
     Args:
         output: where the lines go.
-        tasks: how many tasks the run can have at most; 0 is content with a percentage of 0.
+        tasks: how many tasks the run can have at most; 0: the percentage stays 0.
     """
 
     def __init__(self, output: BinaryIO, tasks: int) -> None:
@@ -49,7 +49,7 @@ class Narrator:
         self._stats: dict[str, dict[str, int]] = {}
 
     def event(self, event: Event) -> bool:
-        """Tell what matters of `event`. Answers False: ansible-runner need not keep it in a file."""
+        """Write a line if `event` matters. Answers False: ansible-runner need not keep it in a file."""
         data = msgspec.convert(event.get("event_data") or {}, dict[str, object])
         match event.get("event"):
             case "playbook_on_task_start" | "playbook_on_handler_task_start":
@@ -69,7 +69,7 @@ class Narrator:
         return False
 
     def end(self, status: str) -> None:
-        """The last line."""
+        """Write the last line: how the run ended, and for each host how many tasks did what."""
         stats = self._stats
         self._say(
             RunEnded(
@@ -227,7 +227,7 @@ def main() -> int:
     """Carry out one order; 0 whatever became of the playbook, because the last line tells."""
     order = _read_order()
     lines = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever else prints must not get between the lines
+    os.dup2(2, 1)  # other output must not get between the lines
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     cancelled = threading.Event()
     threading.Thread(target=_watch, args=(cancelled,), daemon=True).start()

@@ -5,8 +5,8 @@ from pathlib import Path
 from tests.unit.cli.fakes import FakeNode
 
 from cairn.cli.client import Client
+from cairn.cli.completion_cache import CompletionCache
 from cairn.cli.http import HttpClient
-from cairn.cli.known import Known
 from cairn.cli.session import Credentials, SessionStore
 
 
@@ -16,19 +16,19 @@ def _asked(node: FakeNode, path: str) -> int:
 
 def test_schema_is_kept_between_commands_for_a_while(client: Client, node: FakeNode, tmp_path: Path) -> None:
     now = [1e9]
-    assert Known(client, tmp_path, lambda: now[0]).schema() is not None
+    assert CompletionCache(client, tmp_path, lambda: now[0]).schema() is not None
     kept = next(tmp_path.glob("schema-*.json"))
     now[0] = kept.stat().st_mtime + 200
-    assert Known(client, tmp_path, lambda: now[0]).schema() is not None
+    assert CompletionCache(client, tmp_path, lambda: now[0]).schema() is not None
     assert _asked(node, "/v1/schema") == 1
     now[0] += 200
-    Known(client, tmp_path, lambda: now[0]).schema()
+    CompletionCache(client, tmp_path, lambda: now[0]).schema()
     assert _asked(node, "/v1/schema") == 2
 
 
 def test_names_are_kept_for_some_seconds(client: Client, node: FakeNode) -> None:
     now = [0.0]
-    known = Known(client, None, lambda: now[0])
+    known = CompletionCache(client, None, lambda: now[0])
     assert known.resources("Image")[0]["name"] == "tiny"
     known.resources("Image")
     assert _asked(node, "/v1/images") == 1
@@ -39,11 +39,11 @@ def test_names_are_kept_for_some_seconds(client: Client, node: FakeNode) -> None
 
 def test_no_node_is_nothing_to_complete_and_no_error(tmp_path: Path) -> None:
     client = Client(HttpClient("http://127.0.0.1:9"), SessionStore(tmp_path / "s"), Credentials(tmp_path, {}))
-    known = Known(client, tmp_path)
+    known = CompletionCache(client, tmp_path)
     assert known.schema() is None
     assert known.resources("Image") == ()
 
 
 def test_no_session_is_nothing_to_complete_and_no_error(node: FakeNode, tmp_path: Path) -> None:
     client = Client(HttpClient(node.url), SessionStore(tmp_path / "s"), Credentials(tmp_path, {}))
-    assert Known(client, None).resources("Image") == ()
+    assert CompletionCache(client, None).resources("Image") == ()
