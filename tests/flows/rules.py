@@ -85,7 +85,12 @@ def running_vms_run(rows: Rows, hosts: Hosts) -> Iterator[str]:
             continue
         macs = {row["mac"] for row in _of_vm(rows, "vm_nic", uuid)}
         disks = {row["install_path"] for row in _of_vm(rows, "volume", uuid)}
-        real = (domain.cpu_num, domain.memory_bytes, {n.mac for n in domain.nics}, {d.path for d in domain.disks})
+        real = (
+            domain.hardware.cpu_num,
+            domain.hardware.memory_size,
+            {n.mac for n in domain.nics},
+            {d.path for d in domain.disks},
+        )
         if real != (vm["cpu_num"], vm["memory_size"], macs, disks):
             yield f"the VM {uuid} runs with other hardware than it has in the database: {real}"
     for uuid, (name, _) in domains.items():

@@ -71,7 +71,8 @@ def _vm_elsewhere(rows: Rows, there: Hosts) -> None:
 
 def _other_memory(rows: Rows, there: Hosts) -> None:
     uuid = str(_vm(rows)["uuid"])
-    _host(there).vms[uuid] = replace(_host(there).vms[uuid], memory_bytes=1)
+    domain = _host(there).vms[uuid]
+    _host(there).vms[uuid] = replace(domain, hardware=replace(domain.hardware, memory_size=1))
 
 
 def _lost_file(_: Rows, there: Hosts) -> None:

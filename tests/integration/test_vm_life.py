@@ -91,7 +91,7 @@ async def test_size_is_changed_while_stopped_and_holds_after_start(cloud: Cloud)
     await cloud.call("UpdateVmInstance", uuid=vm["uuid"], cpu_num=4, memory_size=512 << 20, name="bigger")
     await cloud.call("StartVmInstance", uuid=vm["uuid"])
     real = place(cloud, vm).vms[str(vm["uuid"])]
-    assert (real.cpu_num, real.memory_bytes, real.title) == (4, 512 << 20, "bigger")
+    assert (real.hardware.cpu_num, real.hardware.memory_size, real.hardware.name) == (4, 512 << 20, "bigger")
     assert broken_rules(cloud) == []
 
 

@@ -66,7 +66,7 @@ def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
 def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
     """What the simulated machine is."""
     machine = host.machine
-    used = sum(vm.memory_bytes for vm in host.vms.values() if vm.state is PowerState.RUNNING)
+    used = sum(vm.hardware.memory_size for vm in host.vms.values() if vm.state is PowerState.RUNNING)
     return HostFacts(
         hostname=host.name,
         architecture="x86_64",
@@ -196,21 +196,20 @@ def _remove_metadata(host: SimHost, network: str, vms: set[str]) -> None:
 
 def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
     """Start it, if it is not running."""
-    vm = host.vms.get(command.vm)
+    hardware = command.hardware
+    vm = host.vms.get(hardware.uuid)
     if vm is None or vm.state is not PowerState.RUNNING:
         _check_startable(host, command)
         vm = SimVm(
-            title=command.title,
-            cpu_num=command.cpu_num,
-            memory_bytes=command.memory_bytes,
+            hardware=hardware,
             disks=command.disks,
             nics=command.nics,
             state=PowerState.RUNNING,
             vnc_port=host.next_vnc_port,
         )
         host.next_vnc_port += 1
-        host.power_on(command.vm, vm)
-        host.consoles[command.vm] = _boot_text(command.title)
+        host.power_on(hardware.uuid, vm)
+        host.consoles[hardware.uuid] = _boot_text(hardware.name)
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
@@ -229,7 +228,7 @@ def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
     if vm is None or vm.state is not PowerState.RUNNING:
         raise Refused(codes.VM_NOT_RUNNING, f"The VM {command.vm} is not running on {host.name}. Start it instead.")
     vm.boots += 1
-    host.consoles[command.vm] += _boot_text(vm.title)
+    host.consoles[command.vm] += _boot_text(vm.hardware.name)
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
@@ -273,11 +272,12 @@ def _need_bridge(host: SimHost, name: str) -> None:
 
 
 def _check_startable(host: SimHost, command: StartVm) -> None:
-    if command.cpu_num < 1 or command.memory_bytes < 1 << 20:
+    hardware = command.hardware
+    if hardware.cpu_num < 1 or hardware.memory_size < 1 << 20:
         raise Refused(
-            codes.BAD_REQUEST, f"{command.cpu_num} CPUs and {command.memory_bytes} bytes of memory make no VM."
+            codes.BAD_REQUEST, f"{hardware.cpu_num} CPUs and {hardware.memory_size} bytes of memory make no VM."
         )
-    if command.memory_bytes > host.machine.memory_bytes:
+    if hardware.memory_size > host.machine.memory_bytes:
         raise Refused(
             codes.HYPERVISOR, f"cannot set up guest memory: {host.name} has {host.machine.memory_bytes} bytes."
         )
@@ -302,8 +302,8 @@ def _check_not_in_use(host: SimHost, command: StartVm) -> None:
             raise Refused(codes.HYPERVISOR, f"Unable to create tap device {nic.device}: the VM {other} has it.")
 
 
-def _boot_text(title: str) -> str:
-    return f"simulated boot of {title}\n{title} login: "
+def _boot_text(name: str) -> str:
+    return f"simulated boot of {name}\n{name} login: "
 
 
 # The table.

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol.network import DhcpEntry, MetadataEntry
-from cairn.agents.protocol.vm import Disk, Nic, PowerState
+from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 
 BACKUP: Final = "backup"
 """The name of the one simulated backup server."""
@@ -36,9 +36,7 @@ class SimFile(Struct, kw_only=True, rename="camel"):
 class SimVm(Struct, kw_only=True, rename="camel"):
     """A domain. A stopped VM has none."""
 
-    title: str
-    cpu_num: int
-    memory_bytes: int
+    hardware: Hardware
     disks: list[Disk]
     nics: list[Nic]
     state: PowerState

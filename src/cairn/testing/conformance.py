@@ -41,6 +41,7 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
     GetConsole,
+    Hardware,
     ListVms,
     Nic,
     PowerState,
@@ -554,10 +555,7 @@ async def bad_images_are_refused_each_with_its_code(site: Site) -> None:
 
 def _start(site: Site, *, disk: str, nics: list[Nic]) -> StartVm:
     return StartVm(
-        vm=VM,
-        title="conformance",
-        cpu_num=1,
-        memory_bytes=64 << 20,
+        hardware=Hardware(uuid=VM, name="conformance", cpu_num=1, memory_size=64 << 20),
         disks=[Disk(path=site.path(disk), device_id=0, volume=VM)],
         nics=nics,
     )

@@ -27,7 +27,7 @@ from cairn.agents.protocol.storage import (
     DeleteFile,
     InitStorage,
 )
-from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, Nic, PowerState, RebootVm, StartVm, StopVm
+from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, Hardware, Nic, PowerState, RebootVm, StartVm, StopVm
 from cairn.agents.protocol.wire import AgentCommand, Result
 from cairn.simulator.commands import COMMANDS, apply
 from cairn.simulator.refusal import Refused
@@ -65,10 +65,7 @@ def start(
     uuid: str = "x", disks: tuple[str, ...] = ("root",), nics: tuple[Nic, ...] = (), memory: int = 1 << 30
 ) -> StartVm:
     return StartVm(
-        vm=uuid,
-        title="web",
-        cpu_num=1,
-        memory_bytes=memory,
+        hardware=Hardware(uuid=uuid, name="web", cpu_num=1, memory_size=memory),
         disks=[Disk(path=f"{FOLDER}/{name}", device_id=number) for number, name in enumerate(disks)],
         nics=list(nics),
     )

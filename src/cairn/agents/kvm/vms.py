@@ -13,9 +13,9 @@ from cairn.agents.commands import handles
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_uuid
 from cairn.agents.kvm.accelerator import Accelerator
+from cairn.agents.kvm.domain_events import DomainEvents
 from cairn.agents.kvm.domain_xml import domain_xml
 from cairn.agents.kvm.hypervisor import Hypervisor
-from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import (
     Console,
@@ -57,7 +57,7 @@ class Vms:
         *,
         hypervisor: Hypervisor,
         accelerator: Accelerator,
-        watch: VmWatch,
+        events: DomainEvents,
         locks: KeyedLocks,
         runner: CommandRunner,
         records: Records[VmRecord],
@@ -67,7 +67,7 @@ class Vms:
     ) -> None:
         self._hypervisor = hypervisor
         self._accelerator = accelerator
-        self._watch = watch
+        self._events = events
         self._locks = locks
         self._runner = runner
         self._records = records
@@ -78,21 +78,22 @@ class Vms:
     @handles(StartVm)
     async def start(self, command: StartVm) -> VmStatus:
         """Define and start."""
-        check_uuid("vm", command.vm)
-        async with self._locks(command.vm):
-            if await in_thread(self._hypervisor.state, command.vm) in _ALIVE:
-                return await self._status(command.vm)
+        vm = command.hardware.uuid
+        check_uuid("vm", vm)
+        async with self._locks(vm):
+            if await in_thread(self._hypervisor.state, vm) in _ALIVE:
+                return await self._status(vm)
             await in_thread(self._check_parts, command)
             accelerator = await self._accelerator.choose(command.accelerator)
             xml = domain_xml(
                 command,
                 accelerator=accelerator,
-                console_log=str(self._console(command.vm)),
+                console_log=str(self._console(vm)),
                 caches=await in_thread(_caches, [disk.path for disk in command.disks]),
             )
             await in_thread(self._remember, command)
-            await in_thread(self._define_and_start, command.vm, xml)
-            return await self._status(command.vm)
+            await in_thread(self._define_and_start, vm, xml)
+            return await self._status(vm)
 
     @handles(StopVm)
     async def stop(self, command: StopVm) -> VmStatus:
@@ -126,7 +127,7 @@ class Vms:
         async with self._locks(command.vm):
             await in_thread(self._hypervisor.pull_plug, command.vm)
             await in_thread(self._hypervisor.undefine, command.vm)
-            self._watch.forget(command.vm)
+            self._events.forget(command.vm)
             record = self._records.record(command.vm)
             saved = await in_thread(record.load)
             for tap in saved.taps if saved is not None else []:
@@ -159,14 +160,15 @@ class Vms:
 
     async def _status(self, vm: str) -> VmStatus:
         state = await in_thread(self._hypervisor.state, vm) or PowerState.STOPPED
-        self._watch.expect(vm, state)
+        self._events.expect(vm, state)
         running = state in _ALIVE
         return VmStatus(state=state, vnc_port=await in_thread(self._hypervisor.vnc_port, vm) if running else None)
 
     def _remember(self, command: StartVm) -> None:
         taps = [nic.device for nic in command.nics]
         disks = [str(Path(disk.path).resolve()) for disk in command.disks]
-        self._records.record(command.vm).save(VmRecord(command.vm, taps, disks))
+        vm = command.hardware.uuid
+        self._records.record(vm).save(VmRecord(vm, taps, disks))
 
     def _define_and_start(self, vm: str, xml: str) -> None:
         """One piece of work: a start that was given up does not leave a definition behind."""

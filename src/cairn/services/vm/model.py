@@ -40,10 +40,6 @@ class VmState(StrEnum):
     CRASHED = "Crashed"
 
 
-#: states that a running workflow owns
-TRANSITIONAL = frozenset({VmState.STARTING, VmState.STOPPING, VmState.REBOOTING, VmState.DESTROYING, VmState.EXPUNGING})
-
-
 class VmInstance(Named, frozen=True, kw_only=True):
     """A virtual machine."""
 
