@@ -10,6 +10,7 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
+from cairn.kernel.resource import erase, existing, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import Candidate
@@ -37,7 +38,7 @@ class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
         self._settings = settings
 
     def do(self, tx: Tx, given: CheckTicketInput) -> Nothing:
-        """Look."""
+        """The setting is read each time, so a change of it counts from the next VM on."""
         has_ticket = any(TICKET.parse(tag) for tag in given.asked.system_tags)
         if self._settings.get(REQUIRE_TICKET) and not has_ticket:
             raise CairnError(
@@ -76,23 +77,22 @@ class NoteStart(TransactionStep[NoteStartInput, NoteStartOutput]):
     def do(self, tx: Tx, given: NoteStartInput) -> NoteStartOutput:
         """Write it down, with the ticket if the VM has one."""
         uuid = self._ids.new()
-        vm = tx.get(VmInstance, given.uuid)
-        assert vm is not None, "an earlier step has written it down"
+        vm = existing(tx, VmInstance, given.uuid)
         tickets = self._tags.values(tx, given.uuid, TICKET)
-        tx.insert(
-            AuditNote(
-                uuid=uuid,
-                vm_instance_uuid=vm.uuid,
-                vm_name=vm.name,
-                account_uuid=vm.account_uuid,
-                ticket=tickets[0]["number"] if tickets else None,
-                text=f"started on host {given.place.host_uuid}",
-                create_date=tx.now,
-            )
+        note = AuditNote(
+            uuid=uuid,
+            name=vm.name,
+            vm_instance_uuid=vm.uuid,
+            account_uuid=vm.account_uuid,
+            ticket=tickets[0]["number"] if tickets else None,
+            text=f"started on host {given.place.host_uuid}",
+            create_date=tx.now,
+            last_op_date=tx.now,
         )
+        write(tx, note)
         return NoteStartOutput(audit_note_uuid=uuid)
 
     def undo(self, tx: Tx, given: NoteStartInput, made: NoteStartOutput | None) -> None:
         """It did not start after all."""
         if made is not None:
-            tx.delete(AuditNote, made.audit_note_uuid)
+            erase(tx, AuditNote, made.audit_note_uuid)
