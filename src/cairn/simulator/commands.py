@@ -35,8 +35,10 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     GetConsole,
     ListVms,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
     VmList,
@@ -66,7 +68,7 @@ def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
 def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
     """What the simulated machine is."""
     machine = host.machine
-    used = sum(vm.hardware.memory_size for vm in host.vms.values() if vm.state is PowerState.RUNNING)
+    used = sum(vm.hardware.memory_size for vm in host.vms.values() if vm.is_on)
     return HostFacts(
         hostname=host.name,
         architecture="x86_64",
@@ -131,7 +133,7 @@ def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
 def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
     """The bridge goes, unless a VM is on it."""
     for uuid, vm in host.vms.items():
-        if vm.state is PowerState.RUNNING and any(nic.bridge == command.bridge for nic in vm.nics):
+        if vm.is_on and any(nic.bridge == command.bridge for nic in vm.nics):
             raise Refused(codes.BUSY, f"The bridge {command.bridge} is used by the running VM {uuid}. Stop it first.")
     host.bridges.pop(command.bridge, None)
     return _DONE
@@ -198,7 +200,7 @@ def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
     """Start it, if it is not running."""
     hardware = command.hardware
     vm = host.vms.get(hardware.uuid)
-    if vm is None or vm.state is not PowerState.RUNNING:
+    if vm is None or not vm.is_on:
         _check_startable(host, command)
         vm = SimVm(
             hardware=hardware,
@@ -224,11 +226,24 @@ def stop_vm(world: World, host: SimHost, command: StopVm) -> VmStatus:
 
 def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
     """Stop and start it with the same definition."""
-    vm = host.vms.get(command.vm)
-    if vm is None or vm.state is not PowerState.RUNNING:
-        raise Refused(codes.VM_NOT_RUNNING, f"The VM {command.vm} is not running on {host.name}. Start it instead.")
+    vm = _running(host, command.vm)
     vm.boots += 1
+    vm.state = PowerState.RUNNING
     host.consoles[command.vm] += _boot_text(vm.hardware.name)
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def pause_vm(world: World, host: SimHost, command: PauseVm) -> VmStatus:
+    """It stands still, with its memory, disks and taps."""
+    vm = _running(host, command.vm)
+    vm.state = PowerState.PAUSED
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def resume_vm(world: World, host: SimHost, command: ResumeVm) -> VmStatus:
+    """It goes on."""
+    vm = _running(host, command.vm)
+    vm.state = PowerState.RUNNING
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
@@ -269,6 +284,13 @@ def _need_bridge(host: SimHost, name: str) -> None:
         raise Refused(
             codes.MISSING_BRIDGE, f"There is no bridge {name} on {host.name}. Have the L2 network made there first."
         )
+
+
+def _running(host: SimHost, uuid: str) -> SimVm:
+    vm = host.vms.get(uuid)
+    if vm is None or not vm.is_on:
+        raise Refused(codes.VM_NOT_RUNNING, f"The VM {uuid} is not running on {host.name}. Start it instead.")
+    return vm
 
 
 def _check_startable(host: SimHost, command: StartVm) -> None:
@@ -338,6 +360,8 @@ COMMANDS: Final = dict(
         _entry(StartVm, start_vm),
         _entry(StopVm, stop_vm),
         _entry(RebootVm, reboot_vm),
+        _entry(PauseVm, pause_vm),
+        _entry(ResumeVm, resume_vm),
         _entry(DestroyVm, destroy_vm),
         _entry(ListVms, list_vms),
         _entry(GetConsole, get_console),

@@ -44,8 +44,10 @@ from cairn.agents.protocol.vm import (
     Hardware,
     ListVms,
     Nic,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
 )
@@ -499,6 +501,27 @@ async def vm_lives(site: Site) -> None:
     for _ in range(2):
         await site.do(DestroyVm(vm=VM))
     assert VM not in (await site.do(ListVms())).vms
+    await site.do(DeleteFile(path=disk))
+
+
+@_check("vm")
+async def vm_stands_still_and_goes_on(site: Site) -> None:
+    """Each is success when it is so already. Its disk stays its own meanwhile; a VM that is not there does neither."""
+    disk = site.path("root.qcow2")
+    for command in (PauseVm(vm=VM), ResumeVm(vm=VM)):
+        await site.refused(command, codes.VM_NOT_RUNNING)
+    await site.do(InitStorage(path=site.storage))
+    await site.do(CreateVolume(path=disk, size_bytes=1 << 26))
+    await site.do(_start(site, disk="root.qcow2", nics=[]))
+    for _ in range(2):
+        assert (await site.do(PauseVm(vm=VM))).state is PowerState.PAUSED
+    assert (await site.do(ListVms())).vms[VM] is PowerState.PAUSED
+    await site.refused(DeleteFile(path=disk), codes.BUSY)
+    for _ in range(2):
+        assert (await site.do(ResumeVm(vm=VM))).state is PowerState.RUNNING
+    await site.do(PauseVm(vm=VM))
+    assert (await site.do(StopVm(vm=VM, mode="grace", grace_seconds=1))).state is PowerState.STOPPED
+    await site.do(DestroyVm(vm=VM))
     await site.do(DeleteFile(path=disk))
 
 

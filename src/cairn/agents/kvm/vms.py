@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,8 +23,10 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     GetConsole,
     ListVms,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
     VmList,
@@ -113,12 +116,28 @@ class Vms:
         """Stop and start with the same definition."""
         check_uuid("vm", command.vm)
         async with self._locks(command.vm):
-            if await in_thread(self._hypervisor.state, command.vm) not in _ALIVE:
-                raise AgentError(codes.VM_NOT_RUNNING, f"VM {command.vm} does not run on this host. Start it instead.")
+            await self._alive(command.vm)
             await self._shut_down(command.vm, command.grace_seconds)
             await in_thread(self._hypervisor.pull_plug, command.vm)
             await in_thread(self._hypervisor.start, command.vm)
             return await self._status(command.vm)
+
+    @handles(PauseVm)
+    async def pause(self, command: PauseVm) -> VmStatus:
+        """Let its processors stand still."""
+        return await self._switch(command.vm, PowerState.PAUSED, self._hypervisor.suspend)
+
+    @handles(ResumeVm)
+    async def resume(self, command: ResumeVm) -> VmStatus:
+        """Let it go on."""
+        return await self._switch(command.vm, PowerState.RUNNING, self._hypervisor.resume)
+
+    async def _switch(self, vm: str, wanted: PowerState, switch: Callable[[str], None]) -> VmStatus:
+        check_uuid("vm", vm)
+        async with self._locks(vm):
+            if await self._alive(vm) is not wanted:
+                await in_thread(switch, vm)
+            return await self._status(vm)
 
     @handles(DestroyVm)
     async def destroy(self, command: DestroyVm) -> Done:
@@ -158,6 +177,13 @@ class Vms:
                 return record.vm
         return None
 
+    async def _alive(self, vm: str) -> PowerState:
+        """The state of a VM that is on, if it is (``agent.vm-not-running``)."""
+        state = await in_thread(self._hypervisor.state, vm)
+        if state not in _ALIVE:
+            raise AgentError(codes.VM_NOT_RUNNING, f"VM {vm} does not run on this host. Start it instead.")
+        return state
+
     async def _status(self, vm: str) -> VmStatus:
         state = await in_thread(self._hypervisor.state, vm) or PowerState.STOPPED
         self._events.expect(vm, state)
@@ -180,7 +206,9 @@ class Vms:
             raise
 
     async def _shut_down(self, vm: str, grace_seconds: float) -> None:
-        """Press the power button until the guest has gone, or until its time is up."""
+        """Press the power button until the guest has gone, or until its time is up. One that is paused has to hear it."""
+        if await in_thread(self._hypervisor.state, vm) is PowerState.PAUSED:
+            await in_thread(self._hypervisor.resume, vm)
         began = self._clock.monotonic()
         pressed_at: float | None = None
         while await in_thread(self._hypervisor.state, vm) in _ALIVE:

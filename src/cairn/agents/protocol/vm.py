@@ -94,6 +94,24 @@ class RebootVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
     grace_seconds: float = 60.0
 
 
+class PauseVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Let the VM's processors stand still. Paused already is success; not on: error ``agent.vm-not-running``."""
+
+    name: ClassVar[str] = "vm.pause"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+
+
+class ResumeVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Let a paused VM go on. Running already is success; not on: error ``agent.vm-not-running``."""
+
+    name: ClassVar[str] = "vm.resume"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+
+
 class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
     """No domain, no tap, no console log of that VM is left on the host. Nothing there is success. Disks stay."""
 

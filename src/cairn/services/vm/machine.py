@@ -26,6 +26,8 @@ class Operation(StrEnum):
     START = "start"
     STOP = "stop"
     REBOOT = "reboot"
+    PAUSE = "pause"
+    RESUME = "resume"
     DESTROY = "destroy"
     EXPUNGE = "expunge"
 
@@ -52,6 +54,8 @@ LIFE: dict[Operation, Change] = {
         VmState.STOPPED,
     ),
     Operation.REBOOT: Change((VmState.RUNNING, VmState.CRASHED), VmState.REBOOTING, VmState.RUNNING),
+    Operation.PAUSE: Change((VmState.RUNNING,), VmState.PAUSING, VmState.PAUSED, VmState.PAUSED),
+    Operation.RESUME: Change((VmState.PAUSED,), VmState.RESUMING, VmState.RUNNING, VmState.RUNNING),
     Operation.DESTROY: Change(
         (VmState.CREATED, VmState.RUNNING, VmState.STOPPED, VmState.PAUSED, VmState.UNKNOWN, VmState.CRASHED),
         VmState.DESTROYING,

@@ -151,6 +151,18 @@ class RebootVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.reboot"):
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "rebootVmInstance")
 
 
+class PauseVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.pause"):
+    """Make a running VM's processors stand still; its memory, disks and addresses stay. One that is paused is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "pauseVmInstance")
+
+
+class ResumeVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.resume"):
+    """Let a paused VM go on where it stood still. One that runs already is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "resumeVmInstance")
+
+
 class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
     """Change a VM's name or description, or (while it is stopped) its size."""
 

@@ -35,7 +35,9 @@ class VmState(StrEnum):
     DESTROYING = "Destroying"
     DESTROYED = "Destroyed"
     EXPUNGING = "Expunging"
-    PAUSED = "Paused"
+    PAUSING = "Pausing"
+    PAUSED = "Paused"  #: on its host, with its memory; its processors stand still
+    RESUMING = "Resuming"
     UNKNOWN = "Unknown"  #: its host cannot be asked
     CRASHED = "Crashed"
 

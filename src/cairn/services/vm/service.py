@@ -24,7 +24,9 @@ from cairn.services.vm.messages import (
     ExpungeVmInstance,
     GetVmConsoleAddress,
     ListVmNetworks,
+    PauseVmInstance,
     RebootVmInstance,
+    ResumeVmInstance,
     StartVmInstance,
     StopVmInstance,
     UpdateVmInstance,
@@ -48,6 +50,8 @@ CREATE_STOPPED = workflow(CreateVmInstance, name="vm.create-stopped")
 START = workflow(StartVmInstance, unless=nothing_to_do)
 STOP = workflow(StopVmInstance, unless=nothing_to_do)
 REBOOT = workflow(RebootVmInstance)
+PAUSE = workflow(PauseVmInstance, unless=nothing_to_do)
+RESUME = workflow(ResumeVmInstance, unless=nothing_to_do)
 DESTROY = workflow(DestroyVmInstance, unless=nothing_to_do)
 EXPUNGE = workflow(ExpungeVmInstance)
 

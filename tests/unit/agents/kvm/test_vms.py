@@ -18,8 +18,10 @@ from cairn.agents.protocol.vm import (
     Hardware,
     ListVms,
     Nic,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
 )
@@ -140,6 +142,31 @@ async def test_reboot_keeps_the_definition_and_wants_a_running_vm(world: World) 
     await world.vms.start(world.start())
     assert (await world.vms.reboot(RebootVm(vm=VM))).state is PowerState.RUNNING
     assert world.hypervisor.presses == 1
+
+
+async def test_pause_and_resume_are_success_when_it_is_so_already(world: World) -> None:
+    await world.vms.start(world.start())
+    for _ in range(2):
+        assert (await world.vms.pause(PauseVm(vm=VM))).state is PowerState.PAUSED
+    for _ in range(2):
+        assert (await world.vms.resume(ResumeVm(vm=VM))).state is PowerState.RUNNING
+    assert world.hypervisor.switched == [f"suspend {VM}", f"resume {VM}"]
+
+
+async def test_only_a_vm_that_is_on_is_paused_or_resumed(world: World) -> None:
+    await refused(world.vms.pause(PauseVm(vm=VM)), codes.VM_NOT_RUNNING)
+    world.hypervisor.domains[VM] = PowerState.STOPPED
+    await refused(world.vms.resume(ResumeVm(vm=VM)), codes.VM_NOT_RUNNING)
+    await refused(world.vms.pause(PauseVm(vm="../x")), codes.BAD_REQUEST)
+    assert world.hypervisor.switched == []
+
+
+async def test_paused_vm_hears_the_power_button(world: World) -> None:
+    await world.vms.start(world.start())
+    await world.vms.pause(PauseVm(vm=VM))
+    began = world.clock.now
+    assert (await world.vms.stop(StopVm(vm=VM))).state is PowerState.STOPPED
+    assert (world.hypervisor.presses, world.clock.now - began < 1) == (1, True)
 
 
 async def test_destroy_leaves_nothing_but_the_disks_and_finds_nothing_the_second_time(world: World) -> None:
