@@ -126,7 +126,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
         self._states = states
 
     def do(self, tx: Tx, given: RecordInput) -> Nothing:
-        """Of what it came to before what was asked for; with the tags that the message brings."""
+        """What was worked out (size, host) counts before what was asked for. The message's tags go along."""
         vm = taken(
             VmInstance,
             given.vm,
@@ -175,7 +175,7 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
         self._ids = ids
 
     def do(self, tx: Tx, given: RecordNicsInput) -> RecordNicsOutput:
-        """One card an address, in their order."""
+        """One for each address, in the order of the networks."""
         nics = [self._nic(tx, given.vm, device, address) for device, address in enumerate(given.addresses)]
         for nic, address in zip(nics, given.addresses, strict=True):
             tx.insert(

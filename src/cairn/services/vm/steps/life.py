@@ -85,15 +85,13 @@ class Finish(TransactionStep[FinishInput, Nothing]):
 
     name = "vm.finish"
     title = "noting how the VM stands now"
-    nothing_to_undo: ClassVar[str | None] = (
-        "the undo of the first step, and the next look at the host, put its state right"
-    )
+    nothing_to_undo: ClassVar[str | None] = "it is the last step; the next look at the host tells if that was not so"
 
     def __init__(self, states: VmStates) -> None:
         self._states = states
 
     def do(self, tx: Tx, given: FinishInput) -> Nothing:
-        """One that stands still has no host, but for the one that it was on last."""
+        """A VM that is off leaves its host; where it was last stays known."""
         after = LIFE[operation_of(given.asked)].after
         assert after is not None, "an expunged VM has no state"
         vm = existing(tx, VmInstance, given.uuid)
