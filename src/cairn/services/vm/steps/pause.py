@@ -6,7 +6,7 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import PauseVm, ResumeVm
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.vm.steps.stop import OnHostInput
 
 

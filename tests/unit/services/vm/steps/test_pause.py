@@ -8,7 +8,7 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.wire import AgentCommand, Result
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING
-from cairn.services.host.extensions import HostAgents
+from cairn.services.host.provided import HostAgents
 from cairn.services.vm.model import VmState
 from cairn.services.vm.steps.life import Former
 from cairn.services.vm.steps.pause import PauseOnHost, ResumeOnHost
