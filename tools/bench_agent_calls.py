@@ -18,7 +18,7 @@ import uvloop
 
 from cairn.agents.protocol.network import EnsureBridge
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
-from cairn.agents.protocol.vm import Disk, Nic, StartVm
+from cairn.agents.protocol.vm import Disk, Hardware, Nic, StartVm
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
 from cairn.kernel.clock import SystemClock
@@ -44,10 +44,7 @@ def command() -> StartVm:
     """A VM with two disks and two cards."""
     folder = "/var/lib/cairn-storage"
     return StartVm(
-        vm=VM,
-        title="bench",
-        cpu_num=2,
-        memory_bytes=2 << 30,
+        hardware=Hardware(uuid=VM, name="bench", cpu_num=2, memory_size=2 << 30),
         disks=[Disk(path=f"{folder}/{n}.qcow2", device_id=n, volume=VM) for n in range(2)],
         nics=[Nic(mac=f"fa:16:3e:00:00:0{n}", bridge="br_bench", device=f"vnic{n}.0") for n in range(2)],
     )

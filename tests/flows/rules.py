@@ -54,6 +54,7 @@ BACKUP = "backup"
 #: words for a state that only lasts as long as somebody works on it
 _STATES = ("state", "status")
 _LASTING = frozenset({"Running"})
+_ON = ("Running", "Paused")  # states in which a VM is on its host
 
 
 def journal_is_empty(rows: Rows, hosts: Hosts) -> Iterator[str]:
@@ -76,16 +77,23 @@ def running_vms_run(rows: Rows, hosts: Hosts) -> Iterator[str]:
     domains = {uuid: (name, vm) for name, host in hosts.items() for uuid, vm in host.vms.items()}
     for uuid, vm in rows["vm_instance"].items():
         name, domain = domains.pop(uuid, (None, None))
-        if vm["state"] != "Running":
+        if vm["state"] not in _ON:
             if domain is not None:
                 yield f"the VM {uuid} is {vm['state']} in the database and runs on {name}"
             continue
         if domain is None or _uuid_of(hosts, name) != vm["host_uuid"]:
-            yield f"the VM {uuid} is Running in the database, and on {name} in reality"
+            yield f"the VM {uuid} is {vm['state']} in the database, and on {name} in reality"
             continue
+        if domain.state != vm["state"]:
+            yield f"the VM {uuid} is {vm['state']} in the database, and {domain.state} in reality"
         macs = {row["mac"] for row in _of_vm(rows, "vm_nic", uuid)}
         disks = {row["install_path"] for row in _of_vm(rows, "volume", uuid)}
-        real = (domain.cpu_num, domain.memory_bytes, {n.mac for n in domain.nics}, {d.path for d in domain.disks})
+        real = (
+            domain.hardware.cpu_num,
+            domain.hardware.memory_size,
+            {n.mac for n in domain.nics},
+            {d.path for d in domain.disks},
+        )
         if real != (vm["cpu_num"], vm["memory_size"], macs, disks):
             yield f"the VM {uuid} runs with other hardware than it has in the database: {real}"
     for uuid, (name, _) in domains.items():
@@ -180,7 +188,7 @@ def hosts_are_booked_rightly(rows: Rows, hosts: Hosts) -> Iterator[str]:
             yield f"the host {uuid} has its memory booked wrongly"
         if _rest(host, "cpu", claims, "cpu_num"):
             yield f"the host {uuid} has its CPUs booked wrongly"
-    running = {uuid: vm["host_uuid"] for uuid, vm in rows["vm_instance"].items() if vm["state"] == "Running"}
+    running = {uuid: vm["host_uuid"] for uuid, vm in rows["vm_instance"].items() if vm["state"] in _ON}
     held = {uuid: claim["host_uuid"] for uuid, claim in rows["host_claim"].items()}
     yield from (f"the VM {vm} holds a host and does not run" for vm in held.keys() - running.keys())
     for vm, where in running.items():
@@ -275,7 +283,7 @@ def _nics(rows: Rows) -> Iterator[tuple[Row, Row]]:
     """The NICs of running VMs in networks with a flat DHCP server."""
     for nic in rows["vm_nic"].values():
         vm = rows["vm_instance"].get(str(nic["vm_instance_uuid"]))
-        if vm is not None and vm["state"] == "Running" and str(nic["l3_network_uuid"]) in rows["flat_dhcp_server"]:
+        if vm is not None and vm["state"] in _ON and str(nic["l3_network_uuid"]) in rows["flat_dhcp_server"]:
             yield vm, nic
 
 

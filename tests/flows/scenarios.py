@@ -60,6 +60,11 @@ async def _running(cloud: Cloud) -> None:
     cloud.site["vm"] = str(vm["uuid"])
 
 
+async def _paused(cloud: Cloud) -> None:
+    await _running(cloud)
+    await cloud.call("PauseVmInstance", uuid=cloud.site["vm"])
+
+
 async def _stopped(cloud: Cloud) -> None:
     await _running(cloud)
     await cloud.call("StopVmInstance", uuid=cloud.site["vm"])
@@ -128,6 +133,8 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.start": Scenario(api="StartVmInstance", prepare=_stopped, fields=_uuid("vm")),
     "vm.stop": Scenario(api="StopVmInstance", prepare=_running, fields=_uuid("vm"), only_forward=True),
     "vm.reboot": Scenario(api="RebootVmInstance", prepare=_running, fields=_uuid("vm")),
+    "vm.pause": Scenario(api="PauseVmInstance", prepare=_running, fields=_uuid("vm")),
+    "vm.resume": Scenario(api="ResumeVmInstance", prepare=_paused, fields=_uuid("vm")),
     "vm.destroy": Scenario(api="DestroyVmInstance", prepare=_running, fields=_uuid("vm"), only_forward=True),
     "vm.expunge": Scenario(api="ExpungeVmInstance", prepare=_destroyed, fields=_uuid("vm"), only_forward=True),
     "simulator.add-host": Scenario(api="AddSimulatorHost", prepare=_cluster, fields=_host),

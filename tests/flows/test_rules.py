@@ -12,6 +12,7 @@ from tests.flows import rules
 from tests.flows.rules import RULES, Hosts, Row, Rows, SeenHost
 from tests.flows.world import database, hosts
 
+from cairn.agents.protocol.vm import PowerState
 from cairn.testing.cloud import Cloud
 
 Wrong = Callable[[Rows, Hosts], None]
@@ -69,9 +70,14 @@ def _vm_elsewhere(rows: Rows, there: Hosts) -> None:
     there["sim-0002"].vms[uuid] = _host(there).vms.pop(uuid)
 
 
+def _vm_that_stands_still(rows: Rows, there: Hosts) -> None:
+    _host(there).vms[str(_vm(rows)["uuid"])].state = PowerState.PAUSED
+
+
 def _other_memory(rows: Rows, there: Hosts) -> None:
     uuid = str(_vm(rows)["uuid"])
-    _host(there).vms[uuid] = replace(_host(there).vms[uuid], memory_bytes=1)
+    domain = _host(there).vms[uuid]
+    _host(there).vms[uuid] = replace(domain, hardware=replace(domain.hardware, memory_size=1))
 
 
 def _lost_file(_: Rows, there: Hosts) -> None:
@@ -184,7 +190,14 @@ def _tag_of_nothing(rows: Rows, _: Hosts) -> None:
 WRONG: dict[str, tuple[Wrong, ...]] = {
     "journal_is_empty": (_open_run,),
     "nothing_is_in_between": (_stuck, _stuck_host),
-    "running_vms_run": (_dead_vm, _strange_vm, _vm_that_should_not_run, _vm_elsewhere, _other_memory),
+    "running_vms_run": (
+        _dead_vm,
+        _strange_vm,
+        _vm_that_should_not_run,
+        _vm_elsewhere,
+        _vm_that_stands_still,
+        _other_memory,
+    ),
     "volumes_are_files": (_lost_file, _strange_file, _file_elsewhere),
     "caches_are_files": (_lost_cache, _strange_cache),
     "image_copies_are_files": (_lost_copy, _strange_copy),

@@ -9,6 +9,7 @@ import pytest
 from tests.flows.rules import SeenHost
 from tests.flows.world import broken_rules, hosts
 
+from cairn.agents.protocol.vm import PowerState
 from cairn.testing.cloud import Cloud, Json, Refused
 
 
@@ -74,6 +75,33 @@ async def test_operation_that_is_done_already_succeeds_and_does_nothing(cloud: C
     await cloud.call("DestroyVmInstance", uuid=vm["uuid"])
 
 
+async def test_paused_vm_stands_still_on_its_host_until_it_is_resumed(cloud: Cloud) -> None:
+    vm = await cloud.create_vm("web")
+    for _ in range(2):
+        paused = await cloud.call("PauseVmInstance", uuid=vm["uuid"])
+        assert (paused["state"], paused["hostUuid"]) == ("Paused", vm["hostUuid"])
+        assert place(cloud, vm).vms[str(vm["uuid"])].state is PowerState.PAUSED
+    assert broken_rules(cloud) == []
+    for _ in range(2):
+        assert (await cloud.call("ResumeVmInstance", uuid=vm["uuid"]))["state"] == "Running"
+    assert broken_rules(cloud) == []
+
+
+async def test_only_a_running_vm_is_paused_and_a_paused_one_is_not_rebooted_but_stopped(cloud: Cloud) -> None:
+    vm = await cloud.create_vm("web")
+    await cloud.call("PauseVmInstance", uuid=vm["uuid"])
+    for api in ("RebootVmInstance", "StartVmInstance"):
+        with pytest.raises(Refused) as refused:
+            await cloud.call(api, uuid=vm["uuid"])
+        assert refused.value.code == "vm.wrong-state"
+    await cloud.call("StopVmInstance", uuid=vm["uuid"])
+    for api in ("PauseVmInstance", "ResumeVmInstance"):
+        with pytest.raises(Refused) as refused:
+            await cloud.call(api, uuid=vm["uuid"])
+        assert refused.value.code == "vm.wrong-state"
+    assert broken_rules(cloud) == []
+
+
 async def test_vm_keeps_its_address_and_disk_over_stop_and_start(cloud: Cloud) -> None:
     vm = await cloud.create_vm("web")
     before = place(cloud, vm).vms[str(vm["uuid"])]
@@ -91,7 +119,7 @@ async def test_size_is_changed_while_stopped_and_holds_after_start(cloud: Cloud)
     await cloud.call("UpdateVmInstance", uuid=vm["uuid"], cpu_num=4, memory_size=512 << 20, name="bigger")
     await cloud.call("StartVmInstance", uuid=vm["uuid"])
     real = place(cloud, vm).vms[str(vm["uuid"])]
-    assert (real.cpu_num, real.memory_bytes, real.title) == (4, 512 << 20, "bigger")
+    assert (real.hardware.cpu_num, real.hardware.memory_size, real.hardware.name) == (4, 512 << 20, "bigger")
     assert broken_rules(cloud) == []
 
 

@@ -111,7 +111,7 @@ class SimulatedAgents:
         """Let the VM's process die by itself, which is reported. Returns whether it was running."""
         host = self.world.hosts[name]
         domain = host.vms.get(vm)
-        if domain is None or domain.state is not PowerState.RUNNING:
+        if domain is None or not domain.is_on:
             return False
         host.power_off(vm)
         domain.state = PowerState.CRASHED

@@ -35,8 +35,10 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     GetConsole,
     ListVms,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
     VmList,
@@ -66,7 +68,7 @@ def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
 def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
     """The facts of the simulated machine."""
     machine = host.machine
-    used = sum(vm.memory_bytes for vm in host.vms.values() if vm.state is PowerState.RUNNING)
+    used = sum(vm.hardware.memory_size for vm in host.vms.values() if vm.is_on)
     return HostFacts(
         hostname=host.name,
         architecture="x86_64",
@@ -131,7 +133,7 @@ def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
 def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
     """The bridge goes, unless a VM is on it."""
     for uuid, vm in host.vms.items():
-        if vm.state is PowerState.RUNNING and any(nic.bridge == command.bridge for nic in vm.nics):
+        if vm.is_on and any(nic.bridge == command.bridge for nic in vm.nics):
             raise Refused(codes.BUSY, f"The bridge {command.bridge} is used by the running VM {uuid}. Stop it first.")
     host.bridges.pop(command.bridge, None)
     return _DONE
@@ -196,21 +198,20 @@ def _remove_metadata(host: SimHost, network: str, vms: set[str]) -> None:
 
 def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
     """Start it, if it is not running."""
-    vm = host.vms.get(command.vm)
-    if vm is None or vm.state is not PowerState.RUNNING:
+    hardware = command.hardware
+    vm = host.vms.get(hardware.uuid)
+    if vm is None or not vm.is_on:
         _check_startable(host, command)
         vm = SimVm(
-            title=command.title,
-            cpu_num=command.cpu_num,
-            memory_bytes=command.memory_bytes,
+            hardware=hardware,
             disks=command.disks,
             nics=command.nics,
             state=PowerState.RUNNING,
             vnc_port=host.next_vnc_port,
         )
         host.next_vnc_port += 1
-        host.power_on(command.vm, vm)
-        host.consoles[command.vm] = _boot_text(command.title)
+        host.power_on(hardware.uuid, vm)
+        host.consoles[hardware.uuid] = _boot_text(hardware.name)
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
@@ -225,11 +226,24 @@ def stop_vm(world: World, host: SimHost, command: StopVm) -> VmStatus:
 
 def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
     """Stop and start it with the same definition."""
-    vm = host.vms.get(command.vm)
-    if vm is None or vm.state is not PowerState.RUNNING:
-        raise Refused(codes.VM_NOT_RUNNING, f"The VM {command.vm} is not running on {host.name}. Start it instead.")
+    vm = _running(host, command.vm)
     vm.boots += 1
-    host.consoles[command.vm] += _boot_text(vm.title)
+    vm.state = PowerState.RUNNING
+    host.consoles[command.vm] += _boot_text(vm.hardware.name)
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def pause_vm(world: World, host: SimHost, command: PauseVm) -> VmStatus:
+    """It stands still, with its memory, disks and taps."""
+    vm = _running(host, command.vm)
+    vm.state = PowerState.PAUSED
+    return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
+
+
+def resume_vm(world: World, host: SimHost, command: ResumeVm) -> VmStatus:
+    """It goes on."""
+    vm = _running(host, command.vm)
+    vm.state = PowerState.RUNNING
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
@@ -272,12 +286,20 @@ def _need_bridge(host: SimHost, name: str) -> None:
         )
 
 
+def _running(host: SimHost, uuid: str) -> SimVm:
+    vm = host.vms.get(uuid)
+    if vm is None or not vm.is_on:
+        raise Refused(codes.VM_NOT_RUNNING, f"The VM {uuid} is not running on {host.name}. Start it instead.")
+    return vm
+
+
 def _check_startable(host: SimHost, command: StartVm) -> None:
-    if command.cpu_num < 1 or command.memory_bytes < 1 << 20:
+    hardware = command.hardware
+    if hardware.cpu_num < 1 or hardware.memory_size < 1 << 20:
         raise Refused(
-            codes.BAD_REQUEST, f"{command.cpu_num} CPUs and {command.memory_bytes} bytes of memory make no VM."
+            codes.BAD_REQUEST, f"{hardware.cpu_num} CPUs and {hardware.memory_size} bytes of memory make no VM."
         )
-    if command.memory_bytes > host.machine.memory_bytes:
+    if hardware.memory_size > host.machine.memory_bytes:
         raise Refused(
             codes.HYPERVISOR, f"cannot set up guest memory: {host.name} has {host.machine.memory_bytes} bytes."
         )
@@ -302,8 +324,8 @@ def _check_not_in_use(host: SimHost, command: StartVm) -> None:
             raise Refused(codes.HYPERVISOR, f"Unable to create tap device {nic.device}: the VM {other} has it.")
 
 
-def _boot_text(title: str) -> str:
-    return f"simulated boot of {title}\n{title} login: "
+def _boot_text(name: str) -> str:
+    return f"simulated boot of {name}\n{name} login: "
 
 
 # The table.
@@ -338,6 +360,8 @@ COMMANDS: Final = dict(
         _entry(StartVm, start_vm),
         _entry(StopVm, stop_vm),
         _entry(RebootVm, reboot_vm),
+        _entry(PauseVm, pause_vm),
+        _entry(ResumeVm, resume_vm),
         _entry(DestroyVm, destroy_vm),
         _entry(ListVms, list_vms),
         _entry(GetConsole, get_console),

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol.network import DhcpEntry, MetadataEntry
-from cairn.agents.protocol.vm import Disk, Nic, PowerState
+from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 
 BACKUP: Final = "backup"
 """The name of the one simulated backup server."""
@@ -36,14 +36,17 @@ class SimFile(Struct, kw_only=True, rename="camel"):
 class SimVm(Struct, kw_only=True, rename="camel"):
     """A domain. A stopped VM has none."""
 
-    title: str
-    cpu_num: int
-    memory_bytes: int
+    hardware: Hardware
     disks: list[Disk]
     nics: list[Nic]
     state: PowerState
     vnc_port: int
     boots: int = 1
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has memory, disks and taps: running or paused."""
+        return self.state in (PowerState.RUNNING, PowerState.PAUSED)
 
 
 class SimBridge(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -93,7 +96,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     volumes: dict[str, SimFile] = {}  #: by path
     images: dict[str, SimFile] = {}  #: by path
     vms: dict[str, SimVm] = {}  #: by uuid
-    taken: dict[str, str] = {}  #: disk path or tap name -> uuid of the running VM that has it
+    taken: dict[str, str] = {}  #: disk path or tap name -> uuid of the VM that is on and has it
     consoles: dict[str, str] = {}  #: by VM uuid; stays when the VM stops
     bridges: dict[str, SimBridge] = {}
     dhcp: dict[str, SimDhcp] = {}  #: by network
@@ -129,7 +132,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     def power_off(self, uuid: str) -> None:
         """The VM lets go of its disks and taps. Not running: nothing happens."""
         vm = self.vms.get(uuid)
-        if vm is not None and vm.state is PowerState.RUNNING:
+        if vm is not None and vm.is_on:
             vm.state = PowerState.STOPPED
             for name in (*(disk.path for disk in vm.disks), *(nic.device for nic in vm.nics)):
                 self.taken.pop(name, None)

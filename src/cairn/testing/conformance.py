@@ -41,10 +41,13 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
     GetConsole,
+    Hardware,
     ListVms,
     Nic,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
 )
@@ -501,6 +504,27 @@ async def vm_lives(site: Site) -> None:
     await site.do(DeleteFile(path=disk))
 
 
+@_check("vm")
+async def vm_stands_still_and_goes_on(site: Site) -> None:
+    """Each is success when it is so already. Its disk stays its own meanwhile; a VM that is not there does neither."""
+    disk = site.path("root.qcow2")
+    for command in (PauseVm(vm=VM), ResumeVm(vm=VM)):
+        await site.refused(command, codes.VM_NOT_RUNNING)
+    await site.do(InitStorage(path=site.storage))
+    await site.do(CreateVolume(path=disk, size_bytes=1 << 26))
+    await site.do(_start(site, disk="root.qcow2", nics=[]))
+    for _ in range(2):
+        assert (await site.do(PauseVm(vm=VM))).state is PowerState.PAUSED
+    assert (await site.do(ListVms())).vms[VM] is PowerState.PAUSED
+    await site.refused(DeleteFile(path=disk), codes.BUSY)
+    for _ in range(2):
+        assert (await site.do(ResumeVm(vm=VM))).state is PowerState.RUNNING
+    await site.do(PauseVm(vm=VM))
+    assert (await site.do(StopVm(vm=VM, mode="grace", grace_seconds=1))).state is PowerState.STOPPED
+    await site.do(DestroyVm(vm=VM))
+    await site.do(DeleteFile(path=disk))
+
+
 @_check("vm-network")
 async def vm_without_its_bridge_is_refused(site: Site) -> None:
     """And a bridge cannot be taken from a running VM."""
@@ -554,10 +578,7 @@ async def bad_images_are_refused_each_with_its_code(site: Site) -> None:
 
 def _start(site: Site, *, disk: str, nics: list[Nic]) -> StartVm:
     return StartVm(
-        vm=VM,
-        title="conformance",
-        cpu_num=1,
-        memory_bytes=64 << 20,
+        hardware=Hardware(uuid=VM, name="conformance", cpu_num=1, memory_size=64 << 20),
         disks=[Disk(path=site.path(disk), device_id=0, volume=VM)],
         nics=nics,
     )

@@ -95,6 +95,7 @@ class FakeHypervisor:
         self.available = True
         self.deaf = False  #: guests take no notice of the power button
         self.presses = 0
+        self.switched: list[str] = []
         self.start_error: AgentError | None = None
         self.noticed: Noticed | None = None
         self.reconnected: Callable[[], None] | None = None
@@ -123,13 +124,21 @@ class FakeHypervisor:
 
     def press_power_button(self, vm: str) -> None:
         self.presses += 1
-        if not self.deaf:
+        if not self.deaf and self.domains.get(vm) is PowerState.RUNNING:
             self.domains[vm] = PowerState.STOPPED
 
     def pull_plug(self, vm: str) -> None:
         self._check()
         if vm in self.domains:
             self.domains[vm] = PowerState.STOPPED
+
+    def suspend(self, vm: str) -> None:
+        self.switched.append(f"suspend {vm}")
+        self.domains[vm] = PowerState.PAUSED
+
+    def resume(self, vm: str) -> None:
+        self.switched.append(f"resume {vm}")
+        self.domains[vm] = PowerState.RUNNING
 
     def undefine(self, vm: str) -> None:
         self.domains.pop(vm, None)

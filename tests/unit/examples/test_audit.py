@@ -34,7 +34,7 @@ async def test_vm_that_starts_leaves_a_note_with_its_ticket() -> None:
 
         notes = await cloud.query("AuditNote", "vmInstance.name=web")
 
-        assert [(note["vmName"], note["ticket"]) for note in notes] == [("web", "4711")]
+        assert [(note["name"], note["ticket"]) for note in notes] == [("web", "4711")]
         assert notes[0]["text"] == f"started on host {vm['hostUuid']}"
         assert await cloud.query("VmInstance", "auditNotes.ticket=4711") == await cloud.query("VmInstance")
 
@@ -89,7 +89,7 @@ async def test_note_by_hand_outlives_its_vm() -> None:
         vm = await cloud.create_vm("web")
 
         note = await cloud.call("AddAuditNote", vm_instance_uuid=vm["uuid"], text="moved to rack 7")
-        assert (note["vmName"], note["text"]) == ("web", "moved to rack 7")
+        assert (note["name"], note["text"]) == ("web", "moved to rack 7")
 
         await cloud.call("DestroyVmInstance", uuid=vm["uuid"])
         await cloud.call("ExpungeVmInstance", uuid=vm["uuid"])

@@ -27,7 +27,8 @@ from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanNetwork, CreateL2VxlanNetwork
 from cairn.services.l3.manifest import MANIFEST as L3
 from cairn.services.l3.messages import AddIpRange, CreateL3Network
-from cairn.services.vm.messages import ListVmNetworks, VmNetworkList, VmNetworks
+from cairn.services.vm.extensions import VmNetworks
+from cairn.services.vm.messages import ListVmNetworks, VmNetworkList
 from cairn.services.zone.manifest import MANIFEST as ZONE_SERVICE
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import VirtualClock

@@ -12,7 +12,7 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import EnsureBridge
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
-from cairn.agents.protocol.vm import Disk, PowerState, StartVm
+from cairn.agents.protocol.vm import Disk, Hardware, PowerState, StartVm
 from cairn.agents.protocol.wire import AgentCommand, Report, Request
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.dials import Dial
@@ -162,7 +162,8 @@ async def running(site: Site) -> None:
     await site.done(InitStorage(path="/s"), "2")
     await site.done(CreateVolume(path="/s/a", size_bytes=1), "3")
     disks = [Disk(path="/s/a", device_id=0)]
-    await site.done(StartVm(vm="x", title="x", cpu_num=1, memory_bytes=1 << 30, disks=disks, nics=[]), "4")
+    hardware = Hardware(uuid="x", name="x", cpu_num=1, memory_size=1 << 30)
+    await site.done(StartVm(hardware=hardware, disks=disks, nics=[]), "4")
 
 
 async def test_vm_that_dies_is_reported_and_told_by_ping() -> None:

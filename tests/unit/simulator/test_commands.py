@@ -27,7 +27,19 @@ from cairn.agents.protocol.storage import (
     DeleteFile,
     InitStorage,
 )
-from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, Nic, PowerState, RebootVm, StartVm, StopVm
+from cairn.agents.protocol.vm import (
+    DestroyVm,
+    Disk,
+    GetConsole,
+    Hardware,
+    Nic,
+    PauseVm,
+    PowerState,
+    RebootVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+)
 from cairn.agents.protocol.wire import AgentCommand, Result
 from cairn.simulator.commands import COMMANDS, apply
 from cairn.simulator.refusal import Refused
@@ -65,10 +77,7 @@ def start(
     uuid: str = "x", disks: tuple[str, ...] = ("root",), nics: tuple[Nic, ...] = (), memory: int = 1 << 30
 ) -> StartVm:
     return StartVm(
-        vm=uuid,
-        title="web",
-        cpu_num=1,
-        memory_bytes=memory,
+        hardware=Hardware(uuid=uuid, name="web", cpu_num=1, memory_size=memory),
         disks=[Disk(path=f"{FOLDER}/{name}", device_id=number) for number, name in enumerate(disks)],
         nics=list(nics),
     )
@@ -203,6 +212,23 @@ def test_crashed_vm_is_listed_and_can_be_started_again() -> None:
     assert site.host.vms["x"].state is PowerState.RUNNING
 
 
+def test_paused_vm_keeps_what_it_has_until_it_is_off() -> None:
+    site = Fixture(Machine(memory_bytes=8 << 30))
+    assert site.refused(PauseVm(vm="x")) == codes.VM_NOT_RUNNING
+    site.volume()
+    site.do(start())
+    site.do(PauseVm(vm="x"))
+    assert site.refused(start("y")) == codes.HYPERVISOR
+    facts = site.do(GetFacts())
+    assert isinstance(facts, HostFacts)
+    assert facts.available_memory_bytes == 7 << 30
+    site.do(start())
+    assert site.host.vms["x"].state is PowerState.PAUSED
+    site.do(StopVm(vm="x"))
+    assert not site.host.taken
+    assert site.refused(ResumeVm(vm="x")) == codes.VM_NOT_RUNNING
+
+
 def test_console_outlives_the_stop_and_not_the_destruction() -> None:
     site = Fixture()
     site.volume()
@@ -257,6 +283,14 @@ class AnyOrder(RuleBasedStateMachine):
     def destroy(self, uuid: str) -> None:
         self.twice(DestroyVm(vm=uuid))
 
+    @rule(uuid=names)
+    def pause(self, uuid: str) -> None:
+        self.twice(PauseVm(vm=uuid))
+
+    @rule(uuid=names)
+    def resume(self, uuid: str) -> None:
+        self.twice(ResumeVm(vm=uuid))
+
     @rule(name=names)
     def bridge(self, name: str) -> None:
         self.twice(EnsureBridge(bridge=name))
@@ -268,7 +302,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def running_vms_have_their_own_disks_taps_and_bridges(self) -> None:
         site = self.site.host
-        running = {uuid: one for uuid, one in site.vms.items() if one.state is PowerState.RUNNING}
+        running = {uuid: one for uuid, one in site.vms.items() if one.is_on}
         taken = [disk.path for one in running.values() for disk in one.disks]
         taken += [nic.device for one in running.values() for nic in one.nics]
         assert len(taken) == len(set(taken))

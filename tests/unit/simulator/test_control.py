@@ -9,7 +9,7 @@ import pytest
 
 from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, MetadataEntry
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
-from cairn.agents.protocol.vm import Disk, StartVm
+from cairn.agents.protocol.vm import Disk, Hardware, StartVm
 from cairn.agents.protocol.wire import AgentCommand
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.commands import apply
@@ -50,7 +50,9 @@ class Site:
             InitStorage(path="/s"),
             CreateVolume(path="/s/a", size_bytes=1),
             StartVm(
-                vm="x", title="x", cpu_num=1, memory_bytes=1 << 30, disks=[Disk(path="/s/a", device_id=0)], nics=[]
+                hardware=Hardware(uuid="x", name="x", cpu_num=1, memory_size=1 << 30),
+                disks=[Disk(path="/s/a", device_id=0)],
+                nics=[],
             ),
         )
 

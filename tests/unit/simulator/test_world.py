@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.agents.protocol.vm import Disk, Nic, PowerState
+from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 from cairn.simulator.world import BACKUP, Machine, SimFile, SimVm, load, new_world, restart_agents, save
 
 
@@ -33,9 +33,7 @@ def test_hosts_share_nothing() -> None:
 
 def vm() -> SimVm:
     return SimVm(
-        title="web",
-        cpu_num=1,
-        memory_bytes=1 << 30,
+        hardware=Hardware(uuid="x", name="web", cpu_num=1, memory_size=1 << 30),
         disks=[Disk(path="/s/root", device_id=0)],
         nics=[Nic(mac="fa:00:00:00:00:01", bridge="br0", device="vnic1.0")],
         state=PowerState.RUNNING,

@@ -10,8 +10,11 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
+from cairn.kernel.resource import erase, existing, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
+from cairn.services.host.extensions import Candidate
+from cairn.services.vm.messages import CreateVmInstance
 from cairn.services.vm.model import VmInstance
 from cairn_audit.config import REQUIRE_TICKET
 from cairn_audit.model import AuditNote
@@ -19,10 +22,9 @@ from cairn_audit.tags import TICKET
 
 
 class CheckTicketInput(Struct, frozen=True, kw_only=True):
-    """The tags of the new VM."""
+    """The call that makes the VM."""
 
-    name: str
-    system_tags: list[str]
+    asked: CreateVmInstance
 
 
 class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
@@ -36,12 +38,12 @@ class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
         self._settings = settings
 
     def do(self, tx: Tx, given: CheckTicketInput) -> Nothing:
-        """Look."""
-        has_ticket = any(TICKET.parse(tag) for tag in given.system_tags)
+        """The setting is read each time, so a change of it counts from the next VM on."""
+        has_ticket = any(TICKET.parse(tag) for tag in given.asked.system_tags)
         if self._settings.get(REQUIRE_TICKET) and not has_ticket:
             raise CairnError(
                 "audit.no-ticket",
-                f"The VM {given.name} was refused: it names no ticket. Give the system tag {TICKET.pattern}, or ask an "
+                f"The VM {given.asked.name} was refused: it names no ticket. Give the system tag {TICKET.pattern}, or ask an "
                 f"administrator about the setting {REQUIRE_TICKET.key}.",
                 kind=ErrorKind.INVALID,
                 fields={"systemTags": f"found no ticket; {TICKET.pattern} would fit"},
@@ -52,8 +54,8 @@ class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
 class NoteStartInput(Struct, frozen=True, kw_only=True):
     """Which VM started where."""
 
-    vm_uuid: str
-    placed_host_uuid: str
+    uuid: str
+    place: Candidate
 
 
 class NoteStartOutput(Struct, frozen=True, kw_only=True):
@@ -75,23 +77,22 @@ class NoteStart(TransactionStep[NoteStartInput, NoteStartOutput]):
     def do(self, tx: Tx, given: NoteStartInput) -> NoteStartOutput:
         """Write it down, with the ticket if the VM has one."""
         uuid = self._ids.new()
-        vm = tx.get(VmInstance, given.vm_uuid)
-        assert vm is not None, "an earlier step has written it down"
-        tickets = self._tags.values(tx, given.vm_uuid, TICKET)
-        tx.insert(
-            AuditNote(
-                uuid=uuid,
-                vm_instance_uuid=vm.uuid,
-                vm_name=vm.name,
-                account_uuid=vm.account_uuid,
-                ticket=tickets[0]["number"] if tickets else None,
-                text=f"started on host {given.placed_host_uuid}",
-                create_date=tx.now,
-            )
+        vm = existing(tx, VmInstance, given.uuid)
+        tickets = self._tags.values(tx, given.uuid, TICKET)
+        note = AuditNote(
+            uuid=uuid,
+            name=vm.name,
+            vm_instance_uuid=vm.uuid,
+            account_uuid=vm.account_uuid,
+            ticket=tickets[0]["number"] if tickets else None,
+            text=f"started on host {given.place.host_uuid}",
+            create_date=tx.now,
+            last_op_date=tx.now,
         )
+        write(tx, note)
         return NoteStartOutput(audit_note_uuid=uuid)
 
     def undo(self, tx: Tx, given: NoteStartInput, made: NoteStartOutput | None) -> None:
         """It did not start after all."""
         if made is not None:
-            tx.delete(AuditNote, made.audit_note_uuid)
+            erase(tx, AuditNote, made.audit_note_uuid)

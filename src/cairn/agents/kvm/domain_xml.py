@@ -21,13 +21,14 @@ def domain_xml(command: StartVm, *, accelerator: str, console_log: str, caches: 
         caches: disk path -> QEMU's cache mode.
     """
     kvm = accelerator == "kvm"
+    hardware = command.hardware
     domain = Element("domain", type="kvm" if kvm else "qemu")
-    _text(domain, "name", command.vm)
-    _text(domain, "uuid", str(uuid.UUID(command.vm)))
-    _text(domain, "title", " ".join(command.title.split()) or command.vm)
-    _text(domain, "memory", str(command.memory_bytes // 1024), unit="KiB")
-    _text(domain, "vcpu", str(command.cpu_num))
-    _firmware(domain, command.vm)
+    _text(domain, "name", hardware.uuid)
+    _text(domain, "uuid", str(uuid.UUID(hardware.uuid)))
+    _text(domain, "title", " ".join(hardware.name.split()) or hardware.uuid)
+    _text(domain, "memory", str(hardware.memory_size // 1024), unit="KiB")
+    _text(domain, "vcpu", str(hardware.cpu_num))
+    _firmware(domain, hardware.uuid)
     features = SubElement(domain, "features")
     SubElement(features, "acpi")
     SubElement(features, "apic")

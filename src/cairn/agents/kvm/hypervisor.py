@@ -39,6 +39,12 @@ class Hypervisor(Protocol):
     def pull_plug(self, vm: str) -> None:
         """Stop the domain at once. Not running is success."""
 
+    def suspend(self, vm: str) -> None:
+        """Let the running domain's processors stand still."""
+
+    def resume(self, vm: str) -> None:
+        """Let the suspended domain go on."""
+
     def undefine(self, vm: str) -> None:
         """Forget the stopped domain. Nothing there is success."""
 

@@ -111,6 +111,16 @@ class LibvirtHypervisor:
             with self._errors(f"stop VM {vm}", ignore=_GONE):
                 domain.destroy()
 
+    def suspend(self, vm: str) -> None:
+        """Its memory stays in the machine's."""
+        with self._errors(f"pause VM {vm}"):
+            self._connect().lookupByName(vm).suspend()
+
+    def resume(self, vm: str) -> None:
+        """From where it stood still."""
+        with self._errors(f"resume VM {vm}"):
+            self._connect().lookupByName(vm).resume()
+
     def undefine(self, vm: str) -> None:
         """Forget the domain, with everything that libvirt keeps of it."""
         domain = self._find(vm)

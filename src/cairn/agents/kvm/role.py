@@ -19,6 +19,7 @@ from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
+from cairn.agents.kvm.domain_events import DomainEvents
 from cairn.agents.kvm.features import Features
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
@@ -28,7 +29,6 @@ from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
 from cairn.agents.kvm.vms import VmRecord, Vms
 from cairn.agents.kvm.volumes import Volumes
-from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
@@ -58,7 +58,7 @@ class KvmRole:
         self._accelerator = Accelerator(runner, Record(data / "accelerator.json", Verdict))
         self._features = Features(runner)
         locks = KeyedLocks()
-        self._watch = VmWatch(hypervisor, locks, clock, self._report)
+        self._events = DomainEvents(hypervisor, locks, clock, self._report)
         links = Links(runner)
         self._bridges = Bridges(links, Records(data / "bridges", BridgeRecord), (OUTER_PREFIX,))
         self._flat = Flat(
@@ -74,7 +74,7 @@ class KvmRole:
         vms = Vms(
             hypervisor=hypervisor,
             accelerator=self._accelerator,
-            watch=self._watch,
+            events=self._events,
             locks=locks,
             runner=runner,
             records=Records(data / "vms", VmRecord),
@@ -114,7 +114,7 @@ class KvmRole:
         self._tasks.append(asyncio.create_task(self._probe(), name="accelerator"))
         for name, work in (
             ("flat networks", self._flat.run()),
-            ("VMs", self._watch.run()),
+            ("VMs", self._events.run()),
         ):
             task = asyncio.create_task(work, name=f"watch {name}")
             task.add_done_callback(_log_end)

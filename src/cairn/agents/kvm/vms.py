@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,9 +14,9 @@ from cairn.agents.commands import handles
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_uuid
 from cairn.agents.kvm.accelerator import Accelerator
+from cairn.agents.kvm.domain_events import DomainEvents
 from cairn.agents.kvm.domain_xml import domain_xml
 from cairn.agents.kvm.hypervisor import Hypervisor
-from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import (
@@ -23,8 +24,10 @@ from cairn.agents.protocol.vm import (
     DestroyVm,
     GetConsole,
     ListVms,
+    PauseVm,
     PowerState,
     RebootVm,
+    ResumeVm,
     StartVm,
     StopVm,
     VmList,
@@ -57,7 +60,7 @@ class Vms:
         *,
         hypervisor: Hypervisor,
         accelerator: Accelerator,
-        watch: VmWatch,
+        events: DomainEvents,
         locks: KeyedLocks,
         runner: ProgramRunner,
         records: Records[VmRecord],
@@ -67,7 +70,7 @@ class Vms:
     ) -> None:
         self._hypervisor = hypervisor
         self._accelerator = accelerator
-        self._watch = watch
+        self._events = events
         self._locks = locks
         self._runner = runner
         self._records = records
@@ -78,21 +81,22 @@ class Vms:
     @handles(StartVm)
     async def start(self, command: StartVm) -> VmStatus:
         """Define and start."""
-        check_uuid("vm", command.vm)
-        async with self._locks(command.vm):
-            if await in_thread(self._hypervisor.state, command.vm) in _ALIVE:
-                return await self._status(command.vm)
+        vm = command.hardware.uuid
+        check_uuid("vm", vm)
+        async with self._locks(vm):
+            if await in_thread(self._hypervisor.state, vm) in _ALIVE:
+                return await self._status(vm)
             await in_thread(self._check_parts, command)
             accelerator = await self._accelerator.choose(command.accelerator)
             xml = domain_xml(
                 command,
                 accelerator=accelerator,
-                console_log=str(self._console(command.vm)),
+                console_log=str(self._console(vm)),
                 caches=await in_thread(_caches, [disk.path for disk in command.disks]),
             )
             await in_thread(self._remember, command)
-            await in_thread(self._define_and_start, command.vm, xml)
-            return await self._status(command.vm)
+            await in_thread(self._define_and_start, vm, xml)
+            return await self._status(vm)
 
     @handles(StopVm)
     async def stop(self, command: StopVm) -> VmStatus:
@@ -112,12 +116,28 @@ class Vms:
         """Stop and start with the same definition."""
         check_uuid("vm", command.vm)
         async with self._locks(command.vm):
-            if await in_thread(self._hypervisor.state, command.vm) not in _ALIVE:
-                raise AgentError(codes.VM_NOT_RUNNING, f"VM {command.vm} does not run on this host. Start it instead.")
+            await self._alive(command.vm)
             await self._shut_down(command.vm, command.grace_seconds)
             await in_thread(self._hypervisor.pull_plug, command.vm)
             await in_thread(self._hypervisor.start, command.vm)
             return await self._status(command.vm)
+
+    @handles(PauseVm)
+    async def pause(self, command: PauseVm) -> VmStatus:
+        """Let its processors stand still."""
+        return await self._switch(command.vm, PowerState.PAUSED, self._hypervisor.suspend)
+
+    @handles(ResumeVm)
+    async def resume(self, command: ResumeVm) -> VmStatus:
+        """Let it go on."""
+        return await self._switch(command.vm, PowerState.RUNNING, self._hypervisor.resume)
+
+    async def _switch(self, vm: str, wanted: PowerState, switch: Callable[[str], None]) -> VmStatus:
+        check_uuid("vm", vm)
+        async with self._locks(vm):
+            if await self._alive(vm) is not wanted:
+                await in_thread(switch, vm)
+            return await self._status(vm)
 
     @handles(DestroyVm)
     async def destroy(self, command: DestroyVm) -> Done:
@@ -126,7 +146,7 @@ class Vms:
         async with self._locks(command.vm):
             await in_thread(self._hypervisor.pull_plug, command.vm)
             await in_thread(self._hypervisor.undefine, command.vm)
-            self._watch.forget(command.vm)
+            self._events.forget(command.vm)
             record = self._records.record(command.vm)
             saved = await in_thread(record.load)
             for tap in saved.taps if saved is not None else []:
@@ -157,16 +177,24 @@ class Vms:
                 return record.vm
         return None
 
+    async def _alive(self, vm: str) -> PowerState:
+        """The state of a VM that is on, if it is (``agent.vm-not-running``)."""
+        state = await in_thread(self._hypervisor.state, vm)
+        if state not in _ALIVE:
+            raise AgentError(codes.VM_NOT_RUNNING, f"VM {vm} does not run on this host. Start it instead.")
+        return state
+
     async def _status(self, vm: str) -> VmStatus:
         state = await in_thread(self._hypervisor.state, vm) or PowerState.STOPPED
-        self._watch.expect(vm, state)
+        self._events.expect(vm, state)
         running = state in _ALIVE
         return VmStatus(state=state, vnc_port=await in_thread(self._hypervisor.vnc_port, vm) if running else None)
 
     def _remember(self, command: StartVm) -> None:
         taps = [nic.device for nic in command.nics]
         disks = [str(Path(disk.path).resolve()) for disk in command.disks]
-        self._records.record(command.vm).save(VmRecord(command.vm, taps, disks))
+        vm = command.hardware.uuid
+        self._records.record(vm).save(VmRecord(vm, taps, disks))
 
     def _define_and_start(self, vm: str, xml: str) -> None:
         """One piece of work: a start that was given up does not leave a definition behind."""
@@ -178,7 +206,9 @@ class Vms:
             raise
 
     async def _shut_down(self, vm: str, grace_seconds: float) -> None:
-        """Press the power button until the guest has gone, or until its time is up."""
+        """Press the power button until the guest has gone, or until its time is up. One that is paused has to hear it."""
+        if await in_thread(self._hypervisor.state, vm) is PowerState.PAUSED:
+            await in_thread(self._hypervisor.resume, vm)
         began = self._clock.monotonic()
         pressed_at: float | None = None
         while await in_thread(self._hypervisor.state, vm) in _ALIVE:

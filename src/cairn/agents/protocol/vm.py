@@ -19,6 +19,18 @@ class PowerState(StrEnum):
     CRASHED = "Crashed"
 
 
+class Hardware(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a hypervisor defines of a VM, apart from its disks and network cards.
+
+    It is carried whole from the VM's row to the host, so a field that is added here needs nobody to pass it on.
+    """
+
+    uuid: str
+    name: str  #: what people call it; shown as the domain's title
+    cpu_num: int
+    memory_size: int  #: bytes
+
+
 class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
     """A network card of a VM."""
 
@@ -52,10 +64,7 @@ class StartVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
     name: ClassVar[str] = "vm.start"
     answer: ClassVar[type[Result]] = VmStatus
 
-    vm: str
-    title: str
-    cpu_num: int
-    memory_bytes: int
+    hardware: Hardware
     disks: list[Disk]
     nics: list[Nic]
     accelerator: str = "auto"  #: ``kvm``, ``tcg`` or ``auto``: what the host's probe found
@@ -83,6 +92,24 @@ class RebootVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
 
     vm: str
     grace_seconds: float = 60.0
+
+
+class PauseVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Let the VM's processors stand still. Paused already is success; not on: error ``agent.vm-not-running``."""
+
+    name: ClassVar[str] = "vm.pause"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
+
+
+class ResumeVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
+    """Let a paused VM go on. Running already is success; not on: error ``agent.vm-not-running``."""
+
+    name: ClassVar[str] = "vm.resume"
+    answer: ClassVar[type[Result]] = VmStatus
+
+    vm: str
 
 
 class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):

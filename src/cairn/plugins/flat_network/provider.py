@@ -23,8 +23,8 @@ from cairn.services.host.messages import ListHosts
 from cairn.services.host.provided import HostAgents
 from cairn.services.l3.extensions import NetworkChanged, NetworkServices
 from cairn.services.l3.provided import L3Networks, L3View
-from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec
-from cairn.services.vm.messages import ListVmNetworks, VmNetworks
+from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
+from cairn.services.vm.messages import ListVmNetworks
 
 TYPE: Final = "Flat"
 DHCP: Final = "DHCP"
@@ -141,7 +141,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
 
     # -- one VM --------------------------------------------------------------------------------------------------------
 
-    async def apply(self, vm: VmNetworkSpec) -> None:
+    async def apply(self, vm: VmNetworks) -> None:
         """Have its host answer its DHCP requests and tell it its metadata: one call for each of its networks."""
         guests = _by_network(_guests(vm))
         served = await self._claimed(await self._served.get(guests))
@@ -150,12 +150,12 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         ]
         await self._send(vm.host_uuid, commands)
 
-    async def release(self, vm: VmNetworkSpec) -> None:
+    async def release(self, vm: VmNetworks) -> None:
         """Have its host forget it."""
         guests = _by_network(_guests(vm))
         served = await self._served.get(guests)
         commands = [
-            RemoveDhcpEntries(network=network, macs=[guest.nic.mac for guest in guests[network]], vms=[vm.vm_uuid])
+            RemoveDhcpEntries(network=network, macs=[guest.nic.mac for guest in guests[network]], vms=[vm.uuid])
             for network, one in served.items()
             if one.dhcp_ip is not None
         ]
@@ -196,9 +196,9 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         return await self._store.read(fn)
 
 
-def _guests(vm: VmNetworkSpec | VmNetworks) -> list[_Guest]:
+def _guests(vm: VmNetworks) -> list[_Guest]:
     return [
-        _Guest(vm_uuid=vm.vm_uuid, hostname=vm.hostname, nic=nic, user_data=vm.user_data, ssh_keys=vm.ssh_keys)
+        _Guest(vm_uuid=vm.uuid, hostname=vm.hostname, nic=nic, user_data=vm.user_data, ssh_keys=vm.ssh_keys)
         for nic in vm.nics
     ]
 

@@ -134,7 +134,7 @@ class Allocator(HostLedger):
         if query is None:
             query = self._queries[narrow] = _candidates(narrow)
         parameters: dict[str, object] = {name: getattr(need, name) for name in narrow}
-        parameters |= {"memory_bytes": need.memory_bytes, "cpu_num": need.cpu_num, "most": most, "start": start}
+        parameters |= {"memory_bytes": need.memory_size, "cpu_num": need.cpu_num, "most": most, "start": start}
         return [
             Candidate(
                 host_uuid=str(row[0]),
@@ -156,9 +156,9 @@ class Allocator(HostLedger):
         return refused
 
     def _take(self, tx: Tx, need: HostNeed, host: str) -> bool:
-        if not tx.execute(self._taking, {"of": host, "memory": need.memory_bytes, "cpu": need.cpu_num}):
+        if not tx.execute(self._taking, {"of": host, "memory": need.memory_size, "cpu": need.cpu_num}):
             return False
-        tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_bytes))
+        tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))
         return True
 
     def _nobody(self, tx: Tx, need: HostNeed) -> CairnError:
@@ -177,7 +177,7 @@ class Allocator(HostLedger):
         more = f"; and {len(told) - 10} more" if len(told) > 10 else ""
         return CairnError(
             "host.none-fits",
-            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_bytes >> 20} MiB: {lines}{more}. "
+            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_size >> 20} MiB: {lines}{more}. "
             "Free or add capacity, or ask for less.",
             kind=ErrorKind.EXHAUSTED,
             details={"hosts": told},
@@ -194,7 +194,7 @@ class Allocator(HostLedger):
             return f"is {host.state.value}"
         if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
-        if host.available_memory_capacity < need.memory_bytes:
+        if host.available_memory_capacity < need.memory_size:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"
         if host.available_cpu_capacity < need.cpu_num:
             return f"has {host.available_cpu_capacity} virtual CPUs free"

@@ -17,12 +17,12 @@ class Hypervisor(MachineDriver, Protocol):
     """A kind of host (``KVM``, ``Simulator``), named by its hypervisor type."""
 
 
-class HostNeed(Struct, frozen=True, kw_only=True):
+class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a VM needs of a host."""
 
     vm_uuid: str
     cpu_num: int
-    memory_bytes: int
+    memory_size: int  #: bytes
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: str
     l3_network_uuids: list[str]

@@ -81,6 +81,14 @@ class ImageArchitecture(StrEnum):
     LOONGARCH64 = "loongarch64"
 
 
+class ApiCreateFromImage(ApiCreate, frozen=True, kw_only=True):
+    """An API call that makes something from an image."""
+
+    abstract: ClassVar[bool] = True
+
+    image_uuid: Annotated[Uuid, Refers("Image")]
+
+
 GuestOsType = Annotated[str, Meta(max_length=255)]
 BackupStorageUuids = Annotated[list[Annotated[Uuid, Refers("BackupStorage")]], Meta(min_length=1, max_length=16)]
 

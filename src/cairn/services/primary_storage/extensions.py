@@ -23,6 +23,15 @@ class VolumeSpec(Struct, frozen=True, kw_only=True):
     device_id: int
 
 
+class NewVolume(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A volume that is to be made."""
+
+    uuid: str
+    name: str
+    size_bytes: int
+    primary_storage_uuid: str | None = None  #: where it must be; None: the storage with the most space
+
+
 class RootStorage(Struct, frozen=True, kw_only=True):
     """The primary storage that a VM's root volume is on."""
 

@@ -10,5 +10,3 @@ STOP_GRACE = Setting(
 START_TIMEOUT = Setting(
     "vm", "start.timeout", 300, unit="s", minimum=5, doc="how long starting a VM on its host may take"
 )
-
-ALL = (STOP_GRACE, START_TIMEOUT)

@@ -21,14 +21,14 @@ class NicSpec(Struct, frozen=True, kw_only=True):
     is_default: bool
 
 
-class VmNetworkSpec(Struct, frozen=True, kw_only=True):
-    """A VM, as network services need it."""
+class VmNetworks(Struct, frozen=True, kw_only=True):
+    """A VM on its host, as network services need it: its network cards, and what its networks tell it."""
 
-    vm_uuid: str
+    uuid: str  #: of the VM
     host_uuid: str
     hostname: str
     nics: list[NicSpec]
-    bridges: dict[str, str]  #: L3 network uuid -> bridge on that host
+    bridges: dict[str, str] = {}  #: L3 network uuid -> bridge on the host; told when the VM starts there
     user_data: str | None = None
     ssh_keys: list[str] = []
 
@@ -36,8 +36,8 @@ class VmNetworkSpec(Struct, frozen=True, kw_only=True):
 class VmNetworkService(Protocol):
     """A provider of network services (DHCP, metadata, security groups, ...) for VMs."""
 
-    async def apply(self, vm: VmNetworkSpec) -> None:
+    async def apply(self, vm: VmNetworks) -> None:
         """Before the VM starts on its host. Safe to repeat."""
 
-    async def release(self, vm: VmNetworkSpec) -> None:
+    async def release(self, vm: VmNetworks) -> None:
         """After the VM left its host, or did not come to it. Safe to repeat; nothing there is success."""

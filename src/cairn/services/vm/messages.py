@@ -9,14 +9,14 @@ from msgspec import Meta, Struct
 
 from cairn.kernel.api import (
     Access,
+    ApiChange,
     ApiCommand,
-    ApiCreate,
     ApiDelete,
     ApiQuery,
+    ApiUpdate,
     Description,
     Http,
     Name,
-    Reference,
     Refers,
     Uuid,
     action,
@@ -25,7 +25,12 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.bus.message import Command, Event, Query
-from cairn.services.vm.extensions import NicSpec
+from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.services.image.messages import ApiCreateFromImage
+from cairn.services.vm.extensions import VmNetworks
+
+CpuNum = Annotated[int, Meta(ge=1, le=1024)]
+MemorySize = Annotated[int, Meta(ge=16 << 20, le=1 << 44)]
 
 
 class CreationStrategy(StrEnum):
@@ -42,7 +47,7 @@ class StopType(StrEnum):
     COLD = "cold"  #: pull the plug at once
 
 
-class CreateVmInstance(ApiCreate, frozen=True, kw_only=True, tag="vm.create"):
+class CreateVmInstance(ApiCreateFromImage, frozen=True, kw_only=True, tag="vm.create", omit_defaults=True):
     """Create a VM from an image and start it.
 
     Give either `instanceOfferingUuid`, or `cpuNum` and `memorySize`. Where it runs is chosen among connected hosts with
@@ -51,21 +56,19 @@ class CreateVmInstance(ApiCreate, frozen=True, kw_only=True, tag="vm.create"):
     Errors: ``host.none-fits`` (with each host's reason), ``l3.no-free-address``, ``image.not-ready``, ``vm.no-size``.
     """
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/vm-instances")
     entity: ClassVar[str | None] = "VmInstance"
     access: ClassVar[Access] = Access.ACCOUNT
 
     name: Name
     description: Description | None = None
-    image_uuid: Annotated[Uuid, Refers("Image")]
     l3_network_uuids: Annotated[
         list[Annotated[Uuid, Refers("L3Network")]], Meta(min_length=1, max_length=16)
     ]  #: a network card in each, in this order
     default_l3_network_uuid: Annotated[Uuid, Refers("L3Network")] | None = None  #: whose gateway is the default route
     instance_offering_uuid: Annotated[Uuid, Refers("InstanceOffering")] | None = None
-    cpu_num: Annotated[int, Meta(ge=1, le=1024)] | None = None  #: virtual processors
-    memory_size: Annotated[int, Meta(ge=16 << 20, le=1 << 44)] | None = None  #: bytes
+    cpu_num: CpuNum | None = None  #: virtual processors
+    memory_size: MemorySize | None = None  #: bytes
     root_disk_size: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] | None = None  #: bytes; by default the image's size
     zone_uuid: Annotated[Uuid, Refers("Zone")] | None = None
     cluster_uuid: Annotated[Uuid, Refers("Cluster")] | None = None
@@ -73,17 +76,59 @@ class CreateVmInstance(ApiCreate, frozen=True, kw_only=True, tag="vm.create"):
     primary_storage_uuid_for_root_volume: Annotated[Uuid, Refers("PrimaryStorage")] | None = None
     strategy: CreationStrategy = CreationStrategy.INSTANT_START
 
+    @property
+    def default_network(self) -> str:
+        """The network whose gateway is the default route."""
+        return self.default_l3_network_uuid or self.l3_network_uuids[0]
 
-class _VmAction(ApiCommand[Reference], frozen=True, kw_only=True):
+    def check(self) -> None:
+        """It has one size, and each network once (``vm.no-size``, ``vm.two-sizes``, ``vm.network-twice``, ...)."""
+        _check_size(self)
+        if len(set(self.l3_network_uuids)) != len(self.l3_network_uuids):
+            raise invalid(
+                "vm.network-twice", "l3NetworkUuids", self.l3_network_uuids, "each network at most once would fit"
+            )
+        if self.default_network not in self.l3_network_uuids:
+            raise invalid(
+                "vm.default-network",
+                "defaultL3NetworkUuid",
+                self.default_network,
+                "one of l3NetworkUuids would fit",
+            )
+
+
+def _check_size(asked: CreateVmInstance) -> None:
+    given = {"cpuNum": asked.cpu_num, "memorySize": asked.memory_size}
+    missing = [field for field, value in given.items() if value is None]
+    if asked.instance_offering_uuid is None and missing:
+        raise CairnError(
+            "vm.no-size",
+            "The VM has no size: give instanceOfferingUuid, or both cpuNum and memorySize (bytes).",
+            kind=ErrorKind.INVALID,
+            fields=dict.fromkeys(
+                missing, "found nothing; a number, or instead of both numbers instanceOfferingUuid, would fit"
+            ),
+        )
+    if asked.instance_offering_uuid is not None and len(missing) < len(given):
+        raise CairnError(
+            "vm.two-sizes",
+            "The VM has two sizes: give either instanceOfferingUuid, or cpuNum and memorySize.",
+            kind=ErrorKind.INVALID,
+            fields={field: "leave it out when an offering is given" for field in given if field not in missing},
+        )
+
+
+class VmAction(ApiChange, frozen=True, kw_only=True, omit_defaults=True):
+    """An API call that does something to a VM as a whole; what, and in which states, is in `machine.LIFE`."""
+
     abstract: ClassVar[bool] = True
-    route: ClassVar[str | None] = "uuid"
     entity: ClassVar[str | None] = "VmInstance"
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
 
 
-class StartVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.start"):
+class StartVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.start"):
     """Start a stopped VM, on the host that has its disk. One that runs already is success."""
 
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "startVmInstance")
@@ -92,7 +137,7 @@ class StartVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.start"):
     host_uuid: Annotated[Uuid, Refers("Host")] | None = None
 
 
-class StopVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.stop"):
+class StopVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.stop"):
     """Stop a VM. One that is stopped already is success."""
 
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "stopVmInstance")
@@ -100,21 +145,34 @@ class StopVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.stop"):
     type: StopType = StopType.GRACE
 
 
-class RebootVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.reboot"):
+class RebootVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.reboot"):
     """Stop a VM and start it again where it is."""
 
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "rebootVmInstance")
 
 
-class UpdateVmInstance(_VmAction, frozen=True, kw_only=True, tag="vm.update"):
+class PauseVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.pause"):
+    """Make a running VM's processors stand still; its memory, disks and addresses stay. One that is paused is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "pauseVmInstance")
+
+
+class ResumeVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.resume"):
+    """Let a paused VM go on where it stood still. One that runs already is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "resumeVmInstance")
+
+
+class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
     """Change a VM's name or description, or (while it is stopped) its size."""
 
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "updateVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+    access: ClassVar[Access] = Access.ACCOUNT
 
-    name: Name | None = None
-    description: Description | None = None
-    cpu_num: Annotated[int, Meta(ge=1, le=1024)] | None = None
-    memory_size: Annotated[int, Meta(ge=16 << 20, le=1 << 44)] | None = None  #: bytes
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+    cpu_num: CpuNum | None = None
+    memory_size: MemorySize | None = None  #: bytes
 
 
 class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
@@ -122,6 +180,7 @@ class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/vm-instances/{uuid}")
+    entity: ClassVar[str | None] = "VmInstance"
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Uuid
@@ -132,9 +191,14 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "expungeVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
+#: a call that `machine.LIFE` has a row for
+VmCall = CreateVmInstance | VmAction | DestroyVmInstance | ExpungeVmInstance
 
 
 class ConsoleAddress(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -154,17 +218,6 @@ class GetVmConsoleAddress(ApiQuery[ConsoleAddress], frozen=True, kw_only=True, t
     http: ClassVar[Http] = get("/vm-instances/{uuid}/console-addresses")
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
-
-
-class VmNetworks(Struct, frozen=True, kw_only=True):
-    """A VM's network cards and what its networks tell it."""
-
-    vm_uuid: str
-    host_uuid: str
-    hostname: str
-    nics: list[NicSpec]
-    user_data: str | None = None
-    ssh_keys: list[str] = []
 
 
 class VmNetworkList(Struct, frozen=True, kw_only=True):

@@ -35,13 +35,11 @@ class VmState(StrEnum):
     DESTROYING = "Destroying"
     DESTROYED = "Destroyed"
     EXPUNGING = "Expunging"
-    PAUSED = "Paused"
+    PAUSING = "Pausing"
+    PAUSED = "Paused"  #: on its host, with its memory; its processors stand still
+    RESUMING = "Resuming"
     UNKNOWN = "Unknown"  #: its host cannot be asked
     CRASHED = "Crashed"
-
-
-#: states that a running workflow owns
-TRANSITIONAL = frozenset({VmState.STARTING, VmState.STOPPING, VmState.REBOOTING, VmState.DESTROYING, VmState.EXPUNGING})
 
 
 class VmInstance(Named, frozen=True, kw_only=True):

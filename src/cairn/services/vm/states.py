@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from cairn.kernel.bus.context import current
-from cairn.kernel.error import not_found
-from cairn.kernel.event import Events
+from cairn.kernel.bus.message import tag_of
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.event import EventRow, Events
 from cairn.kernel.store.store import Tx
+from cairn.services.vm.machine import CHANGES
 from cairn.services.vm.messages import VmStateChanged
 from cairn.services.vm.model import VmInstance, VmState
+
+_STORY_EVENTS = 10
 
 
 def queue_of(vm: str) -> str:
     """The queue in which everything that is done to a VM takes its turn."""
     return f"vm:{vm}"
-
-
-def existing(tx: Tx, uuid: str) -> VmInstance:
-    """The VM (``vm-instance.not-found``)."""
-    vm = tx.get(VmInstance, uuid)
-    if vm is None:
-        raise not_found("vm-instance", "uuid", uuid)
-    return vm
 
 
 class VmStates:
@@ -30,7 +26,13 @@ class VmStates:
         self._events = events
 
     def change(self, tx: Tx, vm: VmInstance, state: VmState, reason: str | None = None, **values: object) -> None:
-        """Bring a VM into `state`, with other `values` of its row."""
+        """Bring a VM into `state`, with other `values` of its row.
+
+        Raises:
+            CairnError: ``vm.impossible-change``, with the VM's story: neither an operation nor a hypervisor does that.
+        """
+        if (vm.state, state) not in CHANGES:
+            raise _impossible(tx, vm, state)
         tx.update(VmInstance, vm.uuid, state=state, state_reason=reason, last_op_date=tx.now, **values)
         self.tell(tx, vm, vm.state, state, host=values.get("host_uuid", vm.host_uuid), reason=reason)
 
@@ -47,3 +49,26 @@ class VmStates:
             reason=reason,
         )
         self._events.emit(tx, event, resource=vm.uuid, job=current().job, account=vm.account_uuid)
+
+
+def _impossible(tx: Tx, vm: VmInstance, state: VmState) -> CairnError:
+    story = _story(tx, vm.uuid)
+    return CairnError(
+        "vm.impossible-change",
+        f"The VM {vm.name} is {vm.state.value}, and nothing brings it from there to {state.value}. What happened to it: "
+        f"{'; '.join(story) or 'nothing that is still known'}. This is a bug; the VM was left as it is.",
+        kind=ErrorKind.INTERNAL,
+        details={"state": vm.state.value, "wanted": state.value, "story": story},
+    )
+
+
+def _story(tx: Tx, vm: str) -> list[str]:
+    """The VM's last changes of state: when, from what to what, and why."""
+    name = tag_of(VmStateChanged)
+    rows = tx.find(EventRow, resource_uuid=vm, name=name, order_by="sequence", descending=True, limit=_STORY_EVENTS)
+    return [_line(row) for row in reversed(rows)]
+
+
+def _line(row: EventRow) -> str:
+    why = row.content.get("reason") or (f"job {row.job_uuid}" if row.job_uuid else "by itself")
+    return f"{row.create_date:%Y-%m-%d %H:%M:%S} {row.content.get('before')} to {row.content.get('state')} ({why})"

@@ -6,6 +6,8 @@ import base64
 import binascii
 import re
 
+from msgspec import Struct
+
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag, TagDefinition
 from cairn.services.vm.model import VmInstance
@@ -40,12 +42,17 @@ USER_DATA = TagDefinition(
 )
 SSH_KEY = TagDefinition("sshkey::{sshkey}", "VmInstance", doc="a public key that may log in", check=_ssh_key)
 
-ALL = (HOSTNAME, USER_DATA, SSH_KEY)
+
+class ToldToGuest(Struct, frozen=True, kw_only=True):
+    """What a VM's tags say to its guest."""
+
+    hostname: str
+    user_data: str | None = None
+    ssh_keys: list[str] = []
 
 
-def from_tags(tags: list[str], name: str) -> tuple[str, str | None, list[str]]:
-    """Host name (made of the VM's name when no tag gives one), user data (decoded) and SSH keys of a VM's tags."""
-    hostname = _slug(name)
+def from_tags(tags: list[str], hostname: str) -> ToldToGuest:
+    """What `tags` say; `hostname` is for want of a tag that gives one."""
     user_data: str | None = None
     keys: list[str] = []
     for tag in tags:
@@ -55,16 +62,15 @@ def from_tags(tags: list[str], name: str) -> tuple[str, str | None, list[str]]:
             user_data = base64.b64decode(values["userdata"]).decode("utf-8", "replace")
         elif (values := SSH_KEY.parse(tag)) is not None:
             keys.append(values["sshkey"])
-    return hostname, user_data, keys
+    return ToldToGuest(hostname=hostname, user_data=user_data, ssh_keys=keys)
 
 
-def told_to_guest(tx: Tx, vm: VmInstance) -> tuple[str, str | None, list[str]]:
-    """What a VM's tags say now, as `from_tags`. Without a tag for it the host name stays: renaming a VM renames no guest."""
-    tags = [row.tag for row in tx.find(SystemTag, resource_uuid=vm.uuid)]
-    hostname, user_data, keys = from_tags(tags, vm.name)
-    return hostname if any(HOSTNAME.parse(tag) for tag in tags) else vm.hostname, user_data, keys
+def told_to_guest(tx: Tx, vm: VmInstance) -> ToldToGuest:
+    """What a VM's tags say now. Without a tag for it the host name stays: renaming a VM renames no guest."""
+    return from_tags([row.tag for row in tx.find(SystemTag, resource_uuid=vm.uuid)], vm.hostname)
 
 
-def _slug(name: str) -> str:
+def hostname_of(name: str) -> str:
+    """A host name made of what people call the VM."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
     return slug or "vm"

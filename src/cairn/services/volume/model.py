@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import Doc, Index, Named, Owner, References, TableMeta, Text, Unit
 
-
-class VolumeState(StrEnum):
-    """What people want of a volume."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"
+ROOT: Final = "Root"  #: the type of the volume that a VM boots from
 
 
 class VolumeStatus(StrEnum):
@@ -37,11 +33,11 @@ class Volume(Named, frozen=True, kw_only=True):
         None
     )
     install_path: Annotated[str, Text(2048)]
-    type: Annotated[str, Doc("Root or Data")] = "Root"
+    type: Annotated[str, Doc("Root or Data")] = ROOT
     format: str = "qcow2"
     size: Annotated[int, Unit("bytes")]
     actual_size: Annotated[int, Unit("bytes")] = 0
     device_id: int = 0
-    state: VolumeState = VolumeState.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     status: VolumeStatus = VolumeStatus.CREATING
     is_shareable: bool = False

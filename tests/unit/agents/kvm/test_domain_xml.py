@@ -3,14 +3,11 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from cairn.agents.kvm.domain_xml import CLOUD_INIT_SEED, domain_xml
-from cairn.agents.protocol.vm import Disk, Nic, StartVm
+from cairn.agents.protocol.vm import Disk, Hardware, Nic, StartVm
 
 VM = "0123456789abcdef0123456789abcdef"
 COMMAND = StartVm(
-    vm=VM,
-    title="web <1>\n& more",
-    cpu_num=2,
-    memory_bytes=256 << 20,
+    hardware=Hardware(uuid=VM, name="web <1>\n& more", cpu_num=2, memory_size=256 << 20),
     disks=[
         Disk(path="/ps/data.qcow2", device_id=1, volume="d" * 32),
         Disk(path="/ps/root.qcow2", device_id=0, volume="e" * 32),

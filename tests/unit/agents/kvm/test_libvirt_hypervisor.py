@@ -43,6 +43,12 @@ class Domain:
         if self.error is not None:
             raise self.error
 
+    def suspend(self) -> None:
+        self._state = sys.modules["libvirt"].VIR_DOMAIN_PAUSED
+
+    def resume(self) -> None:
+        self._state = sys.modules["libvirt"].VIR_DOMAIN_RUNNING
+
     def XMLDesc(self) -> str:  # noqa: N802 - libvirt's name
         return "<domain><devices><graphics type='vnc' port='5907'/></devices></domain>"
 
@@ -138,6 +144,18 @@ def test_only_domains_named_by_a_uuid_are_cairns(libvirt: Any, hypervisor: Any) 
     assert hypervisor.state("f" * 32) is None
     assert hypervisor.vnc_port(VM) == 5907
     assert hypervisor.versions() == ("9.0.2", "7.2.22")
+
+
+def test_domain_is_suspended_and_resumed(libvirt: Any, hypervisor: Any) -> None:
+    libvirt.domains = {VM: Domain(VM, libvirt.VIR_DOMAIN_RUNNING)}
+    hypervisor.suspend(VM)
+    assert hypervisor.state(VM) is PowerState.PAUSED
+    hypervisor.resume(VM)
+    assert hypervisor.state(VM) is PowerState.RUNNING
+    libvirt.domains = {}
+    with pytest.raises(AgentError) as caught:
+        hypervisor.suspend(VM)
+    assert caught.value.code == codes.HYPERVISOR
 
 
 def test_events_are_told_with_their_reason_and_those_of_others_are_not(libvirt: Any, hypervisor: Any) -> None:

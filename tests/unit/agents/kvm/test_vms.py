@@ -8,13 +8,30 @@ from tests.unit.agents.fakes import FakeHypervisor, FakeRunner, RushingClock
 from cairn.agents.blocking import KeyedLocks
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
+from cairn.agents.kvm.domain_events import DomainEvents
 from cairn.agents.kvm.vms import VmRecord, Vms
-from cairn.agents.kvm.watch import VmWatch
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.vm import DestroyVm, Disk, GetConsole, ListVms, Nic, PowerState, RebootVm, StartVm, StopVm
+from cairn.agents.protocol.vm import (
+    DestroyVm,
+    Disk,
+    GetConsole,
+    Hardware,
+    ListVms,
+    Nic,
+    PauseVm,
+    PowerState,
+    RebootVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+)
 from cairn.agents.state import Record, Records
 
 VM = "a" * 32
+
+
+def hardware(name: str = "t") -> Hardware:
+    return Hardware(uuid=VM, name=name, cpu_num=1, memory_size=1 << 27)
 
 
 class World:
@@ -32,7 +49,7 @@ class World:
             accelerator=Accelerator(
                 self.runner, Record(folder / "accelerator.json", Verdict), device=folder / "no-kvm"
             ),
-            watch=VmWatch(self.hypervisor, locks, self.clock, lambda *_: None),
+            events=DomainEvents(self.hypervisor, locks, self.clock, lambda *_: None),
             locks=locks,
             runner=self.runner,
             records=Records(folder / "vms", VmRecord),
@@ -44,7 +61,7 @@ class World:
     def start(self, **changes: object) -> StartVm:
         disks = [Disk(path=str(self.folder / "root.qcow2"), device_id=0)]
         nics = [Nic(mac="fa:00:00:00:00:01", bridge="br0", device="vnic1.0")]
-        fields = {"vm": VM, "title": "t", "cpu_num": 1, "memory_bytes": 1 << 27, "disks": disks, "nics": nics}
+        fields = {"hardware": hardware(), "disks": disks, "nics": nics}
         return StartVm(**{**fields, **changes})  # type: ignore[arg-type]
 
 
@@ -71,7 +88,7 @@ async def test_start_runs_the_vm_and_is_success_the_second_time(world: World) ->
 
 async def test_start_replaces_a_leftover_definition(world: World) -> None:
     world.hypervisor.domains[VM] = PowerState.STOPPED
-    await world.vms.start(world.start(title="new"))
+    await world.vms.start(world.start(hardware=hardware("new")))
     assert "<title>new</title>" in world.hypervisor.xml[VM]
 
 
@@ -125,6 +142,31 @@ async def test_reboot_keeps_the_definition_and_wants_a_running_vm(world: World) 
     await world.vms.start(world.start())
     assert (await world.vms.reboot(RebootVm(vm=VM))).state is PowerState.RUNNING
     assert world.hypervisor.presses == 1
+
+
+async def test_pause_and_resume_are_success_when_it_is_so_already(world: World) -> None:
+    await world.vms.start(world.start())
+    for _ in range(2):
+        assert (await world.vms.pause(PauseVm(vm=VM))).state is PowerState.PAUSED
+    for _ in range(2):
+        assert (await world.vms.resume(ResumeVm(vm=VM))).state is PowerState.RUNNING
+    assert world.hypervisor.switched == [f"suspend {VM}", f"resume {VM}"]
+
+
+async def test_only_a_vm_that_is_on_is_paused_or_resumed(world: World) -> None:
+    await refused(world.vms.pause(PauseVm(vm=VM)), codes.VM_NOT_RUNNING)
+    world.hypervisor.domains[VM] = PowerState.STOPPED
+    await refused(world.vms.resume(ResumeVm(vm=VM)), codes.VM_NOT_RUNNING)
+    await refused(world.vms.pause(PauseVm(vm="../x")), codes.BAD_REQUEST)
+    assert world.hypervisor.switched == []
+
+
+async def test_paused_vm_hears_the_power_button(world: World) -> None:
+    await world.vms.start(world.start())
+    await world.vms.pause(PauseVm(vm=VM))
+    began = world.clock.now
+    assert (await world.vms.stop(StopVm(vm=VM))).state is PowerState.STOPPED
+    assert (world.hypervisor.presses, world.clock.now - began < 1) == (1, True)
 
 
 async def test_destroy_leaves_nothing_but_the_disks_and_finds_nothing_the_second_time(world: World) -> None:

@@ -28,8 +28,7 @@ from cairn.services.l3.messages import (
 )
 from cairn.services.l3.model import L3Network
 from cairn.services.l3.providers import provider_uuid
-from cairn.services.vm.extensions import NicSpec, VmNetworkService, VmNetworkSpec
-from cairn.services.vm.messages import VmNetworks
+from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
 
 R = TypeVar("R")
 FACTS = HostFacts(hostname="host", architecture="x86_64")
@@ -60,9 +59,9 @@ def entry(number: int, *, default: bool = True) -> DhcpEntry:
     )
 
 
-def vm(number: int, host: str, *nics: NicSpec) -> VmNetworkSpec:
-    return VmNetworkSpec(
-        vm_uuid=uuid(number, 5),
+def vm(number: int, host: str, *nics: NicSpec) -> VmNetworks:
+    return VmNetworks(
+        uuid=uuid(number, 5),
         host_uuid=host,
         hostname=f"vm-{number}",
         nics=list(nics),
@@ -73,7 +72,7 @@ def vm(number: int, host: str, *nics: NicSpec) -> VmNetworkSpec:
 
 
 def running(number: int, host: str, *nics: NicSpec) -> VmNetworks:
-    return VmNetworks(vm_uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
+    return VmNetworks(uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
 
 
 def metadata(number: int, *, bare: bool = False) -> MetadataEntry:

@@ -8,7 +8,7 @@ from cairn.services.host.closed import ClosedPlaces
 from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.zone.messages import ChangeZoneState, CreateZone
 
-NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_bytes=1, disk_bytes=1, image_uuid="i", l3_network_uuids=[])
+NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_size=1, disk_bytes=1, image_uuid="i", l3_network_uuids=[])
 
 
 async def place(node: SmallNode, number: int, zone: str | None = None) -> Candidate:

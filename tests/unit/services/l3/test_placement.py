@@ -9,7 +9,7 @@ def need(*l3: str) -> HostNeed:
     return HostNeed(
         vm_uuid=uuid(1, 5),
         cpu_num=1,
-        memory_bytes=1,
+        memory_size=1,
         disk_bytes=1,
         image_uuid=uuid(1, 7),
         l3_network_uuids=list(l3),

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 from tests.unit.services.network_rig import ZONE, Rig, uuid
 
-from cairn.kernel.api import StateEvent
+from cairn.kernel.api import ApiCreate, StateEvent
 from cairn.kernel.error import CairnError
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
@@ -22,7 +22,7 @@ from cairn.services.l3.steps.addresses import ClaimAddresses, ClaimAddressesInpu
 
 async def claim(rig: Rig, vm: int, l3: str) -> None:
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
-    given = ClaimAddressesInput(vm_uuid=uuid(vm, 5), l3_network_uuids=[l3], system_tags=[])
+    given = ClaimAddressesInput(uuid=uuid(vm, 5), l3_network_uuids=[l3], asked=ApiCreate())
     await rig.context.store.write(lambda tx: step.do(tx, given))
 
 

@@ -7,7 +7,7 @@ from cairn.kernel.api import StateEvent
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState
 
-NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_bytes=1, disk_bytes=100, image_uuid="i", l3_network_uuids=[])
+NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_size=1, disk_bytes=100, image_uuid="i", l3_network_uuids=[])
 
 
 async def refused(rig: StorageRig, need: HostNeed, *candidates: Candidate) -> dict[str, str]:

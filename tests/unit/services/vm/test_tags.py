@@ -26,10 +26,15 @@ def test_user_data_is_base64_of_at_most_64_kib() -> None:
     assert "base64" in str(tags.USER_DATA.complain({"userdata": "#!"}))
 
 
-def test_tags_are_read_and_the_host_name_is_made_of_the_name_without_one() -> None:
+def test_tags_are_read_and_one_that_is_not_there_changes_nothing() -> None:
     script = base64.b64encode(b"#!/bin/sh\n").decode()
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@home"
     given = [f"userdata::{script}", f"sshkey::{key}"]
-    assert tags.from_tags(given, "My Web Server!") == ("my-web-server", "#!/bin/sh\n", [key])
-    assert tags.from_tags(["hostname::db"], "My Web Server!")[0] == "db"
-    assert tags.from_tags([], "!!!")[0] == "vm"
+    told = tags.from_tags(given, "web")
+    assert told == tags.ToldToGuest(hostname="web", user_data="#!/bin/sh\n", ssh_keys=[key])
+    assert tags.from_tags(["hostname::db"], "web").hostname == "db"
+
+
+def test_host_name_is_made_of_the_vms_name() -> None:
+    assert tags.hostname_of("My Web Server!") == "my-web-server"
+    assert tags.hostname_of("!!!") == "vm"

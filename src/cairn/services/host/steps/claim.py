@@ -9,7 +9,7 @@ from msgspec import Struct
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.services.host.allocator import Allocator
-from cairn.services.host.extensions import HostNeed
+from cairn.services.host.extensions import Candidate, HostNeed
 
 
 class ClaimHostInput(Struct, frozen=True, kw_only=True):
@@ -21,10 +21,7 @@ class ClaimHostInput(Struct, frozen=True, kw_only=True):
 class ClaimHostOutput(Struct, frozen=True, kw_only=True):
     """Where the VM goes."""
 
-    placed_host_uuid: str
-    placed_cluster_uuid: str
-    placed_zone_uuid: str
-    hypervisor_type: str
+    place: Candidate
 
 
 class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
@@ -38,13 +35,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
 
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
         """Take it in one statement; where no host fits, each one's reason is told (``host.none-fits``)."""
-        chosen = self._allocator.claim(tx, given.host_need)
-        return ClaimHostOutput(
-            placed_host_uuid=chosen.host_uuid,
-            placed_cluster_uuid=chosen.cluster_uuid,
-            placed_zone_uuid=chosen.zone_uuid,
-            hypervisor_type=chosen.hypervisor_type,
-        )
+        return ClaimHostOutput(place=self._allocator.claim(tx, given.host_need))
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:
         """Give it back; a VM that holds nothing is success."""
@@ -54,7 +45,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
 class ReleaseHostInput(Struct, frozen=True, kw_only=True):
     """Whose claim."""
 
-    vm_uuid: str
+    uuid: str
 
 
 class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
@@ -69,5 +60,5 @@ class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
 
     def do(self, tx: Tx, given: ReleaseHostInput) -> Nothing:
         """Give it back; a VM that holds nothing is success."""
-        self._allocator.release(tx, given.vm_uuid)
+        self._allocator.release(tx, given.uuid)
         return NOTHING

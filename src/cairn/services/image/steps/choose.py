@@ -17,7 +17,7 @@ from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.model import BackupStorage
-from cairn.services.image.messages import ImageSpec, MediaType
+from cairn.services.image.messages import ApiCreateFromImage, ImageSpec, MediaType
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 
 _ref = table_of(ImageBackupStorageRef)
@@ -33,7 +33,7 @@ _USABLE = (EnabledState.ENABLED.value, MachineStatus.CONNECTED.value)
 class ChooseImageInput(Struct, frozen=True, kw_only=True):
     """Which image."""
 
-    image_uuid: str
+    asked: ApiCreateFromImage
 
 
 class ChooseImageOutput(Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
 
     def do(self, tx: Tx, given: ChooseImageInput) -> ChooseImageOutput:
         """Refuse an image that is not usable now; what was found is remembered while nothing of it changes."""
-        return self._usable.get(tx, given.image_uuid)
+        return self._usable.get(tx, given.asked.image_uuid)
 
     def _look(self, tx: Tx, image_uuid: str) -> ChooseImageOutput:
         image = existing(tx, Image, image_uuid, "imageUuid")

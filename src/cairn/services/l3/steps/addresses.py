@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from cairn.kernel.api import ApiCreate
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.services.l3.addresses import Addresses
@@ -17,9 +18,9 @@ from cairn.services.l3.tags import static_ips
 class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
     """Which VM, in which networks."""
 
-    vm_uuid: str
+    uuid: str  #: of the VM
     l3_network_uuids: list[str]
-    system_tags: list[str]  #: ``staticIp::{l3}::{ip}`` asks for an address by name
+    asked: ApiCreate  #: its tag ``staticIp::{l3}::{ip}`` asks for an address by name
 
 
 class ClaimAddressesOutput(Struct, frozen=True, kw_only=True):
@@ -39,10 +40,10 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
 
     def do(self, tx: Tx, given: ClaimAddressesInput) -> ClaimAddressesOutput:
         """A network without a free address takes none of the others either: the transaction is rolled back."""
-        wanted = static_ips(given.system_tags)
+        wanted = static_ips(given.asked.system_tags)
         return ClaimAddressesOutput(
             addresses=[
-                self._addresses.claim(tx, network, used_for=given.vm_uuid, required_ip=wanted.get(network))
+                self._addresses.claim(tx, network, used_for=given.uuid, required_ip=wanted.get(network))
                 for network in given.l3_network_uuids
             ]
         )
@@ -56,7 +57,7 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
 class ReleaseAddressesInput(Struct, frozen=True, kw_only=True):
     """Whose addresses are given back."""
 
-    vm_uuid: str
+    uuid: str
 
 
 class ReleaseAddresses(TransactionStep[ReleaseAddressesInput, Nothing]):
@@ -73,5 +74,5 @@ class ReleaseAddresses(TransactionStep[ReleaseAddressesInput, Nothing]):
 
     def do(self, tx: Tx, given: ReleaseAddressesInput) -> Nothing:
         """A VM without addresses is success."""
-        self._addresses.release_of(tx, given.vm_uuid)
+        self._addresses.release_of(tx, given.uuid)
         return NOTHING

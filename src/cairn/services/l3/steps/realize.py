@@ -12,6 +12,7 @@ from cairn.kernel.flow.step import ActionStep
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.record import info
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.extensions import Candidate
 from cairn.services.l2.model import L2Network
 from cairn.services.l2.provided import L2Networks
 from cairn.services.l3.extensions import NetworkChanged
@@ -22,7 +23,7 @@ from cairn.services.l3.provided import L3Networks
 class RealizeInput(Struct, frozen=True, kw_only=True):
     """Which networks, where."""
 
-    placed_host_uuid: str
+    place: Candidate
     l3_network_uuids: list[str]
 
 
@@ -88,7 +89,7 @@ class Realize(ActionStep[RealizeInput, RealizeOutput]):
     async def do(self, given: RealizeInput) -> RealizeOutput:
         """Look the bridges up; make those that this node has not seen since the host's last connect."""
         found = await self._bridges.of(given.l3_network_uuids)
-        await self._l2.ensure(given.placed_host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
+        await self._l2.ensure(given.place.host_uuid, {bridge.l2_network_uuid for bridge in found.values()})
         return RealizeOutput(
             bridges={uuid: bridge.name for uuid, bridge in found.items()},
             mtus={uuid: bridge.mtu for uuid, bridge in found.items()},

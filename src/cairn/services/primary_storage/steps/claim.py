@@ -11,19 +11,17 @@ from cairn.kernel.flow.step import ActionStep, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, RootStorage
+from cairn.services.primary_storage.extensions import CachedImage, NewVolume, PrimaryStorageDriver, RootStorage
 from cairn.services.primary_storage.usable import UsableStorage
 
 
 class ClaimStorageInput(Struct, frozen=True, kw_only=True):
     """Which volume, how large, and where."""
 
-    placed_host_uuid: str
-    placed_cluster_uuid: str
-    root_volume_uuid: str
-    root_size_bytes: int
-    primary_storage_uuid: str | None
+    root: NewVolume
+    place: Candidate
 
 
 class ClaimStorageOutput(Struct, frozen=True, kw_only=True):
@@ -44,15 +42,15 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
 
     def do(self, tx: Tx, given: ClaimStorageInput) -> ClaimStorageOutput:
         """Claim on the storage with the most space; if that does not take the volume, on the next one."""
-        choices = self._usable.of(tx, given.placed_cluster_uuid, given.primary_storage_uuid)
+        root = given.root
+        choices = self._usable.of(tx, given.place.cluster_uuid, root.primary_storage_uuid)
         for storage in sorted(choices, key=lambda row: -row.available_capacity):
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-            host, volume = given.placed_host_uuid, given.root_volume_uuid
-            if driver.claim(tx, storage.uuid, host, volume, given.root_size_bytes):
+            if driver.claim(tx, storage.uuid, given.place.host_uuid, root.uuid, root.size_bytes):
                 return ClaimStorageOutput(root_storage=taken(RootStorage, storage))
         raise CairnError(
             "primary-storage.no-space",
-            f"No primary storage of the chosen host has {given.root_size_bytes >> 20} MiB left for the disk. "
+            f"No primary storage of the chosen host has {root.size_bytes >> 20} MiB left for the disk. "
             "Ask for a smaller disk, expunge VMs, or add storage.",
             kind=ErrorKind.EXHAUSTED,
         )
@@ -60,7 +58,7 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
     def undo(self, tx: Tx, given: ClaimStorageInput, made: ClaimStorageOutput | None) -> None:
         """Give the space back; what was not claimed needs nothing."""
         if made is not None:
-            self._extensions.named(PrimaryStorageDriver, made.root_storage.type).release(tx, given.root_volume_uuid)
+            self._extensions.named(PrimaryStorageDriver, made.root_storage.type).release(tx, given.root.uuid)
 
 
 class CacheImageInput(Struct, frozen=True, kw_only=True):
@@ -68,7 +66,7 @@ class CacheImageInput(Struct, frozen=True, kw_only=True):
 
     image: ImageSpec
     root_storage: RootStorage
-    placed_host_uuid: str
+    place: Candidate
 
 
 class CacheImageOutput(Struct, frozen=True, kw_only=True):
@@ -90,5 +88,5 @@ class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
     async def do(self, given: CacheImageInput) -> CacheImageOutput:
         """Fetch the image if it is not there."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        cached = await driver.cache_image(given.root_storage.uuid, given.placed_host_uuid, given.image)
+        cached = await driver.cache_image(given.root_storage.uuid, given.place.host_uuid, given.image)
         return CacheImageOutput(cached_image=cached)

@@ -6,85 +6,46 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
+from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import enter, erase, existing, taken
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
-from cairn.services.host.extensions import HostNeed
+from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.image.messages import ImageSpec
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.offering.model import InstanceOffering, OfferingState
+from cairn.services.primary_storage.extensions import NewVolume
+from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import NicSpec
+from cairn.services.vm.machine import LIFE, operation_of
+from cairn.services.vm.messages import CreateVmInstance
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.states import VmStates
-from cairn.services.vm.tags import from_tags
-
-
-class CreateParameters(Struct, frozen=True, kw_only=True):
-    """What a creation starts from."""
-
-    vm_uuid: str
-    name: str
-    description: str | None
-    account_uuid: str
-    image_uuid: str
-    l3_network_uuids: list[str]
-    default_l3_network_uuid: str | None
-    instance_offering_uuid: str | None
-    cpu_num: int | None
-    memory_size: int | None
-    root_disk_size: int | None
-    zone_uuid: str | None
-    cluster_uuid: str | None
-    host_uuid: str | None
-    primary_storage_uuid: str | None
-    system_tags: list[str]
-    user_tags: list[str]
-
-
-class VmAnswer(Struct, frozen=True, kw_only=True):
-    """Which VM it was."""
-
-    vm_uuid: str
+from cairn.services.vm.tags import from_tags, hostname_of
 
 
 class PrepareInput(Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+    """What was asked for, and the image."""
 
-    vm_uuid: str
-    name: str
+    uuid: str
+    account: str
+    asked: CreateVmInstance
     image: ImageSpec
-    l3_network_uuids: list[str]
-    default_l3_network_uuid: str | None
-    instance_offering_uuid: str | None
-    cpu_num: int | None
-    memory_size: int | None
-    root_disk_size: int | None
-    zone_uuid: str | None
-    cluster_uuid: str | None
-    host_uuid: str | None
-    primary_storage_uuid: str | None
-    system_tags: list[str]
 
 
 class PrepareOutput(Struct, frozen=True, kw_only=True):
     """What it comes to."""
 
-    root_volume_uuid: str
-    root_size_bytes: int
-    vm_cpu_num: int
-    vm_memory_bytes: int
-    vm_default_l3: str
-    hostname: str
-    user_data: str | None
-    ssh_keys: list[str]
+    vm: VmDefinition
+    root: NewVolume
+    l3_network_uuids: list[str]
     host_need: HostNeed
 
 
 class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
-    """Work out sizes, host name and needs."""
+    """Work out what the VM is, and what it needs."""
 
     name = "vm.prepare"
     title = "working out what the VM needs"
@@ -94,99 +55,64 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
         self._ids = ids
 
     def do(self, tx: Tx, given: PrepareInput) -> PrepareOutput:
-        """Compute."""
-        cpu_num, memory = self._size(tx, given)
-        default_l3 = given.default_l3_network_uuid or given.l3_network_uuids[0]
-        _check_networks(given.l3_network_uuids, default_l3)
-        size = given.root_disk_size or given.image.size_bytes
-        if size < given.image.size_bytes:
-            raise invalid(
-                "vm.disk-too-small",
-                "rootDiskSize",
-                size,
-                f"at least the image's {given.image.size_bytes} bytes would fit",
-            )
-        hostname, user_data, keys = from_tags(given.system_tags, given.name)
-        need = HostNeed(
-            vm_uuid=given.vm_uuid,
-            cpu_num=cpu_num,
-            memory_bytes=memory,
-            disk_bytes=size,
-            image_uuid=given.image.uuid,
-            l3_network_uuids=given.l3_network_uuids,
-            zone_uuid=given.zone_uuid,
-            cluster_uuid=given.cluster_uuid,
-            host_uuid=given.host_uuid,
-            primary_storage_uuid=given.primary_storage_uuid,
+        """Later steps take from these records by name."""
+        asked = given.asked
+        size = _offering(tx, asked.instance_offering_uuid) if asked.instance_offering_uuid else asked
+        vm = taken(
+            VmDefinition,
+            from_tags(asked.system_tags, hostname_of(asked.name)),
+            asked,
+            uuid=given.uuid,
+            cpu_num=size.cpu_num,
+            memory_size=size.memory_size,
+            default_l3_network_uuid=asked.default_network,
         )
-        return PrepareOutput(
-            root_volume_uuid=self._ids.new(),
-            root_size_bytes=size,
-            vm_cpu_num=cpu_num,
-            vm_memory_bytes=memory,
-            vm_default_l3=default_l3,
-            hostname=hostname,
-            user_data=user_data,
-            ssh_keys=keys,
-            host_need=need,
+        root = NewVolume(
+            uuid=self._ids.new(),
+            name=f"ROOT-for-{asked.name}"[:255],
+            size_bytes=_root_size(asked, given.image),
+            primary_storage_uuid=asked.primary_storage_uuid_for_root_volume,
         )
-
-    def _size(self, tx: Tx, given: PrepareInput) -> tuple[int, int]:
-        if given.instance_offering_uuid is None:
-            if given.cpu_num is None or given.memory_size is None:
-                raise CairnError(
-                    "vm.no-size",
-                    "The VM has no size: give instanceOfferingUuid, or both cpuNum and memorySize (bytes).",
-                    fields={"instanceOfferingUuid": "found nothing; an offering, or cpuNum and memorySize, would fit"},
-                )
-            return given.cpu_num, given.memory_size
-        if given.cpu_num is not None or given.memory_size is not None:
-            raise CairnError(
-                "vm.two-sizes",
-                "The VM has two sizes: give either instanceOfferingUuid, or cpuNum and memorySize.",
-                fields={"cpuNum": "leave it out when an offering is given"},
-            )
-        offering = tx.get(InstanceOffering, given.instance_offering_uuid)
-        if offering is None:
-            raise not_found("instance-offering", "instanceOfferingUuid", given.instance_offering_uuid)
-        if offering.state is not OfferingState.ENABLED:
-            raise CairnError(
-                "vm.offering-disabled",
-                f"instanceOfferingUuid: the offering {offering.name} is disabled. Enable it or choose another.",
-                kind=ErrorKind.CONFLICT,
-            )
-        return offering.cpu_num, offering.memory_size
+        need = taken(
+            HostNeed,
+            vm,
+            asked,
+            vm_uuid=vm.uuid,
+            disk_bytes=root.size_bytes,
+            primary_storage_uuid=root.primary_storage_uuid,
+        )
+        return PrepareOutput(vm=vm, root=root, l3_network_uuids=asked.l3_network_uuids, host_need=need)
 
 
-def _check_networks(networks: list[str], default: str) -> None:
-    if len(set(networks)) != len(networks):
-        raise invalid("vm.network-twice", "l3NetworkUuids", networks, "each network at most once would fit")
-    if default not in networks:
-        raise invalid("vm.default-network", "defaultL3NetworkUuid", default, "one of l3NetworkUuids would fit")
+def _offering(tx: Tx, uuid: str) -> InstanceOffering:
+    offering = existing(tx, InstanceOffering, uuid, "instanceOfferingUuid")
+    if offering.state is not OfferingState.ENABLED:
+        raise CairnError(
+            "vm.offering-disabled",
+            f"instanceOfferingUuid: the offering {offering.name} is disabled. Enable it or choose another.",
+            kind=ErrorKind.CONFLICT,
+        )
+    return offering
+
+
+def _root_size(asked: CreateVmInstance, image: ImageSpec) -> int:
+    size = asked.root_disk_size or image.size_bytes
+    if size < image.size_bytes:
+        raise invalid(
+            "vm.disk-too-small", "rootDiskSize", size, f"at least the image's {image.size_bytes} bytes would fit"
+        )
+    return size
 
 
 class RecordInput(Struct, frozen=True, kw_only=True):
     """All that is known of the VM."""
 
-    vm_uuid: str
-    name: str
-    description: str | None
-    account_uuid: str
+    account: str
+    asked: CreateVmInstance
     image: ImageSpec
-    instance_offering_uuid: str | None
-    vm_cpu_num: int
-    vm_memory_bytes: int
-    vm_default_l3: str
-    hostname: str
-    user_data: str | None
-    ssh_keys: list[str]
-    root_volume_uuid: str
-    placed_host_uuid: str
-    placed_cluster_uuid: str
-    placed_zone_uuid: str
-    hypervisor_type: str
-    system_tags: list[str]
-    user_tags: list[str]
+    vm: VmDefinition
+    root: NewVolume
+    place: Candidate
 
 
 class RecordVm(TransactionStep[RecordInput, Nothing]):
@@ -200,53 +126,36 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
         self._states = states
 
     def do(self, tx: Tx, given: RecordInput) -> Nothing:
-        """Insert."""
-        vm = VmInstance(
-            uuid=given.vm_uuid,
-            name=given.name,
-            description=given.description,
-            account_uuid=given.account_uuid,
-            zone_uuid=given.placed_zone_uuid,
-            cluster_uuid=given.placed_cluster_uuid,
-            host_uuid=given.placed_host_uuid,
-            last_host_uuid=given.placed_host_uuid,
-            image_uuid=given.image.uuid,
-            instance_offering_uuid=given.instance_offering_uuid,
-            root_volume_uuid=given.root_volume_uuid,
-            default_l3_network_uuid=given.vm_default_l3,
-            platform=given.image.platform,
-            architecture=given.image.architecture,
-            guest_os_type=given.image.guest_os_type,
-            hypervisor_type=given.hypervisor_type,
-            cpu_num=given.vm_cpu_num,
-            memory_size=given.vm_memory_bytes,
-            state=VmState.STARTING,
-            hostname=given.hostname,
-            user_data=given.user_data,
-            ssh_keys=given.ssh_keys,
+        """What was worked out (size, host) counts before what was asked for. The message's tags go along."""
+        vm = taken(
+            VmInstance,
+            given.vm,
+            given.place,
+            given.image,
+            given.asked,
+            account_uuid=given.account,
+            last_host_uuid=given.place.host_uuid,
+            root_volume_uuid=given.root.uuid,
+            state=LIFE[operation_of(given.asked)].during,
             create_date=tx.now,
             last_op_date=tx.now,
         )
-        write(tx, vm)
-        if given.system_tags or given.user_tags:
-            self._tags.add(tx, "VmInstance", vm.uuid, system=given.system_tags, user=given.user_tags)
+        enter(tx, self._tags, given.asked, vm)
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordInput, made: Nothing | None) -> None:
         """The VM never was."""
-        vm = tx.get(VmInstance, given.vm_uuid)
+        vm = tx.get(VmInstance, given.vm.uuid)
         if vm is not None:
             self._states.tell(tx, vm, vm.state, VmState.EXPUNGING, reason="its creation failed")
-        self._tags.forget(tx, given.vm_uuid)
-        erase(tx, VmInstance, given.vm_uuid)
+        erase(tx, VmInstance, given.vm.uuid)
 
 
 class RecordNicsInput(Struct, frozen=True, kw_only=True):
     """The VM's addresses."""
 
-    vm_uuid: str
-    vm_default_l3: str
-    hypervisor_type: str
+    vm: VmDefinition
+    place: Candidate
     addresses: list[ClaimedAddress]
 
 
@@ -266,45 +175,37 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
         self._ids = ids
 
     def do(self, tx: Tx, given: RecordNicsInput) -> RecordNicsOutput:
-        """Insert one card an address, in their order."""
-        nics = [self._nic(tx, given, device, address) for device, address in enumerate(given.addresses)]
+        """One for each address, in the order of the networks."""
+        nics = [self._nic(tx, given.vm, device, address) for device, address in enumerate(given.addresses)]
         for nic, address in zip(nics, given.addresses, strict=True):
             tx.insert(
-                VmNic(
-                    uuid=nic.uuid,
-                    vm_instance_uuid=given.vm_uuid,
-                    l3_network_uuid=nic.l3_network_uuid,
-                    used_ip_uuid=address.used_ip_uuid,
-                    ip=nic.ip,
-                    netmask=nic.netmask,
-                    gateway=nic.gateway,
-                    mac=nic.mac,
-                    device_id=nic.device_id,
-                    internal_name=nic.internal_name,
-                    hypervisor_type=given.hypervisor_type,
+                taken(
+                    VmNic,
+                    nic,
+                    address,
+                    given.place,
+                    vm_instance_uuid=given.vm.uuid,
                     create_date=tx.now,
                     last_op_date=tx.now,
                 )
             )
         return RecordNicsOutput(nics=nics)
 
-    def _nic(self, tx: Tx, given: RecordNicsInput, device: int, address: ClaimedAddress) -> NicSpec:
+    def _nic(self, tx: Tx, vm: VmDefinition, device: int, address: ClaimedAddress) -> NicSpec:
         uuid = self._ids.new()
-        return NicSpec(
+        return taken(
+            NicSpec,
+            address,
             uuid=uuid,
             mac=new_mac(tx, self._ids),
-            ip=address.ip,
-            netmask=address.netmask,
-            gateway=address.gateway,
-            l3_network_uuid=address.l3_network_uuid,
             device_id=device,
             internal_name=f"vnic{uuid[-10:]}",
-            is_default=address.l3_network_uuid == given.vm_default_l3,
+            is_default=address.l3_network_uuid == vm.default_l3_network_uuid,
         )
 
     def undo(self, tx: Tx, given: RecordNicsInput, made: RecordNicsOutput | None) -> None:
-        """Remove them."""
-        tx.delete_where(VmNic, vm_instance_uuid=given.vm_uuid)
+        """The VM has none."""
+        tx.delete_where(VmNic, vm_instance_uuid=given.vm.uuid)
 
 
 def new_mac(tx: Tx, ids: IdSource) -> str:

@@ -11,21 +11,26 @@ from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import erase, taken, write
 from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import Candidate
 from cairn.services.image.messages import ImageSpec
-from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, RootStorage, VolumeSpec
+from cairn.services.primary_storage.extensions import (
+    CachedImage,
+    NewVolume,
+    PrimaryStorageDriver,
+    RootStorage,
+    VolumeSpec,
+)
 from cairn.services.primary_storage.model import PrimaryStorage
-from cairn.services.volume.model import Volume, VolumeStatus
+from cairn.services.volume.model import ROOT, Volume, VolumeStatus
 
 
 class RecordRootInput(Struct, frozen=True, kw_only=True):
-    """Whose, how large, where."""
+    """Whose volume, of which image, where."""
 
-    vm_uuid: str
-    name: str
-    account_uuid: str
+    uuid: str  #: of the VM
+    account: str
     image: ImageSpec
-    root_volume_uuid: str
-    root_size_bytes: int
+    root: NewVolume
     root_storage: RootStorage
 
 
@@ -45,44 +50,33 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
         self._extensions = extensions
 
     def do(self, tx: Tx, given: RecordRootInput) -> RootVolumeOutput:
-        """Insert."""
+        """Its file is made later, at the path that the storage says."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        path = driver.volume_path(given.root_storage.mount_path, given.account_uuid, given.root_volume_uuid)
-        write(
-            tx,
-            Volume(
-                uuid=given.root_volume_uuid,
-                name=f"ROOT-for-{given.name}"[:255],
-                account_uuid=given.account_uuid,
-                primary_storage_uuid=given.root_storage.uuid,
-                vm_instance_uuid=given.vm_uuid,
-                root_image_uuid=given.image.uuid,
-                install_path=path,
-                size=given.root_size_bytes,
-                status=VolumeStatus.READY,
-                create_date=tx.now,
-                last_op_date=tx.now,
-            ),
-        )
-        spec = VolumeSpec(
-            uuid=given.root_volume_uuid,
+        volume = taken(
+            Volume,
+            given.root,
+            account_uuid=given.account,
             primary_storage_uuid=given.root_storage.uuid,
-            install_path=path,
-            format="qcow2",
-            size_bytes=given.root_size_bytes,
-            device_id=0,
+            vm_instance_uuid=given.uuid,
+            root_image_uuid=given.image.uuid,
+            install_path=driver.volume_path(given.root_storage.mount_path, given.account, given.root.uuid),
+            size=given.root.size_bytes,
+            status=VolumeStatus.READY,
+            create_date=tx.now,
+            last_op_date=tx.now,
         )
-        return RootVolumeOutput(root_volume=spec)
+        write(tx, volume)
+        return RootVolumeOutput(root_volume=spec_of(volume))
 
     def undo(self, tx: Tx, given: RecordRootInput, made: RootVolumeOutput | None) -> None:
-        """Strike it out."""
-        erase(tx, Volume, given.root_volume_uuid)
+        """The volume never was."""
+        erase(tx, Volume, given.root.uuid)
 
 
 class LoadRootInput(Struct, frozen=True, kw_only=True):
-    """Which volume."""
+    """Whose volume."""
 
-    root_volume_uuid: str
+    uuid: str  #: of the VM
 
 
 class LoadRootOutput(Struct, frozen=True, kw_only=True):
@@ -100,10 +94,10 @@ class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
     nothing_to_undo: ClassVar[str | None] = "it only reads"
 
     def do(self, tx: Tx, given: LoadRootInput) -> LoadRootOutput:
-        """Read."""
-        volume = tx.get(Volume, given.root_volume_uuid)
+        """Its row is all that a start, or the removal of its file, needs of it."""
+        volume = next(iter(tx.find(Volume, vm_instance_uuid=given.uuid, type=ROOT)), None)
         if volume is None:
-            raise not_found("volume", "rootVolumeUuid", given.root_volume_uuid)
+            raise not_found("volume", "vmInstanceUuid", given.uuid, "root volume of the VM")
         storage = tx.get(PrimaryStorage, volume.primary_storage_uuid)
         assert storage is not None
         return LoadRootOutput(root_volume=spec_of(volume), root_storage=taken(RootStorage, storage))
@@ -114,7 +108,7 @@ class CreateVolumeInput(Struct, frozen=True, kw_only=True):
 
     root_volume: VolumeSpec
     root_storage: RootStorage
-    placed_host_uuid: str
+    place: Candidate
     cached_image: CachedImage
 
 
@@ -128,15 +122,15 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: CreateVolumeInput) -> Nothing:
-        """Make it."""
+        """A file that is there already is taken for the volume."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        await driver.create_volume(given.root_volume, given.placed_host_uuid, given.cached_image)
+        await driver.create_volume(given.root_volume, given.place.host_uuid, given.cached_image)
         return NOTHING
 
     async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
-        """Remove it."""
+        """Whether the file is there, half there or not there."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        await driver.delete_volume(given.root_volume, given.placed_host_uuid)
+        await driver.delete_volume(given.root_volume, given.place.host_uuid)
 
 
 class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
@@ -157,7 +151,7 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
-        """Remove it."""
+        """A file that is gone already is success."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.delete_volume(given.root_volume, None)
         return NOTHING
@@ -174,7 +168,7 @@ class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
         self._extensions = extensions
 
     def do(self, tx: Tx, given: DeleteVolumeInput) -> Nothing:
-        """Erase."""
+        """A volume that is gone already is success."""
         self._extensions.named(PrimaryStorageDriver, given.root_storage.type).release(tx, given.root_volume.uuid)
         erase(tx, Volume, given.root_volume.uuid)
         return NOTHING
@@ -182,11 +176,4 @@ class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
 
 def spec_of(volume: Volume) -> VolumeSpec:
     """The volume, as others need it."""
-    return VolumeSpec(
-        uuid=volume.uuid,
-        primary_storage_uuid=volume.primary_storage_uuid,
-        install_path=volume.install_path,
-        format=volume.format,
-        size_bytes=volume.size,
-        device_id=volume.device_id,
-    )
+    return taken(VolumeSpec, volume, size_bytes=volume.size)

@@ -12,6 +12,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.messages import ChangeBackupStorageState
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.image.messages import (
+    ApiCreateFromImage,
     ChangeImageState,
     DeleteImage,
     ImageSpec,
@@ -23,7 +24,7 @@ from cairn.services.image.steps.choose import ChooseImage, ChooseImageInput, Cho
 
 
 async def choose(site: Site, image: str) -> ImageSpec:
-    made = await site.transact("image.choose", ChooseImageInput(image_uuid=image))
+    made = await site.transact("image.choose", ChooseImageInput(asked=ApiCreateFromImage(image_uuid=image)))
     return cast("ChooseImageOutput", made).image
 
 
@@ -102,6 +103,6 @@ async def test_it_takes_two_reads_of_its_own(site: Site, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(Tx, name, counted)
     step = cast("ChooseImage", site.context.flows.book.step("image.choose"))
-    await site.context.store.read(lambda tx: step.do(tx, ChooseImageInput(image_uuid=uuid)))
+    await site.context.store.read(lambda tx: step.do(tx, ChooseImageInput(asked=ApiCreateFromImage(image_uuid=uuid))))
 
     assert reads == ["get", "rows"]

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 from tests.unit.services.network_rig import Rig, uuid
 
+from cairn.kernel.api import ApiCreate
 from cairn.kernel.error import CairnError
 from cairn.services.l3.model import UsedIp
 from cairn.services.l3.steps.addresses import (
@@ -26,7 +27,7 @@ async def networks(rig: Rig) -> tuple[str, str]:
 
 
 def given(*l3: str, vm: str = VM, tags: list[str] | None = None) -> ClaimAddressesInput:
-    return ClaimAddressesInput(vm_uuid=vm, l3_network_uuids=list(l3), system_tags=tags or [])
+    return ClaimAddressesInput(uuid=vm, l3_network_uuids=list(l3), asked=ApiCreate(system_tags=tags or []))
 
 
 async def holders(rig: Rig) -> list[str | None]:
@@ -77,6 +78,6 @@ async def test_releasing_gives_back_all_of_a_vm_and_may_be_repeated(rig: Rig) ->
     await rig.context.store.write(lambda tx: claiming.do(tx, given(lan, vm=OTHER)))
 
     for _ in range(2):
-        await rig.context.store.write(lambda tx: releasing.do(tx, ReleaseAddressesInput(vm_uuid=VM)))
+        await rig.context.store.write(lambda tx: releasing.do(tx, ReleaseAddressesInput(uuid=VM)))
 
     assert await holders(rig) == [OTHER]

@@ -8,7 +8,7 @@ from tests.unit.services.network_rig import Rig, names, uuid
 
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
-from cairn.services.host.extensions import HostConnected
+from cairn.services.host.extensions import Candidate, HostConnected
 from cairn.services.l3.messages import DeleteL3Network
 from cairn.services.l3.steps.realize import Realize, RealizeInput
 
@@ -17,7 +17,8 @@ FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 async def realize(rig: Rig, host: str, *l3: str) -> dict[str, str]:
     step = cast("Realize", rig.step("l3.realize"))
-    return (await step.do(RealizeInput(placed_host_uuid=host, l3_network_uuids=list(l3)))).bridges
+    place = Candidate(host_uuid=host, cluster_uuid="cluster", zone_uuid="zone", name="host")
+    return (await step.do(RealizeInput(place=place, l3_network_uuids=list(l3)))).bridges
 
 
 async def test_bridges_are_answered_without_a_call_once_the_host_has_them(rig: Rig) -> None:

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.services.storage_rig import IMAGE, PAPER, StorageRig
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.services.primary_storage.extensions import CachedImage, RootStorage
+from cairn.services.host.extensions import Candidate
+from cairn.services.primary_storage.extensions import CachedImage, NewVolume, RootStorage
 from cairn.services.primary_storage.steps.claim import CacheImage, CacheImageInput, ClaimStorage, ClaimStorageInput
 
 
@@ -15,13 +16,11 @@ def step(rig: StorageRig) -> ClaimStorage:
 
 
 def wanted(cluster: str, size: int) -> ClaimStorageInput:
-    return ClaimStorageInput(
-        placed_host_uuid="h1",
-        placed_cluster_uuid=cluster,
-        root_volume_uuid="disk",
-        root_size_bytes=size,
-        primary_storage_uuid=None,
-    )
+    return ClaimStorageInput(root=NewVolume(uuid="disk", name="ROOT-for-web", size_bytes=size), place=place(cluster))
+
+
+def place(cluster: str) -> Candidate:
+    return Candidate(host_uuid="h1", cluster_uuid=cluster, zone_uuid="zone", name="host-1")
 
 
 async def test_the_storage_with_the_most_space_is_claimed_and_given_back(rig: StorageRig) -> None:
@@ -69,6 +68,6 @@ async def test_the_image_is_cached_by_the_storages_driver(rig: StorageRig) -> No
     cache = cast("CacheImage", rig.node.context.flows.book.step("primary-storage.cache-image"))
     storage = RootStorage(uuid="s", type=PAPER, mount_path="/s")
 
-    made = await cache.do(CacheImageInput(image=IMAGE, root_storage=storage, placed_host_uuid="h1"))
+    made = await cache.do(CacheImageInput(image=IMAGE, root_storage=storage, place=place("cluster")))
 
     assert made.cached_image == CachedImage(path=f"/s/{IMAGE.uuid}", format="qcow2")

@@ -18,43 +18,52 @@ from cairn.agents.protocol import vm as agent
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
 from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.clock import Clock
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.machine.model import MachineStatus
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.extensions import HostPinged
 from cairn.services.host.provided import HostAgents, HostLedger
-from cairn.services.vm.machine import observed
+from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
 from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
-from cairn.services.vm.model import TRANSITIONAL, VmInstance, VmState
+from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates, queue_of
 
 _OFF = (PowerState.STOPPED, PowerState.CRASHED)
-_log = structlog.get_logger("cairn.vm.watch")
+_log = structlog.get_logger("cairn.vm.reconciler")
 
 
-class VmWatch:
-    """Compares hosts' words with the database; implements `HostPinged`."""
+class VmReconciler(HostPinged):
+    """Compares hosts' words with the database."""
 
     def __init__(
-        self, bus: Bus, store: Store, clock: Clock, events: Events, states: VmStates, extensions: Extensions
+        self,
+        bus: Bus,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        states: VmStates,
+        agents: HostAgents,
+        ledger: HostLedger,
     ) -> None:
         self._bus = bus
         self._store = store
         self._clock = clock
         self._events = events
         self._states = states
-        self._extensions = extensions
+        self._agents = agents
+        self._ledger = ledger
         self._strange: set[tuple[str, str]] = set()
-        bus.register(ObserveVm, self.observe)
-        events.subscribe("vm.watch", {"host.status-changed"}, self.host_changed, durable=True)
+        events.subscribe("vm.reconciler", {"host.status-changed"}, self.host_changed, durable=True)
 
     async def reported(self, report: Report) -> None:
         """A host's agent tells that a VM came into another state: have the VM's owner look."""
         if report.vm and report.state:
             await self._bus.call(ObserveVm(vm=report.vm, host=report.host, power=report.state, reason=report.reason))
 
+    @handles(ObserveVm)
     async def observe(self, message: ObserveVm) -> None:
         """One VM changed by its host's report: if that is news, ask the host."""
         reported = PowerState(message.power)
@@ -95,11 +104,10 @@ class VmWatch:
             await self.host_pinged(host, {uuid: state.value for uuid, state in found.items()}, asked_at)
 
     async def _ask(self, host: str) -> dict[str, PowerState]:
-        agents = self._extensions.named(HostAgents, "host")
-        return (await agents.call(host, agent.ListVms(), timeout_seconds=30.0)).vms
+        return (await self._agents.call(host, agent.ListVms(), timeout_seconds=30.0)).vms
 
     def _unknown(self, tx: Tx, host: str) -> None:
-        for vm in tx.find(VmInstance, host_uuid=host, state=[VmState.RUNNING, VmState.PAUSED]):
+        for vm in tx.find(VmInstance, host_uuid=host, state=list(LOST_WITH_HOST)):
             self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
 
     def _compare(self, tx: Tx, uuid: str, host: str, power: PowerState, reason: str | None, asked_at: datetime) -> None:
@@ -123,19 +131,17 @@ class VmWatch:
     def _moved(self, tx: Tx, vm: VmInstance, host: str) -> None:
         """It runs where the database does not have it."""
         _log.warning("vm.turned-up", vm=vm.uuid, name=vm.name, host=host, before=vm.host_uuid)
-        ledger = self._extensions.named(HostLedger, "host")
-        ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
+        self._ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, VmState.RUNNING, "it was found running there", host_uuid=host, last_host_uuid=host)
 
     def _settle(self, tx: Tx, vm: VmInstance, state: VmState, power: PowerState, reason: str | None) -> None:
         _log.info("vm.observed", vm=vm.uuid, name=vm.name, before=vm.state, state=state, power=power, reason=reason)
-        ledger = self._extensions.named(HostLedger, "host")
         if state is VmState.STOPPED:
-            ledger.release(tx, vm.uuid)
+            self._ledger.release(tx, vm.uuid)
             self._states.change(tx, vm, state, reason or f"it was found {power.value}", host_uuid=None)
             return
         if vm.host_uuid is not None:
-            ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
+            self._ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, state, reason)
 
     def _note_strange(self, tx: Tx, uuid: str, host: str, power: PowerState) -> None:

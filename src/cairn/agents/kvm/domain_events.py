@@ -24,7 +24,7 @@ _CHECK_SECONDS = 5.0
 Changed = Callable[[str, PowerState, str], None]
 
 
-class VmWatch:
+class DomainEvents:
     """Knows the states of all VMs, and tells when one changes by itself."""
 
     def __init__(self, hypervisor: Hypervisor, locks: KeyedLocks, clock: Clock, changed: Changed) -> None:

@@ -5,11 +5,25 @@ import pytest
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING
 from cairn.kernel.plugin.extension import Extensions
-from cairn.services.l3.steps.network import ApplyNetwork, NetworkInput, ReleaseNetwork
-from cairn.services.vm.extensions import VmNetworkService, VmNetworkSpec
+from cairn.services.host.extensions import Candidate
+from cairn.services.vm.definition import VmDefinition
+from cairn.services.vm.extensions import VmNetworks, VmNetworkService
+from cairn.services.vm.steps.network import ApplyInput, ApplyNetwork
 
-GIVEN = NetworkInput(
-    vm_uuid="vm", placed_host_uuid="host", hostname="web", nics=[], bridges={"l3": "br"}, user_data="x", ssh_keys=["k"]
+GIVEN = ApplyInput(
+    vm=VmDefinition(
+        uuid="vm",
+        name="web",
+        cpu_num=1,
+        memory_size=1,
+        default_l3_network_uuid="l3",
+        hostname="web",
+        user_data="x",
+        ssh_keys=["k"],
+    ),
+    place=Candidate(host_uuid="host", cluster_uuid="cluster", zone_uuid="zone", name="sim"),
+    nics=[],
+    bridges={"l3": "br"},
 )
 
 
@@ -21,11 +35,11 @@ class Service:
         self.told = told
         self.fails = fails
 
-    async def apply(self, vm: VmNetworkSpec) -> None:
-        self.told.append(f"apply {self.name} {vm.vm_uuid} on {vm.host_uuid}")
+    async def apply(self, vm: VmNetworks) -> None:
+        self.told.append(f"apply {self.name} {vm.uuid} on {vm.host_uuid}")
         self._fail()
 
-    async def release(self, vm: VmNetworkSpec) -> None:
+    async def release(self, vm: VmNetworks) -> None:
         self.told.append(f"release {self.name}")
         self._fail()
 
@@ -54,9 +68,21 @@ async def test_a_service_that_cannot_release_does_not_keep_the_others_from_it() 
     told: list[str] = []
     extensions = cloud(Service("dhcp", told), Service("firewall", told, fails=True))
     with pytest.raises(CairnError, match="firewall cannot"):
-        await ReleaseNetwork(extensions).do(GIVEN)
+        await ApplyNetwork(extensions).undo(GIVEN, None)
     assert told == ["release firewall", "release dhcp"]
 
 
 async def test_a_cloud_without_network_services_starts_vms_all_the_same() -> None:
     assert await ApplyNetwork(Extensions()).do(GIVEN) == NOTHING
+
+
+def test_services_are_told_all_of_the_vm_that_concerns_them() -> None:
+    assert GIVEN.networks() == VmNetworks(
+        uuid="vm",
+        host_uuid="host",
+        hostname="web",
+        nics=[],
+        bridges={"l3": "br"},
+        user_data="x",
+        ssh_keys=["k"],
+    )

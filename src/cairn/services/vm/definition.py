@@ -1,0 +1,45 @@
+"""What a VM is, as one record: made once, of a message or of the VM's row, and passed on whole from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cairn.agents.protocol.vm import Hardware
+from cairn.kernel.resource import taken
+from cairn.kernel.store.store import Tx
+from cairn.services.vm.extensions import NicSpec, VmNetworks
+from cairn.services.vm.model import VmInstance, VmNic
+
+
+class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
+    """What a VM's start is made of.
+
+    What a hypervisor makes a domain of is a field of `Hardware`, which goes to the VM's host as it is. What only networks and
+    the guest need stands here.
+    """
+
+    default_l3_network_uuid: str | None
+    hostname: str
+    user_data: str | None = None
+    ssh_keys: list[str] = []
+
+
+def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:
+    """The VM's network cards, in the order of their device numbers."""
+    nics = tx.find(VmNic, vm_instance_uuid=vm.uuid, order_by="device_id")
+    return [
+        taken(
+            NicSpec,
+            nic,
+            ip=nic.ip or "",
+            netmask=nic.netmask or "",
+            gateway=nic.gateway or "",
+            is_default=nic.l3_network_uuid == vm.default_l3_network_uuid,
+        )
+        for nic in nics
+    ]
+
+
+def networks(vm: VmInstance, host: str, nics: Sequence[NicSpec]) -> VmNetworks:
+    """The VM as its networks on `host` see it."""
+    return taken(VmNetworks, vm, host_uuid=host, nics=list(nics))

@@ -1,0 +1,86 @@
+"""Having a VM served by its networks' services, and no more."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from cairn.kernel.error import CairnError
+from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
+from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.resource import existing, taken
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.extensions import Candidate
+from cairn.services.vm.definition import VmDefinition, networks, nic_specs
+from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
+from cairn.services.vm.model import VmInstance
+from cairn.services.vm.steps.stop import OnHostInput
+
+
+async def release_all(extensions: Extensions, vm: VmNetworks) -> None:
+    """Have every service let go of the VM, the last one first; one that fails does not keep the others from it."""
+    first: CairnError | None = None
+    for service in reversed(extensions.of(VmNetworkService)):
+        try:
+            await service.release(vm)
+        except CairnError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+class ApplyInput(Struct, frozen=True, kw_only=True):
+    """The VM, its network cards, and its host."""
+
+    vm: VmDefinition
+    place: Candidate
+    nics: list[NicSpec]
+    bridges: dict[str, str]
+
+    def networks(self) -> VmNetworks:
+        """As network services want it."""
+        return taken(VmNetworks, self.vm, self.place, self)
+
+
+class ApplyNetwork(ActionStep[ApplyInput, Nothing]):
+    """Have every network service serve the VM on its host."""
+
+    name = "network.apply"
+    title = "preparing DHCP and other network services"
+
+    def __init__(self, extensions: Extensions) -> None:
+        self._extensions = extensions
+
+    async def do(self, given: ApplyInput) -> Nothing:
+        """In the order in which plugins were loaded."""
+        vm = given.networks()
+        for service in self._extensions.of(VmNetworkService):
+            await service.apply(vm)
+        return NOTHING
+
+    async def undo(self, given: ApplyInput, made: Nothing | None) -> None:
+        """Those that were not asked yet are content to find nothing."""
+        await release_all(self._extensions, given.networks())
+
+
+class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
+    """Have every network service let go of the VM."""
+
+    name = "network.release"
+    title = "ending DHCP and other network services"
+    nothing_to_undo: ClassVar[str | None] = "the VM has left its host; its next start has it served again"
+
+    def __init__(self, store: Store, extensions: Extensions) -> None:
+        self._store = store
+        self._extensions = extensions
+
+    async def do(self, given: OnHostInput) -> Nothing:
+        """On the host that it was on."""
+
+        def fn(tx: Tx) -> VmNetworks:
+            vm = existing(tx, VmInstance, given.uuid)
+            return networks(vm, given.former.host, nic_specs(tx, vm))
+
+        await release_all(self._extensions, await self._store.read(fn))
+        return NOTHING
