@@ -9,13 +9,13 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind, invalid, not_found
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import EnabledState, erase, write
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import HostNeed
 from cairn.services.image.messages import ImageSpec
 from cairn.services.l3.messages import ClaimedAddress
-from cairn.services.offering.model import InstanceOffering, OfferingState
+from cairn.services.offering.model import InstanceOffering
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.states import VmStates
@@ -149,7 +149,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
         offering = tx.get(InstanceOffering, given.instance_offering_uuid)
         if offering is None:
             raise not_found("instance-offering", "instanceOfferingUuid", given.instance_offering_uuid)
-        if offering.state is not OfferingState.ENABLED:
+        if offering.state is not EnabledState.ENABLED:
             raise CairnError(
                 "vm.offering-disabled",
                 f"instanceOfferingUuid: the offering {offering.name} is disabled. Enable it or choose another.",
