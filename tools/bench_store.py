@@ -30,7 +30,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class Host(Record, frozen=True, kw_only=True):
     """Where VMs run."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="host", entity="Host", visible=Visible.PUBLIC, indexes=(("state", "free_memory"),))
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="host", entity="Host", visible=Visible.PUBLIC, indexes=(("state", "free_memory"),)
+    )
     uuid: Annotated[str, Key()]
     name: Annotated[str, Index()]
     state: Annotated[str, Index()] = "Enabled"

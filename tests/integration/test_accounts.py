@@ -48,7 +48,7 @@ async def test_vm_of_another_is_as_if_it_were_not_there(two: Cloud, api: str, fi
     before = snapshot(two)
     with pytest.raises(Refused) as refused:
         await two.call(api, uuid=two.site["admins"], **fields)
-    assert (refused.value.status, refused.value.code) == (404, "vm-instance.not-found")
+    assert (refused.value.status, refused.value.code) == (404, "vm.not-found")
     assert differences(before, snapshot(two)) == []
 
 
@@ -58,7 +58,7 @@ async def test_deleting_what_is_anothers_deletes_nothing(two: Cloud, api: str) -
     try:
         await two.call(api, uuid=two.site["admins"])
     except Refused as refused:
-        assert refused.code == "vm-instance.not-found"
+        assert refused.code == "vm.not-found"
     assert differences(before, snapshot(two)) == []
 
 

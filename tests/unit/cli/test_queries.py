@@ -35,6 +35,13 @@ def test_table_has_sensible_columns_and_readable_values(cli: Cli) -> None:
     assert all(part in told for part in ("name", "state", "web", VM, "Running", "10.0.0.2", "128 MiB"))
 
 
+def test_columns_that_the_node_shows_to_others_only_are_left_out(cli: Cli, node: FakeNode) -> None:
+    for row in node.rows["/v1/vm-instances"]:
+        del row["memorySize"]
+    head = cli("query", "VmInstance").out.splitlines()[0]
+    assert ("memorySize" in head, "cpuNum" in head, "vmNics.ip" in head) == (False, True, True)
+
+
 def test_entity_may_be_written_as_people_do(cli: Cli) -> None:
     for name in ("vm-instance", "vminstances", "VmInstance", "vm-instances"):
         assert VM in cli("query", name).out

@@ -12,7 +12,7 @@ from cairn.kernel.api import Access, ApiCreate, Http, Refers, Uuid, post
 class AddAuditNote(ApiCreate, frozen=True, kw_only=True, tag="audit-note.add"):
     """Note something about a VM, by hand.
 
-    Errors: ``vm-instance.not-found``.
+    Errors: ``vm.not-found``.
     """
 
     route: ClassVar[str | None] = "vm_instance_uuid"

@@ -100,7 +100,6 @@ class _Seen:
         """Bare uuids are shown without a look at the rows that they name, so accounts must be free to see all of these."""
         link = self._schema.by_table[shown.table]
         reference = link.by_name[shown.other].reference
-        if reference is None:
-            return True
-        target = self._schema.target(link.record, reference).meta.entity
-        return target is None or (target in self.entities and not self._all[target].owned)
+        target = None if reference is None else self._schema.target(link.record, reference).meta.entity
+        named = [name for name in (link.meta.entity, target) if name is not None]
+        return all(name in self.entities and not self._all[name].owned for name in named)

@@ -238,8 +238,8 @@ class Catalog:
         for name, via in here.meta.via.items():
             target = self._target(here, via.target)
             base = self._base(target)
-            self._link(here, via.link, via.own, via.other)
-            into = Hop(table=via.link, own=self._base(here).key.name, other=via.own)
+            link = self._link(here, via.link, via.own, via.other)
+            into = Hop(table=via.link, own=self._base(here).key.name, other=via.own, entity=link.meta.entity)
             out = Hop(table=base.meta.table, own=via.other, other=base.key.name, entity=via.target)
             self._put_join(here, here, Join(name=name, target=via.target, many=True, hops=(into, out)))
         if here.meta.owned_by is not None:
@@ -261,7 +261,7 @@ class Catalog:
 
     def _add_uuids(self, here: RecordInfo, entity: Entity, name: str, shown: Uuids) -> None:
         table = self._link(here, shown.link, shown.own, shown.other)
-        hop = Hop(table=shown.link, own=self._base(here).key.name, other=shown.own)
+        hop = Hop(table=shown.link, own=self._base(here).key.name, other=shown.own, entity=table.meta.entity)
         entity.columns[name] = Column(
             name=name, field=table.by_name[shown.other], column=shown.other, hops=(hop,), set=True
         )

@@ -8,7 +8,7 @@ from tests.unit.kernel.sample import RECORDS, Host, KvmHost, VmInstance, Zone
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.query.catalog import Catalog, TagTables
-from cairn.kernel.store import Key, Nested, Record, References, Schema, SubType, TableMeta, Uuids, Via, Visible
+from cairn.kernel.store import Key, Nested, Owner, Record, References, Schema, SubType, TableMeta, Uuids, Via, Visible
 
 
 class TakenJoin(Record, frozen=True, kw_only=True):
@@ -110,9 +110,46 @@ class SecondKvm(Record, frozen=True, kw_only=True):
     uuid: Annotated[sample.HostId, Key()]
 
 
+class Unsaid(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="unsaid", entity="Unsaid")
+    uuid: Annotated[str, Key()]
+
+
+class SaidTwice(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="said_twice", entity="SaidTwice", visible=Visible.PUBLIC)
+    uuid: Annotated[str, Key()]
+    account_uuid: Annotated[str, Owner()]
+
+
+class UnsaidSubtype(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="unsaid_sub", entity="UnsaidSub", extends=SubType(parent=Host, column="hypervisor_type", value="ESX")
+    )
+    uuid: Annotated[sample.HostId, Key()]
+
+
+class OwnedSubtype(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="owned_sub", entity="OwnedSub", extends=SubType(parent=Host, column="hypervisor_type", value="ESX")
+    )
+    uuid: Annotated[sample.HostId, Key()]
+    account_uuid: Annotated[str, Owner()]
+
+
+class OfNobody(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="of_nobody", entity="OfNobody", owned_by="host_uuid")
+    uuid: Annotated[str, Key()]
+    host_uuid: Annotated[sample.HostId, References("host")]
+
+
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [
+        (Unsaid, "Unsaid: it says 0 times who may see a Unsaid; say it once: a field marked Owner"),
+        (SaidTwice, "SaidTwice: it says 2 times who may see"),
+        (UnsaidSubtype, "UnsaidSubtype: it says 0 times who may see"),
+        (OwnedSubtype, "OwnedSubtype: its rows are those of Host"),
+        (OfNobody, "OfNobody: owned_by leads to Host, which no account owns"),
         (TakenJoin, "TakenJoin: the name 'vmNics' is taken in VmInstance"),
         (JoinLikeField, "JoinLikeField: the name 'zoneUuid' is taken in JoinLikeField"),
         (NoChild, "NoChild: it names entity 'Nobody'"),

@@ -3,11 +3,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+import pytest
 from tests.unit.services.identity.accounts import account, log_in
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.api import StateEvent
-from cairn.kernel.error import ErrorKind
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.jobs import JobState
 from cairn.kernel.plugin.manifest import Manifest
 from cairn.kernel.resource import EnabledState
@@ -49,6 +50,17 @@ async def test_login_with_the_sha512_of_the_password(node: SmallNode) -> None:
     message = LogInByAccount(account_name="ann", password=sha512_hex("secret"), password_form=PasswordForm.SHA512)
 
     assert (await node.call(message)).inventory.uuid
+
+
+@pytest.mark.parametrize("field", ["password", "oldPassword"])
+async def test_a_password_in_another_form_than_announced_is_refused_before_it_is_a_job(field: str) -> None:
+    form, good, bad = PasswordForm.SHA512, sha512_hex("x"), "short"
+    given = {"password": good, "old_password": good} | {"old_password" if field == "oldPassword" else field: bad}
+
+    with pytest.raises(CairnError) as caught:
+        UpdateAccount(uuid="0" * 32, password_form=form, **given).check()
+
+    assert (caught.value.code, list(caught.value.fields)) == ("auth.bad-password-form", [field])
 
 
 async def test_login_does_not_tell_a_wrong_password_from_an_unknown_name(node: SmallNode) -> None:
