@@ -36,10 +36,11 @@ def test_table_has_sensible_columns_and_readable_values(cli: Cli) -> None:
 
 
 def test_columns_that_the_node_shows_to_others_only_are_left_out(cli: Cli, node: FakeNode) -> None:
+    assert "memorySize" in cli("query", "VmInstance").out
     for row in node.rows["/v1/vm-instances"]:
         del row["memorySize"]
-    head = cli("query", "VmInstance").out.splitlines()[0]
-    assert ("memorySize" in head, "cpuNum" in head, "vmNics.ip" in head) == (False, True, True)
+    told = cli("query", "VmInstance").out
+    assert ("memorySize" in told, "vmNics.ip" in told) == (False, True)
 
 
 def test_entity_may_be_written_as_people_do(cli: Cli) -> None:
