@@ -16,7 +16,7 @@ PASSWORD = "another horse battery"
 async def two(cloud: Cloud) -> AsyncIterator[Cloud]:
     """A cloud in which `admin` has a VM, and in which the calls are those of the account `alice`, who has one, too."""
     cloud.site["admins"] = str((await cloud.create_vm("admins"))["uuid"])
-    await cloud.call("CreateAccount", name="alice", password=PASSWORD)
+    await cloud.create_account("alice", PASSWORD)
     # Networks and images are shared with nobody yet, so the account's VM is made of its own.
     await cloud.log_in("alice", PASSWORD)
     yield cloud

@@ -27,8 +27,7 @@ async def eve() -> AsyncIterator[Cloud]:
         await cloud.call("CreateUserTag", resource_type="Zone", resource_uuid=zone, tag="rent-is-due")
         image = {"name": "tiny", "url": "http://images/tiny.qcow2", "format": "qcow2", "backup_storage_uuids": storage}
         for name in ("alice", "eve"):
-            account = await cloud.call("CreateAccount", name=name, password=PASSWORD)
-            cloud.site[name] = str(account["uuid"])
+            cloud.site[name] = await cloud.create_account(name, PASSWORD)
         await cloud.log_in("alice", PASSWORD)
         alices = await cloud.call("AddImage", **image)
         vm = await cloud.create_vm("alices", image_uuid=alices["uuid"], user_tags=["secret-plan"])
