@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, select, update
 
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.query import QueryEngine, QueryRequest
-from cairn.kernel.store import Index, Key, Owner, Record, References, Schema, Store, TableMeta, Tx, table_of
+from cairn.kernel.store import Index, Key, Owner, Record, References, Schema, Store, TableMeta, Tx, Visible, table_of
 
 HOSTS = 1000
 AT_ONCE = 100
@@ -30,7 +30,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class Host(Record, frozen=True, kw_only=True):
     """Where VMs run."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="host", entity="Host", indexes=(("state", "free_memory"),))
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="host", entity="Host", visible=Visible.PUBLIC, indexes=(("state", "free_memory"),)
+    )
     uuid: Annotated[str, Key()]
     name: Annotated[str, Index()]
     state: Annotated[str, Index()] = "Enabled"
@@ -40,7 +42,7 @@ class Host(Record, frozen=True, kw_only=True):
 class L3(Record, frozen=True, kw_only=True):
     """A network."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="l3", entity="L3Network")
+    meta: ClassVar[TableMeta] = TableMeta(table="l3", entity="L3Network", visible=Visible.PUBLIC)
     uuid: Annotated[str, Key()]
     name: Annotated[str, Index()]
 

@@ -106,6 +106,14 @@ async def _backup(cloud: Cloud) -> None:
     cloud.site["backup"] = str(made["uuid"])
 
 
+async def _offerings(cloud: Cloud) -> None:
+    sizes: dict[str, dict[str, object]] = {
+        "instance-offering": await cloud.call("CreateInstanceOffering", name="small", cpu_num=1, memory_size=64 << 20),
+        "disk-offering": await cloud.call("CreateDiskOffering", name="disk", disk_size=1 << 30),
+    }
+    cloud.site.update({kind: str(made["uuid"]) for kind, made in sizes.items()})
+
+
 async def _nothing(cloud: Cloud) -> None:
     """An empty cloud will do."""
 
@@ -172,6 +180,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "cluster.delete": Scenario(api="DeleteCluster", prepare=_cluster, fields=_uuid("cluster-KVM")),
     "zone.delete": Scenario(api="DeleteZone", prepare=_empty, fields=_uuid("zone")),
+    "instance-offering.delete": Scenario(
+        api="DeleteInstanceOffering", prepare=_offerings, fields=_uuid("instance-offering")
+    ),
+    "disk-offering.delete": Scenario(api="DeleteDiskOffering", prepare=_offerings, fields=_uuid("disk-offering")),
     "image.add": Scenario(
         api="AddImage",
         prepare=_backup,

@@ -16,7 +16,7 @@ PASSWORD = "another horse battery"
 async def two(cloud: Cloud) -> AsyncIterator[Cloud]:
     """A cloud in which `admin` has a VM, and in which the calls are those of the account `alice`, who has one, too."""
     cloud.site["admins"] = str((await cloud.create_vm("admins"))["uuid"])
-    await cloud.call("CreateAccount", name="alice", password=PASSWORD)
+    await cloud.create_account("alice", PASSWORD)
     # Networks and images are shared with nobody yet, so the account's VM is made of its own.
     await cloud.log_in("alice", PASSWORD)
     yield cloud
@@ -48,7 +48,7 @@ async def test_vm_of_another_is_as_if_it_were_not_there(two: Cloud, api: str, fi
     before = snapshot(two)
     with pytest.raises(Refused) as refused:
         await two.call(api, uuid=two.site["admins"], **fields)
-    assert (refused.value.status, refused.value.code) == (404, "vm-instance.not-found")
+    assert (refused.value.status, refused.value.code) == (404, "vm.not-found")
     assert differences(before, snapshot(two)) == []
 
 
@@ -58,7 +58,7 @@ async def test_deleting_what_is_anothers_deletes_nothing(two: Cloud, api: str) -
     try:
         await two.call(api, uuid=two.site["admins"])
     except Refused as refused:
-        assert refused.code == "vm-instance.not-found"
+        assert refused.code == "vm.not-found"
     assert differences(before, snapshot(two)) == []
 
 

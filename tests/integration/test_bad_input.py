@@ -80,7 +80,7 @@ WRONG = [
     _post(400, "/l2-networks/vxlan", INVALID, "vni", name="l", zoneUuid="$zone", vni=1 << 24),
     # Things that are not there.
     _create(422, "image.not-found", "imageUuid", imageUuid=NOBODY),
-    _create(422, "l3-network.not-found", "l3NetworkUuids", l3NetworkUuids=[NOBODY]),
+    _create(422, "l3.not-found", "l3NetworkUuids", l3NetworkUuids=[NOBODY]),
     _create(422, "host.not-found", "hostUuid", hostUuid=NOBODY),
     _create(422, "cluster.not-found", "clusterUuid", clusterUuid=NOBODY),
     _create(422, "zone.not-found", "zoneUuid", zoneUuid=NOBODY),
@@ -92,7 +92,7 @@ WRONG = [
         cpuNum="$gone",
         memorySize="$gone",
     ),
-    _put(404, f"/vm-instances/{NOBODY}", "startVmInstance", "vm-instance.not-found", "uuid"),
+    _put(404, f"/vm-instances/{NOBODY}", "startVmInstance", "vm.not-found", "uuid"),
     _put(404, f"/hosts/{NOBODY}", "reconnectHost", "host.not-found", "uuid"),
     Wrong("GET", f"/zones/{NOBODY}", None, 404, "zone.not-found"),
     _post(422, "/clusters", "zone.not-found", "zoneUuid", name="c", zoneUuid=NOBODY, hypervisorType="KVM"),

@@ -107,7 +107,7 @@ def show(page: Page, entity: Entity, fields: Sequence[str] = ()) -> None:
     if not page.inventories:
         output.say(f"No {entity.name} matches.")
         return
-    columns = list(fields) or columns_of(entity)
+    columns = list(fields) or [column for column in columns_of(entity) if _is_in(page, column)]
     output.table(columns, ([_cell(inventory, column, entity) for column in columns] for inventory in page.inventories))
 
 
@@ -119,6 +119,12 @@ def columns_of(entity: Entity) -> list[str]:
     if len(known) < _FEW:
         known += [field.name for field in entity.fields if field.shown and field.name not in known]
     return known[:_FEW]
+
+
+def _is_in(page: Page, column: str) -> bool:
+    """Whether any row has the column: some are shown to administrators only."""
+    name, _, _ = column.partition(".")
+    return any(name in inventory for inventory in page.inventories)
 
 
 def _cell(inventory: Json, column: str, entity: Entity) -> str:

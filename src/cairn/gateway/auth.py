@@ -9,14 +9,14 @@ from cairn.gateway.problem import HttpError
 from cairn.kernel.api import Access
 from cairn.kernel.bus.context import CallContext
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.session import Authenticator, Who
+from cairn.kernel.session import Authenticator, Caller
 
-__all__ = ["Authenticator", "Who", "admit", "context_of"]
+__all__ = ["Authenticator", "Caller", "admit", "context_of"]
 
 _SCHEMES: Final = ("oauth", "bearer")
 
 
-async def admit(call: HttpRequest, access: Access, authenticator: Authenticator, what: str) -> Who | None:
+async def admit(call: HttpRequest, access: Access, authenticator: Authenticator, what: str) -> Caller | None:
     """Whoever makes this call, once it is clear that it may. None: nobody needs to be known.
 
     Args:
@@ -31,19 +31,19 @@ async def admit(call: HttpRequest, access: Access, authenticator: Authenticator,
     """
     if access is Access.ANYBODY:
         return None
-    who = await authenticator.session(_session(call))
-    if who is None:
+    caller = await authenticator.session(_session(call))
+    if caller is None:
         raise _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
-    if access is Access.ADMIN and not who.is_admin:
+    if access is Access.ADMIN and not caller.is_admin:
         raise CairnError(
             "auth.admin-only", f"{what} is for the admin account. Ask an administrator.", kind=ErrorKind.FORBIDDEN
         )
-    return who
+    return caller
 
 
-def context_of(who: Who | None) -> CallContext:
+def context_of(caller: Caller | None) -> CallContext:
     """The origin of work that a request does by itself."""
-    return CallContext(actor=None if who is None else who.account_uuid)
+    return CallContext(actor=None if caller is None else caller.account_uuid)
 
 
 def _session(call: HttpRequest) -> str:

@@ -20,11 +20,12 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from cairn.gateway.auth import Authenticator, Who, admit
+from cairn.gateway.auth import Authenticator, Caller, admit
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
-from cairn.gateway.references import References, not_found
+from cairn.gateway.references import References
+from cairn.gateway.render import answer_of
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
 from cairn.kernel.admission import check_call
@@ -32,6 +33,7 @@ from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.error import CairnError, ErrorKind, from_record
 from cairn.kernel.ids import IdSource, JobId, is_uuid
 from cairn.kernel.jobs import OPEN, Job, JobState, Progress
+from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
 from cairn.kernel.tag import Tags
 
@@ -93,6 +95,7 @@ class Commands:
     def __init__(
         self,
         jobs: JobControl,
+        query: QueryEngine,
         references: References,
         authenticator: Authenticator,
         ids: IdSource,
@@ -100,6 +103,7 @@ class Commands:
         tags: Tags,
     ) -> None:
         self._jobs = jobs
+        self._query = query
         self._references = references
         self._authenticator = authenticator
         self._ids = ids
@@ -108,7 +112,7 @@ class Commands:
         self._wait_query = Shape(_WaitQuery, "GetJob")
 
     async def submit(
-        self, request: HttpRequest, binding: ApiBinding, message: ApiCommand[object], who: Who | None
+        self, request: HttpRequest, binding: ApiBinding, message: ApiCommand[object], caller: Caller | None
     ) -> Response:
         """Accept a call.
 
@@ -123,32 +127,32 @@ class Commands:
         wait_seconds = _wait(request)
         if binding.creates and getattr(message, "resource_uuid", None) is None:
             message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
-        missing = await self._references.missing(binding, message, Scope() if who is None else who.scope)
-        if missing and not (chosen and await self._is_repeated(job, binding, who)):
+        missing = await self._references.missing(binding, message, Scope() if caller is None else caller.scope)
+        if missing and not (chosen and await self._is_repeated(job, binding, caller)):
             if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
                 return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
-            raise not_found(binding, missing)
+            raise self._references.not_found(binding, missing)
         fresh = not missing and await self._jobs.submit(
-            job, message, actor=None if who is None else who.account_uuid, timeout_seconds=timeout_seconds
+            job, message, actor=None if caller is None else caller.account_uuid, timeout_seconds=timeout_seconds
         )
         if fresh and wait_seconds <= 0:
             return _accepted(job, JobState.WAITING)
-        return await self._outcome(job, wait_seconds)
+        return await self._outcome(job, wait_seconds, caller)
 
     async def show(self, request: HttpRequest) -> Response:
         """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
-        job, _ = await self._visible(request)
+        job, caller = await self._visible(request)
         asked = self._wait_query.of_query(request.query)
         row = await self._look(job, asked.wait)
         progress = self._jobs.progress(job) if row.state in OPEN else None
-        return json_reply(view(row, progress))
+        return json_reply(self._view(row, progress, caller))
 
     async def cancel(self, request: HttpRequest) -> Response:
         """``DELETE /v1/api-jobs/{uuid}``: ask a job to end, with what it did undone. One that has ended stays."""
-        job, _ = await self._visible(request)
+        job, caller = await self._visible(request)
         await self._jobs.cancel(job)
         row = await self._jobs.look(job)
-        return json_reply(view(row, None), 202 if row.state in OPEN else 200)
+        return json_reply(self._view(row, None, caller), 202 if row.state in OPEN else 200)
 
     def _job_id(self, request: HttpRequest) -> tuple[JobId, bool]:
         """The job's id, and whether the caller chose it."""
@@ -159,15 +163,15 @@ class Commands:
             raise _bad_header("X-Job-UUID", given, "32 lower-case hex digits would fit")
         return JobId(given), True
 
-    async def _is_repeated(self, job: JobId, binding: ApiBinding, who: Who | None) -> bool:
-        """Whether the caller has made the same call before, with this job id."""
+    async def _is_repeated(self, job: JobId, binding: ApiBinding, caller: Caller | None) -> bool:
+        """Whether the caller's job with this id is an earlier making of the same request."""
         try:
             row = await self._jobs.look(job)
         except CairnError:
             return False
-        return row.api == binding.name and row.account_uuid == (None if who is None else who.account_uuid)
+        return row.api == binding.name and row.account_uuid == (None if caller is None else caller.account_uuid)
 
-    async def _outcome(self, job: JobId, wait_seconds: float) -> Response:
+    async def _outcome(self, job: JobId, wait_seconds: float, caller: Caller | None) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
         try:
             row = await self._look(job, wait_seconds)
@@ -177,26 +181,41 @@ class Commands:
             return _accepted(job, row.state)
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
         if row.error is None:
-            return Reply(row.answer or b"{}", headers=headers)
+            return Reply(self._answer(row, caller), headers=headers)
         return problem_reply(from_record(row.error), job=job, headers=headers)
+
+    def _view(self, row: Job, progress: Progress | None, caller: Caller) -> JobView:
+        return JobView(
+            uuid=row.uuid,
+            api=row.api,
+            state=row.state,
+            progress=progress,
+            result=msgspec.Raw(self._answer(row, caller)) if row.state is JobState.SUCCEEDED else None,
+            error=problem(row.error, job=row.uuid) if row.error is not None else None,
+            create_date=row.create_date,
+            finish_date=row.finish_date,
+        )
 
     async def _look(self, job: JobId, wait_seconds: float) -> Job:
         if wait_seconds <= 0:
             return await self._jobs.look(job)
         return await self._waiting.on(self._jobs.look(job, wait_seconds))
 
-    async def _visible(self, request: HttpRequest) -> tuple[JobId, Job]:
-        """The job that the path names, if the caller may see it; others are told that there is none."""
-        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
+    def _answer(self, row: Job, caller: Caller | None) -> bytes:
+        return answer_of(self._query, row, Scope(owner="") if caller is None else caller.scope)
+
+    async def _visible(self, request: HttpRequest) -> tuple[JobId, Caller]:
+        """The job that the path names, if the caller may see it; others hear that there is none."""
+        caller = cast("Caller", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
         job = JobId(request.variables[0])
         row = await self._jobs.look(job)
-        if not who.is_admin and row.account_uuid != who.account_uuid:
+        if not caller.is_admin and row.account_uuid != caller.account_uuid:
             raise CairnError(
                 "job.not-found",
                 f"There is no job {job!r} of yours. Query for the right uuid.",
                 kind=ErrorKind.NOT_FOUND,
             )
-        return job, row
+        return job, caller
 
 
 def resource_of(job: JobId) -> str:
@@ -206,20 +225,6 @@ def resource_of(job: JobId) -> str:
     bits = (bits & ~(0xF << 76)) | (4 << 76)
     bits = (bits & ~(0x3 << 62)) | (2 << 62)
     return f"{bits:032x}"
-
-
-def view(row: Job, progress: Progress | None) -> JobView:
-    """The job as the API shows it."""
-    return JobView(
-        uuid=row.uuid,
-        api=row.api,
-        state=row.state,
-        progress=progress,
-        result=msgspec.Raw(row.answer or b"{}") if row.state is JobState.SUCCEEDED else None,
-        error=problem(row.error, job=row.uuid) if row.error is not None else None,
-        create_date=row.create_date,
-        finish_date=row.finish_date,
-    )
 
 
 def _accepted(job: JobId, state: JobState) -> Reply:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
-from cairn.gateway.auth import Authenticator, Who, admit
+from cairn.gateway.auth import Authenticator, Caller, admit
 from cairn.gateway.http import HttpRequest
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
@@ -57,7 +57,7 @@ class EventStreams:
 
     async def endpoint(self, request: HttpRequest) -> Response:
         """Open a stream. An admin sees all events, an account those of its own calls."""
-        who = cast("Who", await admit(request, Access.ACCOUNT, self._authenticator, "Events"))
+        caller = cast("Caller", await admit(request, Access.ACCOUNT, self._authenticator, "Events"))
         query = request.query
         last = request.header(b"last-event-id")
         if last:
@@ -66,12 +66,12 @@ class EventStreams:
         after = asked.after if asked.after is not None else await self._store.read(self._events.last)
         names = frozenset(name for part in asked.names for name in (piece.strip() for piece in part.split(",")) if name)
         return StreamingResponse(
-            self._lines(after, names, who),
+            self._lines(after, names, caller),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff"},
         )
 
-    async def _lines(self, after: int, names: frozenset[str], who: Who) -> AsyncIterator[bytes]:
+    async def _lines(self, after: int, names: frozenset[str], caller: Caller) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"
         stream = cast("AsyncGenerator[EventRow | None, None]", self._events.stream(after, names=names))
         async with aclosing(stream):
@@ -82,7 +82,7 @@ class EventStreams:
                     return  # the client comes back with the last id it has seen
                 if row is None:
                     yield _HEARTBEAT
-                elif who.is_admin or row.account_uuid == who.account_uuid:
+                elif caller.is_admin or row.account_uuid == caller.account_uuid:
                     yield _line(row)
 
 

@@ -16,7 +16,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cairn.gateway.auth import Authenticator, Who, admit, context_of
+from cairn.gateway.auth import Authenticator, Caller, admit, context_of
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.commands import JOBS_PATH, Commands, JobControl, seconds_of
 from cairn.gateway.events import EventStreams
@@ -25,7 +25,7 @@ from cairn.gateway.metadata import Metadata
 from cairn.gateway.openapi import openapi
 from cairn.gateway.problem import HttpError
 from cairn.gateway.queries import Queries, collection_path
-from cairn.gateway.references import References, not_found
+from cairn.gateway.references import References
 from cairn.gateway.render import body_of
 from cairn.gateway.route import Router
 from cairn.gateway.server import Address, HttpServer
@@ -43,7 +43,6 @@ from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope as Eyes
 from cairn.kernel.settings import Settings
-from cairn.kernel.store.record import Visible
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag import Tags
 
@@ -104,7 +103,7 @@ class Gateway:
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
         self._references = References(store, query)
-        self._commands = Commands(jobs, self._references, authenticator, ids, self._waiting, tags)
+        self._commands = Commands(jobs, query, self._references, authenticator, ids, self._waiting, tags)
         self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
         self._server: HttpServer | None = None
         self._openapi: bytes | None = None
@@ -113,8 +112,7 @@ class Gateway:
         self.paths = {entity: records[entity].meta.path or collection_path(entity) for entity in entities}
         by_path = {path: entity for entity, path in self.paths.items()}
         self.bindings = [ApiBinding(api, by_path) for api in sorted(apis, key=lambda api: api.__name__)]
-        admin = frozenset(entity for entity in entities if records[entity].meta.visible is Visible.ADMIN)
-        self._queries = Queries(query, authenticator, admin)
+        self._queries = Queries(query, authenticator, records)
         self._metadata = Metadata(self.bindings, entities, self.paths, configuration)
         self._streams = EventStreams(events, store, authenticator, self._waiting)
         self._router = Router()
@@ -251,21 +249,21 @@ class Gateway:
 
     async def _perform(self, request: HttpRequest, binding: ApiBinding, read: Callable[[], AnyApi]) -> Response:
         request.name = binding.name
-        who = await admit(request, binding.access, self._authenticator, binding.name)
+        caller = await admit(request, binding.access, self._authenticator, binding.name)
         message = read()
         if binding.is_command:
-            return await self._commands.submit(request, binding, cast("ApiCommand[object]", message), who)
-        return await self._ask(request, binding, cast("ApiQuery[object]", message), who)
+            return await self._commands.submit(request, binding, cast("ApiCommand[object]", message), caller)
+        return await self._ask(request, binding, cast("ApiQuery[object]", message), caller)
 
     async def _ask(
-        self, request: HttpRequest, binding: ApiBinding, message: ApiQuery[object], who: Who | None
+        self, request: HttpRequest, binding: ApiBinding, message: ApiQuery[object], caller: Caller | None
     ) -> Response:
         given = request.header(b"x-api-timeout")
         timeout_seconds = None if given is None else seconds_of(given)
-        missing = await self._references.missing(binding, message, Eyes() if who is None else who.scope)
+        missing = await self._references.missing(binding, message, Eyes() if caller is None else caller.scope)
         if missing:
-            raise not_found(binding, missing)
-        with entered(context_of(who)):
+            raise self._references.not_found(binding, missing)
+        with entered(context_of(caller)):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 

@@ -58,7 +58,8 @@ class EntityView(Struct, frozen=True, kw_only=True, rename="camel"):
     parent: str | None
     type_field: str | None
     subtypes: dict[str, str]
-    owned: bool
+    owned: bool  #: an account sees only its own
+    admin_only: bool  #: for accounts there is no such entity
     columns: tuple[str, ...]  #: what a list shows unless asked for other fields
     fields: tuple[FieldDescription, ...]
     joins: tuple[JoinDescription, ...]
@@ -227,6 +228,7 @@ def _entity(entity: EntityDescription, path: str) -> EntityView:
         type_field=entity.type_field,
         subtypes=entity.subtypes,
         owned=entity.owned,
+        admin_only=entity.admin_only,
         columns=entity.columns,
         fields=entity.fields,
         joins=entity.joins,

@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from cairn.gateway.auth import Authenticator, Who, admit
+from cairn.gateway.auth import Authenticator, Caller, admit
 from cairn.gateway.http import Endpoint, HttpRequest, Reply
 from cairn.gateway.shape import Shape
 from cairn.kernel.api import Access, command_name
 from cairn.kernel.error import not_found
 from cairn.kernel.query.engine import DEFAULT_LIMIT, MAX_LIMIT, QueryEngine, QueryRequest
 from cairn.kernel.query.inventory import Inventory
+from cairn.kernel.store.record import RecordInfo, Visible
 
 _UNCOUNTABLE: Final = ("storage", "software", "hardware")
 _SIBILANTS: Final = ("s", "x", "ch", "sh")
@@ -48,26 +50,26 @@ class Queries:
     Args:
         query: answers.
         authenticator: knows who asks.
-        admin_entities: entities that only an admin may query.
+        records: what entities are, by name.
     """
 
-    def __init__(self, query: QueryEngine, authenticator: Authenticator, admin_entities: frozenset[str]) -> None:
+    def __init__(self, query: QueryEngine, authenticator: Authenticator, records: Mapping[str, RecordInfo]) -> None:
         self._query = query
         self._authenticator = authenticator
-        self._admin_entities = admin_entities
+        self._records = records
         self._asked = Shape(Asked, "Query")
 
     def access(self, entity: str) -> Access:
-        """Who may query an entity."""
-        return Access.ADMIN if entity in self._admin_entities else Access.ACCOUNT
+        """Caller may query an entity."""
+        return Access.ADMIN if self._records[entity].meta.visible is Visible.ADMIN else Access.ACCOUNT
 
     def collection(self, entity: str) -> Endpoint:
         """The endpoint of ``GET /v1/<collection>``."""
 
         async def endpoint(call: HttpRequest) -> Response:
-            who = await self._who(call, entity)
+            caller = await self._caller(call, entity)
             asked = self._asked.of_query(call.query)
-            answer = await self._query.run(request_of(entity, asked), who.scope)
+            answer = await self._query.run(request_of(entity, asked), caller.scope)
             return Reply(msgspec.json.encode(Page(inventories=answer.inventories, total=answer.total)))
 
         return endpoint
@@ -76,17 +78,18 @@ class Queries:
         """The endpoint of ``GET /v1/<collection>/{uuid}`` (``<noun>.not-found``)."""
 
         async def endpoint(call: HttpRequest) -> Response:
-            who = await self._who(call, entity)
+            caller = await self._caller(call, entity)
             uuid = call.variables[0]
-            inventory = await self._query.get(entity, uuid, who.scope)
+            inventory = await self._query.get(entity, uuid, caller.scope)
             if inventory is None:
-                raise not_found(command_name(entity), "uuid", uuid)
+                record = self._records[entity]
+                raise not_found(record.noun, "uuid", uuid, record.title)
             return Reply(msgspec.json.encode(Page(inventories=[inventory])))
 
         return endpoint
 
-    async def _who(self, call: HttpRequest, entity: str) -> Who:
-        return cast("Who", await admit(call, self.access(entity), self._authenticator, f"Querying {entity}"))
+    async def _caller(self, call: HttpRequest, entity: str) -> Caller:
+        return cast("Caller", await admit(call, self.access(entity), self._authenticator, f"Querying {entity}"))
 
 
 def request_of(entity: str, asked: Asked) -> QueryRequest:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.problem import HttpError
 from cairn.gateway.shape import Param
-from cairn.kernel.api import AnyApi, command_name
+from cairn.kernel.api import AnyApi
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
+from cairn.kernel.store.record import Visible
 from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.words import dashed
 
 Missing = tuple[Param, str]  # the field, and the uuid that names nothing
 
@@ -62,27 +64,33 @@ class References:
             return False  # the plugin that has such resources is left out
         if scope.owner is None and info.meta.extends is None:
             return tx.count(info.record, **{info.key.name: uuid}) > 0
+        if scope.owner is not None and info.meta.visible is Visible.ADMIN:
+            return False
         return self._query.inventory(tx, entity, uuid, scope) is not None
 
+    def not_found(self, binding: ApiBinding, missing: Sequence[Missing]) -> HttpError:
+        """``<noun>.not-found``: 404 if the path names it, 422 if a field does. All that are missing are named."""
+        in_path = [one for one in missing if one[0].wire in binding.variables]
+        param, uuid = (in_path or missing)[0]
+        noun, title = self._words(param)
+        fields: dict[str, str] = {}
+        for other, wrong in missing:
+            _, fits = self._words(other)
+            fields.setdefault(other.wire, f'found "{wrong}"; the uuid of an existing {fits} would fit')
+        return HttpError(
+            f"{noun}.not-found",
+            f"{param.wire}: there is no {title} {uuid!r} that you can see. Query for the right one; it may be gone.",
+            status=404 if in_path else 422,
+            kind=ErrorKind.NOT_FOUND,
+            fields=fields,
+            details={"uuid": uuid},
+        )
 
-def not_found(binding: ApiBinding, missing: Sequence[Missing]) -> HttpError:
-    """``<noun>.not-found``: 404 if the path names it, 422 if a field does. All that are missing are named."""
-    in_path = [one for one in missing if one[0].wire in binding.variables]
-    param, uuid = (in_path or missing)[0]
-    noun = command_name(str(param.refers))
-    words = noun.replace("-", " ")
-    fields: dict[str, str] = {}
-    for other, wrong in missing:
-        fits = command_name(str(other.refers)).replace("-", " ")
-        fields.setdefault(other.wire, f'found "{wrong}"; the uuid of an existing {fits} would fit')
-    return HttpError(
-        f"{noun}.not-found",
-        f"{param.wire}: there is no {words} {uuid!r} that you can see. Query for the right one; it may be gone.",
-        status=404 if in_path else 422,
-        kind=ErrorKind.NOT_FOUND,
-        fields=fields,
-        details={"uuid": uuid},
-    )
+    def _words(self, param: Param) -> tuple[str, str]:
+        """The noun and the title of what a field refers to."""
+        entity = str(param.refers)
+        info = self._store.schema.by_entity.get(entity)
+        return (dashed(entity), dashed(entity).replace("-", " ")) if info is None else (info.noun, info.title)
 
 
 def _uuids(value: object) -> Sequence[str]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 from msgspec import Struct
 
 from cairn.kernel.api import ApiCommand, Reference
+from cairn.kernel.bus.message import message_type
+from cairn.kernel.jobs import Job
 from cairn.kernel.query.engine import QueryEngine
+from cairn.kernel.query.inventory import Inventory
+from cairn.kernel.query.plan import Scope
 from cairn.kernel.store.store import Tx
 
 
@@ -26,6 +31,22 @@ def renderer(query: QueryEngine) -> Callable[[Tx, ApiCommand[object], object], b
         return body_of(answer)
 
     return render
+
+
+class _Answer(Struct, frozen=True):
+    inventory: Inventory | None = None
+
+
+def answer_of(query: QueryEngine, job: Job, scope: Scope) -> bytes:
+    """What a caller is shown of a job's result: it is kept whole, and accounts see of it what they see in queries."""
+    body = job.answer or b"{}"
+    if scope.owner is None:
+        return body
+    entity = cast("type[ApiCommand[object]]", message_type(job.tag)).entity
+    shown = msgspec.json.decode(body, type=_Answer).inventory
+    if entity is None or shown is None:
+        return body
+    return msgspec.json.encode(_Answer(query.narrowed(entity, shown)))
 
 
 def body_of(answer: object) -> bytes:

@@ -101,14 +101,13 @@ def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
 def write(tx: Tx, row: Named) -> None:
     """Insert a resource that has no message of its own (a VM's root volume)."""
     owner = info(type(row)).owner
-    account = None if owner is None or owner.key is not None else getattr(row, owner.name)
     try:
         tx.insert(
             Resource(
                 uuid=row.uuid,
                 type=type(row).meta.entity or "",
                 name=row.name,
-                account_uuid=account,
+                account_uuid=None if owner is None else getattr(row, owner.name),
                 create_date=row.create_date,
             )
         )

@@ -1,4 +1,4 @@
-"""Who calls: what the edges (HTTP, other dialects) need of whoever keeps the sessions."""
+"""Callers: what the edges (HTTP, other dialects) need of the service that keeps the sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from cairn.kernel.query.plan import Scope
 
 
-class Who(Struct, frozen=True):
+class Caller(Struct, frozen=True):
     """The owner of a live session."""
 
     account_uuid: str
@@ -23,7 +23,7 @@ class Who(Struct, frozen=True):
 
 
 class Authenticator(Protocol):
-    """Knows the sessions. Provided by the identity service, under the name ``identity``."""
+    """Knows the sessions. The identity service provides one."""
 
-    async def session(self, session_uuid: str) -> Who | None:
+    async def session(self, session_uuid: str) -> Caller | None:
         """Whose session it is; None when there is none (any more)."""

@@ -35,6 +35,14 @@ def test_table_has_sensible_columns_and_readable_values(cli: Cli) -> None:
     assert all(part in told for part in ("name", "state", "web", VM, "Running", "10.0.0.2", "128 MiB"))
 
 
+def test_columns_that_the_node_shows_to_others_only_are_left_out(cli: Cli, node: FakeNode) -> None:
+    assert "memorySize" in cli("query", "VmInstance").out
+    for row in node.rows["/v1/vm-instances"]:
+        del row["memorySize"]
+    told = cli("query", "VmInstance").out
+    assert ("memorySize" in told, "vmNics.ip" in told) == (False, True)
+
+
 def test_entity_may_be_written_as_people_do(cli: Cli) -> None:
     for name in ("vm-instance", "vminstances", "VmInstance", "vm-instances"):
         assert VM in cli("query", name).out

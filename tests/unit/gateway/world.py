@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.types import ASGIApp, Message
 
-from cairn.gateway.auth import Who
+from cairn.gateway.auth import Caller
 from cairn.gateway.gateway import Gateway
 from cairn.gateway.render import renderer
 from cairn.kernel.api import (
@@ -45,14 +45,14 @@ from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
-from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx
+from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
 from cairn.kernel.tag import TagDefinition, Tags
 
 ADMIN, ALICE, BOB = "a" * 32, "b" * 32, "c" * 32
 SESSIONS = {
-    "1" * 32: Who(ADMIN, True, "1" * 32),
-    "2" * 32: Who(ALICE, False, "2" * 32),
-    "3" * 32: Who(BOB, False, "3" * 32),
+    "1" * 32: Caller(ADMIN, True, "1" * 32),
+    "2" * 32: Caller(ALICE, False, "2" * 32),
+    "3" * 32: Caller(BOB, False, "3" * 32),
 }
 AS_ADMIN, AS_ALICE, AS_BOB = ({"authorization": f"OAuth {session}"} for session in SESSIONS)
 MISSING = "f" * 32
@@ -69,7 +69,7 @@ class Color(StrEnum):
 class Site(Record, frozen=True, kw_only=True):
     """A place where boxes stand."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="site", entity="Site")
+    meta: ClassVar[TableMeta] = TableMeta(table="site", entity="Site", visible=Visible.PUBLIC)
 
     uuid: Annotated[str, Key()]
     name: Annotated[str, Doc("what people call it")]
@@ -89,7 +89,7 @@ class Box(Record, frozen=True, kw_only=True):
 
 
 class Share(Record, frozen=True, kw_only=True):
-    """Who may see what another owns."""
+    """Caller may see what another owns."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="share")
 
@@ -202,7 +202,7 @@ PAINT = Setting("box", "paint.seconds", 60, unit="s", minimum=1, doc="how long p
 
 
 class Sessions:
-    async def session(self, session_uuid: str) -> Who | None:
+    async def session(self, session_uuid: str) -> Caller | None:
         return SESSIONS.get(session_uuid)
 
 

@@ -26,6 +26,7 @@ from cairn.kernel.store import (
     Unit,
     Uuids,
     Via,
+    Visible,
     Wire,
 )
 
@@ -48,7 +49,9 @@ class Limits(Struct, frozen=True, rename="camel"):
 class Zone(Record, frozen=True, kw_only=True):
     """A data center."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="zone", entity="Zone", unique_together=(("name", "state"),))
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="zone", entity="Zone", visible=Visible.PUBLIC, unique_together=(("name", "state"),)
+    )
 
     uuid: Annotated[ZoneId, Key()]
     name: Annotated[str, Text(255), Index(), Doc("what people call it")]
@@ -64,7 +67,10 @@ class Zone(Record, frozen=True, kw_only=True):
 
 class Host(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="host", entity="Host", nested={"vms": Nested(entity="VmInstance", by="host_uuid", order_by="name")}
+        table="host",
+        entity="Host",
+        visible=Visible.PUBLIC,
+        nested={"vms": Nested(entity="VmInstance", by="host_uuid", order_by="name")},
     )
 
     uuid: Annotated[HostId, Key()]
@@ -76,7 +82,10 @@ class Host(Record, frozen=True, kw_only=True):
 
 class KvmHost(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="kvm_host", entity="KVMHost", extends=SubType(parent=Host, column="hypervisor_type", value="KVM")
+        table="kvm_host",
+        entity="KVMHost",
+        visible=Visible.PUBLIC,
+        extends=SubType(parent=Host, column="hypervisor_type", value="KVM"),
     )
 
     uuid: Annotated[HostId, Key()]
@@ -90,6 +99,7 @@ class Storage(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="storage",
         entity="Storage",
+        visible=Visible.PUBLIC,
         nested={"attachedHostUuids": Uuids(link="storage_host", own="storage_uuid", other="host_uuid")},
         via={"host": Via(link="storage_host", own="storage_uuid", other="host_uuid", target="Host")},
     )
@@ -126,7 +136,7 @@ class VmInstance(Record, frozen=True, kw_only=True):
 
 
 class L3(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="l3_network", entity="L3Network")
+    meta: ClassVar[TableMeta] = TableMeta(table="l3_network", entity="L3Network", visible=Visible.PUBLIC)
 
     uuid: Annotated[str, Key()]
     name: Annotated[str, Index()]

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from cairn.kernel.query.plan import Scope
-from cairn.kernel.session import Who
+from cairn.kernel.session import Caller
 
 
 def test_an_admin_sees_everything_and_others_what_is_theirs() -> None:
-    assert Who("root", True, "s").scope == Scope(owner=None)
-    assert Who("ann", False, "s").scope == Scope(owner="ann")
+    assert Caller("root", True, "s").scope == Scope(owner=None)
+    assert Caller("ann", False, "s").scope == Scope(owner="ann")

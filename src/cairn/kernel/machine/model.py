@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from cairn.kernel.store.record import Doc, Hidden, Key, Named, Record, Text
+from cairn.kernel.store.record import AdminOnly, Doc, Hidden, Key, Named, Record, Text
 
 
 class MachineStatus(StrEnum):
@@ -21,8 +21,8 @@ class Machine(Named, frozen=True, kw_only=True):
 
     state: StrEnum
     status: MachineStatus = MachineStatus.CONNECTING
-    status_reason: Annotated[str | None, Text(2048), Doc("why it is not connected")] = None
-    agent_boot: Annotated[str, Doc("changes when the agent was restarted")] = ""
+    status_reason: Annotated[str | None, AdminOnly(), Text(2048), Doc("why it is not connected")] = None
+    agent_boot: Annotated[str, AdminOnly(), Doc("changes when the agent was restarted")] = ""
 
 
 class SshLogin(Record, frozen=True, kw_only=True):

@@ -3,13 +3,17 @@
 A way is a chain of hops. One hop goes from a column of the table where we are to a column of the next table: along a
 reference or back, into a link table and out of it, or from a parent record to the record that extends it. So every
 dotted path, to any depth, is a list of hops and a column at its end, and nothing else is needed to make SQL of it.
+
+Every entity says who may see it: a field marked `Owner`, or `owned_by`, or `visible`. The rows of a subtype are its parent's: it
+says nothing if accounts own these, else whether its own fields are for everyone. What is left of the catalog for accounts is in
+`cairn.kernel.query.accounts`.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from cairn.kernel.store.record import Field, Nested, RecordInfo, SubType, Uuids, mistake
+from cairn.kernel.store.record import Field, Nested, RecordInfo, SubType, Uuids, Visible, mistake
 from cairn.kernel.store.schema import Schema
 
 
@@ -79,6 +83,16 @@ class Entity(Struct, kw_only=True, eq=False):
         """The key's field."""
         return self.base.key
 
+    @property
+    def owned(self) -> bool:
+        """Whether each row belongs to an account, which sees no others."""
+        return self.owner is not None or self.owned_by is not None
+
+    @property
+    def admin_only(self) -> bool:
+        """Whether only administrators see it."""
+        return self.info.meta.visible is Visible.ADMIN
+
 
 class TagTables(Struct, frozen=True, kw_only=True):
     """Where tags are: two tables with these columns, indexed by resource."""
@@ -113,11 +127,19 @@ class Catalog:
         for entity in self.entities.values():
             self._check_nesting(entity, (entity.name,))
             self._check_owner(entity, (entity.name,))
+            self._check_visible(entity)
 
     def find(self, name: str) -> Entity | None:
         """The entity of this name, in whatever case."""
-        known = self._known.get(name.lower())
-        return None if known is None else self.entities[known]
+        return self.entities.get(self._known.get(name.lower(), ""))
+
+    def shown(self, entity: Entity) -> dict[str, ShownList | None]:
+        """The names of all that inventories of it may have, those of its subtypes included; of lists with what they list."""
+        known: dict[str, ShownList | None] = {}
+        for one in (entity, *(self.entities[name] for name in entity.subtypes.values())):
+            known |= dict.fromkeys(name for name, column in one.columns.items() if not column.set)
+            known |= one.lists
+        return known
 
     def _entity(self, here: RecordInfo) -> Entity:
         return self.entities[str(here.meta.entity)]
@@ -162,7 +184,7 @@ class Catalog:
             info = self.schema.by_table.get(table)
             if info is None or column not in info.by_name or tags.resource not in info.by_name:
                 raise mistake(here.record, f"tags want a table {table!r} with {tags.resource!r} and {column!r}.")
-            hop = Hop(table=table, own=self._base(here).key.name, other=tags.resource)
+            hop = Hop(table=table, own=self._base(here).key.name, other=tags.resource, entity=info.meta.entity)
             found[name] = Column(name=name, field=info.by_name[column], column=column, hops=(hop,), set=True)
         return found
 
@@ -216,8 +238,8 @@ class Catalog:
         for name, via in here.meta.via.items():
             target = self._target(here, via.target)
             base = self._base(target)
-            self._link(here, via.link, via.own, via.other)
-            into = Hop(table=via.link, own=self._base(here).key.name, other=via.own)
+            link = self._link(here, via.link, via.own, via.other)
+            into = Hop(table=via.link, own=self._base(here).key.name, other=via.own, entity=link.meta.entity)
             out = Hop(table=base.meta.table, own=via.other, other=base.key.name, entity=via.target)
             self._put_join(here, here, Join(name=name, target=via.target, many=True, hops=(into, out)))
         if here.meta.owned_by is not None:
@@ -239,7 +261,7 @@ class Catalog:
 
     def _add_uuids(self, here: RecordInfo, entity: Entity, name: str, shown: Uuids) -> None:
         table = self._link(here, shown.link, shown.own, shown.other)
-        hop = Hop(table=shown.link, own=self._base(here).key.name, other=shown.own)
+        hop = Hop(table=shown.link, own=self._base(here).key.name, other=shown.own, entity=table.meta.entity)
         entity.columns[name] = Column(
             name=name, field=table.by_name[shown.other], column=shown.other, hops=(hop,), set=True
         )
@@ -311,4 +333,21 @@ class Catalog:
             return
         if entity.owned_by.entity in seen:
             raise mistake(entity.info.record, f"owned_by goes in a circle: {' > '.join(seen)}.")
-        self._check_owner(self.entities[entity.owned_by.entity], (*seen, entity.owned_by.entity))
+        target = self.entities[entity.owned_by.entity]
+        if not target.owned:
+            raise mistake(
+                entity.info.record, f"owned_by leads to {target.name}, which no account owns; say visible=..."
+            )
+        self._check_owner(target, (*seen, target.name))
+
+    def _check_visible(self, entity: Entity) -> None:
+        here = entity.info
+        answers = [answer for answer in (here.owner, here.meta.owned_by, here.meta.visible) if answer is not None]
+        if entity.parent is not None and (here.owner is not None or here.meta.owned_by is not None):
+            raise mistake(here.record, f"its rows are those of {entity.parent}, which says whose they are.")
+        if len(answers) > 1 or not (answers or (entity.parent is not None and entity.owned)):
+            raise mistake(
+                here.record,
+                f"it says {len(answers)} times who may see a {entity.name}; say it once: a field marked Owner(), or "
+                "owned_by=..., or visible=Visible.PUBLIC (every account) or Visible.ADMIN (administrators).",
+            )

@@ -10,7 +10,7 @@ from cairn.kernel.query.resolve import is_indexed
 from cairn.kernel.query.value import OPERATORS
 
 
-class FieldDescription(Struct, frozen=True, kw_only=True):
+class FieldDescription(Struct, frozen=True, kw_only=True, rename="camel"):
     """A field of an entity."""
 
     name: str
@@ -23,6 +23,7 @@ class FieldDescription(Struct, frozen=True, kw_only=True):
     shown: bool  #: whether inventories have it (tags are only for conditions)
     many: bool  #: it has a list of values; a condition looks whether one of them fits
     operators: tuple[str, ...]
+    admin_only: bool  #: for accounts there is no such field
 
 
 class JoinDescription(Struct, frozen=True, kw_only=True):
@@ -45,7 +46,8 @@ class EntityDescription(Struct, frozen=True, kw_only=True):
     parent: str | None  #: of a subtype
     type_field: str | None  #: of a parent: a condition type=value on it makes the subtype's fields usable
     subtypes: dict[str, str]  #: of a parent: the type's value -> the subtype's name
-    owned: bool  #: who is not an admin sees only its own
+    owned: bool  #: an account sees only its own
+    admin_only: bool  #: for accounts there is no such entity
     columns: tuple[str, ...]  #: what a list shows unless asked for other fields; empty: it is for the reader to choose
 
 
@@ -67,7 +69,8 @@ def _entity(entity: Entity) -> EntityDescription:
         parent=entity.parent,
         type_field=entity.subtype_field,
         subtypes=dict(entity.subtypes),
-        owned=entity.owner is not None or entity.owned_by is not None,
+        owned=entity.owned,
+        admin_only=entity.admin_only,
         columns=entity.info.meta.columns,
     )
 
@@ -85,4 +88,5 @@ def _field(column: Column, entity: Entity) -> FieldDescription:
         shown=not column.set or column.name in entity.lists,
         many=column.set,
         operators=tuple(one.value for one in Operator if one in OPERATORS[field.kind]),
+        admin_only=field.admin_only,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from cairn.kernel.error import CairnError
+from cairn.kernel.query.accounts import for_accounts, narrowed
 from cairn.kernel.query.catalog import Catalog, Column, Entity, TagTables
 from cairn.kernel.query.condition import Condition, Operator, parse
 from cairn.kernel.query.describe import EntityDescription, describe
@@ -48,8 +49,15 @@ class QueryAnswer(Struct, frozen=True, kw_only=True):
     total: int | None = None
 
 
+class _Side(Struct, frozen=True, eq=False):
+    """What can be asked, and how it is read: of everything, or of what is for accounts."""
+
+    catalog: Catalog
+    reader: InventoryReader
+
+
 class QueryEngine:
-    """Answers queries on the store's records.
+    """Answers queries on the store's records. For accounts there are only the entities and fields that they may see.
 
     Args:
         schema: all records.
@@ -64,11 +72,13 @@ class QueryEngine:
     def __init__(
         self, schema: Schema, store: Store, *, tags: TagTables | None = None, shares: Shares | None = None
     ) -> None:
-        self._catalog = Catalog(schema, tags)
+        catalog = Catalog(schema, tags)
+        self._everything = _Side(catalog, InventoryReader(catalog, store.driver))
+        catalog = for_accounts(catalog)
+        self._accounts = _Side(catalog, InventoryReader(catalog, store.driver))
         self._described: dict[str, EntityDescription] | None = None
         self._store = store
         self._shares = shares
-        self._reader = InventoryReader(self._catalog, store.driver)
 
     async def run(self, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
         """Answer a query, all of it from one snapshot.
@@ -78,12 +88,12 @@ class QueryEngine:
                 ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``; each says
                 where, what was found, and what would fit.
         """
-        asked = self._understand(request)
+        asked = self._understand(request, scope)
         return await self._store.read(lambda tx: self._answer(tx, asked, scope))
 
     def run_in(self, tx: Tx, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
         """As `run`, inside a transaction."""
-        return self._answer(tx, self._understand(request), scope)
+        return self._answer(tx, self._understand(request, scope), scope)
 
     async def get(self, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
         """The inventory of one resource; None if there is none that `scope` may see (``query.unknown-entity``)."""
@@ -91,59 +101,53 @@ class QueryEngine:
 
     def inventory(self, tx: Tx, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
         """As `get`, inside a transaction. Fast: one statement for the row and one for each list shown inside."""
-        here = self._entity(entity)
+        side = self._side(scope)
+        here = _entity(side.catalog, entity)
+        planner = self._planner(scope)
         if scope.owner is not None or here.type_column is not None:
-            planner = Planner(self._catalog, self._store.driver, scope, self._shares)
             key = here.columns[here.key.wire]
             comparison = Comparison(hops=(), column=key.column, operator=Operator.EQUAL, values=(uuid,), indexed=True)
             page = planner.page(here, [comparison], None, None, 1, 0)
             if not tx.fetch(page.text, page.values):
                 return None
-        found = self._reader.read(tx, here, (uuid,))
+        found = side.reader.read(tx, planner, here, (uuid,))
         return found[0] if found else None
+
+    def narrowed(self, entity: str, inventory: Inventory) -> Inventory:
+        """What accounts see of an inventory that was made for an admin's eyes (``query.unknown-entity``)."""
+        catalog = self._accounts.catalog
+        return narrowed(catalog, _entity(catalog, entity), inventory)
 
     def schema(self) -> dict[str, EntityDescription]:
         """All entities with their fields and joins: for completion, the API's documentation, view builders."""
         if self._described is None:
-            self._described = describe(self._catalog)
+            self._described = describe(self._everything.catalog)
         return self._described
 
-    def _entity(self, name: str) -> Entity:
-        found = self._catalog.find(name)
-        if found is None:
-            names = sorted(self._catalog.entities)
-            raise unknown("query.unknown-entity", "entity", name, f"there is no entity {name!r}; there are", names)
-        return found
+    def _side(self, scope: Scope) -> _Side:
+        return self._everything if scope.owner is None else self._accounts
 
-    def _understand(self, request: QueryRequest) -> _Asked:
+    def _planner(self, scope: Scope) -> Planner:
+        return Planner(self._side(scope).catalog, self._store.driver, scope, self._shares)
+
+    def _understand(self, request: QueryRequest, scope: Scope) -> _Asked:
         _check_limits(request)
-        entity = self._entity(request.entity)
+        catalog = self._side(scope).catalog
+        entity = _entity(catalog, request.entity)
         conditions = [parse(text) for text in request.conditions]
-        entity = fixed_subtype(self._catalog, entity, conditions)
+        entity = fixed_subtype(catalog, entity, conditions)
         return _Asked(
             entity=entity,
             conditions=conditions,
-            comparisons=[resolve(self._catalog, entity, condition) for condition in conditions],
+            comparisons=[resolve(catalog, entity, condition) for condition in conditions],
             sort=_sort(entity, request.sort),
-            fields=self._fields(entity, request.fields),
+            fields=_fields(catalog, entity, request.fields),
             request=request,
         )
 
-    def _fields(self, entity: Entity, fields: Sequence[str]) -> tuple[str, ...]:
-        shown = [name for name, column in entity.columns.items() if not column.set]
-        known = dict.fromkeys([*shown, *entity.lists])
-        for name in entity.subtypes.values():
-            subtype = self._catalog.entities[name]
-            known |= dict.fromkeys([*(n for n, column in subtype.columns.items() if not column.set), *subtype.lists])
-        for name in fields:
-            if name not in known:
-                what = f"fields: {entity.name} has no field {name!r}; there are"
-                raise unknown("query.unknown-field", "fields", name, what, list(known))
-        return tuple(dict.fromkeys(fields))
-
     def _answer(self, tx: Tx, asked: _Asked, scope: Scope) -> QueryAnswer:
         request, entity = asked.request, asked.entity
-        planner = Planner(self._catalog, self._store.driver, scope, self._shares)
+        planner = self._planner(scope)
         rare = self._rare(tx, planner, asked)
         total: int | None = None
         if request.count or request.reply_with_count:
@@ -153,7 +157,8 @@ class QueryEngine:
             return QueryAnswer(total=total)
         page = planner.page(entity, asked.comparisons, rare, asked.sort, request.limit, request.start)
         keys = [row[0] for row in tx.fetch(page.text, page.values)]
-        return QueryAnswer(inventories=self._reader.read(tx, entity, keys, asked.fields), total=total)
+        shown = self._side(scope).reader.read(tx, planner, entity, keys, asked.fields)
+        return QueryAnswer(inventories=shown, total=total)
 
     def _rare(self, tx: Tx, planner: Planner, asked: _Asked) -> Comparison | None:
         """A condition behind hops that few rows fit, if the query should begin there."""
@@ -177,6 +182,23 @@ class _Asked(Struct, frozen=True, kw_only=True):
     sort: tuple[Column, bool] | None
     fields: tuple[str, ...]
     request: QueryRequest
+
+
+def _entity(catalog: Catalog, name: str) -> Entity:
+    found = catalog.find(name)
+    if found is None:
+        names = sorted(catalog.entities)
+        raise unknown("query.unknown-entity", "entity", name, f"there is no entity {name!r}; there are", names)
+    return found
+
+
+def _fields(catalog: Catalog, entity: Entity, fields: Sequence[str]) -> tuple[str, ...]:
+    known = catalog.shown(entity)
+    for name in fields:
+        if name not in known:
+            what = f"fields: {entity.name} has no field {name!r}; there are"
+            raise unknown("query.unknown-field", "fields", name, what, list(known))
+    return tuple(dict.fromkeys(fields))
 
 
 def _check_limits(request: QueryRequest) -> None:

@@ -1,7 +1,8 @@
 """Inventories: rows by key, with what the record's extensions add and the lists that are shown inside.
 
 Texts are made once per entity (and number of keys, rounded up). Keys come and inventories go in the same order. One
-statement per table, whatever the number of rows.
+statement per table, whatever the number of rows. Which rows may be seen is known of those whose keys come; of those that are
+shown inside, it is looked at here.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import msgspec
 from msgspec import Struct
 
 from cairn.kernel.query.catalog import Catalog, Entity, ShownList
+from cairn.kernel.query.plan import Fragment, Planner
 from cairn.kernel.store.driver import Driver, Row
-from cairn.kernel.store.record import Field, Kind, RecordInfo, SqlValue
+from cairn.kernel.store.record import Field, Kind, SqlValue
 from cairn.kernel.store.tx import Tx
 from cairn.kernel.store.types import from_micros
 
 Inventory = dict[str, object]
 Decode = Callable[[object], object]
+_ALL = Fragment("")
 _CHUNK = 8_192
 _SHOW: dict[Kind, Decode] = {
     Kind.TIME: cast("Decode", from_micros),
@@ -36,11 +39,11 @@ class _Table(Struct, frozen=True, eq=False):
     names: tuple[str, ...]  #: wire names of the columns behind the first
     decoders: tuple[tuple[str, Decode], ...]
 
-    def read(self, tx: Tx, keys: Sequence[SqlValue]) -> list[tuple[SqlValue, Inventory]]:
-        """The rows with these keys, each with its first column."""
+    def read(self, tx: Tx, keys: Sequence[SqlValue], guard: Fragment = _ALL) -> list[tuple[SqlValue, Inventory]]:
+        """The rows (alias c) with these keys that `guard` lets through, each with its first column."""
         names, decoders = self.names, self.decoders
         found: list[tuple[SqlValue, Inventory]] = []
-        for row in self._rows(tx, keys):
+        for row in self._rows(tx, keys, guard):
             shown: Inventory = dict(zip(names, row[1:], strict=True))
             for name, decode in decoders:
                 value = shown[name]
@@ -49,14 +52,16 @@ class _Table(Struct, frozen=True, eq=False):
             found.append((row[0], shown))
         return found
 
-    def _rows(self, tx: Tx, keys: Sequence[SqlValue]) -> list[Row]:
+    def _rows(self, tx: Tx, keys: Sequence[SqlValue], guard: Fragment) -> list[Row]:
+        end = f"{guard.text}{self.order}"
         if len(keys) == 1:
-            return tx.fetch(f"{self.select} = ?{self.order}", keys)
+            return tx.fetch(f"{self.select} = ?{end}", [*keys, *guard.values])
         rows: list[Row] = []
         for at in range(0, len(keys), _CHUNK):
             some = keys[at : at + _CHUNK]
             padded = [*some, *[some[-1]] * ((1 << (len(some) - 1).bit_length()) - len(some))]
-            rows += tx.fetch(f"{self.select} IN ({', '.join('?' * len(padded))}){self.order}", padded)
+            marks = ", ".join("?" * len(padded))
+            rows += tx.fetch(f"{self.select} IN ({marks}){end}", [*padded, *guard.values])
         return rows
 
 
@@ -71,86 +76,93 @@ class InventoryReader:
         self._extensions: dict[tuple[str, frozenset[str]], _Table] = {}
         self._children: dict[ShownList, _Table] = {}
 
-    def read(self, tx: Tx, entity: Entity, keys: Sequence[SqlValue], fields: Collection[str] = ()) -> list[Inventory]:
+    def read(
+        self, tx: Tx, planner: Planner, entity: Entity, keys: Sequence[SqlValue], fields: Collection[str] = ()
+    ) -> list[Inventory]:
         """The inventories of the rows with these keys, in their order; missing rows are left out.
 
-        `fields`: only these (wire names); none: all.
+        Args:
+            planner: knows which rows may be shown in lists.
+            fields: only these (wire names); none: all.
         """
         if not keys:
             return []
         wanted = frozenset(fields)
-        table = self._bases.get((entity.base.meta.table, wanted)) or self._make_base(entity.base, wanted)
+        base = self._base(entity)
+        table = self._bases.get((base.name, wanted)) or self._make_base(base, wanted)
         found = dict(table.read(tx, keys))
-        self._complete(tx, entity, found, wanted)
+        self._complete(tx, planner, base, found, wanted)
         return [found[key] for key in keys if key in found]
 
-    def _complete(self, tx: Tx, entity: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]) -> None:
+    def _base(self, entity: Entity) -> Entity:
+        return entity if entity.parent is None else self._catalog.entities[entity.parent]
+
+    def _complete(
+        self, tx: Tx, planner: Planner, base: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]
+    ) -> None:
         """Add what extends the rows, and the lists; take out what was read only to know the type."""
-        base = self._catalog.entities[entity.parent] if entity.parent is not None else entity
         if base.subtypes:
-            self._extend(tx, base, found, wanted)
+            self._extend(tx, planner, base, found, wanted)
         for shown in base.lists.values():
             if not wanted or shown.name in wanted:
-                self._add_list(tx, shown, found)
+                self._add_list(tx, planner, shown, found)
 
-    def _extend(self, tx: Tx, base: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]) -> None:
+    def _extend(
+        self, tx: Tx, planner: Planner, base: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]
+    ) -> None:
         by_type: dict[object, list[SqlValue]] = {}
         for key, inventory in found.items():
             by_type.setdefault(inventory[str(base.subtype_field)], []).append(key)
         for value, keys in by_type.items():
             name = base.subtypes.get(str(value))
             if name is not None:
-                self._extend_one(tx, self._catalog.entities[name], keys, found, wanted)
+                extended = {key: found[key] for key in keys}
+                self._extend_one(tx, planner, self._catalog.entities[name], extended, wanted)
         if wanted and base.subtype_field not in wanted:
             for inventory in found.values():
                 inventory.pop(str(base.subtype_field), None)
 
     def _extend_one(
-        self, tx: Tx, subtype: Entity, keys: list[SqlValue], found: dict[SqlValue, Inventory], wanted: frozenset[str]
+        self, tx: Tx, planner: Planner, subtype: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]
     ) -> None:
         table = self._extensions.get((subtype.name, wanted)) or self._make_extension(subtype, wanted)
         if table.names:
-            for key, more in table.read(tx, keys):
+            for key, more in table.read(tx, list(found)):
                 found[key].update(more)
-        parent = self._catalog.entities[str(subtype.parent)]
+        parent = self._base(subtype)
         for shown in subtype.lists.values():
             if shown.name not in parent.lists and (not wanted or shown.name in wanted):
-                self._add_list(tx, shown, {key: found[key] for key in keys})
+                self._add_list(tx, planner, shown, found)
 
-    def _add_list(self, tx: Tx, shown: ShownList, found: dict[SqlValue, Inventory]) -> None:
+    def _add_list(self, tx: Tx, planner: Planner, shown: ShownList, found: dict[SqlValue, Inventory]) -> None:
         lists: dict[SqlValue, list[object]] = {}
         for key, inventory in found.items():
             inventory[shown.name] = lists[key] = []
         if not lists:
             return
         table = self._children.get(shown) or self._make_child(shown)
-        rows = table.read(tx, list(lists))
         if shown.entity is None:
-            for key, row in rows:
+            for key, row in table.read(tx, list(lists)):
                 lists[key].append(row[shown.other])
             return
         child = self._catalog.entities[shown.entity]
-        if (child.lists or child.subtypes or child.parent) and rows:
+        rows = table.read(tx, list(lists), planner.guard(child, "c"))
+        if (child.lists or child.subtypes) and rows:
             key_name = child.key.wire
-            self._complete(tx, child, {cast("SqlValue", row[key_name]): row for _, row in rows}, frozenset())
+            inside = {cast("SqlValue", row[key_name]): row for _, row in rows}
+            self._complete(tx, planner, child, inside, frozenset())
         for key, row in rows:
             lists[key].append(row)
 
-    def _make_base(self, base: RecordInfo, wanted: frozenset[str]) -> _Table:
-        entity = self._catalog.entities[str(base.meta.entity)]
-        fields = [
-            field
-            for field in base.fields
-            if not field.hidden and (not wanted or field.wire in wanted or field.wire == entity.subtype_field)
-        ]
-        table = self._bases[base.meta.table, wanted] = self._table(base.meta.table, base.key.name, fields, "")
-        return table
+    def _make_base(self, base: Entity, wanted: frozenset[str]) -> _Table:
+        table = base.info.meta.table
+        fields = _shown(base, wanted and wanted | {base.subtype_field})
+        made = self._bases[base.name, wanted] = self._table(table, base.key.name, fields, "")
+        return made
 
     def _make_extension(self, subtype: Entity, wanted: frozenset[str]) -> _Table:
         info = subtype.info
-        fields = [
-            field for field in info.fields if not (field.hidden or field.key) and (not wanted or field.wire in wanted)
-        ]
+        fields = [field for field in _shown(subtype, wanted) if not field.key]
         table = self._table(info.meta.table, info.key.name, fields, "")
         self._extensions[subtype.name, wanted] = table
         return table
@@ -163,7 +175,7 @@ class InventoryReader:
             table = self._table(shown.table, shown.own, [field], order)
         else:
             child = self._catalog.entities[shown.entity]
-            fields = [field for field in child.base.fields if not field.hidden]
+            fields = _shown(child, frozenset())
             columns = [self._quote(shown.order_by)] if shown.order_by is not None else []
             order = ", ".join([*columns, order or self._quote(child.key.name)])
             table = self._table(shown.table, shown.own, fields, order)
@@ -173,6 +185,13 @@ class InventoryReader:
     def _table(self, table: str, key: str, fields: Sequence[Field], order: str) -> _Table:
         quote = self._quote
         columns = ", ".join([quote(key), *(quote(field.name) for field in fields)])
-        select = f"SELECT {columns} FROM {quote(table)} WHERE {quote(key)}"  # noqa: S608
+        select = f"SELECT {columns} FROM {quote(table)} c WHERE c.{quote(key)}"  # noqa: S608
         decoders = tuple((field.wire, _SHOW[field.kind]) for field in fields if field.kind in _SHOW)
         return _Table(select, f" ORDER BY {order}" if order else "", tuple(field.wire for field in fields), decoders)
+
+
+def _shown(entity: Entity, wanted: Collection[str | None]) -> list[Field]:
+    """The fields that the entity's own record has and its catalog shows, of those that are wanted (none: all)."""
+    return [
+        field for field in entity.info.fields if field.wire in entity.columns and (not wanted or field.wire in wanted)
+    ]

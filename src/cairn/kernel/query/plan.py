@@ -6,7 +6,7 @@ other way, from the condition's end to the entity, and stops after `RARE` rows. 
 are few, and the query begins with them; else it begins with the entity, in the order asked for. Either way the work is
 bounded by a few thousand rows, however large the tables are (unless many rows fit each of two conditions and few both).
 
-Ownership is part of every hop that reaches an entity.
+Ownership is part of every hop that reaches an entity, and of every list that is shown inside an inventory.
 """
 
 from __future__ import annotations
@@ -93,6 +93,12 @@ class Planner:
             Operator.NOT_LIKE,
             Operator.NOT_NULL,
         )
+
+    def guard(self, entity: Entity, alias: str) -> Fragment:
+        """What limits the rows of an entity to those that may be seen; starts with AND, or is empty."""
+        guards = self._guard(entity, alias)
+        limits = self._all(guards)
+        return Fragment(f" AND {limits.text}", limits.values) if guards else Fragment("")
 
     def _body(
         self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None, walk: str | None = None

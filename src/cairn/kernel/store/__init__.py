@@ -1,6 +1,7 @@
 """Transactions, records, migrations: `Store`, `Tx`, and what declares a `Record`."""
 
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Hidden,
     Index,
@@ -16,6 +17,7 @@ from cairn.kernel.store.record import (
     Unit,
     Uuids,
     Via,
+    Visible,
     Wire,
     table_of,
 )
@@ -24,6 +26,7 @@ from cairn.kernel.store.store import Store, StoreMetrics
 from cairn.kernel.store.tx import Tx
 
 __all__ = [
+    "AdminOnly",
     "Doc",
     "Hidden",
     "Index",
@@ -43,6 +46,7 @@ __all__ = [
     "Unit",
     "Uuids",
     "Via",
+    "Visible",
     "Wire",
     "table_of",
 ]

@@ -29,7 +29,7 @@ _TABLES = {
     "Volume": "volume",
     "Zone": "zone",
 }
-_OWNED = ("image", "vm_instance", "volume")
+_OWNER = {"account": "uuid", "image": "account_uuid", "vm_instance": "account_uuid", "volume": "account_uuid"}
 
 
 def upgrade() -> None:
@@ -49,7 +49,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_resource_name"), ["name"], unique=False)
 
     for entity, table in _TABLES.items():
-        owner = "account_uuid" if table in _OWNED else "NULL"
+        owner = _OWNER.get(table, "NULL")
         op.execute(
             f"INSERT INTO resource (uuid, type, name, account_uuid, create_date) "  # noqa: S608 (made of the names above)
             f"SELECT uuid, '{entity}', name, {owner}, create_date FROM {table} "

@@ -1,4 +1,4 @@
-"""The admin service, put together. The kernel's own tables, settings and steps are declared here, as if they were its."""
+"""The admin service, put together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from cairn.services.admin.service import AdminService
 
 
 def build(node: NodeContext) -> None:
-    """Make the service's objects."""
-    AdminService(
-        node.bus,
-        node.store,
-        node.jobs,
-        node.lazy_flows(),
-        node.config,
-        node.queues,
-        node.clock,
-        node.loaded,
+    """Make the service and the housekeeping."""
+    node.bus.serve(
+        AdminService(node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded)
     )
     node.background.append(Housekeeping(node.clock, node.store, node.jobs, node.events))
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
+from cairn.kernel.error import invalid
 from cairn.kernel.queue import QueueReport
 
 SettingPart = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -30,13 +31,18 @@ class UpdateGlobalConfig(ApiCommand[Reference], frozen=True, kw_only=True, tag="
 class ResetGlobalConfig(ApiCommand[None], frozen=True, kw_only=True, tag="admin.reset-config"):
     """Give settings their defaults again: one, those of a category, or (without both fields) all.
 
-    Errors: ``config.not-found``.
+    Errors: ``config.not-found``, ``config.no-category``.
     """
 
     http: ClassVar[Http] = action("/global-configurations/actions", "resetGlobalConfig")
 
     category: SettingPart | None = None
     name: SettingPart | None = None  #: only together with `category`
+
+    def check(self) -> None:
+        """A setting is named with its category."""
+        if self.name is not None and self.category is None:
+            raise invalid("config.no-category", "category", None, "the category of the setting named would fit")
 
 
 class Version(Struct, frozen=True, kw_only=True):

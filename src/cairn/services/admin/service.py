@@ -6,10 +6,10 @@ from collections.abc import Callable
 from importlib import metadata
 
 from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig, GlobalConfigRow
-from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
@@ -47,7 +47,6 @@ class AdminService:
 
     def __init__(
         self,
-        bus: Bus,
         store: Store,
         jobs: Jobs,
         flows: Callable[[], FlowEngine],
@@ -63,19 +62,10 @@ class AdminService:
         self._queues = queues
         self._clock = clock
         self._loaded = loaded
-        bus.register(UpdateGlobalConfig, self.update_config)
-        bus.register(ResetGlobalConfig, self.reset_config)
-        bus.register(GetVersion, self.version)
-        bus.register(GetCurrentTime, self.current_time)
-        bus.register(RetryWorkflowRun, self.retry_run)
-        bus.register(SettleWorkflowRun, self.settle_run)
-        bus.register(GetWorkflow, self.workflow)
-        bus.register(GetWorkflows, self.workflows)
-        bus.register(GetResourceQueue, self.queues)
-        bus.register(GetPlugins, self.plugins)
 
     # -- settings -------------------------------------------------------------------------------------------------
 
+    @handles(UpdateGlobalConfig)
     async def update_config(self, message: UpdateGlobalConfig) -> Reference:
         """Change a setting."""
 
@@ -84,10 +74,9 @@ class AdminService:
 
         return await self._jobs.commit(fn)
 
+    @handles(ResetGlobalConfig)
     async def reset_config(self, message: ResetGlobalConfig) -> None:
         """Give settings their defaults again."""
-        if message.name is not None and message.category is None:
-            raise invalid("config.no-category", "category", None, "the category of the setting named would fit")
 
         def fn(tx: Tx) -> None:
             for row in self._rows(tx, message.category, message.name):
@@ -105,6 +94,7 @@ class AdminService:
 
     # -- workflows ------------------------------------------------------------------------------------------------
 
+    @handles(RetryWorkflowRun)
     async def retry_run(self, message: RetryWorkflowRun) -> None:
         """Try a failed undo again."""
         if await self._flows().retry(message.uuid):
@@ -120,6 +110,7 @@ class AdminService:
             details={"errors": errors},
         )
 
+    @handles(SettleWorkflowRun)
     async def settle_run(self, message: SettleWorkflowRun) -> None:
         """Forget a failed undo; one that is gone is success."""
         row = await self._store.read(lambda tx: tx.get(FlowRun, message.uuid))
@@ -132,10 +123,12 @@ class AdminService:
             )
         await self._flows().settle(message.uuid)
 
+    @handles(GetWorkflow)
     async def workflow(self, message: GetWorkflow) -> WorkflowAnswer:
         """One workflow's effective list."""
         return WorkflowAnswer(inventory=self._view(message.name))
 
+    @handles(GetWorkflows)
     async def workflows(self, message: GetWorkflows) -> WorkflowsAnswer:
         """All workflows' effective lists."""
         return WorkflowsAnswer(inventories=[self._view(name) for name in self._flows().book.names()])
@@ -151,19 +144,23 @@ class AdminService:
 
     # -- the node -------------------------------------------------------------------------------------------------
 
+    @handles(GetVersion)
     async def version(self, message: GetVersion) -> Version:
         """What runs."""
         return Version(version=metadata.version(_DISTRIBUTION))
 
+    @handles(GetCurrentTime)
     async def current_time(self, message: GetCurrentTime) -> CurrentTime:
         """The time of day."""
         milliseconds = int(self._clock.now().timestamp() * 1000)
         return CurrentTime(current_time={"MillionSeconds": milliseconds, "Seconds": milliseconds // 1000})
 
+    @handles(GetResourceQueue)
     async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
         """What runs and waits."""
         return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
 
+    @handles(GetPlugins)
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:
         """What was loaded and what was left out."""
         loaded = self._loaded()

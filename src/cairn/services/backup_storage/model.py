@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from cairn.kernel.machine.model import Machine
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Hidden,
     Key,
@@ -36,11 +37,11 @@ class BackupStorage(Machine, frozen=True, kw_only=True):
         via={"zone": Via(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid", target="Zone")},
     )
 
-    url: Annotated[str, Text(2048), Doc("the folder on the server that images are kept in")]
+    url: Annotated[str, AdminOnly(), Text(2048), Doc("the folder on the server that images are kept in")]
     type: Annotated[str, Doc("SftpBackupStorage or SimulatorBackupStorage")]
     state: EnabledState = EnabledState.ENABLED
-    total_capacity: Annotated[int, Unit("bytes")] = 0
-    available_capacity: Annotated[int, Unit("bytes")] = 0
+    total_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
+    available_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
     agent_boot: Annotated[str, Hidden(), Doc("changes when the agent was restarted")] = ""
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.machine.model import Machine
-from cairn.kernel.store.record import Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
+from cairn.kernel.store.record import AdminOnly, Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
 
 
 class HostState(StrEnum):
@@ -39,25 +39,25 @@ class Host(Machine, frozen=True, kw_only=True):
 
     zone_uuid: Annotated[str, References("zone", join="zone", back="hosts")]
     cluster_uuid: Annotated[str, References("cluster", join="cluster", back="hosts")]
-    management_ip: Annotated[str, Unique(), Doc("where it is reached: an IPv4 address or a name")]
+    management_ip: Annotated[str, AdminOnly(), Unique(), Doc("where it is reached: an IPv4 address or a name")]
     hypervisor_type: Annotated[str, Doc("KVM or Simulator")]
     state: HostState = HostState.ENABLED
     architecture: str = ""
-    cpu_num: Annotated[int, Doc("logical processors")] = 0
-    cpu_sockets: int = 0
-    total_cpu_capacity: Annotated[int, Doc("virtual CPUs that may be given to VMs")] = 0
-    available_cpu_capacity: Annotated[int, Doc("virtual CPUs that are free")] = 0
-    total_memory_capacity: Annotated[int, Unit("bytes")] = 0
-    available_memory_capacity: Annotated[int, Unit("bytes")] = 0
-    accelerator: Annotated[str, Doc("kvm, or tcg where the hardware's help cannot be used")] = ""
-    accelerator_note: Annotated[str, Text(1024), Doc("why it is not kvm")] = ""
-    os_distribution: str = ""
-    os_version: str = ""
-    kernel: str = ""
-    cpu_model: str = ""
-    libvirt_version: str = ""
-    qemu_version: str = ""
-    features: Annotated[dict[str, bool], Doc("what its kernel can do")] = {}
+    cpu_num: Annotated[int, AdminOnly(), Doc("logical processors")] = 0
+    cpu_sockets: Annotated[int, AdminOnly()] = 0
+    total_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that may be given to VMs")] = 0
+    available_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that are free")] = 0
+    total_memory_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
+    available_memory_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
+    accelerator: Annotated[str, AdminOnly(), Doc("kvm, or tcg where the hardware's help cannot be used")] = ""
+    accelerator_note: Annotated[str, AdminOnly(), Text(1024), Doc("why it is not kvm")] = ""
+    os_distribution: Annotated[str, AdminOnly()] = ""
+    os_version: Annotated[str, AdminOnly()] = ""
+    kernel: Annotated[str, AdminOnly()] = ""
+    cpu_model: Annotated[str, AdminOnly()] = ""
+    libvirt_version: Annotated[str, AdminOnly()] = ""
+    qemu_version: Annotated[str, AdminOnly()] = ""
+    features: Annotated[dict[str, bool], AdminOnly(), Doc("what its kernel can do")] = {}
 
 
 class HostClaim(Record, frozen=True, kw_only=True):

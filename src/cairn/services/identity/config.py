@@ -7,5 +7,3 @@ from cairn.kernel.config import Setting
 MAX_SESSIONS = Setting(
     "session", "maxConcurrent", 500, minimum=1, maximum=100_000, doc="sessions that an account may have at a time"
 )
-
-ALL = (MAX_SESSIONS,)

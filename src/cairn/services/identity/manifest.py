@@ -11,24 +11,13 @@ from cairn.services.identity.sessions import Sessions
 
 
 def build(node: NodeContext) -> None:
-    """Make the service's objects."""
+    """Make the service, and have the first administrator made before the node starts."""
     sessions = Sessions(node.store, node.bus, node.clock, node.ids, node.config, node.settings.session_seconds)
-    IdentityService(
-        node.bus,
-        node.store,
-        node.jobs,
-        node.tags,
-        node.cascade,
-        sessions,
-        Passwords(interactive_hasher(), node.clock),
-    )
+    passwords = Passwords(interactive_hasher(), node.clock)
+    node.bus.serve(IdentityService(node.store, node.jobs, node.tags, node.cascade, sessions, passwords))
     node.provide(Authenticator, sessions)
     node.preparations.append(lambda: bootstrap_admin(node.store, node.settings, node.ids, node.clock))
     node.background.append(sessions)
 
 
-MANIFEST = Manifest(
-    package="cairn.services.identity",
-    doc="Accounts, logins and sessions.",
-    build=build,
-)
+MANIFEST = Manifest(package="cairn.services.identity", doc="Accounts, logins and sessions.", build=build)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import (
     Access,
-    ApiCommand,
+    ApiChangeState,
     ApiCreate,
     ApiDelete,
     ApiQuery,
+    ApiUpdate,
     Description,
     Http,
     Name,
-    Reference,
-    Refers,
     Secret,
     Uuid,
     action,
@@ -28,20 +26,14 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.services.identity.model import AccountType
+from cairn.services.identity.passwords import PasswordForm, sha512_hex
 
 Password = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
 SessionUuid = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
 
 
-class PasswordForm(StrEnum):
-    """How passwords are written in a call."""
-
-    PLAIN = "plain"  #: as people type them
-    SHA512 = "sha512"  #: the SHA-512 of that, 128 lower-case hex digits, as ZStack's clients send it
-
-
 class SessionInventory(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A session. Whoever knows its uuid acts as its account."""
+    """A session. Anyone who knows its uuid acts as its account."""
 
     uuid: str
     account_uuid: str
@@ -114,7 +106,6 @@ class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
     Errors: ``account.name-taken``.
     """
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/accounts")
     entity: ClassVar[str | None] = "Account"
 
@@ -124,48 +115,43 @@ class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
     type: AccountType = AccountType.NORMAL
     description: Description | None = None
 
+    def check(self) -> None:
+        """A password has the form that it is said to have."""
+        sha512_hex(self.password, self.password_form)
 
-class UpdateAccount(ApiCommand[Reference], frozen=True, kw_only=True, tag="account.update"):
+
+class UpdateAccount(ApiUpdate, frozen=True, kw_only=True, tag="account.update"):
     """Change an account's name, description or password.
 
-    Who is no admin can change its own account, and needs the old password for a new one. When an admin changes another's
-    password, that account's sessions end; after a change of one's own they go on.
+    An account that is not an admin can change itself only, and needs the old password for a new one. When an admin changes
+    another's password, that account's sessions end; after a change of one's own they go on.
 
     Errors: ``account.name-taken``, ``auth.wrong-password``, ``auth.too-many-tries``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/accounts/{uuid}", "updateAccount")
     entity: ClassVar[str | None] = "Account"
     access: ClassVar[Access] = Access.ACCOUNT
 
-    uuid: Annotated[Uuid, Refers("Account")]
-    name: Name | None = None
-    description: Description | None = None
     password: Password | None = None
     old_password: Password | None = None
     password_form: PasswordForm = PasswordForm.PLAIN  #: of both passwords
 
+    def check(self) -> None:
+        """Both passwords have the form that they are said to have."""
+        for field, password in (("password", self.password), ("oldPassword", self.old_password)):
+            if password is not None:
+                sha512_hex(password, self.password_form, field)
 
-class AccountStateEvent(StrEnum):
-    """What is asked of an account's state."""
 
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
-class ChangeAccountState(ApiCommand[Reference], frozen=True, kw_only=True, tag="account.change-state"):
+class ChangeAccountState(ApiChangeState, frozen=True, kw_only=True, tag="account.change-state"):
     """Enable an account, or disable it: its sessions end and nobody can log in with it. What it owns stays as it is.
 
     Errors: ``account.last-admin``, ``account.own``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/accounts/{uuid}/actions", "changeAccountState")
     entity: ClassVar[str | None] = "Account"
-
-    uuid: Annotated[Uuid, Refers("Account")]
-    state_event: AccountStateEvent
 
 
 class DeleteAccount(ApiDelete, frozen=True, kw_only=True, tag="account.delete"):
@@ -176,6 +162,7 @@ class DeleteAccount(ApiDelete, frozen=True, kw_only=True, tag="account.delete"):
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/accounts/{uuid}")
+    entity: ClassVar[str | None] = "Account"
 
     uuid: Uuid
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Named, Owner, Record, References, TableMeta, Text, Unique
 from cairn.kernel.store.store import Tx
 
@@ -17,22 +18,17 @@ class AccountType(StrEnum):
     NORMAL = "Normal"  #: what accounts may do, to what it owns
 
 
-class AccountState(StrEnum):
-    """Whether an account may be used."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: nobody can log in; what it owns stays as it is
-
-
 class Account(Named, frozen=True, kw_only=True):
-    """Who owns things. An account sees itself; an admin sees all."""
+    """An owner of things. It sees itself; an admin sees all."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
 
     uuid: Annotated[str, Key(), Owner()]
     name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]
     type: AccountType = AccountType.NORMAL
-    state: AccountState = AccountState.ENABLED
+    state: Annotated[EnabledState, Doc("Disabled: nobody can log in; what it owns stays as it is")] = (
+        EnabledState.ENABLED
+    )
     password_hash: Annotated[str, Hidden(), Text(512, exact=True)]
 
 

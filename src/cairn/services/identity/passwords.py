@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
+from enum import StrEnum
 from typing import Protocol
 
 from argon2 import PasswordHasher
@@ -17,7 +18,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.services.identity.messages import PasswordForm
 
 _TRIES = 5
 _WITHIN_SECONDS = 60.0
@@ -26,16 +26,23 @@ _AT_A_TIME = 2
 _SHA512 = re.compile("[0-9a-fA-F]{128}")
 
 
-def sha512_hex(password: str, form: PasswordForm = PasswordForm.PLAIN) -> str:
-    """The SHA-512 of a password that comes in the given form (``auth.bad-password-form``)."""
+class PasswordForm(StrEnum):
+    """How passwords are written in a call."""
+
+    PLAIN = "plain"  #: as people type them
+    SHA512 = "sha512"  #: the SHA-512 of that, 128 lower-case hex digits, as ZStack's clients send it
+
+
+def sha512_hex(password: str, form: PasswordForm = PasswordForm.PLAIN, field: str = "password") -> str:
+    """The SHA-512 of a password that comes in the given form (``auth.bad-password-form``, naming `field`)."""
     if form is PasswordForm.PLAIN:
         return hashlib.sha512(password.encode()).hexdigest()
     if _SHA512.fullmatch(password) is None:
         raise CairnError(
             "auth.bad-password-form",
-            "password: it was announced as a SHA-512, but is no 128 hex digits. Hash it, or send it as passwordForm=plain.",
+            f"{field}: it was announced as a SHA-512, but is not 128 hex digits. Hash it, or send it as passwordForm=plain.",
             kind=ErrorKind.INVALID,
-            fields={"password": "128 hex digits would fit, or passwordForm=plain"},
+            fields={field: "128 hex digits would fit, or passwordForm=plain"},
         )
     return password.lower()
 
@@ -78,7 +85,7 @@ class Passwords:
         """See that a password is the one that `kept` was made of.
 
         A try is counted before its end is known, so that nobody gains by hanging up early, and only when its turn has
-        come, so that many who know the password can log in at once.
+        come, so that many callers with the right password can log in at once.
 
         Args:
             name: of the account, also of one that does not exist.
@@ -127,7 +134,7 @@ class Throttle:
             self._tries.popitem(last=False)
 
     def succeeded(self, name: str) -> None:
-        """The password was right: begin anew."""
+        """The password was right: count from nothing again."""
         self._tries.pop(name, None)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
+from cairn.kernel.api import Reference, StateEvent
 from cairn.kernel.bus.context import current
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.cascade import Cascade, in_words
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.resource import erase, write
+from cairn.kernel.resource import EnabledState, changed, create, erase, existing, state_changed
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.identity.messages import (
-    AccountStateEvent,
     ChangeAccountState,
     CreateAccount,
     DeleteAccount,
@@ -25,7 +24,7 @@ from cairn.services.identity.messages import (
     ValidateSession,
     Validity,
 )
-from cairn.services.identity.model import Account, AccountState, AccountType, Session, is_admin
+from cairn.services.identity.model import Account, AccountType, Session, is_admin
 from cairn.services.identity.passwords import Passwords, sha512_hex, wrong_password
 from cairn.services.identity.sessions import Sessions
 
@@ -35,7 +34,6 @@ class IdentityService:
 
     def __init__(
         self,
-        bus: Bus,
         store: Store,
         jobs: Jobs,
         tags: Tags,
@@ -49,17 +47,10 @@ class IdentityService:
         self._cascade = cascade
         self._sessions = sessions
         self._passwords = passwords
-        bus.register(LogInByAccount, self.log_in)
-        bus.register(LogOut, self.log_out)
-        bus.register(ValidateSession, self.validate)
-        bus.register(RenewSession, self.renew)
-        bus.register(CreateAccount, self.create)
-        bus.register(UpdateAccount, self.update)
-        bus.register(ChangeAccountState, self.change_state)
-        bus.register(DeleteAccount, self.delete)
 
     # -- sessions -------------------------------------------------------------------------------------------------
 
+    @handles(LogInByAccount)
     async def log_in(self, message: LogInByAccount) -> SessionAnswer:
         """Begin a session."""
         account = await self._store.read(lambda tx: _named(tx, message.account_name))
@@ -67,7 +58,7 @@ class IdentityService:
         await self._passwords.compare(message.account_name, account.password_hash if account else None, password)
         if account is None:
             raise wrong_password()
-        if account.state is not AccountState.ENABLED:
+        if account.state is not EnabledState.ENABLED:
             raise CairnError(
                 "auth.account-disabled",
                 f"The account {account.name} is disabled. Ask an administrator.",
@@ -75,54 +66,44 @@ class IdentityService:
             )
         return SessionAnswer(inventory=await self._sessions.begin(account))
 
+    @handles(LogOut)
     async def log_out(self, message: LogOut) -> None:
         """End a session."""
         await self._sessions.end(message.session_uuid)
 
+    @handles(ValidateSession)
     async def validate(self, message: ValidateSession) -> Validity:
         """Whether a session is alive."""
         return Validity(valid=await self._sessions.session(message.session_uuid) is not None)
 
+    @handles(RenewSession)
     async def renew(self, message: RenewSession) -> SessionAnswer:
         """Let a session live on."""
         return SessionAnswer(inventory=await self._sessions.renew(message.session_uuid, message.duration))
 
     # -- accounts -------------------------------------------------------------------------------------------------
 
+    @handles(CreateAccount)
     async def create(self, message: CreateAccount) -> Reference:
         """Make an account."""
-        self._tags.check("Account", message.system_tags)
-        uuid = message.resource_uuid
-        assert uuid is not None, "the gateway chooses the new account's uuid"
         password_hash = await self._passwords.hash(sha512_hex(message.password, message.password_form))
 
         def fn(tx: Tx) -> Reference:
             _refuse_taken(tx, message.name)
-            write(
-                tx,
-                Account(
-                    uuid=uuid,
-                    name=message.name,
-                    description=message.description,
-                    type=message.type,
-                    password_hash=password_hash,
-                    create_date=tx.now,
-                    last_op_date=tx.now,
-                ),
-            )
-            self._tags.add(tx, "Account", uuid, system=message.system_tags, user=message.user_tags)
-            return Reference(uuid=uuid)
+            return create(tx, self._tags, Account, message, password_hash=password_hash)
 
         return await self._jobs.commit(fn)
 
+    @handles(UpdateAccount)
     async def update(self, message: UpdateAccount) -> Reference:
-        """Change name, description or password."""
+        """Change an account's name, description or password."""
         actor = current().actor
         before = await self._store.read(lambda tx: _allowed(tx, actor, message.uuid))
         await self._check_old_password(message, before, actor)
-        password_hash = before.password_hash
+        new_password: dict[str, str] = {}
         if message.password is not None:
-            password_hash = await self._passwords.hash(sha512_hex(message.password, message.password_form))
+            password = sha512_hex(message.password, message.password_form)
+            new_password["password_hash"] = await self._passwords.hash(password)
         anothers = message.password is not None and actor != message.uuid
 
         def fn(tx: Tx) -> Reference:
@@ -135,17 +116,9 @@ class IdentityService:
                 )
             if message.name is not None and message.name != account.name:
                 _refuse_taken(tx, message.name)
-            tx.update(
-                Account,
-                account.uuid,
-                name=message.name or account.name,
-                description=account.description if message.description is None else message.description,
-                password_hash=password_hash if message.password is not None else account.password_hash,
-                last_op_date=tx.now,
-            )
             if anothers:
                 tx.delete_where(Session, account_uuid=account.uuid)
-            return Reference(uuid=account.uuid)
+            return changed(tx, Account, message, **new_password)
 
         answer = await self._jobs.commit(fn)
         if anothers:
@@ -153,7 +126,7 @@ class IdentityService:
         return answer
 
     async def _check_old_password(self, message: UpdateAccount, account: Account, actor: str | None) -> None:
-        """Who is no admin shows the old password for a new one; a wrong one is refused to everybody."""
+        """An account that is not an admin shows the old password for a new one; a wrong one is refused to everybody."""
         if message.old_password is not None:
             old = sha512_hex(message.old_password, message.password_form)
             await self._passwords.compare(account.name, account.password_hash, old)
@@ -165,26 +138,25 @@ class IdentityService:
                 fields={"oldPassword": "missing; the present password would fit"},
             )
 
+    @handles(ChangeAccountState)
     async def change_state(self, message: ChangeAccountState) -> Reference:
-        """Enable or disable."""
-        enabled = message.state_event is AccountStateEvent.ENABLE
+        """Enable or disable an account; either way its sessions are looked at again."""
         actor = current().actor
 
         def fn(tx: Tx) -> Reference:
-            account = _existing(tx, message.uuid)
-            if not enabled:
+            if message.state_event is StateEvent.DISABLE:
+                account = existing(tx, Account, message.uuid)
                 _refuse_needed(tx, account, actor, "disabled")
                 tx.delete_where(Session, account_uuid=account.uuid)
-            state = AccountState.ENABLED if enabled else AccountState.DISABLED
-            tx.update(Account, account.uuid, state=state, last_op_date=tx.now)
-            return Reference(uuid=account.uuid)
+            return state_changed(tx, Account, message)
 
         answer = await self._jobs.commit(fn)
         await self._sessions.forget(SessionsEnded(account=message.uuid))
         return answer
 
+    @handles(DeleteAccount)
     async def delete(self, message: DeleteAccount) -> None:
-        """Delete; one that is gone is success."""
+        """Delete an account that owns nothing; one that is gone is success. Its sessions go with its row."""
         actor = current().actor
 
         def fn(tx: Tx) -> None:
@@ -200,8 +172,6 @@ class IdentityService:
                     kind=ErrorKind.CONFLICT,
                     details={"owned": {entity: str(count) for entity, count in owned.items()}},
                 )
-            self._tags.forget(tx, account.uuid)
-            tx.delete_where(Session, account_uuid=account.uuid)
             erase(tx, Account, account.uuid)
 
         await self._jobs.commit(fn)
@@ -213,18 +183,11 @@ def _named(tx: Tx, name: str) -> Account | None:
     return rows[0] if rows else None
 
 
-def _existing(tx: Tx, uuid: str) -> Account:
-    account = tx.get(Account, uuid)
-    if account is None:
-        raise not_found("account", "uuid", uuid)
-    return account
-
-
 def _allowed(tx: Tx, actor: str | None, uuid: str) -> Account:
     """The account, if `actor` may change it; others hear that there is none."""
     if actor != uuid and not is_admin(tx, actor):
         raise not_found("account", "uuid", uuid)
-    return _existing(tx, uuid)
+    return existing(tx, Account, uuid)
 
 
 def _refuse_taken(tx: Tx, name: str) -> None:
@@ -245,7 +208,7 @@ def _refuse_needed(tx: Tx, account: Account, actor: str | None, verb: str) -> No
             f"Your own account cannot be {verb}. Have another administrator do it.",
             kind=ErrorKind.CONFLICT,
         )
-    admins = tx.find(Account, type=AccountType.SYSTEM_ADMIN, state=AccountState.ENABLED, limit=2)
+    admins = tx.find(Account, type=AccountType.SYSTEM_ADMIN, state=EnabledState.ENABLED, limit=2)
     if [admin.uuid for admin in admins] == [account.uuid]:
         raise CairnError(
             "account.last-admin",

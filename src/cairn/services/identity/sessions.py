@@ -20,12 +20,13 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
-from cairn.kernel.session import Who
+from cairn.kernel.resource import EnabledState
+from cairn.kernel.session import Authenticator, Caller
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity import config
 from cairn.services.identity.messages import SessionInventory, SessionsEnded
-from cairn.services.identity.model import Account, AccountState, AccountType, Session
+from cairn.services.identity.model import Account, AccountType, Session
 
 _FRESH_SECONDS = 60.0
 _REMEMBERED = 10_000
@@ -38,13 +39,13 @@ _log = structlog.get_logger("cairn.identity")
 
 
 class _Known(Struct, frozen=True, kw_only=True):
-    who: Who
+    caller: Caller
     expires: datetime
     until: float  #: by the monotonic clock: read the row again then
 
 
-class Sessions:
-    """All sessions; implements the gateway's `Authenticator`, and sweeps expired ones as long as the node runs."""
+class Sessions(Authenticator):
+    """All sessions. Sweeps expired ones as long as the node runs."""
 
     def __init__(
         self, store: Store, bus: Bus, clock: Clock, ids: IdSource, settings: GlobalConfig, lifetime_seconds: int
@@ -62,7 +63,7 @@ class Sessions:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    async def session(self, session_uuid: str) -> Who | None:
+    async def session(self, session_uuid: str) -> Caller | None:
         """Whose session it is; None when there is none, or none any more."""
         key = digest(session_uuid)
         known = self._known.get(key)
@@ -72,7 +73,7 @@ class Sessions:
         if known is None or known.expires <= self._clock.now():
             self._known.pop(key, None)
             return None
-        return known.who
+        return known.caller
 
     async def _look(self, key: str, session_uuid: str) -> _Known | None:
         endings = self._endings
@@ -87,7 +88,7 @@ class Sessions:
             return None
         row, account = found
         known = _Known(
-            who=Who(account.uuid, account.type is AccountType.SYSTEM_ADMIN, session_uuid),
+            caller=Caller(account.uuid, account.type is AccountType.SYSTEM_ADMIN, session_uuid),
             expires=row.expired_date,
             until=self._clock.monotonic() + _FRESH_SECONDS,
         )
@@ -110,7 +111,7 @@ class Sessions:
 
         def fn(tx: Tx) -> SessionInventory:
             now = tx.get(Account, account.uuid)
-            if now is None or now.password_hash != account.password_hash or now.state is not AccountState.ENABLED:
+            if now is None or now.password_hash != account.password_hash or now.state is not EnabledState.ENABLED:
                 raise over()
             tx.execute(_EXPIRED, {"now": tx.now})
             if tx.count(Session, account_uuid=account.uuid) >= most:
@@ -166,7 +167,7 @@ class Sessions:
         for key in ended.sessions:
             self._known.pop(key, None)
         if ended.account is not None:
-            gone = [key for key, known in self._known.items() if known.who.account_uuid == ended.account]
+            gone = [key for key, known in self._known.items() if known.caller.account_uuid == ended.account]
             for key in gone:
                 del self._known[key]
 

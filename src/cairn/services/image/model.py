@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Hidden,
     Index,
@@ -79,7 +80,7 @@ class ImageBackupStorageRef(Record, frozen=True, kw_only=True):
     uuid: Annotated[str, Key()]
     image_uuid: Annotated[str, References("image", join="image", back="backupStorageRefs", on_delete="cascade")]
     backup_storage_uuid: Annotated[str, References("backup_storage", join="backupStorage", back="imageRefs")]
-    install_path: Annotated[str, Text(2048)]
+    install_path: Annotated[str, AdminOnly(), Text(2048)]
     status: ImageStatus = ImageStatus.DOWNLOADING
     given_up: Annotated[bool, Hidden(), Doc("its file is being removed, or is gone: it cannot be recovered")] = False
     create_date: datetime

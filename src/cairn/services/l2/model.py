@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Key,
     Named,
@@ -51,9 +52,11 @@ class L2Network(Named, frozen=True, kw_only=True):
     )
 
     zone_uuid: Annotated[str, References("zone", join="zone", back="l2Networks")]
-    physical_interface: Annotated[str | None, Doc("the port of its bridge on every host; none for tunnels")] = None
+    physical_interface: Annotated[
+        str | None, AdminOnly(), Doc("the port of its bridge on every host; none for tunnels")
+    ] = None
     type: L2Type
-    vni: Annotated[int | None, Unique(), Doc("VXLAN network identifier; none for other types")] = None
+    vni: Annotated[int | None, AdminOnly(), Unique(), Doc("VXLAN network identifier; none for other types")] = None
     v_switch_type: str = "LinuxBridge"
 
     @property

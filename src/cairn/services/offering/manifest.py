@@ -7,12 +7,8 @@ from cairn.services.offering.service import OfferingService
 
 
 def build(node: NodeContext) -> None:
-    """Make the service's objects."""
-    OfferingService(node.bus, node.jobs, node.tags, node.cascade)
+    """Make the service."""
+    node.bus.serve(OfferingService(node.jobs, node.tags))
 
 
-MANIFEST = Manifest(
-    package="cairn.services.offering",
-    doc="Sizes of VMs and of data volumes.",
-    build=build,
-)
+MANIFEST = Manifest(package="cairn.services.offering", doc="Sizes of VMs and of data volumes.", build=build)

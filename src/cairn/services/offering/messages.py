@@ -8,29 +8,22 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from cairn.kernel.api import (
-    ApiCommand,
+    ApiChangeState,
     ApiCreate,
     ApiDelete,
+    ApiUpdate,
     Description,
     Http,
     Name,
-    Reference,
-    Refers,
     Uuid,
     action,
     delete,
     post,
 )
+from cairn.kernel.error import invalid
 
 Strategy = Annotated[str, Meta(min_length=1, max_length=255)]
 Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-
-
-class OfferingStateEvent(StrEnum):
-    """What people ask of an offering's state."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
 
 
 class InstanceOfferingType(StrEnum):
@@ -46,9 +39,11 @@ class DiskOfferingType(StrEnum):
 
 
 class CreateInstanceOffering(ApiCreate, frozen=True, kw_only=True, tag="instance-offering.create"):
-    """Create a size of VMs."""
+    """Create a size of VMs.
 
-    route: ClassVar[str | None] = "resource_uuid"
+    Errors: ``instance-offering.too-much-reserved``.
+    """
+
     http: ClassVar[Http] = post("/instance-offerings")
     entity: ClassVar[str | None] = "InstanceOffering"
 
@@ -61,31 +56,31 @@ class CreateInstanceOffering(ApiCreate, frozen=True, kw_only=True, tag="instance
     sort_key: int = 0  #: where lists show it, smaller ones first
     type: InstanceOfferingType = InstanceOfferingType.USER_VM
 
+    def check(self) -> None:
+        """The VM cannot be promised more memory than it has."""
+        if self.reserved_memory_size > self.memory_size:
+            raise invalid(
+                "instance-offering.too-much-reserved",
+                "reservedMemorySize",
+                self.reserved_memory_size,
+                f"0 to memorySize, which is {self.memory_size}, would fit",
+            )
 
-class UpdateInstanceOffering(ApiCommand[Reference], frozen=True, kw_only=True, tag="instance-offering.update"):
+
+class UpdateInstanceOffering(ApiUpdate, frozen=True, kw_only=True, tag="instance-offering.update"):
     """Change an instance offering's name or description. VMs that were made with it stay as they are."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/instance-offerings/{uuid}/actions", "updateInstanceOffering")
     entity: ClassVar[str | None] = "InstanceOffering"
 
-    uuid: Annotated[Uuid, Refers("InstanceOffering")]
-    name: Name | None = None
-    description: Description | None = None
     allocator_strategy: Strategy | None = None
 
 
-class ChangeInstanceOfferingState(
-    ApiCommand[Reference], frozen=True, kw_only=True, tag="instance-offering.change-state"
-):
+class ChangeInstanceOfferingState(ApiChangeState, frozen=True, kw_only=True, tag="instance-offering.change-state"):
     """Enable an instance offering, or disable it: no VM is made with it any more."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/instance-offerings/{uuid}/actions", "changeInstanceOfferingState")
     entity: ClassVar[str | None] = "InstanceOffering"
-
-    uuid: Annotated[Uuid, Refers("InstanceOffering")]
-    state_event: OfferingStateEvent
 
 
 class DeleteInstanceOffering(ApiDelete, frozen=True, kw_only=True, tag="instance-offering.delete"):
@@ -93,6 +88,7 @@ class DeleteInstanceOffering(ApiDelete, frozen=True, kw_only=True, tag="instance
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/instance-offerings/{uuid}")
+    entity: ClassVar[str | None] = "InstanceOffering"
 
     uuid: Uuid
 
@@ -100,7 +96,6 @@ class DeleteInstanceOffering(ApiDelete, frozen=True, kw_only=True, tag="instance
 class CreateDiskOffering(ApiCreate, frozen=True, kw_only=True, tag="disk-offering.create"):
     """Create a size of data volumes."""
 
-    route: ClassVar[str | None] = "resource_uuid"
     http: ClassVar[Http] = post("/disk-offerings")
     entity: ClassVar[str | None] = "DiskOffering"
 
@@ -112,27 +107,18 @@ class CreateDiskOffering(ApiCreate, frozen=True, kw_only=True, tag="disk-offerin
     type: DiskOfferingType = DiskOfferingType.ZSTACK
 
 
-class UpdateDiskOffering(ApiCommand[Reference], frozen=True, kw_only=True, tag="disk-offering.update"):
+class UpdateDiskOffering(ApiUpdate, frozen=True, kw_only=True, tag="disk-offering.update"):
     """Change a disk offering's name or description."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/disk-offerings/{uuid}/actions", "updateDiskOffering")
     entity: ClassVar[str | None] = "DiskOffering"
 
-    uuid: Annotated[Uuid, Refers("DiskOffering")]
-    name: Name | None = None
-    description: Description | None = None
 
-
-class ChangeDiskOfferingState(ApiCommand[Reference], frozen=True, kw_only=True, tag="disk-offering.change-state"):
+class ChangeDiskOfferingState(ApiChangeState, frozen=True, kw_only=True, tag="disk-offering.change-state"):
     """Enable a disk offering, or disable it: no volume is made with it any more."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/disk-offerings/{uuid}/actions", "changeDiskOfferingState")
     entity: ClassVar[str | None] = "DiskOffering"
-
-    uuid: Annotated[Uuid, Refers("DiskOffering")]
-    state_event: OfferingStateEvent
 
 
 class DeleteDiskOffering(ApiDelete, frozen=True, kw_only=True, tag="disk-offering.delete"):
@@ -140,5 +126,6 @@ class DeleteDiskOffering(ApiDelete, frozen=True, kw_only=True, tag="disk-offerin
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/disk-offerings/{uuid}")
+    entity: ClassVar[str | None] = "DiskOffering"
 
     uuid: Uuid

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import Named, TableMeta, Unit, Visible
-
-
-class OfferingState(StrEnum):
-    """Whether an offering may be used."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"
 
 
 class InstanceOffering(Named, frozen=True, kw_only=True):
@@ -31,7 +24,7 @@ class InstanceOffering(Named, frozen=True, kw_only=True):
     reserved_memory_size: Annotated[int, Unit("bytes")] = 0
     allocator_strategy: str = "DefaultHostAllocatorStrategy"
     sort_key: int = 0
-    state: OfferingState = OfferingState.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     type: str = "UserVm"
 
 
@@ -48,5 +41,5 @@ class DiskOffering(Named, frozen=True, kw_only=True):
     disk_size: Annotated[int, Unit("bytes")]
     allocator_strategy: str = "DefaultPrimaryStorageAllocationStrategy"
     sort_key: int = 0
-    state: OfferingState = OfferingState.ENABLED
+    state: EnabledState = EnabledState.ENABLED
     type: str = "zstack"

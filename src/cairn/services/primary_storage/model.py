@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Index,
     Key,
@@ -54,15 +55,15 @@ class PrimaryStorage(Named, frozen=True, kw_only=True):
     )
 
     zone_uuid: Annotated[str, References(Zone, join="zone", back="primaryStorage")]
-    url: Annotated[str, Text(2048), Doc("of local storage: a folder on each host")]
+    url: Annotated[str, AdminOnly(), Text(2048), Doc("of local storage: a folder on each host")]
     type: Annotated[str, Doc("LocalStorage")]
     state: EnabledState = EnabledState.ENABLED
     status: PrimaryStorageStatus = PrimaryStorageStatus.CONNECTED
-    mount_path: Annotated[str, Text(2048)]
-    total_capacity: Annotated[int, Unit("bytes")] = 0
-    available_capacity: Annotated[int, Unit("bytes"), Doc("not yet given to volumes")] = 0
-    total_physical_capacity: Annotated[int, Unit("bytes")] = 0
-    available_physical_capacity: Annotated[int, Unit("bytes")] = 0
+    mount_path: Annotated[str, AdminOnly(), Text(2048)]
+    total_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
+    available_capacity: Annotated[int, AdminOnly(), Unit("bytes"), Doc("not yet given to volumes")] = 0
+    total_physical_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
+    available_physical_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
 
 
 class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from cairn.services.tag.service import TagService
 
 
 def build(node: NodeContext) -> None:
-    """Make the service's objects."""
-    TagService(node.bus, node.jobs, node.tags, Ownership(node.store.schema))
+    """Make the service."""
+    node.bus.serve(TagService(node.jobs, node.tags, Ownership(node.store.schema)))
 
 
 MANIFEST = Manifest(

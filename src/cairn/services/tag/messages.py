@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from cairn.kernel.api import (
     Access,
+    ApiChange,
     ApiCommand,
     ApiDelete,
     Http,
     Reference,
-    Refers,
     Uuid,
     action,
     delete,
@@ -24,10 +24,10 @@ ResourceType = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class CreateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.create-system"):
-    """Hang a tag with a meaning on a resource, ``hostname::web``. One that is there already stays single.
+    """Hang a tag with a meaning on a resource of one's own, ``hostname::web``. One that is there already stays single.
 
     Errors: ``tag.unknown`` (with those that would fit), ``tag.bad-value``, ``tag.unknown-resource-type``,
-    ``<noun>.not-found``.
+    ``tag.wrong-resource-type``, ``<noun>.not-found``.
     """
 
     route: ClassVar[str | None] = "resource_uuid"
@@ -41,9 +41,9 @@ class CreateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag
 
 
 class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.create-user"):
-    """Hang a text on a resource, to find it by. One that is there already stays single.
+    """Hang a text on a resource of one's own, to find it by. One that is there already stays single.
 
-    Errors: ``tag.unknown-resource-type``, ``<noun>.not-found``.
+    Errors: ``tag.unknown-resource-type``, ``tag.wrong-resource-type``, ``<noun>.not-found``.
     """
 
     route: ClassVar[str | None] = "resource_uuid"
@@ -56,18 +56,16 @@ class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.c
     tag: TagText
 
 
-class UpdateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.update-system"):
+class UpdateSystemTag(ApiChange, frozen=True, kw_only=True, tag="tag.update-system"):
     """Change a system tag's value; its meaning stays: ``hostname::web`` may become ``hostname::db``.
 
     Errors: ``tag.other-kind``, ``tag.bad-value``, ``tag.inherent``, ``tag.there-already``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/system-tags/{uuid}/actions", "updateSystemTag")
     entity: ClassVar[str | None] = "SystemTag"
     access: ClassVar[Access] = Access.ACCOUNT
 
-    uuid: Annotated[Uuid, Refers("SystemTag")]
     tag: TagText
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cairn.kernel.api import Reference
-from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import current
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.store.store import Tx
@@ -16,38 +16,37 @@ from cairn.services.tag.ownership import Ownership
 class TagService:
     """Answers the messages about tags."""
 
-    def __init__(self, bus: Bus, jobs: Jobs, tags: Tags, ownership: Ownership) -> None:
+    def __init__(self, jobs: Jobs, tags: Tags, ownership: Ownership) -> None:
         self._jobs = jobs
         self._tags = tags
         self._ownership = ownership
-        bus.register(CreateSystemTag, self.create_system)
-        bus.register(CreateUserTag, self.create_user)
-        bus.register(UpdateSystemTag, self.update)
-        bus.register(DeleteTag, self.delete)
 
+    @handles(CreateSystemTag)
     async def create_system(self, message: CreateSystemTag) -> Reference:
         """Hang a tag with a meaning on a resource."""
         actor = current().actor
 
         def fn(tx: Tx) -> Reference:
-            self._ownership.check(tx, message.resource_type, message.resource_uuid, actor)
+            self._ownership.check(tx, message.resource_uuid, actor, message.resource_type)
             self._tags.check(message.resource_type, [message.tag])
             (uuid,) = self._tags.add(tx, message.resource_type, message.resource_uuid, system=[message.tag])
             return Reference(uuid=uuid)
 
         return await self._jobs.commit(fn)
 
+    @handles(CreateUserTag)
     async def create_user(self, message: CreateUserTag) -> Reference:
         """Hang a text on a resource."""
         actor = current().actor
 
         def fn(tx: Tx) -> Reference:
-            self._ownership.check(tx, message.resource_type, message.resource_uuid, actor)
+            self._ownership.check(tx, message.resource_uuid, actor, message.resource_type)
             (uuid,) = self._tags.add(tx, message.resource_type, message.resource_uuid, user=[message.tag])
             return Reference(uuid=uuid)
 
         return await self._jobs.commit(fn)
 
+    @handles(UpdateSystemTag)
     async def update(self, message: UpdateSystemTag) -> Reference:
         """Change a tag's value."""
         actor = current().actor
@@ -56,7 +55,7 @@ class TagService:
             row = tx.get(SystemTag, message.uuid)
             if row is None:
                 raise not_found("system-tag", "uuid", message.uuid)
-            self._ownership.check(tx, row.resource_type, row.resource_uuid, actor)
+            self._ownership.check(tx, row.resource_uuid, actor)
             _refuse_inherent(row, "changed")
             self._check_change(row, message.tag)
             others = tx.find(SystemTag, resource_uuid=row.resource_uuid, tag=message.tag)
@@ -72,6 +71,7 @@ class TagService:
 
         return await self._jobs.commit(fn)
 
+    @handles(DeleteTag)
     async def delete(self, message: DeleteTag) -> None:
         """Take a tag off; one that is gone is success."""
         actor = current().actor
@@ -80,7 +80,7 @@ class TagService:
             row = tx.get(SystemTag, message.uuid) or tx.get(UserTag, message.uuid)
             if row is None:
                 return
-            self._ownership.check(tx, row.resource_type, row.resource_uuid, actor, may_be_gone=True)
+            self._ownership.check(tx, row.resource_uuid, actor)
             if isinstance(row, SystemTag):
                 _refuse_inherent(row, "deleted")
             tx.delete(type(row), row.uuid)

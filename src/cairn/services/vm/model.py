@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import (
+    AdminOnly,
     Doc,
     Hidden,
     Index,
@@ -111,7 +112,7 @@ class VmNic(Record, frozen=True, kw_only=True):
     gateway: str | None = None
     mac: Annotated[str, Unique()]
     device_id: int
-    internal_name: Annotated[str, Doc("of the tap on the host")]
+    internal_name: Annotated[str, AdminOnly(), Doc("of the tap on the host")]
     driver_type: str = "virtio"
     hypervisor_type: str = "KVM"
     state: str = "enable"

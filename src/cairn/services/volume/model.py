@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
 from cairn.kernel.resource import EnabledState
-from cairn.kernel.store.record import Doc, Index, Named, Owner, References, TableMeta, Text, Unit
+from cairn.kernel.store.record import AdminOnly, Doc, Index, Named, Owner, References, TableMeta, Text, Unit
 
 ROOT: Final = "Root"  #: the type of the volume that a VM boots from
 
@@ -32,7 +32,7 @@ class Volume(Named, frozen=True, kw_only=True):
     root_image_uuid: Annotated[str | None, References("image", join="image", back="volumes", on_delete="set-null")] = (
         None
     )
-    install_path: Annotated[str, Text(2048)]
+    install_path: Annotated[str, AdminOnly(), Text(2048)]
     type: Annotated[str, Doc("Root or Data")] = ROOT
     format: str = "qcow2"
     size: Annotated[int, Unit("bytes")]

@@ -8,41 +8,48 @@ from tests.unit.kernel.sample import RECORDS, Host, KvmHost, VmInstance, Zone
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.query.catalog import Catalog, TagTables
-from cairn.kernel.store import Key, Nested, Record, References, Schema, SubType, TableMeta, Uuids, Via
+from cairn.kernel.store import Key, Nested, Owner, Record, References, Schema, SubType, TableMeta, Uuids, Via, Visible
 
 
 class TakenJoin(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="taken_join", entity="TakenJoin")
+    meta: ClassVar[TableMeta] = TableMeta(table="taken_join", entity="TakenJoin", visible=Visible.PUBLIC)
     uuid: Annotated[str, Key()]
     vm_uuid: Annotated[str, References("vm_instance", back="vmNics")]
 
 
 class JoinLikeField(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="join_like_field", entity="JoinLikeField")
+    meta: ClassVar[TableMeta] = TableMeta(table="join_like_field", entity="JoinLikeField", visible=Visible.PUBLIC)
     uuid: Annotated[str, Key()]
     zone_uuid: Annotated[str, References("zone", join="zoneUuid")]
 
 
 class NoChild(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="no_child", entity="NoChild", nested={"x": "Nobody.uuid"})
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="no_child", entity="NoChild", visible=Visible.PUBLIC, nested={"x": "Nobody.uuid"}
+    )
     uuid: Annotated[str, Key()]
 
 
 class NoField(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="no_field", entity="NoField", nested={"x": Nested(entity="Zone", by="colour")}
+        table="no_field", entity="NoField", visible=Visible.PUBLIC, nested={"x": Nested(entity="Zone", by="colour")}
     )
     uuid: Annotated[str, Key()]
 
 
 class OfSubtype(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="of_subtype", entity="OfSubtype", nested={"x": "KVMHost.gateway_uuid"})
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="of_subtype", entity="OfSubtype", visible=Visible.PUBLIC, nested={"x": "KVMHost.gateway_uuid"}
+    )
     uuid: Annotated[str, Key()]
 
 
 class NoLink(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="no_link", entity="NoLink", nested={"x": Uuids(link="storage_host", own="a", other="b")}
+        table="no_link",
+        entity="NoLink",
+        visible=Visible.PUBLIC,
+        nested={"x": Uuids(link="storage_host", own="a", other="b")},
     )
     uuid: Annotated[str, Key()]
 
@@ -51,6 +58,7 @@ class NoTarget(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="no_target",
         entity="NoTarget",
+        visible=Visible.PUBLIC,
         via={"x": Via(link="storage_host", own="storage_uuid", other="host_uuid", target="Nobody")},
     )
     uuid: Annotated[str, Key()]
@@ -68,35 +76,80 @@ class OwnOwner(Record, frozen=True, kw_only=True):
 
 
 class Russian(Record, frozen=True, kw_only=True):
-    meta: ClassVar[TableMeta] = TableMeta(table="russian", entity="Russian", nested={"dolls": "Russian.doll_uuid"})
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="russian", entity="Russian", visible=Visible.PUBLIC, nested={"dolls": "Russian.doll_uuid"}
+    )
     uuid: Annotated[str, Key()]
     doll_uuid: Annotated[str | None, References("russian")] = None
 
 
 class SubSub(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="sub_sub", entity="SubSub", extends=SubType(parent=KvmHost, column="username", value="x")
+        table="sub_sub",
+        entity="SubSub",
+        visible=Visible.PUBLIC,
+        extends=SubType(parent=KvmHost, column="username", value="x"),
     )
     uuid: Annotated[sample.HostId, Key()]
 
 
 class SubOfNoColumn(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="sub_nc", entity="SubNC", extends=SubType(parent=Host, column="colour", value="x")
+        table="sub_nc", entity="SubNC", visible=Visible.PUBLIC, extends=SubType(parent=Host, column="colour", value="x")
     )
     uuid: Annotated[sample.HostId, Key()]
 
 
 class SecondKvm(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
-        table="second_kvm", entity="SecondKvm", extends=SubType(parent=Host, column="hypervisor_type", value="KVM")
+        table="second_kvm",
+        entity="SecondKvm",
+        visible=Visible.PUBLIC,
+        extends=SubType(parent=Host, column="hypervisor_type", value="KVM"),
     )
     uuid: Annotated[sample.HostId, Key()]
+
+
+class Unsaid(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="unsaid", entity="Unsaid")
+    uuid: Annotated[str, Key()]
+
+
+class SaidTwice(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="said_twice", entity="SaidTwice", visible=Visible.PUBLIC)
+    uuid: Annotated[str, Key()]
+    account_uuid: Annotated[str, Owner()]
+
+
+class UnsaidSubtype(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="unsaid_sub", entity="UnsaidSub", extends=SubType(parent=Host, column="hypervisor_type", value="ESX")
+    )
+    uuid: Annotated[sample.HostId, Key()]
+
+
+class OwnedSubtype(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="owned_sub", entity="OwnedSub", extends=SubType(parent=Host, column="hypervisor_type", value="ESX")
+    )
+    uuid: Annotated[sample.HostId, Key()]
+    account_uuid: Annotated[str, Owner()]
+
+
+class OfNobody(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="of_nobody", entity="OfNobody", owned_by="host_uuid")
+    uuid: Annotated[str, Key()]
+    host_uuid: Annotated[sample.HostId, References("host")]
 
 
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [
+        (Unsaid, "Unsaid: it says 0 times who may see a Unsaid; say it once: a field marked Owner"),
+        (SaidTwice, "SaidTwice: it says 2 times who may see"),
+        (UnsaidSubtype, "UnsaidSubtype: it says 0 times who may see"),
+        (OwnedSubtype, "OwnedSubtype: its rows are those of Host"),
+        (OfNobody, "OfNobody: owned_by leads to Host, which no account owns"),
         (TakenJoin, "TakenJoin: the name 'vmNics' is taken in VmInstance"),
         (JoinLikeField, "JoinLikeField: the name 'zoneUuid' is taken in JoinLikeField"),
         (NoChild, "NoChild: it names entity 'Nobody'"),

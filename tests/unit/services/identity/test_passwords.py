@@ -8,8 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.services.identity.messages import PasswordForm
-from cairn.services.identity.passwords import Passwords, Throttle, interactive_hasher, sha512_hex
+from cairn.services.identity.passwords import PasswordForm, Passwords, Throttle, interactive_hasher, sha512_hex
 from cairn.testing.clock import VirtualClock
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -3,26 +3,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+import pytest
 from tests.unit.services.identity.accounts import account, log_in
 from tests.unit.services.small_node import SmallNode
 
-from cairn.kernel.error import ErrorKind
+from cairn.kernel.api import StateEvent
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.jobs import JobState
 from cairn.kernel.plugin.manifest import Manifest
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.session import Authenticator
 from cairn.kernel.store.record import Key, Owner, Record, TableMeta
 from cairn.kernel.tag import UserTag
 from cairn.services.identity.messages import (
-    AccountStateEvent,
     ChangeAccountState,
     CreateAccount,
     DeleteAccount,
     LogInByAccount,
-    PasswordForm,
     UpdateAccount,
 )
-from cairn.services.identity.model import Account, AccountState, AccountType, Session
-from cairn.services.identity.passwords import sha512_hex
+from cairn.services.identity.model import Account, AccountType, Session
+from cairn.services.identity.passwords import PasswordForm, sha512_hex
 
 
 class Boat(Record, frozen=True, kw_only=True):
@@ -49,6 +50,17 @@ async def test_login_with_the_sha512_of_the_password(node: SmallNode) -> None:
     message = LogInByAccount(account_name="ann", password=sha512_hex("secret"), password_form=PasswordForm.SHA512)
 
     assert (await node.call(message)).inventory.uuid
+
+
+@pytest.mark.parametrize("field", ["password", "oldPassword"])
+async def test_a_password_in_another_form_than_announced_is_refused_before_it_is_a_job(field: str) -> None:
+    form, good, bad = PasswordForm.SHA512, sha512_hex("x"), "short"
+    given = {"password": good, "old_password": good} | {"old_password" if field == "oldPassword" else field: bad}
+
+    with pytest.raises(CairnError) as caught:
+        UpdateAccount(uuid="0" * 32, password_form=form, **given).check()
+
+    assert (caught.value.code, list(caught.value.fields)) == ("auth.bad-password-form", [field])
 
 
 async def test_login_does_not_tell_a_wrong_password_from_an_unknown_name(node: SmallNode) -> None:
@@ -144,13 +156,13 @@ async def test_a_disabled_account_is_thrown_out_and_cannot_log_in(node: SmallNod
     sessions = node.context.need(Authenticator)
     assert await sessions.session(token)
 
-    await node.call(ChangeAccountState(uuid=ann, state_event=AccountStateEvent.DISABLE), actor=root)
+    await node.call(ChangeAccountState(uuid=ann, state_event=StateEvent.DISABLE), actor=root)
 
     assert await sessions.session(token) is None
-    assert (await node.one(Account, ann)).state is AccountState.DISABLED
+    assert (await node.one(Account, ann)).state is EnabledState.DISABLED
     await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.account-disabled")
     await node.refused(LogInByAccount(account_name="ann", password="wrong"), "auth.wrong-password")
-    await node.call(ChangeAccountState(uuid=ann, state_event=AccountStateEvent.ENABLE), actor=root)
+    await node.call(ChangeAccountState(uuid=ann, state_event=StateEvent.ENABLE), actor=root)
     assert await log_in(node, "ann")
 
 
@@ -187,7 +199,7 @@ async def test_an_account_that_owns_things_stays_and_they_are_named() -> None:
 
 async def test_admins_lock_out_neither_themselves_nor_everybody(node: SmallNode) -> None:
     root, second = await account(node, "root", admin=True), await account(node, "second", admin=True)
-    disable = AccountStateEvent.DISABLE
+    disable = StateEvent.DISABLE
 
     await node.refused(DeleteAccount(uuid=root), "account.own", actor=root)
     await node.refused(ChangeAccountState(uuid=root, state_event=disable), "account.own", actor=root)

@@ -7,7 +7,7 @@ from tests.unit.services.identity.accounts import account, log_in
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.error import CairnError
-from cairn.kernel.session import Authenticator, Who
+from cairn.kernel.session import Authenticator, Caller
 from cairn.kernel.store.store import Tx
 from cairn.services.identity.messages import LogOut, RenewSession, SessionsEnded, ValidateSession
 from cairn.services.identity.model import Account, Session
@@ -25,8 +25,8 @@ async def test_a_session_is_its_accounts(node: SmallNode, sessions: Sessions) ->
     ann, root = await account(node, "ann"), await account(node, "root", admin=True)
     anns, roots = await log_in(node, "ann"), await log_in(node, "root")
 
-    assert await sessions.session(anns) == Who(ann, False, anns)
-    assert await sessions.session(roots) == Who(root, True, roots)
+    assert await sessions.session(anns) == Caller(ann, False, anns)
+    assert await sessions.session(roots) == Caller(root, True, roots)
     assert await sessions.session("f" * 32) is None
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from tests.unit.services.small_node import SmallNode
 
+from cairn.kernel.api import StateEvent
+from cairn.kernel.resource import EnabledState
 from cairn.kernel.tag import UserTag
 from cairn.services.offering.messages import (
     ChangeDiskOfferingState,
@@ -10,11 +12,10 @@ from cairn.services.offering.messages import (
     CreateInstanceOffering,
     DeleteDiskOffering,
     DeleteInstanceOffering,
-    OfferingStateEvent,
     UpdateDiskOffering,
     UpdateInstanceOffering,
 )
-from cairn.services.offering.model import DiskOffering, InstanceOffering, OfferingState
+from cairn.services.offering.model import DiskOffering, InstanceOffering
 
 GIB = 1 << 30
 
@@ -53,11 +54,11 @@ async def test_instance_offering_is_changed_and_disabled(node: SmallNode) -> Non
     uuid = await instance_offering(node)
 
     await node.call(UpdateInstanceOffering(uuid=uuid, name="tiny", allocator_strategy="Other"))
-    await node.call(ChangeInstanceOfferingState(uuid=uuid, state_event=OfferingStateEvent.DISABLE))
+    await node.call(ChangeInstanceOfferingState(uuid=uuid, state_event=StateEvent.DISABLE))
 
     row = await node.one(InstanceOffering, uuid)
     assert (row.name, row.description, row.allocator_strategy) == ("tiny", None, "Other")
-    assert (row.cpu_num, row.state) == (2, OfferingState.DISABLED)
+    assert (row.cpu_num, row.state) == (2, EnabledState.DISABLED)
 
 
 async def test_instance_offering_goes_with_its_tags_and_twice(node: SmallNode) -> None:
@@ -80,10 +81,10 @@ async def test_disk_offering_is_changed_disabled_and_deleted(node: SmallNode) ->
     uuid = await disk_offering(node)
 
     await node.call(UpdateDiskOffering(uuid=uuid, description="d"))
-    await node.call(ChangeDiskOfferingState(uuid=uuid, state_event=OfferingStateEvent.DISABLE))
+    await node.call(ChangeDiskOfferingState(uuid=uuid, state_event=StateEvent.DISABLE))
     row = await node.one(DiskOffering, uuid)
-    assert (row.name, row.description, row.state) == ("disk", "d", OfferingState.DISABLED)
-    await node.call(ChangeDiskOfferingState(uuid=uuid, state_event=OfferingStateEvent.ENABLE))
+    assert (row.name, row.description, row.state) == ("disk", "d", EnabledState.DISABLED)
+    await node.call(ChangeDiskOfferingState(uuid=uuid, state_event=StateEvent.ENABLE))
     await node.call(DeleteDiskOffering(uuid=uuid))
     await node.call(DeleteDiskOffering(uuid=uuid))
 
@@ -95,5 +96,5 @@ async def test_offerings_that_are_gone_cannot_be_changed(node: SmallNode) -> Non
 
     await node.refused(UpdateInstanceOffering(uuid=gone, name="x"), "instance-offering.not-found")
     await node.refused(UpdateDiskOffering(uuid=gone, name="x"), "disk-offering.not-found")
-    change = ChangeDiskOfferingState(uuid=gone, state_event=OfferingStateEvent.ENABLE)
+    change = ChangeDiskOfferingState(uuid=gone, state_event=StateEvent.ENABLE)
     await node.refused(change, "disk-offering.not-found")

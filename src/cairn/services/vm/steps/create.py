@@ -9,13 +9,13 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.ids import IdSource
-from cairn.kernel.resource import enter, erase, existing, taken
+from cairn.kernel.resource import EnabledState, enter, erase, existing, taken
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.image.messages import ImageSpec
 from cairn.services.l3.messages import ClaimedAddress
-from cairn.services.offering.model import InstanceOffering, OfferingState
+from cairn.services.offering.model import InstanceOffering
 from cairn.services.primary_storage.extensions import NewVolume
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import NicSpec
@@ -86,7 +86,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
 
 def _offering(tx: Tx, uuid: str) -> InstanceOffering:
     offering = existing(tx, InstanceOffering, uuid, "instanceOfferingUuid")
-    if offering.state is not OfferingState.ENABLED:
+    if offering.state is not EnabledState.ENABLED:
         raise CairnError(
             "vm.offering-disabled",
             f"instanceOfferingUuid: the offering {offering.name} is disabled. Enable it or choose another.",

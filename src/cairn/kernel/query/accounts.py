@@ -1,0 +1,105 @@
+"""What accounts can ask: the catalog without the entities and fields that only administrators see.
+
+For an account these are as unknown as if nobody had declared them, wherever a name may stand: conditions, joins along them,
+sorting, lists inside inventories, a subtype's own fields. So nothing that answers queries has to ask who is asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import cast
+
+from msgspec.structs import replace
+
+from cairn.kernel.query.catalog import Catalog, Column, Entity, Hop, ShownList
+from cairn.kernel.query.inventory import Inventory
+from cairn.kernel.store.record import Visible
+
+
+def for_accounts(everything: Catalog) -> Catalog:
+    """`everything`, less what is not for accounts."""
+    seen = _Seen(everything)
+    narrowed = copy(everything)
+    narrowed.entities = {name: seen.part_of(everything.entities[name]) for name in seen.entities}
+    return narrowed
+
+
+def narrowed(catalog: Catalog, entity: Entity, inventory: Inventory) -> Inventory:
+    """What `catalog` knows of an inventory of `entity`."""
+    found: Inventory = {}
+    for name, shown in catalog.shown(entity).items():
+        if name not in inventory:
+            continue
+        found[name] = inventory[name]
+        if shown is not None and shown.entity is not None:
+            child = catalog.entities[shown.entity]
+            found[name] = [narrowed(catalog, child, one) for one in cast("list[Inventory]", inventory[name])]
+    return found
+
+
+class _Seen:
+    """What accounts see of a catalog."""
+
+    def __init__(self, everything: Catalog) -> None:
+        self._schema = everything.schema
+        self._all = everything.entities
+        self.entities = [name for name, entity in self._all.items() if self._is_seen(entity)]
+
+    def part_of(self, entity: Entity) -> Entity:
+        """What is left of an entity."""
+        lists = {name: shown for name, shown in entity.lists.items() if self._has_list(shown)}
+        columns = {
+            name: column
+            for name, column in entity.columns.items()
+            if self._has_column(entity, column) and (name in lists or name not in entity.lists)
+        }
+        table = entity.base.meta.table
+        joins = {name: join for name, join in entity.joins.items() if self._leads(table, join.hops)}
+        subtypes = {value: name for value, name in entity.subtypes.items() if name in self.entities}
+        if entity.subtype_field not in columns:
+            subtypes = {}
+        return replace(
+            entity,
+            columns=columns,
+            joins=joins,
+            lists=lists,
+            subtypes=subtypes,
+            subtype_field=entity.subtype_field if subtypes else None,
+        )
+
+    def _is_seen(self, entity: Entity) -> bool:
+        parent = None if entity.parent is None else self._all[entity.parent]
+        return not entity.admin_only and (parent is None or not parent.admin_only)
+
+    def _has_column(self, entity: Entity, column: Column) -> bool:
+        return not column.field.admin_only and self._leads(entity.base.meta.table, column.hops)
+
+    def _leads(self, table: str, hops: Sequence[Hop]) -> bool:
+        """Whether accounts may go this way: no entity and no field on it is for administrators."""
+        for hop in hops:
+            if not (self._has_field(table, hop.own) and self._has_field(hop.table, hop.other)):
+                return False
+            if hop.entity is not None and hop.entity not in self.entities:
+                return False
+            table = hop.table
+        return True
+
+    def _has_field(self, table: str, name: str) -> bool:
+        here = self._schema.by_table[table]
+        return here.meta.visible is not Visible.ADMIN and not here.by_name[name].admin_only
+
+    def _has_list(self, shown: ShownList) -> bool:
+        if not self._has_field(shown.table, shown.own):
+            return False
+        if shown.entity is not None:
+            return shown.entity in self.entities
+        return self._has_field(shown.table, shown.other) and self._is_public(shown)
+
+    def _is_public(self, shown: ShownList) -> bool:
+        """Bare uuids are shown without a look at the rows that they name, so accounts must be free to see all of these."""
+        link = self._schema.by_table[shown.table]
+        reference = link.by_name[shown.other].reference
+        target = None if reference is None else self._schema.target(link.record, reference).meta.entity
+        named = [name for name in (link.meta.entity, target) if name is not None]
+        return all(name in self.entities and not self._all[name].owned for name in named)
