@@ -42,7 +42,6 @@ KNOWN = known(CAIRN)
 #: pairs of nouns that still know each other both ways; this set only gets smaller
 STILL_BOTH_WAYS = {
     ("services.image", "services.primary_storage"),
-    ("services.l2", "services.l3"),
     ("services.l3", "services.vm"),
     ("services.primary_storage", "services.volume"),
 }
@@ -50,7 +49,6 @@ STILL_BOTH_WAYS = {
 STILL_REQUIRING_OTHERS = {
     "plugins.local_storage",
     "services.backup_storage",
-    "services.l2",
     "services.l3",
     "services.primary_storage",
     "services.vm",
