@@ -41,16 +41,12 @@ SPOKEN = ("messages", "extensions", "provided", "model")
 KNOWN = known(CAIRN)
 #: pairs of nouns that still know each other both ways; this set only gets smaller
 STILL_BOTH_WAYS = {
-    ("services.image", "services.primary_storage"),
     ("services.l3", "services.vm"),
-    ("services.primary_storage", "services.volume"),
 }
 #: nouns whose manifest does not require what they import, or more than that; this set only gets smaller
 STILL_REQUIRING_OTHERS = {
-    "plugins.local_storage",
     "services.backup_storage",
     "services.l3",
-    "services.primary_storage",
     "services.vm",
     "services.volume",
 }
