@@ -27,11 +27,6 @@ ELSEWHERE = {
 }
 #: modules that have no unit test of their own; this set only gets smaller
 UNTESTED = {
-    "agents/kvm/role.py",
-    "bootstrap.py",
-    "cli/developer.py",
-    "cli/up/state.py",
-    "gateway/references.py",
     "plugins/backup_server/steps.py",
     "plugins/kvm/driver.py",
     "plugins/kvm/service.py",
