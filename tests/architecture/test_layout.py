@@ -41,8 +41,6 @@ UNTESTED = {
     "services/host/steps/connect.py",
     "services/host/steps/delete.py",
     "services/image/status.py",
-    "services/l2/attachments.py",
-    "services/l3/networks.py",
     "services/primary_storage/steps/attach.py",
     "services/primary_storage/usable.py",
     "services/vm/service.py",
