@@ -45,7 +45,6 @@ STILL_BOTH_WAYS = {
 }
 #: nouns whose manifest does not require what they import, or more than that; this set only gets smaller
 STILL_REQUIRING_OTHERS = {
-    "services.backup_storage",
     "services.l3",
     "services.vm",
     "services.volume",

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.resource import Resource, write
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.host.model import Host, HostClaim, HostState, HostStatus
+from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import START, VirtualClock
 
@@ -103,7 +104,7 @@ def host(name: str, memory: int = 1024, cpus: int = 8, *, place: int = 1, **fiel
         "cluster_uuid": f"cluster-{place}",
         "management_ip": name,
         "hypervisor_type": "KVM",
-        "status": HostStatus.CONNECTED,
+        "status": MachineStatus.CONNECTED,
         "available_memory_capacity": memory * MIB,
         "available_cpu_capacity": cpus,
     }
@@ -144,8 +145,8 @@ async def test_a_vm_that_fits_exactly_is_taken_and_one_byte_more_is_not() -> Non
     [
         {"state": HostState.DISABLED},
         {"state": HostState.MAINTENANCE},
-        {"status": HostStatus.CONNECTING},
-        {"status": HostStatus.DISCONNECTED},
+        {"status": MachineStatus.CONNECTING},
+        {"status": MachineStatus.DISCONNECTED},
     ],
 )
 async def test_a_host_that_is_not_up_takes_nothing(fields: dict[str, Any]) -> None:
@@ -182,7 +183,7 @@ async def test_who_finds_no_host_is_told_how_to_get_one() -> None:
 async def test_who_is_refused_by_every_host_is_told_why_by_each() -> None:
     book = await Book.open(
         host("disabled", state=HostState.DISABLED),
-        host("lost", status=HostStatus.DISCONNECTED, status_reason="no answer"),
+        host("lost", status=MachineStatus.DISCONNECTED, status_reason="no answer"),
         host("full", 100),
         host("busy", cpus=1),
         host("red"),
