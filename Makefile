@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 HOSTS ?= 2
 STAMP := $(VENV)/.installed
 WHEELS := $(VENV)/share/cairn/wheels
+# Tests that need no lab are spread over all processors, one by one; those that need one follow, alone: there is one lab.
+SPREAD := -n auto --dist worksteal
 
 # What a management node needs on a Debian 12 machine; lab hosts share these, so the packages of KVM hosts are among them.
 PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps util-linux mount \
@@ -67,11 +69,12 @@ lint: $(STAMP) ## ruff and mypy
 
 .PHONY: test
 test: setup lint ## everything: lint, unit, workflow, integration and system tests
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests -m "not lab" $(SPREAD)
+	@$(BIN)/pytest tests -m lab
 
 .PHONY: quick
 quick: $(STAMP) ## the tests that need neither root nor QEMU
-	@$(BIN)/pytest tests -m "not lab"
+	@$(BIN)/pytest tests -m "not lab" $(SPREAD)
 
 .PHONY: clean
 clean: ## remove what was built

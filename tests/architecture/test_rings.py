@@ -1,15 +1,23 @@
-"""Imports point inward: from the cloud's nouns to the kernel, from the edges to both, never back, and never across."""
+"""Imports point inward: from the cloud's nouns to the kernel, from the edges to both, never back, and never in a circle.
+
+The innermost ring is `cairn.agents.protocol`: the contract between a node and its agents. It stands alone, imports nothing of
+the house, and is all that the kernel knows of anything outside of itself. Then comes the kernel, which knows no noun of the
+cloud; then services and plugins, each of which knows those that it requires; then the edges.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tools.count_costs import NOUNS, both_ways, imports, known, required, requiring_others, tree_of
+
+from cairn.bootstrap import load_plugins
+from cairn.kernel.settings import load
 
 SOURCE = Path(__file__).parents[2] / "src"
+CAIRN = SOURCE / "cairn"
 
 #: what each part of the house may import of the others; of itself it may import everything
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -29,6 +37,19 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 #: what services and plugins may import of a service that is not their own: what it says, and the records to read (ADR 2)
 SPOKEN = ("messages", "extensions", "provided", "model")
 
+#: each service and plugin, with those that it imports of the others
+KNOWN = known(CAIRN)
+#: pairs of nouns that still know each other both ways; this set only gets smaller
+STILL_BOTH_WAYS = {
+    ("services.l3", "services.vm"),
+}
+#: nouns whose manifest does not require what they import, or more than that; this set only gets smaller
+STILL_REQUIRING_OTHERS = {
+    "services.l3",
+    "services.vm",
+    "services.volume",
+}
+
 
 @cache
 def modules() -> dict[str, list[str]]:
@@ -36,16 +57,8 @@ def modules() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(SOURCE.glob("cairn/**/*.py")):
         name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        found[name] = list(_imports(ast.parse(path.read_text(encoding="utf-8"))))
+        found[name] = list(imports(tree_of(path)))
     return found
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cairn":
-            yield node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "cairn")
 
 
 def part(module: str) -> str:
@@ -61,7 +74,7 @@ def noun(module: str) -> str:
 def is_allowed(module: str, imported: str) -> bool:
     """Whether a module may import another."""
     here, there = part(module), part(imported)
-    if there in ("services", "plugins") and here in ("services", "plugins"):
+    if there in NOUNS and here in NOUNS:
         if noun(module) == noun(imported):
             return True
         return there == "services" and imported.split(".")[3:4] != [] and imported.split(".")[3] in SPOKEN
@@ -88,6 +101,35 @@ def test_agents_protocol_stands_alone() -> None:
     inside = {name: imports for name, imports in modules().items() if name.startswith("cairn.agents.protocol")}
     assert inside
     assert [name for imports in inside.values() for name in imports if "agents.protocol" not in name] == []
+
+
+def test_kernel_knows_nothing_outside_of_itself_but_the_agents_protocol() -> None:
+    outside = {name for module, names in modules().items() if part(module) == "kernel" for name in names}
+    outside = {name for name in outside if part(name) != "kernel"}
+    assert outside, "the contract with agents is used"
+    assert {name for name in outside if not f"{name}.".startswith("cairn.agents.protocol.")} == set()
+
+
+def test_no_two_nouns_know_each_other_both_ways() -> None:
+    assert both_ways(KNOWN) - STILL_BOTH_WAYS == set()
+
+
+def test_pairs_that_may_still_know_each_other_do() -> None:
+    assert STILL_BOTH_WAYS - both_ways(KNOWN) == set(), "take them out of STILL_BOTH_WAYS"
+
+
+def test_every_noun_has_a_manifest_that_is_found() -> None:
+    packages = {manifest.package.removeprefix("cairn.") for manifest in load_plugins(load({})).manifests}
+    assert set(KNOWN) == packages - {"kernel"}
+
+
+@pytest.mark.parametrize("noun", sorted(set(KNOWN) - STILL_REQUIRING_OTHERS))
+def test_manifest_requires_what_its_package_imports(noun: str) -> None:
+    assert required(CAIRN, noun) == {other.partition(".")[2] for other in KNOWN[noun]}
+
+
+def test_manifests_that_may_still_require_others_do() -> None:
+    assert STILL_REQUIRING_OTHERS - set(requiring_others(CAIRN)) == set(), "take them out of STILL_REQUIRING_OTHERS"
 
 
 def test_only_commands_and_tests_put_a_node_together() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -121,11 +120,9 @@ class KillSite:
 
         eventually(sound, "database and hosts agree", seconds=REST_SECONDS)
 
-    def restart(self) -> float:
-        """Start the node again; how many seconds it took until it was ready."""
-        began = time.monotonic()
+    def restart(self) -> None:
+        """Start the node again, and wait until it is ready."""
         self.node.start()
-        return time.monotonic() - began
 
 
 @contextmanager

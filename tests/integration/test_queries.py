@@ -144,7 +144,7 @@ async def test_counting_agrees_with_listing(full: Cloud, entity: str) -> None:
         (["description is null"], {"vm-1", "vm-2"}),
         (["description not null"], set()),
     ],
-    ids=str,
+    ids=lambda words: " ".join(sorted(words)) or "nothing",
 )
 async def test_conditions_over_several_hops(full: Cloud, conditions: list[str], names: set[str]) -> None:
     assert {row["name"] for row in await rows(full, "VmInstance", *conditions)} == names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.system.api import Api, eventually
 
 PASSWORD = "a password for tests"
@@ -94,10 +94,3 @@ class NodeProcess:
             raise RuntimeError(f"the node ended with {self._process.returncode}:\n{self.last_words()}")
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
-
-
-def free_port(address: str) -> int:
-    """A port of `address` where nobody listens now."""
-    with socket.create_server((address, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from cairn.kernel.api import ApiCommand, ApiCreate
 from cairn.kernel.tag import Tags
 
+R = TypeVar("R")
 
-def check_call(message: ApiCommand[object], tags: Tags) -> None:
+
+def check_call(message: ApiCommand[R], tags: Tags) -> None:
     """Refuse a call that can never succeed. After this only claims, hosts and what else exists may say no.
 
     Raises:

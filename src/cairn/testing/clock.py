@@ -2,7 +2,10 @@
 
 `VirtualClock` keeps its timers in a heap. `advance` moves from timer to timer in the order of their instants, and
 lets every task that can run do so before it goes on, so that what a timer sets off is seen at the right instant.
-Nothing here waits for real time. What happens outside of the event loop (threads, sockets) is not waited for.
+Time also stands still while a thread works for the event loop (`asyncio.to_thread`, `run_in_executor`: a password that is
+hashed, a file that is read): the loop is idle then, but what the thread finds may be due before any timer. So no deadline
+passes because a machine is slow. Other things outside of the event loop (sockets, processes, threads that were started in
+another way) are not waited for.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable, Sized
+from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -20,6 +25,29 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 #: How often others are let run where the loop cannot tell whether it is idle (uvloop).
 _YIELDS = 200
+#: How long a thread may work, in real seconds; one that waits for the clock itself would never end.
+_THREAD_SECONDS = 120
+
+_Work = set["asyncio.Future[object]"]
+#: what threads are doing for each event loop
+_in_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, _Work] = WeakKeyDictionary()
+
+
+def _thread_work(loop: asyncio.AbstractEventLoop) -> _Work:
+    """What threads are doing for the loop since the first call of this."""
+    if loop not in _in_threads:
+        work: _Work = set()
+        begin = loop.run_in_executor
+
+        def counted(executor: Executor | None, func: Callable[..., object], *args: object) -> asyncio.Future[object]:
+            future = begin(executor, func, *args)
+            work.add(future)
+            future.add_done_callback(work.discard)
+            return future
+
+        loop.run_in_executor = counted  # type: ignore[assignment, method-assign]
+        _in_threads[loop] = work
+    return _in_threads[loop]
 
 
 class VirtualTimer:
@@ -121,15 +149,20 @@ class VirtualClock:
             future.cancel()
 
     async def settle(self) -> None:
-        """Let every task that can run do so, without moving the clock."""
-        ready = cast("Sized | None", getattr(asyncio.get_running_loop(), "_ready", None))
-        await asyncio.sleep(0)
-        if ready is None:
-            for _ in range(_YIELDS):
-                await asyncio.sleep(0)
-            return
-        while len(ready):  # noqa: ASYNC110 - there is no event for "nothing is ready"
-            await asyncio.sleep(0)
+        """Let every task that can run do so, and threads end what they do, without moving the clock.
+
+        Raises:
+            TimeoutError: a thread does not end.
+        """
+        loop = asyncio.get_running_loop()
+        in_threads = _thread_work(loop)
+        ready = cast("Sized | None", getattr(loop, "_ready", None))
+        await _let_run(ready)
+        while in_threads:
+            done, _ = await asyncio.wait(in_threads, timeout=_THREAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError(f"a thread does not end within {_THREAD_SECONDS} s; does it wait for this clock?")
+            await _let_run(ready)
 
     def _next(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
@@ -140,3 +173,14 @@ class VirtualClock:
         when, _, timer = heapq.heappop(self._timers)
         self._elapsed = max(self._elapsed, when)
         timer.fire()
+
+
+async def _let_run(ready: Sized | None) -> None:
+    """Let every task that can run do so. `ready`: the loop's calls that can be made; None: it does not tell."""
+    await asyncio.sleep(0)
+    if ready is None:
+        for _ in range(_YIELDS):
+            await asyncio.sleep(0)
+        return
+    while len(ready):  # noqa: ASYNC110 - there is no event for "nothing is ready"
+        await asyncio.sleep(0)

@@ -137,6 +137,15 @@ class MortalStore(Store):
         self._life.check()
         return await self._inner.look(fn)
 
+    def content(self) -> bytes:
+        """As of the store itself, even if the node is dead."""
+        return self._inner.content()
+
+    async def optimize(self) -> None:
+        """As of the store itself, while the node lives."""
+        self._life.check()
+        await self._inner.optimize()
+
     async def close(self) -> None:
         """The database outlives its nodes."""
 
@@ -342,10 +351,7 @@ class Cloud:
     async def log_in(self, account: str = "admin", password: str = ADMIN_PASSWORD) -> None:
         """Make the calls that follow as this account."""
         body = {"logInByAccount": {"accountName": account, "password": password}}
-        # Passwords are checked in a thread, which no virtual time waits for.
-        raw = msgspec.json.encode(body)
-        headers = {"content-type": "application/json"}
-        status, answer = await asgi(self.node, "PUT", "/v1/accounts/login", raw, headers)
+        status, answer = await self.request("PUT", "/v1/accounts/login", body)
         if status != 200:
             raise Refused(status, answer)
         self._session = str(cast("Json", answer["inventory"])["uuid"])

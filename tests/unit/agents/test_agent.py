@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import aiohttp
 import msgspec
+from tests.ports import free_port
 from tests.unit.agents.fakes import FakeClock, FakeHypervisor, FakePoster, FakeRunner
 
 import cairn.agents
@@ -44,9 +44,7 @@ def test_kvm_role_answers_every_command_but_those_of_the_backup_server(tmp_path:
 
 
 async def test_backup_agent_lives_on_loopback(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = AgentConfig(port=port, data_dir=str(tmp_path / "data"), storage_path=str(tmp_path / "images"))
     agent = Agent(config, Role.BACKUP)
     await agent.start()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -86,3 +89,73 @@ async def test_run_says_so_when_nothing_will_ever_wake_the_work() -> None:
         await clock.run(asyncio.Event().wait())
     with pytest.raises(TimeoutError, match="limit"):
         await clock.run(clock.sleep(10), limit_seconds=5)
+
+
+def _slow_work() -> float:
+    """Takes a thread longer than the event loop takes to find that it has nothing to do."""
+    threading.Event().wait(0.05)
+    return 0.05
+
+
+async def _later_than(clock: VirtualClock, work: Awaitable[float]) -> float:
+    """When, on the clock, the work was done, although a timer waits."""
+    clock.call_later(1, lambda: None)
+    await work
+    return clock.monotonic()
+
+
+async def test_run_keeps_time_still_while_a_thread_works() -> None:
+    clock = VirtualClock()
+    assert await clock.run(_later_than(clock, asyncio.to_thread(_slow_work))) == 0
+
+
+async def test_settling_waits_for_threads_and_passes_no_deadline() -> None:
+    clock = VirtualClock()
+    work = asyncio.create_task(asyncio.to_thread(_slow_work))
+    clock.call_later(30, lambda: pytest.fail("the deadline passed"))
+    await clock.settle()
+    assert work.done()
+
+
+async def test_work_in_an_executor_of_its_own_is_waited_for_as_well() -> None:
+    clock = VirtualClock()
+    with ThreadPoolExecutor(1) as executor:
+        await clock.settle()
+        work = asyncio.get_running_loop().run_in_executor(executor, _slow_work)
+        assert await clock.run(_later_than(clock, work)) == 0
+
+
+async def test_threads_one_after_the_other_and_timers_in_between_keep_their_order() -> None:
+    clock = VirtualClock()
+    seen: list[tuple[str, float]] = []
+
+    async def work(name: str) -> None:
+        for _ in range(2):
+            await asyncio.to_thread(_slow_work)
+            seen.append((name, clock.monotonic()))
+            await clock.sleep(1)
+
+    await clock.run(work("a"))
+    assert seen == [("a", 0), ("a", 1)]
+
+
+async def test_thread_that_fails_or_that_nobody_waits_for_any_more_stops_no_clock() -> None:
+    clock = VirtualClock()
+    end = threading.Event()
+    given_up = asyncio.create_task(asyncio.to_thread(end.wait))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(ZeroDivisionError):
+        await clock.run(asyncio.to_thread(lambda: 1 // 0))
+    await clock.advance(5)
+    end.set()
+    assert clock.monotonic() == 5
+
+
+async def test_thread_that_waits_for_the_clock_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = VirtualClock()
+    end = threading.Event()
+    monkeypatch.setattr("cairn.testing.clock._THREAD_SECONDS", 0.01)
+    with pytest.raises(TimeoutError, match="thread"):
+        await clock.run(asyncio.to_thread(end.wait))
+    end.set()

@@ -14,6 +14,9 @@ from cairn.kernel.error import CairnError
 #: A variable for a playbook.
 Variable = str | int | float | bool | None | Sequence["Variable"] | Mapping[str, "Variable"]
 
+#: how long a key may be, with its quotes, that nothing marks as one (YAML 1.2, 7.4.2)
+_KEY_CHARACTERS = 1024
+
 
 class Machine(Struct, frozen=True, kw_only=True):
     """A machine that a run works on."""
@@ -78,11 +81,17 @@ def plain_yaml(value: Variable) -> str:
         case str():
             return f"!unsafe {_quoted(value)}"
         case Mapping():
-            return "{" + ", ".join(f"{_quoted(str(key))}: {plain_yaml(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{_key(str(key))}: {plain_yaml(item)}" for key, item in value.items()) + "}"
         case bool() | int() | float() | None:
             return json.dumps(value)
         case _:
             return "[" + ", ".join(plain_yaml(item) for item in value) + "]"
+
+
+def _key(text: str) -> str:
+    """A key of a mapping. YAML takes a longer one for text unless a question mark says what it is."""
+    quoted = _quoted(text)
+    return quoted if len(quoted) <= _KEY_CHARACTERS else f"? {quoted} "
 
 
 def _quoted(text: str) -> str:

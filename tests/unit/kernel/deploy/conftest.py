@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests import ports
 
 from cairn.kernel.deploy.ssh import SshTarget
 
@@ -30,10 +30,7 @@ def _key(path: Path) -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return ports.free_port()
 
 
 @pytest.fixture

@@ -56,6 +56,12 @@ def test_every_value_comes_back_as_it_was(value: Variable) -> None:
     assert load(plain_yaml(value)) == value
 
 
+@pytest.mark.parametrize("length", [1022, 1023, 5000])
+def test_key_longer_than_yaml_takes_unmarked_comes_back_as_it_was(length: int) -> None:
+    value: Variable = {"a": 1, "0" * length: {"0" * length: "x"}, "z": [None]}
+    assert load(plain_yaml(value)) == value
+
+
 def test_all_text_is_marked_so_that_ansible_does_not_expand_it() -> None:
     assert plain_yaml({"a": ["{{ x }}"]}) == '{"a": [!unsafe "{{ x }}"]}'
 

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.unit.cli.fakes import FakeNode
+
+from cairn.cli.client import Client
+from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.node import NodeProcess
+from cairn.cli.up.state import Program, State, look
+from cairn.kernel.error import CairnError
+from cairn.lab.lab import Lab
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+class BrokenLab:
+    def hosts(self) -> list[object]:
+        raise CairnError("lab.broken", "no")
+
+
+def state(data: Path, client: Client, url: str, lab: Lab | None = None) -> State:
+    return look(data, client, lab, NodeProcess(data, url, os.environ))
+
+
+def test_where_nothing_runs_all_is_empty(tmp_path: Path, client: Client) -> None:
+    found = state(tmp_path, client, NOWHERE)
+    assert found.is_empty
+    assert (found.counts, found.trouble) == ({}, "")
+
+
+def test_a_node_that_answers_is_counted_by_the_states_of_its_schema(
+    tmp_path: Path, client: Client, node: FakeNode
+) -> None:
+    client.log_in("admin", "secret")
+    found = state(tmp_path, client, node.url)
+    assert not found.is_empty
+    assert found.node.running
+    assert set(found.counts) == {"Zone", "Host", "VmInstance"}
+    asked = [one.query["q"] for one in node.seen if one.path == "/v1/vm-instances"]
+    assert asked == [["state=Running"], ["state=Stopped"]]
+
+
+def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, node: FakeNode) -> None:
+    node.password = "other"
+    found = state(tmp_path, client, node.url)
+    assert found.node.running
+    assert (found.counts, bool(found.trouble)) == ({}, True)
+
+
+def test_a_process_that_takes_no_calls_yet_is_told(tmp_path: Path, client: Client) -> None:
+    daemon = Daemon("node", tmp_path)
+    daemon.start([sys.executable, "-c", "import signal; signal.pause()"], os.environ, NOWHERE)
+    try:
+        found = state(tmp_path, client, NOWHERE)
+        assert found.node.pid is not None
+        assert found.node.log.endswith(".log")
+        assert "does not take calls (yet)" in found.trouble
+    finally:
+        daemon.stop()
+    assert state(tmp_path, client, NOWHERE).node == Program(running=False, url=NOWHERE)
+
+
+def test_a_lab_that_cannot_be_looked_at_has_no_hosts(
+    tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in (0, 1000):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert state(tmp_path, client, NOWHERE, cast("Lab", BrokenLab())).lab == []

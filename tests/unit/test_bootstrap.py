@@ -1,0 +1,108 @@
+"""A node put together as its process does it, on a data folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import structlog
+
+from cairn import bootstrap
+from cairn.bootstrap import CORE_MIGRATIONS, Node, load_plugins, migration_folders
+from cairn.kernel.error import CairnError
+from cairn.kernel.settings import Settings, load
+from cairn.services.zone.model import Zone
+
+PASSWORD = "correct horse battery"
+
+
+def settings(folder: Path, **more: str) -> Settings:
+    return load({}, data_dir=folder, listen="127.0.0.1:0", agent_listen="", admin_password=PASSWORD, **more)
+
+
+async def test_a_node_listens_once_it_is_started_and_leaves_its_folder_free(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    assert (node.ready, node.addresses) == (False, [])
+    await node.start()
+    assert node.ready
+    ((_, port),) = node.addresses
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await node.stop()
+    assert not node.ready
+    again = await Node.build(settings(tmp_path))
+    assert again.context.node == node.context.node
+    await again.stop()
+
+
+async def test_two_nodes_cannot_share_a_folder(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    with pytest.raises(CairnError) as caught:
+        await Node.build(settings(tmp_path))
+    assert caught.value.code == "node.folder-in-use"
+    await node.stop()
+
+
+async def test_what_is_kept_in_the_folder_is_the_nodes_alone(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path / "new"))
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert await node.context.store.read(lambda tx: tx.count(Zone)) == 0
+    await node.stop()
+
+
+def test_plugins_are_those_that_the_settings_ask_for(tmp_path: Path) -> None:
+    loaded = load_plugins(settings(tmp_path, plugins_disabled="kvm, ", plugins_extra="cairn_audit.manifest"))
+    names = [manifest.name for manifest in loaded.manifests]
+    assert "audit" in names
+    assert "kvm" not in names
+    assert "kvm" in {one.name for one in loaded.left_out}
+    folders = migration_folders(loaded)
+    assert folders[0] == CORE_MIGRATIONS
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_plugin_that_there_is_not_cannot_be_left_out(tmp_path: Path) -> None:
+    with pytest.raises(CairnError) as caught:
+        load_plugins(settings(tmp_path, plugins_disabled="nobody"))
+    assert caught.value.code == "plugin.unknown"
+
+
+@pytest.mark.parametrize(
+    ("more", "url"),
+    [
+        ({"agent_url": "https://node/", "agent_listen": "10.0.0.1:8443"}, "https://node/v1/x"),
+        ({"agent_listen": "10.0.0.1:8443"}, "https://10.0.0.1:8443/v1/x"),
+        ({"agent_listen": ""}, None),
+    ],
+)
+def test_agents_report_where_they_are_told_or_where_the_node_listens(
+    tmp_path: Path, more: dict[str, str], url: str | None
+) -> None:
+    assert bootstrap._agent_url(load({}, data_dir=tmp_path, **more), "/v1/x") == url
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_in_the_foreground_ends_by_a_signal(
+    tmp_path: Path, name: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Node.start
+
+    async def start_and_end(node: Node, *, serve: bool = True) -> None:
+        await start(node, serve=serve)
+        os.kill(os.getpid(), name)
+
+    monkeypatch.setattr(Node, "start", start_and_end)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
+    umask = os.umask(0o022)
+    try:
+        assert bootstrap.serve(settings(tmp_path)) == 0
+    finally:
+        os.umask(umask)
+        structlog.reset_defaults()
