@@ -122,16 +122,37 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "cairn")
 
 
+_NAME = re.compile(r'^    name = "([\w.-]+)"$', re.MULTILINE)
+_QUOTED = re.compile(r'"([\w.-]+)"')
+
+
 def known(source: Path) -> dict[str, set[str]]:
-    """Each service and plugin (``services.vm``), with those that it imports of the others."""
+    """Each service and plugin (``services.vm``), with those that it imports of the others, or whose steps it lists."""
     nouns: dict[str, set[str]] = {}
+    steps = _steps(source)
     for part in NOUNS:
         for manifest in sorted((source / part).glob("*/manifest.py")):
             noun = f"{part}.{manifest.parent.name}"
             modules = (imports(tree_of(path)) for path in sorted(manifest.parent.rglob("*.py")))
             others = {".".join(name.split(".")[1:3]) for names in modules for name in names}
-            nouns[noun] = {other for other in others if other.split(".")[0] in NOUNS} - {noun}
+            listed = {steps[name] for name in _listed(manifest.parent / "workflows.toml") if name in steps}
+            nouns[noun] = {other for other in others | listed if other.split(".")[0] in NOUNS} - {noun}
     return nouns
+
+
+def _steps(source: Path) -> dict[str, str]:
+    """The noun of each step, by the step's name."""
+    found: dict[str, str] = {}
+    for part in NOUNS:
+        for path in sorted((source / part).glob("*/**/*.py")):
+            noun = ".".join(path.relative_to(source).parts[:2])
+            found |= dict.fromkeys(_NAME.findall(path.read_text(encoding="utf-8")), noun)
+    return found
+
+
+def _listed(path: Path) -> set[str]:
+    """The names that a file of workflows has between quotes."""
+    return set(_QUOTED.findall(path.read_text(encoding="utf-8"))) if path.exists() else set()
 
 
 def both_ways(nouns: Mapping[str, set[str]]) -> set[tuple[str, str]]:
@@ -383,8 +404,8 @@ def circles(root: Path) -> Cost:
     pairs, others = both_ways(known(source)), requiring_others(source)
     return Cost(
         name="nouns and those that they know",
-        rule="services and plugins of which each imports something of the other; manifests whose `requires` is not what "
-        "their package imports",
+        rule="services and plugins of which each imports something of the other, or lists its steps; manifests "
+        "whose `requires` is not what their package imports or lists",
         figures={"pairs both ways": len(pairs), "manifests that differ": len(others)},
         found=[
             *(f"{one} <-> {other}" for one, other in sorted(pairs)),

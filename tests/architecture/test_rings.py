@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tools.count_costs import NOUNS, both_ways, imports, known, required, requiring_others, tree_of
+from tools.count_costs import NOUNS, both_ways, imports, known, required, tree_of
 
 from cairn.bootstrap import load_plugins
 from cairn.kernel.settings import load
@@ -37,18 +37,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 #: what services and plugins may import of a service that is not their own: what it says, and the records to read (ADR 2)
 SPOKEN = ("messages", "extensions", "provided", "model")
 
-#: each service and plugin, with those that it imports of the others
+#: each service and plugin, with those that it imports of the others, or whose steps it lists
 KNOWN = known(CAIRN)
-#: pairs of nouns that still know each other both ways; this set only gets smaller
-STILL_BOTH_WAYS = {
-    ("services.l3", "services.vm"),
-}
-#: nouns whose manifest does not require what they import, or more than that; this set only gets smaller
-STILL_REQUIRING_OTHERS = {
-    "services.l3",
-    "services.vm",
-    "services.volume",
-}
 
 
 @cache
@@ -111,11 +101,7 @@ def test_kernel_knows_nothing_outside_of_itself_but_the_agents_protocol() -> Non
 
 
 def test_no_two_nouns_know_each_other_both_ways() -> None:
-    assert both_ways(KNOWN) - STILL_BOTH_WAYS == set()
-
-
-def test_pairs_that_may_still_know_each_other_do() -> None:
-    assert STILL_BOTH_WAYS - both_ways(KNOWN) == set(), "take them out of STILL_BOTH_WAYS"
+    assert both_ways(KNOWN) == set()
 
 
 def test_every_noun_has_a_manifest_that_is_found() -> None:
@@ -123,13 +109,9 @@ def test_every_noun_has_a_manifest_that_is_found() -> None:
     assert set(KNOWN) == packages - {"kernel"}
 
 
-@pytest.mark.parametrize("noun", sorted(set(KNOWN) - STILL_REQUIRING_OTHERS))
+@pytest.mark.parametrize("noun", sorted(KNOWN))
 def test_manifest_requires_what_its_package_imports(noun: str) -> None:
     assert required(CAIRN, noun) == {other.partition(".")[2] for other in KNOWN[noun]}
-
-
-def test_manifests_that_may_still_require_others_do() -> None:
-    assert STILL_REQUIRING_OTHERS - set(requiring_others(CAIRN)) == set(), "take them out of STILL_REQUIRING_OTHERS"
 
 
 def test_only_commands_and_tests_put_a_node_together() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from cairn.gateway.http import Call, Disconnected, Reply, json_reply, problem_reply
+from cairn.gateway.http import Disconnected, HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError
 from cairn.kernel.error import CairnError, ErrorKind
 
@@ -14,7 +14,7 @@ Event = dict[str, object]
 
 def call(
     *chunks: bytes, query: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = (), then: Event | None = None
-) -> Call:
+) -> HttpRequest:
     events: list[Event] = [
         {"type": "http.request", "body": chunk, "more_body": at < len(chunks) - 1 or then is not None}
         for at, chunk in enumerate(chunks)
@@ -25,10 +25,10 @@ def call(
     async def receive() -> Event:
         return events.pop(0)
 
-    return Call(scope, receive)
+    return HttpRequest(scope, receive)
 
 
-async def refused(one: Call, limit: int = 100) -> tuple[str, int]:
+async def refused(one: HttpRequest, limit: int = 100) -> tuple[str, int]:
     with pytest.raises(HttpError) as caught:
         await one.json(limit)
     return caught.value.code, problem_reply(caught.value).status_code

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.gateway.world import ADMIN, ALICE, BOB, MISSING, Box, CreateBox, RenameBox, Share, Site
 
-from cairn.gateway.plan import ApiPlan
+from cairn.gateway.binding import ApiBinding
 from cairn.gateway.problem import HttpError
-from cairn.gateway.references import References, not_found
+from cairn.gateway.references import References
 from cairn.kernel.api import AnyApi
 from cairn.kernel.error import CairnError
 from cairn.kernel.query import QueryEngine, Shares
@@ -23,7 +23,7 @@ class World:
 
     async def missing(self, call: AnyApi, account: str) -> list[tuple[str, str]]:
         scope = Scope(None if account == ADMIN else account)
-        found = await self.references.missing(ApiPlan(type(call), PATHS), call, scope)
+        found = await self.references.missing(ApiBinding(type(call), PATHS), call, scope)
         return [(param.wire, uuid) for param, uuid in found]
 
 
@@ -75,14 +75,14 @@ async def test_what_is_shared_is_changed_by_its_owner_only(world: World) -> None
     assert await world.missing(RenameBox(uuid=BOX, name="n"), BOB) == [("uuid", BOX)]
 
 
-def refusal(call: type[AnyApi], *missing: tuple[str, str]) -> HttpError:
-    plan = ApiPlan(call, PATHS)
-    return not_found(plan, [(plan.params[wire], uuid) for wire, uuid in missing])
+def refusal(world: World, call: type[AnyApi], *missing: tuple[str, str]) -> HttpError:
+    binding = ApiBinding(call, PATHS)
+    return world.references.not_found(binding, [(binding.params[wire], uuid) for wire, uuid in missing])
 
 
-def test_what_the_path_names_is_404_and_what_a_field_names_422() -> None:
-    in_path = refusal(RenameBox, ("uuid", BOX))
-    in_field = refusal(CreateBox, ("siteUuid", MISSING), ("likeUuid", BOX))
+async def test_what_the_path_names_is_404_and_what_a_field_names_422(world: World) -> None:
+    in_path = refusal(world, RenameBox, ("uuid", BOX))
+    in_field = refusal(world, CreateBox, ("siteUuid", MISSING), ("likeUuid", BOX))
     assert (in_path.status, in_path.code) == (404, "box.not-found")
     assert (in_field.status, in_field.code) == (422, "site.not-found")
     assert set(in_field.fields) == {"siteUuid", "likeUuid"}

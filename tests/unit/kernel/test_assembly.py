@@ -64,7 +64,7 @@ def wheels(by_hand: bool = False) -> Manifest:
 async def test_a_call_that_no_service_handles_is_answered_by_its_workflow() -> None:
     node = await context(wheels(), sources=(WorkflowSource(name="test", text=LIST),))
     assert node.bus.handles(Turn)
-    assert [step.name for step in node.flows.book.plan("test-assembly.turn").steps] == ["test-assembly.look"]
+    assert [step.name for step in node.flows.book.effective("test-assembly.turn").steps] == ["test-assembly.look"]
     await stop(node)
 
 

@@ -7,7 +7,7 @@ from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.links import Address, Links, Route
-from cairn.agents.runner import Completed
+from cairn.agents.programs import Completed
 
 
 def links(tmp_path: Path, **answers: str) -> Links:

@@ -10,6 +10,7 @@ from tests.unit.kernel import sample
 
 from cairn.kernel.query.catalog import Catalog
 from cairn.kernel.query.inventory import Inventory, InventoryReader
+from cairn.kernel.query.plan import Planner, Scope
 from cairn.kernel.store.driver import Row
 from cairn.kernel.store.record import SqlValue
 from cairn.kernel.store.store import Store, Tx
@@ -37,7 +38,8 @@ class Reading:
     async def read(self, entity: str, keys: Sequence[str], fields: Collection[str] = ()) -> list[Inventory]:
         def fn(tx: Tx) -> list[Inventory]:
             counted = Counted(tx)
-            found = self.reader.read(cast("Tx", counted), self.catalog.entities[entity], keys, fields)
+            planner = Planner(self.catalog, self.store.driver, Scope(), None)
+            found = self.reader.read(cast("Tx", counted), planner, self.catalog.entities[entity], keys, fields)
             self.statements = counted.statements
             return found
 

@@ -11,7 +11,7 @@ from tests.unit.kernel import sample
 
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError
-from cairn.kernel.store.group import Call, NoMetrics, Runner
+from cairn.kernel.store.group import NoMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.sqlite import SqliteConnection, SqliteDriver
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
@@ -46,11 +46,11 @@ class World:
     def __init__(self) -> None:
         self.connection = Connection()
         self.metrics = Metrics()
-        self.runner = Runner(SqliteDriver(None), sample.schema(), VirtualClock(), self.metrics)
+        self.runner = TransactionRunner(SqliteDriver(None), sample.schema(), VirtualClock(), self.metrics)
 
-    def write(self, *functions: Callable[[Tx], object]) -> list[Call[object]]:
+    def write(self, *functions: Callable[[Tx], object]) -> list[WorkItem[object]]:
         """Functions that wait together."""
-        calls = [Call(function, None) for function in functions]
+        calls = [WorkItem(function, None) for function in functions]
         waiting = iter(calls[1:])
         assert self.runner.write(self.connection, calls[0], lambda: next(waiting, None)) == calls
         assert not self.connection.in_transaction
@@ -137,21 +137,21 @@ def test_one_that_goes_on_after_its_transaction_was_ended_is_told(world: World) 
 
 
 def test_a_batch_has_an_end(world: World) -> None:
-    waiting = (Call(keep(str(number)), None) for number in range(10_000))
+    waiting = (WorkItem(keep(str(number)), None) for number in range(10_000))
     calls = world.runner.write(world.connection, next(waiting), lambda: next(waiting))
     assert len(calls) == 256
 
 
 def test_functions_run_in_the_context_of_whoever_called(world: World) -> None:
     with entered(CallContext(actor="cat")):
-        call: Call[object] = Call(lambda tx: current().actor, None)
+        call: WorkItem[object] = WorkItem(lambda tx: current().actor, None)
     world.runner.write(world.connection, call, lambda: None)
     assert call.result == "cat"
 
 
 def test_a_read_leaves_no_transaction_and_tells_its_error(world: World) -> None:
-    fine: Call[object] = Call(lambda tx: tx.fetch("SELECT 1", []), None)
-    broken: Call[object] = Call(lambda tx: tx.fetch("SELECT nonsense", []), None)
+    fine: WorkItem[object] = WorkItem(lambda tx: tx.fetch("SELECT 1", []), None)
+    broken: WorkItem[object] = WorkItem(lambda tx: tx.fetch("SELECT nonsense", []), None)
     for call in (fine, broken):
         world.runner.read(world.connection, call)
         assert not world.connection.in_transaction
@@ -164,7 +164,7 @@ async def test_what_waits_for_the_commit_is_called_before_the_answer_and_one_may
     heard: list[str] = []
     loop.set_exception_handler(lambda _, context: heard.append(str(context["exception"])))
     future: asyncio.Future[str] = loop.create_future()
-    call: Call[str] = Call(lambda tx: "done", future)
+    call: WorkItem[str] = WorkItem(lambda tx: "done", future)
     call.result = "done"
     call.after = [lambda: 1 // 0, lambda: heard.append(f"answered: {future.done()}")]
     call.answer()

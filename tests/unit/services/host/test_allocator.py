@@ -115,7 +115,7 @@ def need(vm: str, *, memory: int = 512, cpus: int = 1, **fields: Any) -> HostNee
     values: dict[str, Any] = {
         "vm_uuid": vm,
         "cpu_num": cpus,
-        "memory_bytes": memory * MIB,
+        "memory_size": memory * MIB,
         "disk_bytes": 0,
         "image_uuid": "image",
         "l3_network_uuids": [],
@@ -135,7 +135,7 @@ async def test_the_host_with_the_most_free_memory_takes_the_vm_and_has_less_then
 async def test_a_vm_that_fits_exactly_is_taken_and_one_byte_more_is_not() -> None:
     book = await Book.open(host("a", 512, 2))
     await book.refused(cpus=3)
-    await book.refused(memory_bytes=512 * MIB + 1)
+    await book.refused(memory_size=512 * MIB + 1)
     assert await book.claim(cpus=2) == "a"
     assert await book.free("a") == (0, 0)
 
