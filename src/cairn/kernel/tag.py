@@ -163,8 +163,3 @@ class Tags:
         """The values of all tags of `resource` that fit `definition`."""
         found = (definition.parse(row.tag) for row in tx.find(SystemTag, resource_uuid=resource))
         return [values for values in found if values is not None]
-
-    def forget(self, tx: Tx, resource: str) -> None:
-        """Remove all tags of a resource that goes. Safe to repeat."""
-        tx.delete_where(SystemTag, resource_uuid=resource)
-        tx.delete_where(UserTag, resource_uuid=resource)

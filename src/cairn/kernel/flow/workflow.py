@@ -297,10 +297,7 @@ class WorkflowBook:
 
 def conclusion(answer: Struct) -> Struct | None:
     """The answer of the job of a workflow's call: the resource, or None where the workflow ends with `Nothing`."""
-    names = answer.__struct_fields__
-    if len(names) == 1 and names[0].endswith("_uuid"):  # goes with the last workflow that has parameters of its own
-        return Reference(uuid=getattr(answer, names[0]))
-    return answer if names else None
+    return answer if answer.__struct_fields__ else None
 
 
 @cache

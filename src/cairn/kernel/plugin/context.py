@@ -129,9 +129,8 @@ class NodeContext:
     def add(self, manifest: Manifest) -> None:
         """Build a package and make its steps."""
         own = manifest.build(self) or ()
-        made = {type(step) for step in self.steps}
         things = self._offered() | offered(own)
-        self.steps += [make_step(kind, things) for kind in manifest.steps if kind not in made]
+        self.steps += [make_step(kind, things) for kind in manifest.steps]
 
     def _offered(self) -> dict[type, object]:
         """The kernel's parts by their declared types, and all that is provided."""

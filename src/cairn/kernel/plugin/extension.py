@@ -5,7 +5,11 @@ An owner declares a `typing.Protocol` in its ``extensions.py`` and asks for its 
     for guard in extensions.of(VmStartGuard):
         await guard.pre_start_vm(vm)
 
-A plugin provides one while it is built: ``node.extensions.provide(VmStartGuard, self, name="security_group")``.
+A plugin has a class that extends the protocol, and adds an object of it while it is built::
+
+    class OpenPorts(VmStartGuard): ...
+
+    node.extensions.add(OpenPorts(node.store), name="security_group")
 """
 
 from __future__ import annotations
@@ -22,6 +26,17 @@ class Extensions:
 
     def __init__(self) -> None:
         self._all: dict[type, dict[str, object]] = {}
+
+    def add(self, implementation: object, *, name: str) -> None:
+        """Add an implementation of each extension point that its class extends; TypeError: it extends none.
+
+        Raises as `provide`.
+        """
+        points = [kind for kind in type(implementation).__mro__ if _is_point(kind)]
+        if not points:
+            raise TypeError(f"{type(implementation).__qualname__} extends no protocol of an `extensions` module")
+        for point in points:
+            self.provide(point, implementation, name=name)
 
     def provide(self, point: type[E], implementation: E, *, name: str) -> None:
         """Add an implementation. `name` is the plugin's, or the type it stands for (``KVM``, ``LocalStorage``).
@@ -57,3 +72,7 @@ class Extensions:
     def names(self, point: type[E]) -> list[str]:
         """The names under which an extension point is provided."""
         return list(self._all.get(point, {}))
+
+
+def _is_point(kind: type) -> bool:
+    return kind.__module__.endswith(".extensions") and getattr(kind, "_is_protocol", False)

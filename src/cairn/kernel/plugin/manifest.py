@@ -8,6 +8,7 @@ kernel's parts are there; it makes the package's objects, hands each what its co
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,15 +40,15 @@ class Manifest:
     """A service or plugin: its package, what builds it, and what it requires.
 
     Args:
-        package: its package: ``__package__``.
-        doc: what it is for, in a sentence.
+        package: its dotted name.
+        doc: what it is for, in a sentence; empty: the docstring of its module ``manifest``.
         build: makes and registers its objects; returns those that its steps ask for.
         requires: other plugins that it cannot do without; left out when one of them is.
         name: in `requires` and ``CAIRN_PLUGINS_DISABLED``; empty: as the package's folder is called.
     """
 
     package: str
-    doc: str
+    doc: str = ""
     build: Callable[[NodeContext], Sequence[object] | None] = _nothing
     requires: Sequence[str] = ()
     name: str = ""
@@ -55,6 +56,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.package.rpartition(".")[2])
+        if not self.doc:
+            object.__setattr__(self, "doc", sys.modules[f"{self.package}.manifest"].__doc__ or "")
 
     @cached_property
     def contents(self) -> Contents:

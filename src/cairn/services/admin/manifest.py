@@ -1,6 +1,4 @@
-"""The admin service, put together."""
-
-from __future__ import annotations
+"""The node itself: settings, workflows, queues, plugins, housekeeping."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.admin.housekeeping import Housekeeping
@@ -8,15 +6,10 @@ from cairn.services.admin.service import AdminService
 
 
 def build(node: NodeContext) -> None:
-    """Make the service and the housekeeping."""
     node.bus.serve(
         AdminService(node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded)
     )
     node.background.append(Housekeeping(node.clock, node.store, node.jobs, node.events))
 
 
-MANIFEST = Manifest(
-    package="cairn.services.admin",
-    doc="The node itself: settings, workflows, queues, plugins, housekeeping.",
-    build=build,
-)
+MANIFEST = Manifest(package="cairn.services.admin", build=build)

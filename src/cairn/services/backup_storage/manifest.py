@@ -1,6 +1,4 @@
-"""The backup storage service, put together."""
-
-from __future__ import annotations
+"""Servers that keep images: connecting and watching them."""
 
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
@@ -10,7 +8,6 @@ from cairn.services.backup_storage.service import BackupStorageService
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
-    """Make the service's objects."""
     kind = BackupStorageKind(node.events, node.extensions, node.store)
     agents = add_kind(node, kind)
     node.bus.serve(BackupStorageService(node.jobs, node.ids, agents))
@@ -18,9 +15,4 @@ def build(node: NodeContext) -> tuple[object, ...]:
     return kind, agents
 
 
-MANIFEST = Manifest(
-    package="cairn.services.backup_storage",
-    doc="Servers that keep images: connecting and watching them.",
-    build=build,
-    requires=("zone",),
-)
+MANIFEST = Manifest(package="cairn.services.backup_storage", build=build, requires=("zone",))

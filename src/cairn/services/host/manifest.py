@@ -1,6 +1,4 @@
-"""The host service, put together."""
-
-from __future__ import annotations
+"""Machines that run VMs: connecting, watching, choosing one for a VM."""
 
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
@@ -13,22 +11,14 @@ from cairn.services.host.service import HostService
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
-    """Make the service's objects."""
     kind = HostKind(node.events, node.extensions, node.report_url)
     agents = add_kind(node, kind)
     allocator = Allocator(lambda: node.extensions.of(HostFilter))
     node.bus.serve(HostService(node.store, node.jobs, agents))
     node.provide(HostAgents, agents)
     node.provide(HostLedger, allocator)
-    node.extensions.provide(HostAgents, agents, name="host")
-    node.extensions.provide(HostLedger, allocator, name="host")
-    node.extensions.provide(HostFilter, ClosedPlaces(), name="host")
+    node.extensions.add(ClosedPlaces(), name="host")
     return kind, agents, allocator
 
 
-MANIFEST = Manifest(
-    package="cairn.services.host",
-    doc="Machines that run VMs: connecting, watching, choosing one for a VM.",
-    build=build,
-    requires=("zone", "cluster"),
-)
+MANIFEST = Manifest(package="cairn.services.host", build=build, requires=("zone", "cluster"))

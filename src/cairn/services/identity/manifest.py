@@ -1,6 +1,4 @@
-"""The identity service, put together."""
-
-from __future__ import annotations
+"""Accounts, logins and sessions."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.session import Authenticator
@@ -11,7 +9,6 @@ from cairn.services.identity.sessions import Sessions
 
 
 def build(node: NodeContext) -> None:
-    """Make the service, and have the first administrator made before the node starts."""
     sessions = Sessions(node.store, node.bus, node.clock, node.ids, node.config, node.settings.session_seconds)
     passwords = Passwords(interactive_hasher(), node.clock)
     node.bus.serve(IdentityService(node.store, node.jobs, node.tags, node.cascade, sessions, passwords))
@@ -20,4 +17,4 @@ def build(node: NodeContext) -> None:
     node.background.append(sessions)
 
 
-MANIFEST = Manifest(package="cairn.services.identity", doc="Accounts, logins and sessions.", build=build)
+MANIFEST = Manifest(package="cairn.services.identity", build=build)

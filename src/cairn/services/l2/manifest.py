@@ -1,11 +1,8 @@
-"""The L2 service, put together."""
-
-from __future__ import annotations
+"""Networks of frames: bridges and tunnels on the hosts of clusters."""
 
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.provided import HostAgents
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
 from cairn.services.l2.model import L2NetworkClusterRef
@@ -16,12 +13,10 @@ from cairn.services.l2.service import L2Service
 
 
 def build(node: NodeContext) -> Sequence[object]:
-    """Make the service's objects."""
     reconciler = L2Reconciler(node.store, node.bus, node.queues, node.need(HostAgents), node.config)
     node.bus.serve(L2Service(node.jobs, node.tags, node.config))
     node.provide(L2Networks, L2Registry(reconciler))
-    node.extensions.provide(HostConnected, reconciler, name="l2")
-    node.extensions.provide(HostRemoval, reconciler, name="l2")
+    node.extensions.add(reconciler, name="l2")
     node.cascade.register_rows(
         L2NetworkClusterRef,
         lambda ref: DetachL2NetworkFromCluster(l2_network_uuid=ref.l2_network_uuid, cluster_uuid=ref.cluster_uuid),
@@ -30,9 +25,4 @@ def build(node: NodeContext) -> Sequence[object]:
     return (reconciler,)
 
 
-MANIFEST = Manifest(
-    package="cairn.services.l2",
-    doc="Networks of frames: bridges and tunnels on the hosts of clusters.",
-    build=build,
-    requires=("zone", "cluster", "host"),
-)
+MANIFEST = Manifest(package="cairn.services.l2", build=build, requires=("zone", "cluster", "host"))

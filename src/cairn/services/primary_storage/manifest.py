@@ -1,10 +1,6 @@
-"""The primary storage service, put together."""
-
-from __future__ import annotations
+"""Where volumes live."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.host.extensions import HostFilter
-from cairn.services.image.extensions import ImageCaches
 from cairn.services.primary_storage.caches import StorageCaches
 from cairn.services.primary_storage.filter import StorageFilter
 from cairn.services.primary_storage.messages import DetachPrimaryStorageFromCluster
@@ -14,11 +10,10 @@ from cairn.services.primary_storage.usable import UsableStorage
 
 
 def build(node: NodeContext) -> tuple[UsableStorage]:
-    """Make the service, and what it does for hosts and images."""
     usable = UsableStorage()
     node.bus.serve(PrimaryStorageService(node.jobs, node.cascade, node.extensions))
-    node.extensions.provide(HostFilter, StorageFilter(usable, node.extensions), name="primary_storage")
-    node.extensions.provide(ImageCaches, StorageCaches(node.store, node.extensions), name="primary_storage")
+    node.extensions.add(StorageFilter(usable, node.extensions), name="primary_storage")
+    node.extensions.add(StorageCaches(node.store, node.extensions), name="primary_storage")
     node.cascade.register_rows(
         PrimaryStorageClusterRef,
         lambda row: DetachPrimaryStorageFromCluster(
@@ -30,7 +25,6 @@ def build(node: NodeContext) -> tuple[UsableStorage]:
 
 MANIFEST = Manifest(
     package="cairn.services.primary_storage",
-    doc="Where volumes live.",
     build=build,
     requires=("zone", "cluster", "host", "image"),
 )

@@ -1,6 +1,4 @@
-"""The tag service, put together."""
-
-from __future__ import annotations
+"""Texts and facts that hang on resources."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.tag.ownership import Ownership
@@ -8,13 +6,7 @@ from cairn.services.tag.service import TagService
 
 
 def build(node: NodeContext) -> None:
-    """Make the service."""
     node.bus.serve(TagService(node.jobs, node.tags, Ownership(node.store.schema)))
 
 
-MANIFEST = Manifest(
-    package="cairn.services.tag",
-    doc="Texts and facts that hang on resources.",
-    build=build,
-    requires=("identity",),
-)
+MANIFEST = Manifest(package="cairn.services.tag", build=build, requires=("identity",))

@@ -1,11 +1,5 @@
-"""The volume service, put together."""
-
-from __future__ import annotations
+"""Disks of VMs."""
 
 from cairn.kernel.plugin.manifest import Manifest
 
-MANIFEST = Manifest(
-    package="cairn.services.volume",
-    doc="Disks of VMs.",
-    requires=("host", "image", "primary_storage"),
-)
+MANIFEST = Manifest(package="cairn.services.volume", requires=("host", "image", "primary_storage"))

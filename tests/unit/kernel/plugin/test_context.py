@@ -73,18 +73,6 @@ async def test_steps_are_made_of_the_kernels_parts_of_what_is_provided_and_of_wh
     await stop(node)
 
 
-async def test_a_step_that_a_package_made_itself_is_not_made_again() -> None:
-    made: list[Open] = []
-
-    def build(node: NodeContext) -> None:
-        made.append(Open(TwoDoors(), Key(), node.tags, node.store.schema))
-        node.steps.append(made[0])
-
-    node = await context(Manifest(package=__name__, doc="opens", build=build, name="opener"))
-    assert [step for step in node.steps if step.name == Open.name] == made
-    await stop(node)
-
-
 async def test_what_is_provided_twice_is_told() -> None:
     with pytest.raises(CairnError) as caught:
         await context(HOUSE, Manifest(package="tests.ports", doc="again", build=provide, name="again"))

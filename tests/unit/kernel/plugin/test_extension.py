@@ -6,6 +6,8 @@ import pytest
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.store import Tx
+from cairn.services.host.extensions import HostConnected, HostRemoval
 
 
 class Guard(Protocol):
@@ -50,3 +52,24 @@ def test_missing_implementation_is_answered_with_those_there_are() -> None:
 
     with pytest.raises(CairnError, match=r"'KVM' \(Guard\); there are: Simulator.*plugin\.no-extension"):
         extensions.named(Guard, "KVM")
+
+
+def test_an_object_stands_for_each_extension_point_that_its_class_extends() -> None:
+    class Both(HostConnected, HostRemoval):
+        async def host_connected(self, host: str) -> None: ...
+
+        def why_not_remove(self, tx: Tx, host: str) -> str | None: ...
+
+        def host_removed(self, tx: Tx, host: str) -> None: ...
+
+    extensions, both = Extensions(), Both()
+    extensions.add(both, name="x")
+    assert extensions.named(HostConnected, "x") is both
+    assert extensions.of(HostRemoval) == [both]
+    with pytest.raises(CairnError, match=r"plugin\.extension-twice"):
+        extensions.add(Both(), name="x")
+
+
+def test_an_object_that_extends_nothing_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="Yes extends no protocol"):
+        Extensions().add(Yes(), name="x")
