@@ -4,6 +4,7 @@ from typing import Protocol
 
 import pytest
 
+from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
@@ -56,7 +57,7 @@ def test_missing_implementation_is_answered_with_those_there_are() -> None:
 
 def test_an_object_stands_for_each_extension_point_that_its_class_extends() -> None:
     class Both(HostConnected, HostRemoval):
-        async def host_connected(self, host: str) -> None: ...
+        async def host_connecting(self, host: str, facts: HostFacts) -> None: ...
 
         def why_not_remove(self, tx: Tx, host: str) -> str | None: ...
 
