@@ -7,5 +7,3 @@ from cairn.kernel.config import Setting
 REQUIRE_TICKET = Setting(
     "audit", "requireTicket", False, doc="whether a VM is refused whose tags do not name the ticket it is made for"
 )
-
-ALL = (REQUIRE_TICKET,)

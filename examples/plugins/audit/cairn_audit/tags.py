@@ -10,5 +10,3 @@ def _number(values: dict[str, str]) -> str | None:
 
 
 TICKET = TagDefinition("ticket::{number}", "VmInstance", doc="the ticket that the VM was made for", check=_number)
-
-ALL = (TICKET,)

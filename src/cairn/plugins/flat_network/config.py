@@ -7,5 +7,3 @@ from cairn.kernel.config import Setting
 AUTO_ATTACH = Setting(
     "flatNetwork", "autoAttach", True, doc="whether new L3 networks are served by Flat without being asked for"
 )
-
-ALL = (AUTO_ATTACH,)

@@ -13,5 +13,3 @@ LAST_VNI = Setting(
 PARALLELISM = Setting(
     "l2", "realize.parallelism", 50, minimum=1, maximum=1000, doc="hosts that bridges are made on at a time"
 )
-
-ALL = (FIRST_VNI, LAST_VNI, PARALLELISM)

@@ -26,8 +26,6 @@ STATIC_IP = TagDefinition(
     check=_check,
 )
 
-ALL = (STATIC_IP,)
-
 
 def static_ips(tags: Sequence[str]) -> dict[str, str]:
     """L3 network -> the address that tags ask for there."""
