@@ -92,7 +92,8 @@ class Values:
             key, below, text = match.groups()
         param = self._api.param(key)
         if param is None:
-            self._wrong[key] = f"there is no such parameter.{nearest(key, [one.name for one in self._api.params])}"[:-1]
+            near = nearest(key, [one.name for one in self._api.params])
+            self._wrong[key] = f"there is no such parameter.{near}".removesuffix(".")
             return
         try:
             self._put(given, param, below.removeprefix("."), self._content(text))

@@ -22,15 +22,15 @@ _ADJECTIVES: Final = frozenset({"another", "bad", "invalid", "malformed", "missi
 def titled(code: str) -> str:
     """An error's code as people read it.
 
-    ``vm.size-missing`` is "VM size missing", ``vm.wrong-state`` "Wrong VM state", ``host.none-fits`` "Host: none fits".
+    ``vm.size-missing`` is "VM size missing", ``vm.wrong-state`` "Wrong VM state", ``host.none-fits`` "No host fits".
     """
     noun, _, rest = code.partition(".")
-    noun = " ".join(word.upper() if word in _ACRONYMS else word for word in noun.split("-"))
-    first, *others = rest.split("-")
-    if first in _ADJECTIVES and others:
-        title = " ".join([first, noun, *others])
-    elif first in ("no", "none"):
-        title = " ".join([f"{noun}:", first, *others])
+    what = rest.split("-")
+    if what[0] in _ADJECTIVES and len(what) > 1:
+        words = [what[0], *noun.split("-"), *what[1:]]
+    elif what[0] in ("no", "none") and len(what) > 1:
+        words = ["no", *noun.split("-"), *what[1:]]
     else:
-        title = " ".join([noun, first, *others]).strip()
+        words = [*noun.split("-"), *what]
+    title = " ".join(word.upper() if word in _ACRONYMS else word for word in words).strip()
     return title[:1].upper() + title[1:]

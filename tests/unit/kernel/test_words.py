@@ -15,9 +15,10 @@ def test_class_becomes_a_command() -> None:
     [
         ("vm.size-missing", "VM size missing"),
         ("vm.wrong-state", "Wrong VM state"),
-        ("host.none-fits", "Host: none fits"),
-        ("l3.no-free-address", "L3: no free address"),
+        ("host.none-fits", "No host fits"),
+        ("l3.no-free-address", "No L3 free address"),
         ("ip-range.not-found", "IP range not found"),
+        ("resource.uuid-taken", "Resource UUID taken"),
         ("internal", "Internal"),
     ],
 )

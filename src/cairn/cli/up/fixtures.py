@@ -142,12 +142,14 @@ def add_image(api: Api, naming: Naming, backup: str, url: str) -> str:
 
 
 def vm(api: Api, image: str, l3: str, size: str, name: str = VM_NAME) -> Json:
-    """A running VM of that name: the one that is there, started where it does not run, or a new one."""
+    """A running VM of that name: the one that is there, started or resumed if it does not run, or a new one."""
     for found in api.find("VmInstance", f"name={name}", f"vmNics.l3NetworkUuid={l3}"):
         if found.get("state") == "Running":
             return found
         if found.get("state") in ("Stopped", "Crashed", "Created"):
             return run(api, "StartVmInstance", {"uuid": uuid_of(found)})
+        if found.get("state") == "Paused":
+            return run(api, "ResumeVmInstance", {"uuid": uuid_of(found)})
     values: Json = {"name": name, "imageUuid": image, "l3NetworkUuids": [l3], "instanceOfferingUuid": size}
     return run(api, "CreateVmInstance", values)
 

@@ -53,7 +53,7 @@ class CreateVmInstance(ApiCreateFromImage, frozen=True, kw_only=True, tag="vm.cr
     Give either `instanceOfferingUuid`, or `cpuNum` and `memorySize`. Where it runs is chosen among connected hosts with
     enough memory and processors that reach all its networks; zone, cluster or host narrow that down.
 
-    Errors: ``host.none-fits`` (with each host's reason), ``l3.no-free-address``, ``image.not-ready``, ``vm.no-size``.
+    Errors: ``host.none-fits`` (with each host's reason), ``l3.no-free-address``, ``image.not-ready``, ``vm.size-missing``.
     """
 
     http: ClassVar[Http] = post("/vm-instances")
@@ -82,7 +82,7 @@ class CreateVmInstance(ApiCreateFromImage, frozen=True, kw_only=True, tag="vm.cr
         return self.default_l3_network_uuid or self.l3_network_uuids[0]
 
     def check(self) -> None:
-        """It has one size, and each network once (``vm.no-size``, ``vm.two-sizes``, ``vm.network-twice``, ...)."""
+        """It has one size, and each network once (``vm.size-missing``, ``vm.two-sizes``, ``vm.network-twice``, ...)."""
         _check_size(self)
         if len(set(self.l3_network_uuids)) != len(self.l3_network_uuids):
             raise invalid(
@@ -102,7 +102,7 @@ def _check_size(asked: CreateVmInstance) -> None:
     missing = [field for field, value in given.items() if value is None]
     if asked.instance_offering_uuid is None and missing:
         raise CairnError(
-            "vm.no-size",
+            "vm.size-missing",
             "The VM has no size: give instanceOfferingUuid, or both cpuNum and memorySize (bytes).",
             kind=ErrorKind.INVALID,
             fields=dict.fromkeys(

@@ -31,6 +31,7 @@ _CHANGES = {
     "ReconnectHost": ("Host", "uuid", "status", "Connected"),
     "ReconnectBackupStorage": ("BackupStorage", "uuid", "status", "Connected"),
     "StartVmInstance": ("VmInstance", "uuid", "state", "Running"),
+    "ResumeVmInstance": ("VmInstance", "uuid", "state", "Running"),
 }
 
 

@@ -38,12 +38,13 @@ def test_hosts_that_are_down_are_reconnected_and_missing_ones_added() -> None:
     assert cloud.calls == ["AddKVMHost", "AddKVMHost", "ReconnectHost"]
 
 
-def test_stopped_vm_is_started_instead_of_made_again() -> None:
+@pytest.mark.parametrize(("state", "call"), [("Stopped", "StartVmInstance"), ("Paused", "ResumeVmInstance")])
+def test_vm_that_does_not_run_is_brought_back_instead_of_made_again(state: str, call: str) -> None:
     cloud = FakeCloud()
     _fill(cloud)
-    cloud.rows["VmInstance"][0]["state"] = "Stopped"
+    cloud.rows["VmInstance"][0]["state"] = state
     assert _fill(cloud)["state"] == "Running"
-    assert cloud.calls[-1] == "StartVmInstance"
+    assert cloud.calls[-1] == call
 
 
 def test_destroyed_vm_is_made_again() -> None:

@@ -34,8 +34,8 @@ def test_one_size_and_each_network_once_is_taken(fields: dict[str, object]) -> N
 @pytest.mark.parametrize(
     ("fields", "code", "wrong"),
     [
-        ({"cpu_num": None}, "vm.no-size", {"cpuNum"}),
-        ({"cpu_num": None, "memory_size": None}, "vm.no-size", {"cpuNum", "memorySize"}),
+        ({"cpu_num": None}, "vm.size-missing", {"cpuNum"}),
+        ({"cpu_num": None, "memory_size": None}, "vm.size-missing", {"cpuNum", "memorySize"}),
         ({"instance_offering_uuid": OFFERING, "cpu_num": None}, "vm.two-sizes", {"memorySize"}),
         ({"l3_network_uuids": [LAN, NET, LAN]}, "vm.network-twice", {"l3NetworkUuids"}),
         ({"default_l3_network_uuid": NET}, "vm.default-network", {"defaultL3NetworkUuid"}),
