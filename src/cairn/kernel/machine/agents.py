@@ -7,12 +7,13 @@ from typing import Protocol, TypeVar
 from cairn.agents.protocol.wire import AgentCommand, Result
 
 R = TypeVar("R", bound=Result)
+Id = TypeVar("Id", bound=str, contravariant=True)  #: the type of the machines' ids
 
 
-class MachineAgents(Protocol):
+class MachineAgents(Protocol[Id]):
     """What services may ask of the agents of another's machines."""
 
-    async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(self, uuid: Id, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
         """Have the machine's agent do something, in the machine's queue (setting ``parallelism``: so many at a time).
 
         Args:

@@ -19,7 +19,7 @@ from cairn.kernel.store.store import Store, Tx
 R = TypeVar("R", bound=Result)
 
 
-class MachineClient(MachineAgents):
+class MachineClient(MachineAgents[str]):
     """Calls the agents of one kind. Endpoints are kept in memory and forgotten when a machine changes."""
 
     def __init__(

@@ -91,14 +91,14 @@ class MachineKind(ABC, Generic[M]):
         return pong.boot == row.agent_boot
 
     @abstractmethod
-    async def pinged(self, agents: MachineAgents, row: M, pong: Pong, asked_at: datetime) -> None:
+    async def pinged(self, agents: MachineAgents[str], row: M, pong: Pong, asked_at: datetime) -> None:
         """A connected machine has answered a ping that was sent at `asked_at`."""
 
     @abstractmethod
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
         """What still needs the machine: ``3 images are on it``."""
 
-    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+    async def clean(self, agents: MachineAgents[str], uuid: str) -> None:
         """Have the agent tidy up before it is taken away."""
 
     def removed(self, tx: Tx, uuid: str) -> None:

@@ -20,6 +20,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.provided import HostLedger
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 _PAGES = (1, 60, 500)
 _REPORTED = 200
@@ -102,7 +103,7 @@ class Allocator(HostLedger):
             start += page
         raise self._nobody(tx, need)
 
-    def release(self, tx: Tx, vm: str) -> str | None:
+    def release(self, tx: Tx, vm: VmId) -> HostId | None:
         """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
         claim = tx.get(HostClaim, vm)
         if claim is None:
@@ -111,7 +112,7 @@ class Allocator(HostLedger):
         tx.execute(self._giving, {"of": claim.host_uuid, "memory": claim.memory_bytes, "cpu": claim.cpu_num})
         return claim.host_uuid
 
-    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
+    def hold(self, tx: Tx, vm: VmId, host: HostId, *, cpu_num: int, memory_bytes: int) -> None:
         """Book a VM on the host where it was found, whether it fits or not. Safe to repeat."""
         claim = tx.get(HostClaim, vm)
         if claim is not None and claim.host_uuid == host:
@@ -137,17 +138,17 @@ class Allocator(HostLedger):
         parameters |= {"memory_bytes": need.memory_size, "cpu_num": need.cpu_num, "most": most, "start": start}
         return [
             Candidate(
-                host_uuid=str(row[0]),
-                cluster_uuid=str(row[1]),
-                zone_uuid=str(row[2]),
+                host_uuid=HostId(str(row[0])),
+                cluster_uuid=ClusterId(str(row[1])),
+                zone_uuid=ZoneId(str(row[2])),
                 name=str(row[3]),
                 hypervisor_type=str(row[4]),
             )
             for row in tx.rows(query, parameters)
         ]
 
-    def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
-        refused: dict[str, str] = {}
+    def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
+        refused: dict[HostId, str] = {}
         for judge in self._filters():
             rest = [candidate for candidate in candidates if candidate.host_uuid not in refused]
             if not rest:
@@ -155,7 +156,7 @@ class Allocator(HostLedger):
             refused |= judge.refuse(tx, need, rest)
         return refused
 
-    def _take(self, tx: Tx, need: HostNeed, host: str) -> bool:
+    def _take(self, tx: Tx, need: HostNeed, host: HostId) -> bool:
         if not tx.execute(self._taking, {"of": host, "memory": need.memory_size, "cpu": need.cpu_num}):
             return False
         tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))

@@ -9,6 +9,7 @@ from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import HostId
 from cairn.services.zone.model import Zone
 
 
@@ -18,7 +19,7 @@ class ClosedPlaces(HostFilter):
     def __init__(self) -> None:
         self._closed = Remembered(_closed, (Zone, Cluster))
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         """Hosts in disabled places."""
         closed = self._closed.get(tx, None)
         if not closed:

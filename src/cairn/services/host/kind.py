@@ -17,6 +17,7 @@ from cairn.services.host import config
 from cairn.services.host.extensions import HostPinged, HostRemoval, Hypervisor
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.ids import HostId
 
 
 class HostKind(MachineKind[Host]):
@@ -57,7 +58,7 @@ class HostKind(MachineKind[Host]):
         """The agent has to know, too, which host it is."""
         return pong.host == row.uuid and super().is_known(row, pong)
 
-    async def pinged(self, agents: MachineAgents, row: Host, pong: Pong, asked_at: datetime) -> None:
+    async def pinged(self, agents: MachineAgents[str], row: Host, pong: Pong, asked_at: datetime) -> None:
         """Pass on what runs there: so an event that got lost is made good within the interval."""
         for listener in self._extensions.of(HostPinged):
             await listener.host_pinged(row.uuid, pong.vms, asked_at)
@@ -65,15 +66,15 @@ class HostKind(MachineKind[Host]):
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
         """What others say; else how many VMs hold something of it."""
         guards = self._extensions.of(HostRemoval)
-        reasons = [reason for guard in guards if (reason := guard.why_not_remove(tx, uuid)) is not None]
+        reasons = [reason for guard in guards if (reason := guard.why_not_remove(tx, HostId(uuid))) is not None]
         claims = tx.count(HostClaim, host_uuid=uuid)
         return reasons or ([f"{claims} VMs hold capacity of it"] if claims else [])
 
-    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+    async def clean(self, agents: MachineAgents[str], uuid: str) -> None:
         """Have the agent forget that it is a host."""
         await agents.call(uuid, Forget(), timeout_seconds=60.0)
 
     def removed(self, tx: Tx, uuid: str) -> None:
         """See `HostRemoval.host_removed`."""
         for guard in self._extensions.of(HostRemoval):
-            guard.host_removed(tx, uuid)
+            guard.host_removed(tx, HostId(uuid))

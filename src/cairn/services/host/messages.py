@@ -21,6 +21,7 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event, Query
 from cairn.services.host.machine import HostStateEvent
+from cairn.services.ids import ClusterId, HostId, ZoneId
 
 ManagementIp = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -79,10 +80,10 @@ class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
 class HostView(Struct, frozen=True, kw_only=True):
     """A host, as other services need it."""
 
-    uuid: str
+    uuid: HostId
     name: str
-    cluster_uuid: str
-    zone_uuid: str
+    cluster_uuid: ClusterId
+    zone_uuid: ZoneId
     management_ip: str
     connected: bool
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from cairn.kernel.machine.model import Machine
 from cairn.kernel.store.record import AdminOnly, Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 
 class HostState(StrEnum):
@@ -37,8 +38,9 @@ class Host(Machine, frozen=True, kw_only=True):
         indexes=(("state", "status", "available_memory_capacity"),),
     )
 
-    zone_uuid: Annotated[str, References("zone", join="zone", back="hosts")]
-    cluster_uuid: Annotated[str, References("cluster", join="cluster", back="hosts")]
+    uuid: Annotated[HostId, Key()]
+    zone_uuid: Annotated[ZoneId, References("zone", join="zone", back="hosts")]
+    cluster_uuid: Annotated[ClusterId, References("cluster", join="cluster", back="hosts")]
     management_ip: Annotated[str, AdminOnly(), Unique(), Doc("where it is reached: an IPv4 address or a name")]
     hypervisor_type: Annotated[str, Doc("KVM or Simulator")]
     state: HostState = HostState.ENABLED
@@ -65,7 +67,7 @@ class HostClaim(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(table="host_claim")
 
-    vm_uuid: Annotated[str, Key()]
-    host_uuid: Annotated[str, References("host")]
+    vm_uuid: Annotated[VmId, Key()]
+    host_uuid: Annotated[HostId, References("host")]
     cpu_num: int
     memory_bytes: int

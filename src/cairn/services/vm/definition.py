@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cairn.agents.protocol.vm import Hardware
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import HostId, L3NetworkId, VmId
 from cairn.services.vm.extensions import NicSpec, VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
 
@@ -18,7 +19,8 @@ class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
     the guest need stands here.
     """
 
-    default_l3_network_uuid: str | None
+    uuid: VmId
+    default_l3_network_uuid: L3NetworkId | None
     hostname: str
     user_data: str | None = None
     ssh_keys: list[str] = []
@@ -40,6 +42,6 @@ def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:
     ]
 
 
-def networks(vm: VmInstance, host: str, nics: Sequence[NicSpec]) -> VmNetworks:
+def networks(vm: VmInstance, host: HostId, nics: Sequence[NicSpec]) -> VmNetworks:
     """The VM as its networks on `host` see it."""
     return taken(VmNetworks, vm, host_uuid=host, nics=list(nics))

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from cairn.services.ids import HostId, L3NetworkId, VmId
+
 
 class NicSpec(Struct, frozen=True, kw_only=True):
     """A VM's network card, as network services and hypervisors need it."""
@@ -15,7 +17,7 @@ class NicSpec(Struct, frozen=True, kw_only=True):
     ip: str
     netmask: str
     gateway: str
-    l3_network_uuid: str
+    l3_network_uuid: L3NetworkId
     device_id: int
     internal_name: str  #: of the tap on the host, ``vnic12.0``
     is_default: bool
@@ -24,8 +26,8 @@ class NicSpec(Struct, frozen=True, kw_only=True):
 class VmNetworks(Struct, frozen=True, kw_only=True):
     """A VM on its host, as network services need it: its network cards, and what its networks tell it."""
 
-    uuid: str  #: of the VM
-    host_uuid: str
+    uuid: VmId
+    host_uuid: HostId
     hostname: str
     nics: list[NicSpec]
     bridges: dict[str, str] = {}  #: L3 network uuid -> bridge on the host; told when the VM starts there

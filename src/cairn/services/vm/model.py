@@ -22,6 +22,7 @@ from cairn.kernel.store.record import (
     Unique,
     Unit,
 )
+from cairn.services.ids import AccountId, ClusterId, HostId, ImageId, L3NetworkId, VmId, VolumeId, ZoneId
 
 
 class VmState(StrEnum):
@@ -58,20 +59,21 @@ class VmInstance(Named, frozen=True, kw_only=True):
         },
     )
 
-    account_uuid: Annotated[str, Owner(), Index()]
-    zone_uuid: Annotated[str | None, References("zone", join="zone", back="vmInstances")] = None
-    cluster_uuid: Annotated[str | None, References("cluster", join="cluster", back="vmInstances")] = None
-    host_uuid: Annotated[str | None, References("host", join="host", back="vmInstance"), Doc("where it runs")] = None
-    last_host_uuid: Annotated[str | None, Doc("where it ran last")] = None
-    image_uuid: Annotated[str | None, References("image", join="image", back="vmInstances", on_delete="set-null")] = (
-        None
-    )
+    uuid: Annotated[VmId, Key()]
+    account_uuid: Annotated[AccountId, Owner(), Index()]
+    zone_uuid: Annotated[ZoneId | None, References("zone", join="zone", back="vmInstances")] = None
+    cluster_uuid: Annotated[ClusterId | None, References("cluster", join="cluster", back="vmInstances")] = None
+    host_uuid: Annotated[HostId | None, References("host", join="host", back="vmInstance"), Doc("where it runs")] = None
+    last_host_uuid: Annotated[HostId | None, Doc("where it ran last")] = None
+    image_uuid: Annotated[
+        ImageId | None, References("image", join="image", back="vmInstances", on_delete="set-null")
+    ] = None
     instance_offering_uuid: Annotated[
         str | None,
         References("instance_offering", join="instanceOffering", back="vmInstances", on_delete="set-null"),
     ] = None
-    root_volume_uuid: Annotated[str | None, Index()] = None
-    default_l3_network_uuid: str | None = None
+    root_volume_uuid: Annotated[VolumeId | None, Index()] = None
+    default_l3_network_uuid: L3NetworkId | None = None
     platform: str = "Linux"
     architecture: str = "x86_64"
     guest_os_type: str | None = None
@@ -104,8 +106,8 @@ class VmNic(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    vm_instance_uuid: Annotated[str, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]
-    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="vmNics")]
+    vm_instance_uuid: Annotated[VmId, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]
+    l3_network_uuid: Annotated[L3NetworkId, References("l3_network", join="l3Network", back="vmNics")]
     used_ip_uuid: Annotated[str | None, Hidden()] = None
     ip: Annotated[str | None, Index()] = None
     netmask: str | None = None

@@ -15,6 +15,7 @@ from cairn.kernel.resource import changed, existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.definition import networks, nic_specs
 from cairn.services.vm.machine import LIFE, Operation, operation_of
 from cairn.services.vm.messages import (
@@ -119,7 +120,8 @@ class VmService:
         """The network cards of all VMs on a host."""
 
         def fn(tx: Tx) -> VmNetworkList:
-            vms = tx.find(VmInstance, host_uuid=message.host_uuid)
-            return VmNetworkList(vms=[networks(vm, message.host_uuid, nic_specs(tx, vm)) for vm in vms])
+            host = HostId(message.host_uuid)
+            vms = tx.find(VmInstance, host_uuid=host)
+            return VmNetworkList(vms=[networks(vm, host, nic_specs(tx, vm)) for vm in vms])
 
         return await self._store.read(fn)

@@ -19,6 +19,7 @@ from cairn.services.cluster.model import Cluster
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.ids import HostId, VmId
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import START, VirtualClock
 
@@ -33,7 +34,7 @@ class Refuses(HostFilter):
         self.reasons = reasons
         self.asked: list[list[str]] = []
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         self.asked.append([candidate.name for candidate in candidates])
         return {one.host_uuid: self.reasons[one.name] for one in candidates if one.name in self.reasons}
 
@@ -88,7 +89,7 @@ class Book:
         (host,) = await self.do(lambda tx: tx.find(Host, name=name))
         return host.available_memory_capacity // MIB, host.available_cpu_capacity
 
-    async def claims(self) -> dict[str, str]:
+    async def claims(self) -> dict[VmId, HostId]:
         """Which VM is booked on which host."""
         return {claim.vm_uuid: claim.host_uuid for claim in await self.do(lambda tx: tx.find(HostClaim))}
 
@@ -225,14 +226,14 @@ async def test_ten_reasons_fill_a_sentence_and_the_rest_is_counted() -> None:
 async def test_what_is_released_can_be_claimed_again_and_releasing_twice_gives_nothing_more() -> None:
     book = await Book.open(host("a", 512, 1))
     await book.claim("vm")
-    assert await book.do(lambda tx: book.allocator.release(tx, "vm")) == "uuid-a"
-    assert await book.do(lambda tx: book.allocator.release(tx, "vm")) is None
+    assert await book.do(lambda tx: book.allocator.release(tx, VmId("vm"))) == "uuid-a"
+    assert await book.do(lambda tx: book.allocator.release(tx, VmId("vm"))) is None
     assert await book.free("a") == (512, 1)
     assert await book.claim("other") == "a"
 
 
 async def hold(book: Book, vm: str, uuid: str) -> None:
-    await book.do(lambda tx: book.allocator.hold(tx, vm, uuid, cpu_num=4, memory_bytes=600 * MIB))
+    await book.do(lambda tx: book.allocator.hold(tx, VmId(vm), HostId(uuid), cpu_num=4, memory_bytes=600 * MIB))
 
 
 async def test_a_vm_that_was_found_on_a_host_is_booked_there_whether_it_fits_or_not() -> None:
@@ -302,7 +303,7 @@ def test_two_claims_never_take_the_same(
             elif kind == "hold":
                 await book.do(
                     lambda tx, vm=vm, name=name, memory=memory, cpus=cpus: book.allocator.hold(  # type: ignore[misc]
-                        tx, vm, f"uuid-{name}", cpu_num=cpus, memory_bytes=memory * MIB
+                        tx, vm, HostId(f"uuid-{name}"), cpu_num=cpus, memory_bytes=memory * MIB
                     )
                 )
                 if held.get(vm, ("",))[0] != name:

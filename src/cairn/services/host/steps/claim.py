@@ -10,6 +10,7 @@ from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.ids import VmId
 
 
 class ClaimHostInput(Struct, frozen=True, kw_only=True):
@@ -60,5 +61,5 @@ class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
 
     def do(self, tx: Tx, given: ReleaseHostInput) -> Nothing:
         """Give it back; a VM that holds nothing is success."""
-        self._allocator.release(tx, given.uuid)
+        self._allocator.release(tx, VmId(given.uuid))
         return NOTHING

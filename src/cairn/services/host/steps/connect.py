@@ -29,6 +29,7 @@ from cairn.services.host.kind import HostKind
 from cairn.services.host.messages import AddHost
 from cairn.services.host.model import Host, HostClaim
 from cairn.services.host.service import check_address
+from cairn.services.ids import HostId
 
 
 class RecordHostInput(Struct, frozen=True, kw_only=True):
@@ -101,7 +102,7 @@ class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
         hooks = self._extensions.of(HostConnected)
         for index, hook in enumerate(hooks):
             report_progress("preparing the host", (index + 1) / (len(hooks) + 1))
-            await hook.host_connecting(given.uuid, facts)
+            await hook.host_connecting(HostId(given.uuid), facts)
         return ConnectOutput(facts=facts, agent_boot=boot)
 
 

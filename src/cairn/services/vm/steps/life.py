@@ -11,6 +11,7 @@ from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import HostId
 from cairn.services.vm.machine import LIFE, ON_NO_HOST, check, operation_of
 from cairn.services.vm.messages import VmCall
 from cairn.services.vm.model import VmInstance, VmState
@@ -21,10 +22,10 @@ class Former(Struct, frozen=True, kw_only=True):
     """How the VM was when the operation began."""
 
     state: VmState
-    last_host_uuid: str | None  #: where it is, or was last
+    last_host_uuid: HostId | None  #: where it is, or was last
 
     @property
-    def host(self) -> str:
+    def host(self) -> HostId:
         """Where it is, or was last (``vm.no-host``)."""
         if self.last_host_uuid is None:
             raise CairnError(

@@ -7,6 +7,7 @@ from cairn.agents.protocol.vm import PauseVm, ResumeVm
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.steps.stop import OnHostInput
 
 
@@ -48,7 +49,7 @@ class ResumeOnHost(ActionStep[OnHostInput, Nothing]):
         await _if_it_runs(self._agents, given.former.host, PauseVm(vm=given.uuid))
 
 
-async def _if_it_runs(agents: HostAgents, host: str, command: PauseVm | ResumeVm) -> None:
+async def _if_it_runs(agents: HostAgents, host: HostId, command: PauseVm | ResumeVm) -> None:
     try:
         await agents.call(host, command)
     except CairnError as error:

@@ -55,7 +55,7 @@ class LoadVm(TransactionStep[LoadInput, LoadOutput]):
             tx.update(VmInstance, row.uuid, **asdict(told))
         vm = taken(VmDefinition, told, row)
         nics = nic_specs(tx, row)
-        networks = [nic.l3_network_uuid for nic in nics]
+        networks: list[str] = [nic.l3_network_uuid for nic in nics]
         need = taken(
             HostNeed,
             vm,
