@@ -1,4 +1,4 @@
-"""What the audit plugin keeps."""
+"""The notes that the audit plugin keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cairn.kernel.store.record import Doc, Index, Named, Owner, References, Tabl
 
 
 class AuditNote(Named, frozen=True, kw_only=True):
-    """What happened to a VM. It outlives the VM, and is called as the VM was called then."""
+    """A note about a VM. It outlives the VM, and has the name that the VM had then."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="audit_note", entity="AuditNote")
 

@@ -1,4 +1,4 @@
-"""The way to agents, as services give it to others."""
+"""Calls to the agents of a service's machines, as the service provides them to others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Id = TypeVar("Id", bound=str, contravariant=True)  #: the type of the machines' 
 
 
 class MachineAgents(Protocol[Id]):
-    """What services may ask of the agents of another's machines."""
+    """Calls to agents, for services that do not own the machines."""
 
     async def call(self, uuid: Id, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
         """Have the machine's agent do something, in the machine's queue (setting ``parallelism``: so many at a time).

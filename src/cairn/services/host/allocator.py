@@ -1,8 +1,8 @@
-"""Which host takes a VM.
+"""Choosing the host that takes a VM.
 
 Candidates come from an index, the one with the most free memory first, a few at a time, so that the cost of a claim does
 not grow with the number of hosts. Plugins may refuse candidates (`HostFilter`). The claim itself is one UPDATE that looks
-again, so two claims never take the same memory. Only when nobody fits is every host looked at, to tell why.
+again, so two claims never take the same memory. Only when no host fits is every host looked at, to tell why.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Allocator(HostLedger):
     """Claims hosts for VMs, and gives claims back.
 
     Args:
-        filters: the plugins' say.
+        filters: the plugins' `HostFilter` objects.
     """
 
     def __init__(self, filters: Callable[[], Sequence[HostFilter]]) -> None:
@@ -101,7 +101,7 @@ class Allocator(HostLedger):
             if len(found) < page:
                 break
             start += page
-        raise self._nobody(tx, need)
+        raise self._none_fits(tx, need)
 
     def release(self, tx: Tx, vm: VmId) -> HostId | None:
         """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
@@ -162,12 +162,12 @@ class Allocator(HostLedger):
         tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))
         return True
 
-    def _nobody(self, tx: Tx, need: HostNeed) -> CairnError:
+    def _none_fits(self, tx: Tx, need: HostNeed) -> CairnError:
         hosts = tx.find(Host, order_by="name", limit=_REPORTED)
         if not hosts:
             return CairnError(
                 "host.none-fits",
-                "No host fits: there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
+                "No host fits, because there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
                 kind=ErrorKind.EXHAUSTED,
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}

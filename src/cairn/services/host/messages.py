@@ -1,4 +1,4 @@
-"""What can be asked of hosts."""
+"""Messages about hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ManagementIp = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class AddHost(ApiCreate, frozen=True, kw_only=True):
-    """What every message that adds a host says."""
+    """The fields of every message that adds a host."""
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "Host"
@@ -89,7 +89,7 @@ class HostView(Struct, frozen=True, kw_only=True):
 
 
 class HostList(Struct, frozen=True, kw_only=True):
-    """Some hosts."""
+    """The hosts that `ListHosts` found."""
 
     hosts: list[HostView]
 

@@ -1,4 +1,4 @@
-"""Hosts and what is claimed of them."""
+"""Hosts, and VMs' claims on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 
 class HostState(StrEnum):
-    """What people want of a host."""
+    """The state that people want a host to be in."""
 
     ENABLED = "Enabled"  #: VMs may be placed on it
     DISABLED = "Disabled"  #: no new VMs; those that run stay
@@ -63,7 +63,7 @@ class Host(Machine, frozen=True, kw_only=True):
 
 
 class HostClaim(Record, frozen=True, kw_only=True):
-    """What a VM takes of a host; one row a VM, so that taking and giving back are safe to repeat."""
+    """The capacity that a VM takes of a host; one row for each VM, so that taking and giving back are safe to repeat."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="host_claim")
 

@@ -1,4 +1,4 @@
-"""What the host service gives others."""
+"""The host service's objects for other services: calls to hosts' agents, and the ledger of claims."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cairn.services.ids import HostId, VmId
 
 
 class HostAgents(MachineAgents[HostId], Protocol):
-    """The way to every host's agent."""
+    """Calls to hosts' agents."""
 
 
 class HostLedger(Protocol):
-    """The book of what VMs hold of hosts, for those that moved by themselves."""
+    """The capacity that VMs hold of hosts, for VMs that started, stopped or moved by themselves."""
 
     def hold(self, tx: Tx, vm: VmId, host: HostId, *, cpu_num: int, memory_bytes: int) -> None:
-        """The VM is on that host, whether it fits or not. Safe to repeat."""
+        """Book the VM on that host, whether it fits or not. Safe to repeat."""
 
     def release(self, tx: Tx, vm: VmId) -> HostId | None:
-        """The VM is on no host; returns where it was. Safe to repeat."""
+        """Give back what the VM holds. Returns the host; None when it held nothing. Safe to repeat."""

@@ -1,4 +1,4 @@
-"""What a VM is, as one record: made once, of a message or of the VM's row, and passed on whole from there."""
+"""A VM's definition as one record: made once, of a message or of the VM's row, and passed on whole from there."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cairn.services.vm.model import VmInstance, VmNic
 
 
 class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
-    """What a VM's start is made of.
+    """All that a VM's start needs to know of the VM itself.
 
-    What a hypervisor makes a domain of is a field of `Hardware`, which goes to the VM's host as it is. What only networks and
-    the guest need stands here.
+    The fields that a hypervisor makes a domain of are those of `Hardware`, which goes to the VM's host as it is. Those that
+    only networks and the guest need stand here.
     """
 
     uuid: VmId

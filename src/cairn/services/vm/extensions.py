@@ -1,4 +1,4 @@
-"""What plugins can do with VMs."""
+"""The extension points of the VM service, and the records that they are given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NicSpec(Struct, frozen=True, kw_only=True):
 
 
 class VmNetworks(Struct, frozen=True, kw_only=True):
-    """A VM on its host, as network services need it: its network cards, and what its networks tell it."""
+    """A VM on its host, as network services need it: its network cards, and what they serve to the guest."""
 
     uuid: VmId
     host_uuid: HostId
@@ -39,7 +39,7 @@ class VmNetworkService(Protocol):
     """A provider of network services (DHCP, metadata, security groups, ...) for VMs."""
 
     async def apply(self, vm: VmNetworks) -> None:
-        """Before the VM starts on its host. Safe to repeat."""
+        """Serve the VM. Called before it starts on its host. Safe to repeat."""
 
     async def release(self, vm: VmNetworks) -> None:
-        """After the VM left its host, or did not come to it. Safe to repeat; nothing there is success."""
+        """Stop serving the VM. Called after it left its host, or did not come to it. Safe to repeat; nothing there is success."""

@@ -26,7 +26,7 @@ from cairn.services.ids import AccountId, ClusterId, HostId, ImageId, L3NetworkI
 
 
 class VmState(StrEnum):
-    """Where a VM stands."""
+    """The states of a VM; `machine` has the changes between them."""
 
     CREATED = "Created"
     STARTING = "Starting"
@@ -38,14 +38,14 @@ class VmState(StrEnum):
     DESTROYED = "Destroyed"
     EXPUNGING = "Expunging"
     PAUSING = "Pausing"
-    PAUSED = "Paused"  #: on its host, with its memory; its processors stand still
+    PAUSED = "Paused"  #: on its host, with its memory; its processors are stopped
     RESUMING = "Resuming"
     UNKNOWN = "Unknown"  #: its host cannot be asked
     CRASHED = "Crashed"
 
 
 class VmInstance(Named, frozen=True, kw_only=True):
-    """A virtual machine."""
+    """A virtual machine, as its owner defined it and as it stands now."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="vm_instance",
@@ -86,7 +86,7 @@ class VmInstance(Named, frozen=True, kw_only=True):
     allocator_strategy: str = "DefaultHostAllocatorStrategy"
     state: Annotated[VmState, Index()]
     state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
-    hostname: Annotated[str, Doc("what it is called inside its networks")]
+    hostname: Annotated[str, Doc("its name inside its networks")]
     user_data: Annotated[str | None, Hidden(), Text(None)] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
     create_date: Annotated[datetime, Index()]

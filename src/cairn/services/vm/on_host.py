@@ -1,4 +1,4 @@
-"""What hosts are told of the VMs on them."""
+"""VMs as users of hosts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class VmsOnHost(HostRemoval):
     """Keeps a host from going while VMs are on it."""
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
-        """VMs that are placed there."""
+        """Count the VMs that are placed there."""
         count = tx.count(VmInstance, host_uuid=host)
         return f"{count} VMs are on it" if count else None
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
-        """Nothing: `last_host_uuid` is not a reference."""
+        """Do nothing: `last_host_uuid` is not a reference."""

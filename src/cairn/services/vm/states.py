@@ -1,4 +1,4 @@
-"""Changing a VM's state: one place that writes it and tells of it."""
+"""Changing a VM's state: the one place that writes it and emits the event."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VmStates:
     def tell(
         self, tx: Tx, vm: VmInstance, before: VmState, state: VmState, *, host: object = None, reason: str | None = None
     ) -> None:
-        """Announce a change."""
+        """Emit `VmStateChanged`; the caller writes the state."""
         event = VmStateChanged(
             vm=vm.uuid,
             name=vm.name,

@@ -1,4 +1,4 @@
-"""Volumes."""
+"""Volumes, the disks of VMs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT: Final = "Root"  #: the type of the volume that a VM boots from
 
 
 class VolumeStatus(StrEnum):
-    """Where a volume stands."""
+    """The status of a volume's file."""
 
     CREATING = "Creating"
     READY = "Ready"
