@@ -1,4 +1,4 @@
-"""Which host takes a VM, and what is booked for it."""
+"""Choosing the host that takes a VM, and booking its capacity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIB = 1 << 20
 
 
 class Refuses(HostFilter):
-    """Refuses hosts by name, and remembers who was asked about."""
+    """Refuses hosts by name, and remembers the hosts that it was asked about."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = reasons
@@ -90,7 +90,7 @@ class Book:
         return host.available_memory_capacity // MIB, host.available_cpu_capacity
 
     async def claims(self) -> dict[VmId, HostId]:
-        """Which VM is booked on which host."""
+        """Read the host that each VM is booked on."""
         return {claim.vm_uuid: claim.host_uuid for claim in await self.do(lambda tx: tx.find(HostClaim))}
 
 
@@ -283,7 +283,7 @@ actions = st.lists(
 def test_two_claims_never_take_the_same(
     hosts: list[tuple[int, int]], actions: list[tuple[str, int, int, tuple[int, int]]]
 ) -> None:
-    """Whatever is claimed, released and found elsewhere: what is free is what the host has, less what is booked on it."""
+    """After any claims, releases and moves, the free capacity is the host's capacity less the capacity that is booked on it."""
 
     async def play() -> None:
         rows = [host(f"h{number}", memory, cpus) for number, (memory, cpus) in enumerate(hosts)]
