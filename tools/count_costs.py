@@ -41,6 +41,7 @@ MACHINES = ("services/host", "services/backup_storage", "kernel/machine*")
 MACHINE_PLUGINS = ("plugins/kvm", "plugins/backup_server", "plugins/simulator")
 #: the parts of the house that nouns are in
 NOUNS = ("services", "plugins")
+IDS = "services.ids"  #: a module that every noun may import, which belongs to none of them
 #: files that only declare, whatever they hold: what uses them is tested
 DECLARATIONS = frozenset(
     {"__init__.py", "messages.py", "model.py", "config.py", "manifest.py", "provided.py", "extensions.py"}
@@ -136,7 +137,7 @@ def known(source: Path) -> dict[str, set[str]]:
             modules = (imports(tree_of(path)) for path in sorted(manifest.parent.rglob("*.py")))
             others = {".".join(name.split(".")[1:3]) for names in modules for name in names}
             listed = {steps[name] for name in _listed(manifest.parent / "workflows.toml") if name in steps}
-            nouns[noun] = {other for other in others | listed if other.split(".")[0] in NOUNS} - {noun}
+            nouns[noun] = {other for other in others | listed if other.split(".")[0] in NOUNS} - {noun, IDS}
     return nouns
 
 

@@ -2,7 +2,7 @@
 
 The rules of a task are those of a real agent: it is run at most once; repeated, it is answered with the same reply;
 work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back;
-a task that is taken back (`DELETE`) is never done, unless it is done already.
+a task that is cancelled (`DELETE`) is never done, unless it is done already.
 Without a dial that says otherwise everything is done and answered at once, in one call.
 """
 
@@ -68,7 +68,9 @@ class SimulatedAgents:
         self.clock = clock
         self.send = send
         self.dials = dials or Dials(world.seed)
-        self.changes = 0  #: how many requests may have changed the world, so that one sees whether to save it
+        self.changes = (
+            0  #: how many requests may have changed the world, so that the saving loop knows whether to save it
+        )
         self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
         self._stops: dict[tuple[str, str], Callable[[], None]] = {}  #: by host and task that is being worked on
         self._sending: set[asyncio.Task[None]] = set()
@@ -86,26 +88,26 @@ class SimulatedAgents:
 
     def receive(self, method: str, path: str, body: bytes, exchange: Exchange) -> None:
         """Take a request to ``/hosts/<name>/v1/…``; it is answered now or later."""
-        parts = path.split("/", 3)
-        if len(parts) < 4 or parts[1] != "hosts":
+        segments = path.split("/", 3)
+        if len(segments) < 4 or segments[1] != "hosts":
             exchange.answer(404, b'{"error":"there is nothing here"}')
             return
-        _, _, name, call = parts
+        _, _, name, resource = segments
         host = self.world.hosts.get(name)
         if host is None:
             exchange.answer(404, _encoder.encode({"error": f"there is no host {name}"}))
         elif self.dials.dead(name):
             exchange.drop()
-        elif call == "v1/commands" and method == "POST":
+        elif resource == "v1/commands" and method == "POST":
             self._command(host, body, exchange)
-        elif call.startswith("v1/tasks/") and method == "GET":
-            self._task(host, call[9:], exchange)
-        elif call.startswith("v1/tasks/") and method == "DELETE":
-            self._cancel(host, call[9:], exchange)
-        elif call == "v1/ping" and method == "GET":
+        elif resource.startswith("v1/tasks/") and method == "GET":
+            self._task(host, resource[9:], exchange)
+        elif resource.startswith("v1/tasks/") and method == "DELETE":
+            self._cancel(host, resource[9:], exchange)
+        elif resource == "v1/ping" and method == "GET":
             exchange.answer(200, self._pong(host))
         else:
-            exchange.answer(404, _encoder.encode({"error": f"{method} {call} is not a call of an agent"}))
+            exchange.answer(404, _encoder.encode({"error": f"{method} {resource} is not a request that agents answer"}))
 
     def kill_vm(self, name: str, vm: str) -> bool:
         """Let the VM's process die by itself, which is reported. Returns whether it was running."""
@@ -179,7 +181,7 @@ class SimulatedAgents:
         _tell(self._tasks[host.name][task], exchange)
 
     def _run(self, host: SimHost, request: Request) -> bytes:
-        """Do the work, and remember the reply."""
+        """Carry out the command, and keep the reply for repetitions of its task."""
         try:
             result = commands.apply(self.world, host, request.command, request.body)
         except Refused as refused:
@@ -228,7 +230,7 @@ class SimulatedAgents:
 
         def stop() -> None:
             timer.cancel()
-            reply = self._fail(host, request.task, codes.CANCELLED, f"The caller took {request.command} back.")
+            reply = self._fail(host, request.task, codes.CANCELLED, f"The caller cancelled {request.command}.")
             self._finish(host, request, exchange, reply, dial, late=late)
 
         self._stops[host.name, request.task] = stop

@@ -59,14 +59,14 @@ _DONE: Final = Done()
 
 
 def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
-    """Remember who it is and where reports go."""
+    """Keep the host's uuid and the URL that its reports go to."""
     host.host = command.host
     host.report_url = command.report_url
     return facts(world, host, GetFacts())
 
 
 def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
-    """The facts of the simulated machine."""
+    """Report the facts of the simulated machine."""
     machine = host.machine
     used = sum(vm.hardware.memory_size for vm in host.vms.values() if vm.is_on)
     return HostFacts(
@@ -89,7 +89,7 @@ def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
 
 
 def forget(world: World, host: SimHost, command: Forget) -> Done:
-    """The host leaves the cloud."""
+    """Remove all that the cloud made; a host with VMs is refused."""
     if host.vms:
         raise Refused(codes.BUSY, f"{host.name} still has {len(host.vms)} VMs. Destroy or move them first.")
     host.host = host.report_url = None
@@ -103,7 +103,7 @@ def forget(world: World, host: SimHost, command: Forget) -> Done:
 
 
 def ensure_bridge(world: World, host: SimHost, command: EnsureBridge) -> Done:
-    """A bridge without a tunnel."""
+    """Make a bridge without a tunnel."""
     _check_bridge_name(command.bridge)
     host.bridges[command.bridge] = SimBridge(
         bridge=command.bridge, mtu=command.mtu, physical_interface=command.physical_interface
@@ -112,7 +112,7 @@ def ensure_bridge(world: World, host: SimHost, command: EnsureBridge) -> Done:
 
 
 def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
-    """A bridge with a tunnel port."""
+    """Make a bridge with a tunnel port."""
     _check_bridge_name(command.bridge)
     if not 1 <= command.vni <= 16_777_214:
         raise Refused(codes.BAD_REQUEST, f"vni: found {command.vni}; 1 to 16777214 fits.")
@@ -131,7 +131,7 @@ def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
 
 
 def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
-    """The bridge goes, unless a VM is on it."""
+    """Remove the bridge, unless a VM is on it."""
     for uuid, vm in host.vms.items():
         if vm.is_on and any(nic.bridge == command.bridge for nic in vm.nics):
             raise Refused(codes.BUSY, f"The bridge {command.bridge} is used by the running VM {uuid}. Stop it first.")
@@ -140,7 +140,7 @@ def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
 
 
 def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
-    """The network's server, with these entries and metadata added to (or instead of) those there are."""
+    """Make the network's server, with these entries and metadata added to (or instead of) those there are."""
     _need_bridge(host, command.bridge)
     old = host.dhcp.get(command.network)
     entries = {} if old is None or command.replace else old.entries
@@ -166,7 +166,7 @@ def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
 
 
 def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries) -> Done:
-    """Entries and metadata go; the server with the last of the entries."""
+    """Remove entries and metadata, and with the last entry the server."""
     _remove_metadata(host, command.network, set(command.vms))
     server = host.dhcp.get(command.network)
     if server is not None:
@@ -178,7 +178,7 @@ def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries)
 
 
 def remove_dhcp(world: World, host: SimHost, command: RemoveDhcp) -> Done:
-    """The network's server and metadata go."""
+    """Remove the network's server and metadata."""
     host.dhcp.pop(command.network, None)
     host.metadata.pop(command.network, None)
     return _DONE
@@ -197,7 +197,7 @@ def _remove_metadata(host: SimHost, network: str, vms: set[str]) -> None:
 
 
 def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
-    """Start it, if it is not running."""
+    """Start the VM, if it is not running."""
     hardware = command.hardware
     vm = host.vms.get(hardware.uuid)
     if vm is None or not vm.is_on:
@@ -216,7 +216,7 @@ def start_vm(world: World, host: SimHost, command: StartVm) -> VmStatus:
 
 
 def stop_vm(world: World, host: SimHost, command: StopVm) -> VmStatus:
-    """Its domain goes; its console's text stays."""
+    """Remove the VM's domain; its console's text stays."""
     if command.mode not in ("grace", "cold"):
         raise Refused(codes.BAD_REQUEST, f"mode: found {command.mode!r}; 'grace' or 'cold' fits.")
     host.power_off(command.vm)
@@ -225,7 +225,7 @@ def stop_vm(world: World, host: SimHost, command: StopVm) -> VmStatus:
 
 
 def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
-    """Stop and start it with the same definition."""
+    """Stop the VM and start it with the same definition."""
     vm = _running(host, command.vm)
     vm.boots += 1
     vm.state = PowerState.RUNNING
@@ -234,21 +234,21 @@ def reboot_vm(world: World, host: SimHost, command: RebootVm) -> VmStatus:
 
 
 def pause_vm(world: World, host: SimHost, command: PauseVm) -> VmStatus:
-    """It stands still, with its memory, disks and taps."""
+    """Stop the VM's processors; it keeps its memory, disks and taps."""
     vm = _running(host, command.vm)
     vm.state = PowerState.PAUSED
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
 def resume_vm(world: World, host: SimHost, command: ResumeVm) -> VmStatus:
-    """It goes on."""
+    """Let a paused VM run on."""
     vm = _running(host, command.vm)
     vm.state = PowerState.RUNNING
     return VmStatus(state=vm.state, vnc_port=vm.vnc_port)
 
 
 def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
-    """Nothing of it is left but its disks."""
+    """Remove all of the VM but its disks."""
     host.power_off(command.vm)
     host.vms.pop(command.vm, None)
     host.consoles.pop(command.vm, None)
@@ -256,12 +256,12 @@ def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
 
 
 def list_vms(world: World, host: SimHost, command: ListVms) -> VmList:
-    """All domains of the host with their states, those that are off among them."""
+    """List all domains of the host with their states, including those that are off."""
     return VmList(vms={uuid: vm.state for uuid, vm in host.vms.items()})
 
 
 def get_console(world: World, host: SimHost, command: GetConsole) -> Console:
-    """The end of what it wrote."""
+    """Read the end of the text that the VM wrote."""
     vm = host.vms.get(command.vm)
     text = host.consoles.get(command.vm, "")
     return Console(

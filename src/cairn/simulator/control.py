@@ -6,7 +6,7 @@
 ``GET /hosts``                  name, URL, uuid of each
 ``GET /dials``                  the dials that are turned, with what is left of their counts
 ``POST /dials``                 a `Dial`, or a list: each takes the place of the one for the same host and command
-``DELETE /dials``               everything ordinary
+``DELETE /dials``               takes all dials away
 ``POST /hosts/NAME/kill-vm``    ``{"vm": UUID}``: the VM's process dies by itself
 ``POST /hosts/NAME/restart``    the host's agent forgets its tasks
 ``POST /reset``                 the world as it was in the beginning, no dials
@@ -33,7 +33,7 @@ Answer = tuple[int, bytes]
 
 
 class KillVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of ``kill-vm``."""
+    """The body of a ``kill-vm`` request."""
 
     vm: str
 
@@ -45,7 +45,7 @@ class Control:
     """Answers everything that is not the agents' protocol.
 
     Args:
-        agents: those that it shows and changes.
+        agents: the simulated agents that it shows and changes.
         fresh: makes the world that ``/reset`` goes back to.
     """
 
@@ -55,11 +55,11 @@ class Control:
 
     def handle(self, method: str, target: str, body: bytes) -> Answer:
         """Answer one request with status and body; a path that does not exist is 404."""
-        parts = urlsplit(target)
+        url = urlsplit(target)
         try:
-            match method, parts.path:
+            match method, url.path:
                 case "GET", "/inspect":
-                    return self._inspect(parse_qs(parts.query).get("host", []))
+                    return self._inspect(parse_qs(url.query).get("host", []))
                 case "GET", "/inspect/summary":
                     return 200, _encoder.encode(summary(self._agents.world))
                 case "GET", "/hosts":
@@ -74,9 +74,9 @@ class Control:
                 case "POST", "/reset":
                     self._agents.reset(self._fresh())
                     return 200, b"{}"
-            return self._host(method, parts.path, body)
+            return self._host(method, url.path, body)
         except msgspec.MsgspecError as error:
-            return 400, _encoder.encode({"error": f"{parts.path}: {error}"})
+            return 400, _encoder.encode({"error": f"{url.path}: {error}"})
 
     def _inspect(self, names: list[str]) -> Answer:
         hosts = self._agents.world.hosts
@@ -99,23 +99,24 @@ class Control:
         return self._dials()
 
     def _host(self, method: str, path: str, body: bytes) -> Answer:
-        parts = path.split("/")
-        if method == "POST" and len(parts) == 4 and parts[1] == "hosts":
-            if parts[2] not in self._agents.world.hosts:
-                return 404, _encoder.encode({"error": f"there is no host {parts[2]}"})
-            if parts[3] == "kill-vm":
+        segments = path.split("/")
+        if method == "POST" and len(segments) == 4 and segments[1] == "hosts":
+            name, verb = segments[2:]
+            if name not in self._agents.world.hosts:
+                return 404, _encoder.encode({"error": f"there is no host {name}"})
+            if verb == "kill-vm":
                 vm = _kill_decoder.decode(body).vm
-                if self._agents.kill_vm(parts[2], vm):
+                if self._agents.kill_vm(name, vm):
                     return 200, b"{}"
-                return 404, _encoder.encode({"error": f"the VM {vm} is not running on {parts[2]}"})
-            if parts[3] == "restart":
-                self._agents.restart_agent(parts[2])
+                return 404, _encoder.encode({"error": f"the VM {vm} is not running on {name}"})
+            if verb == "restart":
+                self._agents.restart_agent(name)
                 return 200, b"{}"
         return 404, _encoder.encode({"error": f"{method} {path} is not known here; GET /inspect, /hosts, /dials are"})
 
 
 def inspect_host(host: SimHost) -> dict[str, object]:
-    """The content of a host, for people and tests."""
+    """Describe the content of a host, for people and tests."""
     return {
         "host": host.host,
         "vms": host.vms,
@@ -145,7 +146,7 @@ _COUNTED: Final = ("vms", "volumes", "images", "bridges", "consoles")
 
 
 def summary(world: World) -> dict[str, int]:
-    """How much of each there is on all hosts together; the backup server's images are counted apart."""
+    """Count the VMs, volumes and so on of all hosts together; the backup server's images are counted apart."""
     hosts = [host for name, host in world.hosts.items() if name != "backup"]
     counts = {what: sum(len(getattr(host, what)) for host in hosts) for what in _COUNTED}
     counts["hosts"] = len(hosts)

@@ -15,7 +15,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Dial(Struct, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """How certain hosts treat certain commands. A dial with nothing but `host` and `command` is the ordinary case.
+    """The faults that certain hosts show at certain commands. A dial with nothing but `host` and `command` has none.
 
     The dial for a host and a command goes before the one for the host, that before the one for the command, that before
     the one for all. `dead` concerns the host as a whole, so only a dial without a command can say it.
@@ -62,24 +62,24 @@ class Dials:
         self.turned = bool(self._dials)
 
     def clear(self) -> None:
-        """Everything ordinary, and randomness from its beginning."""
+        """Take all dials away, and start the random numbers again."""
         self._dials.clear()
         self._random.seed(self._seed)
         self.turned = False
 
     def all(self) -> list[Dial]:
-        """Those that are turned, with what is left of their counts."""
+        """List the dials that are turned, with what is left of their counts."""
         return list(self._dials.values())
 
     def dead(self, host: str) -> bool:
-        """Whether the host is to be taken for dead."""
+        """Tell whether the host shall seem dead."""
         if not self.turned:
             return False
         dial = self._dials.get((host, None)) or self._dials.get((None, None))
         return dial is not None and dial.dead
 
     def find(self, host: str, command: str) -> Dial:
-        """The dial that holds for a command."""
+        """Find the dial that holds for a command."""
         for place in ((host, command), (host, None), (None, command), (None, None)):
             dial = self._dials.get(place)
             if dial is not None:
@@ -87,27 +87,27 @@ class Dials:
         return _ORDINARY
 
     def delay(self, dial: Dial) -> float:
-        """How many seconds the work takes this time."""
+        """Choose how many seconds the work takes this time."""
         if dial.delay_max_seconds is None:
             return dial.delay_seconds
         return self._random.uniform(dial.delay_seconds, max(dial.delay_max_seconds, dial.delay_seconds))
 
     def fails(self, dial: Dial) -> bool:
-        """Whether the work fails this time."""
+        """Choose whether the work fails this time."""
         if dial.error_next:
             dial.error_next -= 1
             return True
         return self._chance(dial.error_rate)
 
     def loses(self, dial: Dial) -> bool:
-        """Whether the answer gets lost this time."""
+        """Choose whether the answer gets lost this time."""
         if dial.lost_next:
             dial.lost_next -= 1
             return True
         return self._chance(dial.lost_rate)
 
     def doubles(self, dial: Dial) -> bool:
-        """Whether the answer is sent twice this time."""
+        """Choose whether the answer is sent twice this time."""
         if dial.duplicate_next:
             dial.duplicate_next -= 1
             return True

@@ -2,7 +2,7 @@
 
 The last part of the URL's path decides: ``not-an-image…`` is an HTML page, ``backing…`` an image with a backing file,
 ``missing…`` a 404; a name that ends in ``.raw`` is a raw image, everything else a qcow2. Hosts below ``.invalid`` do
-not exist, and nobody listens on port 9. ``?virtual=BYTES&size=BYTES`` sets the sizes.
+not exist, and nothing listens on port 9. ``?virtual=BYTES&size=BYTES`` sets the sizes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cairn.simulator.refusal import Refused
 
 _VIRTUAL_SIZE_BYTES = 1 << 30
 _ACTUAL_SIZE_BYTES = 13 << 20
-_DISCARD = 9  #: the port that nobody listens on
+_DISCARD = 9  #: a port that nothing listens on
 
 
 class Download(Struct, frozen=True, kw_only=True):
@@ -30,16 +30,16 @@ class Download(Struct, frozen=True, kw_only=True):
 
 
 def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:
-    """The image at `url`, if it is a good one of the wanted format."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "file"):
+    """Download the image at `url`, if it is a good one of the wanted format."""
+    split = urlsplit(url)
+    if split.scheme not in ("http", "https", "file"):
         raise Refused(
-            codes.DOWNLOAD_FAILED, f"{url}: the scheme {parts.scheme!r} is not fetched; http, https, file fit."
+            codes.DOWNLOAD_FAILED, f"{url}: the scheme {split.scheme!r} is not fetched; http, https, file fit."
         )
-    name = unquote(parts.path).rpartition("/")[2]
-    if (parts.hostname or "").endswith(".invalid") or name.startswith("missing") or parts.port == _DISCARD:
+    name = unquote(split.path).rpartition("/")[2]
+    if (split.hostname or "").endswith(".invalid") or name.startswith("missing") or split.port == _DISCARD:
         raise Refused(codes.DOWNLOAD_FAILED, f"{url} cannot be fetched: there is nothing there. Check the URL.")
-    if parts.scheme == "file" and parts.path.startswith(("/etc/", "/proc/", "/dev/", "/root/")):
+    if split.scheme == "file" and split.path.startswith(("/etc/", "/proc/", "/dev/", "/root/")):
         raise Refused(codes.PATH_REFUSED, f"{url}: this folder is not open for images. Put the image into one that is.")
     if name.startswith("not-an-image"):
         raise Refused(codes.NOT_AN_IMAGE, f"{url} is not a disk image, it begins with '<html>'. Check the URL.")
@@ -48,12 +48,12 @@ def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:
     found_format = "raw" if name.endswith(".raw") else "qcow2"
     if found_format != wanted_format:
         raise Refused(codes.WRONG_FORMAT, f"{url} is {found_format}, not {wanted_format}. Name the right format.")
-    size = _number(parts.query, "size", _ACTUAL_SIZE_BYTES)
+    size = _number(split.query, "size", _ACTUAL_SIZE_BYTES)
     if size > max_bytes:
         raise Refused(codes.IMAGE_TOO_LARGE, f"{url} has {size} bytes; at most {max_bytes} are allowed.")
     return Download(
         format=found_format,
-        virtual_size_bytes=_number(parts.query, "virtual", _VIRTUAL_SIZE_BYTES),
+        virtual_size_bytes=_number(split.query, "virtual", _VIRTUAL_SIZE_BYTES),
         actual_size_bytes=size,
         sha256=hashlib.sha256(url.encode()).hexdigest(),
     )

@@ -1,4 +1,4 @@
-"""The command ``cairn simulator``."""
+"""The command ``cairn simulator``, which serves simulated hosts until it is stopped."""
 
 from __future__ import annotations
 

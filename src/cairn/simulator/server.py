@@ -22,8 +22,8 @@ class SimulatorServer:
     """Serves agents and control on one address.
 
     Args:
-        agents: who answers ``/hosts/<name>/v1/…``.
-        control: who answers the rest.
+        agents: they answer ``/hosts/<name>/v1/…``.
+        control: it answers the rest.
     """
 
     def __init__(self, agents: SimulatedAgents, control: Control) -> None:

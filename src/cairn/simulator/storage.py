@@ -55,13 +55,13 @@ def init_storage(world: World, host: SimHost, command: InitStorage) -> Capacity:
 
 
 def get_capacity(world: World, host: SimHost, command: GetCapacity) -> Capacity:
-    """How full the disk is."""
+    """Report the size of the disk, and how much of it is free."""
     _clean_path(command.path)
     return _capacity(host)
 
 
 def cache_image(world: World, host: SimHost, command: CacheImage) -> ImageInfo:
-    """The image from the backup server, if it is not here yet."""
+    """Copy the image from the backup server, if it is not here yet."""
     _check_in_storage(host, command.path)
     image = host.images.get(command.path)
     if image is None:
@@ -81,7 +81,7 @@ def cache_image(world: World, host: SimHost, command: CacheImage) -> ImageInfo:
 
 
 def download_image(world: World, host: SimHost, command: DownloadImage) -> ImageInfo:
-    """Backup server: fetch an image."""
+    """Download an image onto the backup server."""
     _clean_path(command.path)
     image = host.images.get(command.path)
     if image is None:
@@ -99,7 +99,7 @@ def download_image(world: World, host: SimHost, command: DownloadImage) -> Image
 
 
 def create_volume(world: World, host: SimHost, command: CreateVolume) -> VolumeInfo:
-    """An overlay over a cached image, or an empty volume."""
+    """Make an overlay over a cached image, or an empty volume."""
     _check_in_storage(host, command.path)
     if command.size_bytes < 0:
         raise Refused(codes.BAD_REQUEST, f"size_bytes: found {command.size_bytes}; 0 or more fits.")
@@ -138,7 +138,7 @@ def create_volume(world: World, host: SimHost, command: CreateVolume) -> VolumeI
 
 
 def delete_file(world: World, host: SimHost, command: DeleteFile) -> Done:
-    """A volume or image goes, unless something stands on it."""
+    """Delete a volume or image, unless a VM or volume uses it."""
     if host.name == BACKUP:
         _clean_path(command.path)
     else:
@@ -179,7 +179,7 @@ def _capacity(host: SimHost) -> Capacity:
 
 
 def _on_backup(world: World, url: str, sha256: str) -> SimFile:
-    """The image that `url` means: by the path in it, by its file name, or by what it should contain."""
+    """Find the image that `url` means: by the path in it, by its file name, or by what it should contain."""
     stored = world.hosts[BACKUP].images
     path = unquote(urlsplit(url).path)
     for image in stored.values():

@@ -1,4 +1,4 @@
-"""The state of simulated hosts, and nothing that changes it but plain assignments.
+"""The state of simulated hosts, changed by plain assignments only.
 
 A `World` can be written to a file and read back. The module `commands` says what may follow from what; how requests get here is
 in `agents`.
@@ -23,7 +23,7 @@ _BUILT_ON_BYTES = 20 << 30  #: what a simulated machine's own system takes
 
 
 class SimFile(Struct, kw_only=True, rename="camel"):
-    """A volume or an image."""
+    """The file of a volume or an image."""
 
     path: str
     format: str
@@ -34,7 +34,7 @@ class SimFile(Struct, kw_only=True, rename="camel"):
 
 
 class SimVm(Struct, kw_only=True, rename="camel"):
-    """A domain. A stopped VM has none."""
+    """A domain of a VM; a stopped VM has none."""
 
     hardware: Hardware
     disks: list[Disk]
@@ -45,7 +45,7 @@ class SimVm(Struct, kw_only=True, rename="camel"):
 
     @property
     def is_on(self) -> bool:
-        """Whether it has memory, disks and taps: running or paused."""
+        """True if it has memory, disks and taps, so if it is running or paused."""
         return self.state in (PowerState.RUNNING, PowerState.PAUSED)
 
 
@@ -122,7 +122,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
                 self.used_bytes -= file.actual_size_bytes
 
     def power_on(self, uuid: str, vm: SimVm) -> None:
-        """The VM runs, and has its disks and taps."""
+        """Set the VM running, and give it its disks and taps."""
         self.vms[uuid] = vm
         for disk in vm.disks:
             self.taken[disk.path] = uuid
@@ -130,7 +130,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
             self.taken[nic.device] = uuid
 
     def power_off(self, uuid: str) -> None:
-        """The VM lets go of its disks and taps. Not running: nothing happens."""
+        """Set the VM stopped, and take its disks and taps away. Not running: nothing happens."""
         vm = self.vms.get(uuid)
         if vm is not None and vm.is_on:
             vm.state = PowerState.STOPPED
@@ -167,14 +167,14 @@ def new_world(hosts: int, *, seed: int = 0, machine: Machine | None = None) -> W
 
 
 def restart_agents(world: World, *names: str) -> None:
-    """The agents (of the named hosts; none named: of all) begin again; what is on the hosts stays."""
+    """Restart the agents (of the named hosts; none named: of all); what is on the hosts stays."""
     for name in names or tuple(world.hosts):
         world.boots += 1
         world.hosts[name].boot = hashlib.sha256(f"{world.seed} {name} {world.boots}".encode()).hexdigest()[:32]
 
 
 def load(file: Path) -> World:
-    """The world that was saved to `file`, its agents started again.
+    """Read the world that was saved to `file`, with its agents restarted.
 
     Raises:
         ValueError: the file holds no world.

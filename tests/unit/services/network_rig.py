@@ -23,6 +23,7 @@ from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.messages import HostList, HostView, ListHosts
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import ClusterId, HostId, ZoneId
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanNetwork, CreateL2VxlanNetwork
 from cairn.services.l3.manifest import MANIFEST as L3
@@ -145,10 +146,10 @@ class Rig:
         """Put a host there."""
         host = uuid(number, 3)
         self.hosts[host] = HostView(
-            uuid=host,
+            uuid=HostId(host),
             name=f"host-{number}",
-            cluster_uuid=cluster,
-            zone_uuid=ZONE,
+            cluster_uuid=ClusterId(cluster),
+            zone_uuid=ZoneId(ZONE),
             management_ip=address or f"192.0.2.{number}",
             connected=connected,
         )

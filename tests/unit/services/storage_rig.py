@@ -14,6 +14,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER
 from cairn.services.cluster.messages import CreateCluster, HypervisorType
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import ClusterId, HostId, ZoneId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.manifest import MANIFEST as PRIMARY_STORAGE
@@ -58,7 +59,7 @@ class PaperStorage(PrimaryStorageDriver):
 
     def refuse(
         self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
-    ) -> dict[str, str]:
+    ) -> dict[HostId, str]:
         reason = f"does not reach {volume}" if volume is not None else f"has {self.free[storage]} bytes free"
         fits = self.claims.get(volume) == storage if volume is not None else self.free[storage] >= disk_bytes
         return {} if fits else {candidate.host_uuid: reason for candidate in candidates}
@@ -72,7 +73,7 @@ class PaperStorage(PrimaryStorageDriver):
     def release(self, tx: Tx, volume: str) -> None:
         self.claims.pop(volume, None)
 
-    def host_of(self, tx: Tx, volume: str) -> str | None:
+    def host_of(self, tx: Tx, volume: str) -> HostId | None:
         return None
 
     def volume_path(self, mount_path: str, account: str, volume: str) -> str:
@@ -150,4 +151,4 @@ class StorageRig:
 
 
 def candidate(cluster: str, host: str = "h1") -> Candidate:
-    return Candidate(host_uuid=host, cluster_uuid=cluster, zone_uuid="z", name=host)
+    return Candidate(host_uuid=HostId(host), cluster_uuid=ClusterId(cluster), zone_uuid=ZoneId("z"), name=host)

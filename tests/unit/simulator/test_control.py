@@ -1,4 +1,4 @@
-"""What people and tests ask of the simulator."""
+"""The simulator's own API, for people and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a simulated agent says no."""
+"""The error with which a simulated agent refuses a command."""
 
 from __future__ import annotations
 

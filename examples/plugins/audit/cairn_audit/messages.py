@@ -1,4 +1,4 @@
-"""What can be asked of the audit plugin."""
+"""Messages of the audit plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers the messages of the audit plugin."""
+"""The audit service: it answers the messages of the audit plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cairn_audit.model import AuditNote
 
 
 class AuditService:
-    """Notes by hand."""
+    """Writes the notes that people make by hand."""
 
     def __init__(self, jobs: Jobs, tags: Tags) -> None:
         self._jobs = jobs

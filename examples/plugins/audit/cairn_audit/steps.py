@@ -1,4 +1,4 @@
-"""What the audit plugin does in the workflows of VMs."""
+"""The steps that the audit plugin adds to the workflows of VMs."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class CheckTicket(TransactionStep[CheckTicketInput, Nothing]):
 
 
 class NoteStartInput(Struct, frozen=True, kw_only=True):
-    """Which VM started where."""
+    """The VM that started, and its host."""
 
     uuid: str
     place: Candidate
 
 
 class NoteStartOutput(Struct, frozen=True, kw_only=True):
-    """The note."""
+    """The note that an undo erases."""
 
     audit_note_uuid: str
 
@@ -93,6 +93,6 @@ class NoteStart(TransactionStep[NoteStartInput, NoteStartOutput]):
         return NoteStartOutput(audit_note_uuid=uuid)
 
     def undo(self, tx: Tx, given: NoteStartInput, made: NoteStartOutput | None) -> None:
-        """It did not start after all."""
+        """Erase the note, since the VM did not start after all."""
         if made is not None:
             erase(tx, AuditNote, made.audit_note_uuid)

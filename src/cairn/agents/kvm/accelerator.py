@@ -1,4 +1,4 @@
-"""Whether guests really run under KVM here.
+"""The probe that finds whether guests really run under KVM on this machine.
 
 ``/dev/kvm`` may be there, answer its ioctls, and even run a few instructions, and yet not carry an ordinary guest:
 some machines only emulate the guest, a million times slower than a processor. So a tiny guest is booted that does what
@@ -46,7 +46,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Accelerator:
-    """Knows, after the first question, whether KVM works."""
+    """Finds whether KVM works, and remembers the answer."""
 
     def __init__(
         self,
@@ -90,7 +90,9 @@ class Accelerator:
 
     async def _probe(self, boot: str) -> Verdict:
         if not self._device.exists():
-            return Verdict(boot, kvm=False, note=f"There is no {self._device}: no virtualization, or not enabled.")
+            return Verdict(
+                boot, kvm=False, note=f"{self._device} does not exist: virtualization is missing or not enabled."
+            )
         with tempfile.NamedTemporaryFile(prefix="cairn-probe-") as image:
             image.write(_CODE.ljust(510, b"\0") + b"\x55\xaa")
             image.flush()
@@ -99,7 +101,7 @@ class Accelerator:
         return Verdict(boot, kvm=not note, note=note)
 
     async def _run_guest(self, image: str) -> str:
-        """Boot the guest. Returns why it did not get through; empty if it did."""
+        """Boot the guest. Returns why it did not reach its end; empty if it did."""
         argv = [
             *("qemu-system-x86_64", "-accel", "kvm", "-m", "16", "-display", "none", "-nodefaults", "-no-user-config"),
             *("-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"),

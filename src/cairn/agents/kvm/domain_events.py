@@ -1,6 +1,6 @@
 """Reports of VMs that changed by themselves.
 
-libvirt's events come late, in a thread of their own, and also for what the agent's own commands did. So an event is
+libvirt's events come late, in a thread of their own, and even for what the agent's own commands did. So an event is
 never believed; it is only a reason to look. Looking takes the VM's lock, so it happens between commands, and compares
 what is with what is known: commands record the state that they left behind (`expect`), so their events find nothing
 new. A VM is reported once per change, with the reason that the event gave.
@@ -25,7 +25,7 @@ Changed = Callable[[str, PowerState, str], None]
 
 
 class DomainEvents:
-    """Knows the states of all VMs, and tells when one changes by itself."""
+    """Remembers the states of all VMs, and reports a VM that changed by itself."""
 
     def __init__(self, hypervisor: Hypervisor, locks: KeyedLocks, clock: Clock, changed: Changed) -> None:
         self._hypervisor = hypervisor
@@ -37,12 +37,12 @@ class DomainEvents:
         self._connected: bool | None = None
 
     def expect(self, vm: str, state: PowerState) -> None:
-        """A command left the VM in `state`."""
+        """Remember that a command left the VM in `state`."""
         if self._known is not None:
             self._known[vm] = state
 
     def forget(self, vm: str) -> None:
-        """A command removed the VM."""
+        """Drop a VM that a command removed."""
         if self._known is not None:
             self._known.pop(vm, None)
 
@@ -62,11 +62,11 @@ class DomainEvents:
                 task.cancel()
 
     def noticed(self, vm: str, reason: str) -> None:
-        """Something happened to `vm`: look at it soon."""
+        """Look at `vm` soon, because something happened to it."""
         self._start(self.look(vm, reason), f"look at {vm}")
 
     async def look(self, vm: str, reason: str) -> None:
-        """Compare the VM with what is known of it, and tell of a difference."""
+        """Compare the VM with its remembered state, and report a difference."""
         async with self._locks(vm):
             try:
                 state = await in_thread(self._hypervisor.state, vm) or PowerState.STOPPED
@@ -75,7 +75,7 @@ class DomainEvents:
             if self._known is None or self._known.get(vm, PowerState.STOPPED) == state:
                 return
             self._known[vm] = state
-        log.info("VM changed by itself", vm=vm, state=state.value, reason=reason)
+        log.info("vm.changed-by-itself", vm=vm, state=state.value, reason=reason)
         self._changed(vm, state, reason)
 
     async def look_at_all(self) -> None:
@@ -98,7 +98,7 @@ class DomainEvents:
             self._connected = True
         except AgentError as error:
             if self._connected is not False:
-                log.warning("no connection to libvirt", message=error.message)
+                log.warning("libvirt.unreachable", message=error.message)
             self._connected = False
 
     def _start(self, look: Coroutine[None, None, None], name: str) -> None:
@@ -107,7 +107,7 @@ class DomainEvents:
         task.add_done_callback(self._looks.discard)
 
 
-def _call_from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """From libvirt's thread to the loop; when the loop has ended nobody cares any more."""
+def _call_from_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call from libvirt's thread in the loop; once the loop has ended the call is not needed any more."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(call)
+        loop.call_soon_threadsafe(function)

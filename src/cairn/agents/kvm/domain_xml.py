@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from cairn.agents.protocol.vm import Disk, Nic, StartVm
 
-#: Tells cloud-init, through the serial number of the machine, where it is served (`cairn.agents.kvm.metadata`).
+#: The serial number of the machine, from which cloud-init learns where it is served (`cairn.agents.kvm.metadata`).
 CLOUD_INIT_SEED = "ds=nocloud-net;s=http://169.254.169.254/"
 
 
@@ -56,7 +56,7 @@ def _firmware(domain: Element, vm: str) -> None:
 
 
 def _cpu(domain: Element, *, kvm: bool) -> None:
-    """Under KVM what the host has; in software x86-64-v2, which current distributions ask for."""
+    """Choose the processor: under KVM what the host has; in software x86-64-v2, which current distributions ask for."""
     if kvm:
         SubElement(domain, "cpu", mode="host-model", check="partial")
     else:

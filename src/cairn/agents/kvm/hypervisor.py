@@ -1,4 +1,4 @@
-"""What the KVM role wants of a hypervisor. Everything here blocks; callers use threads."""
+"""The KVM role's view of a hypervisor. Everything here blocks; callers use threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cairn.agents.protocol.vm import PowerState
 
-#: Told, from a thread of the hypervisor's own, that something happened to a VM: its uuid, and the reason.
+#: Called, from a thread of the hypervisor's own, when something happened to a VM: with its uuid, and the reason.
 Noticed = Callable[[str, str], None]
 
 
@@ -19,13 +19,13 @@ class Hypervisor(Protocol):
     """
 
     def versions(self) -> tuple[str, str]:
-        """Of libvirt and of QEMU."""
+        """Find the versions of libvirt and of QEMU."""
 
     def states(self) -> dict[str, PowerState]:
-        """All VMs."""
+        """Find all VMs with their states."""
 
     def state(self, vm: str) -> PowerState | None:
-        """One VM; None when there is no domain of it."""
+        """Find the state of one VM; None: it has no domain."""
 
     def define(self, vm: str, xml: str) -> None:
         """Define the domain, in place of a leftover definition."""
@@ -40,19 +40,19 @@ class Hypervisor(Protocol):
         """Stop the domain at once. Not running is success."""
 
     def suspend(self, vm: str) -> None:
-        """Let the running domain's processors stand still."""
+        """Stop the running domain's processors."""
 
     def resume(self, vm: str) -> None:
-        """Let the suspended domain go on."""
+        """Let the suspended domain run on."""
 
     def undefine(self, vm: str) -> None:
         """Forget the stopped domain. Nothing there is success."""
 
     def vnc_port(self, vm: str) -> int | None:
-        """The port of the running VM's screen on 127.0.0.1."""
+        """Find the port of the running VM's screen on 127.0.0.1."""
 
     def watch(self, noticed: Noticed, reconnected: Callable[[], None]) -> None:
-        """From now on tell of what happens; `reconnected` when things may have happened that nobody told of."""
+        """Call `noticed` for each event from now on, and `reconnected` when events may have been missed."""
 
     def ensure_connected(self) -> None:
         """Connect again if the connection was lost. Called now and then, so that events come again."""

@@ -2,7 +2,7 @@
 
 libvirt wants its event loop registered before the first connection, and run by a thread. One connection serves all
 threads; when it is lost (libvirtd restarted) the next call or `ensure_connected` opens another and subscribes to events
-again. What happened between is not told by libvirt, so the watcher is told to look for itself.
+again. libvirt does not report what happened in between, so `reconnected` is called to have all VMs looked at.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _STOPPED_REASONS = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
 }
 
-#: A shutdown is told twice; only the end of it (STOPPED) knows who asked.
+#: libvirt reports a shutdown twice; only the end of it (STOPPED) has the cause.
 _REASONS = {
     libvirt.VIR_DOMAIN_EVENT_STARTED: "started",
     libvirt.VIR_DOMAIN_EVENT_SUSPENDED: "paused",
@@ -69,55 +69,55 @@ class LibvirtHypervisor:
         threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
 
     def versions(self) -> tuple[str, str]:
-        """Of libvirt and of QEMU."""
+        """Ask libvirt for both versions."""
         with self._errors("ask libvirt for its version"):
             connection = self._connect()
             return _version(connection.getLibVersion()), _version(connection.getVersion())
 
     def states(self) -> dict[str, PowerState]:
-        """All VMs."""
+        """List the domains that are named like VMs of cairn."""
         with self._errors("list the domains"):
             domains = [d for d in self._connect().listAllDomains() if _VM_NAME.match(d.name())]
         found = {d.name(): self._state(d) for d in domains}
         return {vm: state for vm, state in found.items() if state is not None}
 
     def state(self, vm: str) -> PowerState | None:
-        """One VM."""
+        """Look the domain up by the VM's uuid, and ask for its state."""
         domain = self._find(vm)
         return None if domain is None else self._state(domain)
 
     def define(self, vm: str, xml: str) -> None:
-        """Define, in place of what there was."""
+        """Define the domain, after undefining what there was."""
         self.undefine(vm)
         with self._errors(f"define VM {vm}"):
             self._connect().defineXML(xml)
 
     def start(self, vm: str) -> None:
-        """Start the defined domain."""
+        """Start the defined domain; libvirt's lack of memory becomes ``agent.no-memory``."""
         with self._errors(f"start VM {vm}"):
             self._connect().lookupByName(vm).create()
 
     def press_power_button(self, vm: str) -> None:
-        """ACPI power button."""
+        """Press the ACPI power button; a domain that is gone or off is success."""
         domain = self._find(vm)
         if domain is not None:
             with self._errors(f"press the power button of VM {vm}", ignore=_GONE):
                 domain.shutdown()
 
     def pull_plug(self, vm: str) -> None:
-        """Stop at once."""
+        """Destroy the domain; one that is gone or off is success."""
         domain = self._find(vm)
         if domain is not None:
             with self._errors(f"stop VM {vm}", ignore=_GONE):
                 domain.destroy()
 
     def suspend(self, vm: str) -> None:
-        """Its memory stays in the machine's."""
+        """Suspend the domain; its memory stays in the machine's."""
         with self._errors(f"pause VM {vm}"):
             self._connect().lookupByName(vm).suspend()
 
     def resume(self, vm: str) -> None:
-        """From where it stood still."""
+        """Resume the domain from where it was suspended."""
         with self._errors(f"resume VM {vm}"):
             self._connect().lookupByName(vm).resume()
 
@@ -130,7 +130,7 @@ class LibvirtHypervisor:
                 domain.undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
     def vnc_port(self, vm: str) -> int | None:
-        """As the running domain's description says."""
+        """Read the port from the running domain's description."""
         domain = self._find(vm)
         if domain is None:
             return None
@@ -140,12 +140,12 @@ class LibvirtHypervisor:
         return port if port > 0 else None
 
     def watch(self, noticed: Noticed, reconnected: Callable[[], None]) -> None:
-        """Begin to tell of events."""
+        """Keep both functions; events come in as soon as a connection is made."""
         self._noticed = noticed
         self._reconnected = reconnected
 
     def ensure_connected(self) -> None:
-        """Connect if need be."""
+        """Connect, and subscribe to events, unless the connection is alive."""
         with self._errors("connect"):
             self._connect()
 
@@ -158,13 +158,13 @@ class LibvirtHypervisor:
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
             connection.registerCloseCallback(self._closed, None)
             self._connection = connection
-        log.info("connected to libvirt", uri=self._uri)
+        log.info("libvirt.connected", uri=self._uri)
         if self._reconnected is not None:
             self._reconnected()
         return connection
 
     def _closed(self, _connection: libvirt.virConnect, reason: int, _opaque: None) -> None:
-        log.warning("connection to libvirt lost", reason=reason)
+        log.warning("libvirt.connection-lost", reason=reason)
 
     def _lifecycle(
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, detail: int, _opaque: None

@@ -57,7 +57,7 @@ class Links:
         return (self._sys_net / name / "bridge").is_dir()
 
     def ports(self, bridge: str) -> list[str]:
-        """The ports of a bridge; none when there is no such bridge."""
+        """Find the ports of a bridge; a bridge that does not exist has none."""
         folder = self._sys_net / bridge / "brif"
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 

@@ -152,4 +152,4 @@ class KvmRole:
 def _log_end(task: asyncio.Task[None]) -> None:
     """A watcher ends only when it is cancelled; anything else is a bug that must not go unseen."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.logger.error("a watcher died", exc_info=error, extra={"fields": {"watcher": task.get_name()}})
+        log.logger.error("watcher.died", exc_info=error, extra={"fields": {"watcher": task.get_name()}})

@@ -1,4 +1,4 @@
-"""VM commands. Everything done to one VM happens one after the other."""
+"""Commands about VMs. Those about the same VM are carried out one after another."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MAX_DISKS = 26
 
 
 class VmRecord(Struct, frozen=True):
-    """What has to be cleaned up after a VM that libvirt may have forgotten."""
+    """The traces of a VM that have to be removed even if libvirt has forgotten it."""
 
     vm: str
     taps: list[str] = []
@@ -80,13 +80,13 @@ class Vms:
 
     @handles(StartVm)
     async def start(self, command: StartVm) -> VmStatus:
-        """Define and start."""
+        """Check disks and bridges, then define and start the domain. One that is on already is success."""
         vm = command.hardware.uuid
         check_uuid("vm", vm)
         async with self._locks(vm):
             if await in_thread(self._hypervisor.state, vm) in _ALIVE:
                 return await self._status(vm)
-            await in_thread(self._check_parts, command)
+            await in_thread(self._check_devices, command)
             accelerator = await self._accelerator.choose(command.accelerator)
             xml = domain_xml(
                 command,
@@ -100,7 +100,7 @@ class Vms:
 
     @handles(StopVm)
     async def stop(self, command: StopVm) -> VmStatus:
-        """Stop and undefine."""
+        """Stop the VM as the mode says, and undefine its domain. One that is off already is success."""
         check_uuid("vm", command.vm)
         if command.mode not in ("grace", "cold"):
             raise AgentError(codes.BAD_REQUEST, f"mode: found {command.mode!r}; grace or cold would fit.")
@@ -113,7 +113,7 @@ class Vms:
 
     @handles(RebootVm)
     async def reboot(self, command: RebootVm) -> VmStatus:
-        """Stop and start with the same definition."""
+        """Stop the VM and start it with the same definition (``agent.vm-not-running``)."""
         check_uuid("vm", command.vm)
         async with self._locks(command.vm):
             await self._alive(command.vm)
@@ -124,12 +124,12 @@ class Vms:
 
     @handles(PauseVm)
     async def pause(self, command: PauseVm) -> VmStatus:
-        """Let its processors stand still."""
+        """Stop the VM's processors; one that is paused already is success."""
         return await self._switch(command.vm, PowerState.PAUSED, self._hypervisor.suspend)
 
     @handles(ResumeVm)
     async def resume(self, command: ResumeVm) -> VmStatus:
-        """Let it go on."""
+        """Let a paused VM run on; one that runs already is success."""
         return await self._switch(command.vm, PowerState.RUNNING, self._hypervisor.resume)
 
     async def _switch(self, vm: str, wanted: PowerState, switch: Callable[[str], None]) -> VmStatus:
@@ -141,7 +141,7 @@ class Vms:
 
     @handles(DestroyVm)
     async def destroy(self, command: DestroyVm) -> Done:
-        """Leave nothing of the VM but its disks."""
+        """Remove all of the VM but its disks; nothing there is success."""
         check_uuid("vm", command.vm)
         async with self._locks(command.vm):
             await in_thread(self._hypervisor.pull_plug, command.vm)
@@ -158,12 +158,12 @@ class Vms:
 
     @handles(ListVms)
     async def list(self, _: ListVms) -> VmList:
-        """All VMs of cairn."""
+        """List all VMs of cairn with their states."""
         return VmList(vms=await in_thread(self._hypervisor.states))
 
     @handles(GetConsole)
     async def console(self, command: GetConsole) -> Console:
-        """The end of the console's log, and the screen."""
+        """Read the end of the console's log, and find the screen's port."""
         check_uuid("vm", command.vm)
         size = max(0, min(command.size_bytes, MAX_CONSOLE_BYTES))
         text = await in_thread(_tail, self._console(command.vm), size)
@@ -171,14 +171,14 @@ class Vms:
         return Console(text=text, vnc_address="127.0.0.1" if port is not None else None, vnc_port=port)
 
     async def user_of(self, path: str) -> str | None:
-        """The running VM that has the file `path` (resolved) as a disk."""
+        """Find the running VM that has the file `path` (resolved) as a disk."""
         for record in await in_thread(list, self._records):
             if path in record.disks and await in_thread(self._hypervisor.state, record.vm) in _ALIVE:
                 return record.vm
         return None
 
     async def _alive(self, vm: str) -> PowerState:
-        """The state of a VM that is on, if it is (``agent.vm-not-running``)."""
+        """Ask for the state of a VM that has to be on (``agent.vm-not-running``)."""
         state = await in_thread(self._hypervisor.state, vm)
         if state not in _ALIVE:
             raise AgentError(codes.VM_NOT_RUNNING, f"VM {vm} does not run on this host. Start it instead.")
@@ -197,7 +197,7 @@ class Vms:
         self._records.record(vm).save(VmRecord(vm, taps, disks))
 
     def _define_and_start(self, vm: str, xml: str) -> None:
-        """One piece of work: a start that was given up does not leave a definition behind."""
+        """Define and start in one thread's work, so that a start that was given up does not leave a definition behind."""
         self._hypervisor.define(vm, xml)
         try:
             self._hypervisor.start(vm)
@@ -206,7 +206,7 @@ class Vms:
             raise
 
     async def _shut_down(self, vm: str, grace_seconds: float) -> None:
-        """Press the power button until the guest has gone, or until its time is up. One that is paused has to hear it."""
+        """Press the power button until the guest is off, or until its time is up. A paused guest is resumed to notice it."""
         if await in_thread(self._hypervisor.state, vm) is PowerState.PAUSED:
             await in_thread(self._hypervisor.resume, vm)
         began = self._clock.monotonic()
@@ -220,8 +220,8 @@ class Vms:
                 await in_thread(self._hypervisor.press_power_button, vm)
             await self._clock.sleep(_POLL_SECONDS)
 
-    def _check_parts(self, command: StartVm) -> None:
-        """Say what is missing in words better than QEMU's."""
+    def _check_devices(self, command: StartVm) -> None:
+        """Refuse a VM whose disks or bridges are missing, in words that are clearer than QEMU's."""
         self._console_dir.mkdir(parents=True, exist_ok=True)
         if len(command.disks) > MAX_DISKS or any(not 0 <= d.device_id < MAX_DISKS for d in command.disks):
             raise AgentError(
@@ -240,13 +240,13 @@ class Vms:
         return self._console_dir / f"{vm}.log"
 
     def _remove_console(self, vm: str) -> None:
-        """The log, and those that virtlogd has rotated away."""
+        """Delete the log, and the older ones that virtlogd has rotated away."""
         for path in self._console_dir.glob(f"{vm}.log*"):
             path.unlink(missing_ok=True)
 
 
 def _tail(path: Path, size: int) -> str:
-    """The last `size` bytes; of the rotated log before it too if it is short. No log: nothing was written."""
+    """Read the last `size` bytes, going on in the rotated log if this one is short. No log: nothing was written."""
     data = b""
     for part in (path, path.with_name(path.name + ".0")):
         if len(data) < size and part.is_file():
@@ -257,7 +257,7 @@ def _tail(path: Path, size: int) -> str:
 
 
 def _caches(paths: list[str]) -> dict[str, str]:
-    """``none`` where the file system can do direct I/O (faster, and safe across live migration), else ``writeback``."""
+    """Choose ``none`` where the file system can do direct I/O (faster, and safe across live migration), else ``writeback``."""
     return {path: "none" if _direct_io(path) else "writeback" for path in paths}
 
 

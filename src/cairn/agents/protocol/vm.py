@@ -1,4 +1,4 @@
-"""Commands about virtual machines."""
+"""The commands about VMs, with their answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
 
 class PowerState(StrEnum):
-    """What a hypervisor says of a VM."""
+    """The state of a VM as the hypervisor reports it."""
 
     RUNNING = "Running"
     PAUSED = "Paused"
@@ -20,9 +20,9 @@ class PowerState(StrEnum):
 
 
 class Hardware(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a hypervisor defines of a VM, apart from its disks and network cards.
+    """The hardware that a hypervisor gives a VM, apart from its disks and network cards.
 
-    It is carried whole from the VM's row to the host, so a field that is added here needs nobody to pass it on.
+    It is carried whole from the VM's row to the host, so a field that is added here is passed on by itself.
     """
 
     uuid: str
@@ -52,7 +52,7 @@ class Disk(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class VmStatus(Result, frozen=True, kw_only=True):
-    """How a VM stands after a command."""
+    """The state of a VM after a command."""
 
     state: PowerState
     vnc_port: int | None = None
@@ -71,7 +71,7 @@ class StartVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
 
 
 class StopVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
-    """Stop the VM: ``grace`` presses the power button, waits `grace_seconds`, then pulls the plug; ``cold`` waits not.
+    """Stop the VM: ``grace`` presses the power button, waits `grace_seconds`, then pulls the plug; ``cold`` pulls it at once.
 
     Not running is success. The domain is undefined in the end.
     """
@@ -95,7 +95,7 @@ class RebootVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
 
 
 class PauseVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
-    """Let the VM's processors stand still. Paused already is success; not on: error ``agent.vm-not-running``."""
+    """Stop the VM's processors. Paused already is success; not on: error ``agent.vm-not-running``."""
 
     name: ClassVar[str] = "vm.pause"
     answer: ClassVar[type[Result]] = VmStatus
@@ -104,7 +104,7 @@ class PauseVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
 
 
 class ResumeVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
-    """Let a paused VM go on. Running already is success; not on: error ``agent.vm-not-running``."""
+    """Let a paused VM run on. Running already is success; not on: error ``agent.vm-not-running``."""
 
     name: ClassVar[str] = "vm.resume"
     answer: ClassVar[type[Result]] = VmStatus
@@ -113,7 +113,7 @@ class ResumeVm(AgentCommand[VmStatus], frozen=True, kw_only=True):
 
 
 class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
-    """No domain, no tap, no console log of that VM is left on the host. Nothing there is success. Disks stay."""
+    """Remove the VM's domain, taps and console log from the host. Nothing there is success. Disks stay."""
 
     name: ClassVar[str] = "vm.destroy"
     answer: ClassVar[type[Result]] = Done
@@ -128,14 +128,14 @@ class VmList(Result, frozen=True, kw_only=True):
 
 
 class ListVms(AgentCommand[VmList], frozen=True, kw_only=True):
-    """Only reads."""
+    """List all VMs of cairn on the host, changing nothing."""
 
     name: ClassVar[str] = "vm.list"
     answer: ClassVar[type[Result]] = VmList
 
 
 class Console(Result, frozen=True, kw_only=True):
-    """What a VM wrote to its serial console (the last `size_bytes`), and where its screen is."""
+    """The end of a VM's serial console (the last `size_bytes`), and the address of its screen."""
 
     text: str
     vnc_address: str | None = None
@@ -143,7 +143,7 @@ class Console(Result, frozen=True, kw_only=True):
 
 
 class GetConsole(AgentCommand[Console], frozen=True, kw_only=True):
-    """Only reads."""
+    """Read a VM's console, changing nothing."""
 
     name: ClassVar[str] = "vm.console"
     answer: ClassVar[type[Result]] = Console

@@ -1,1 +1,1 @@
-"""Machines with an agent: adding, connecting, calling, watching and removing them, whatever they are for."""
+"""Machines with an agent: adding, connecting, calling, watching and removing them."""

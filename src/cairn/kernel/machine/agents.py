@@ -1,4 +1,4 @@
-"""The way to agents, as services give it to others."""
+"""Calls to the agents of a service's machines, as the service provides them to others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Protocol, TypeVar
 from cairn.agents.protocol.wire import AgentCommand, Result
 
 R = TypeVar("R", bound=Result)
+Id = TypeVar("Id", bound=str, contravariant=True)  #: the type of the machines' ids
 
 
-class MachineAgents(Protocol):
-    """What services may ask of the agents of another's machines."""
+class MachineAgents(Protocol[Id]):
+    """Calls to agents, for services that do not own the machines."""
 
-    async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(self, uuid: Id, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
         """Have the machine's agent do something, in the machine's queue (setting ``parallelism``: so many at a time).
 
         Args:

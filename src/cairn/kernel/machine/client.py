@@ -1,4 +1,4 @@
-"""The way to the agents of one kind of machine: where they are, whether they may be called, and their queues."""
+"""Calls to the agents of one kind of machine: their addresses, which of them are lost, and their queues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cairn.kernel.store.store import Store, Tx
 R = TypeVar("R", bound=Result)
 
 
-class MachineClient(MachineAgents):
+class MachineClient(MachineAgents[str]):
     """Calls the agents of one kind. Endpoints are kept in memory and forgotten when a machine changes."""
 
     def __init__(
@@ -35,7 +35,7 @@ class MachineClient(MachineAgents):
         self._lost: dict[str, str] = {}
 
     async def start(self, suspect: Callable[[str, str], None]) -> None:
-        """Know which machines are lost. `suspect` is told of those that do not answer a call, with the reason."""
+        """Read which machines are lost. `suspect` is called for a machine that does not answer, with the reason."""
         self._suspect = suspect
         rows: list[Machine] = await self._store.read(
             lambda tx: tx.find(self.kind.record, status=MachineStatus.DISCONNECTED)
@@ -44,7 +44,7 @@ class MachineClient(MachineAgents):
             self._lost[row.uuid] = row.status_reason or "it was lost before this node started"
 
     async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
-        """See `MachineAgents.call`."""
+        """Have the machine's agent do something: see `MachineAgents.call`."""
         endpoint = await self._endpoint(uuid)
         reason = self._lost.get(uuid)
         if reason is not None:
@@ -81,11 +81,11 @@ class MachineClient(MachineAgents):
         return answer, (await self.ping(uuid, timeout_seconds=10.0)).boot
 
     async def ping(self, uuid: str, *, timeout_seconds: float) -> Pong:
-        """Ask the agent who it is; without a turn in the queue."""
+        """Ask the agent for its identity, without a turn in the queue."""
         return await self._agents.ping(await self._endpoint(uuid), timeout_seconds=timeout_seconds)
 
     def lost(self, uuid: str, reason: str) -> None:
-        """It does not answer: calls fail at once until it is connected again."""
+        """Note that the machine does not answer: calls fail at once until it is connected again."""
         self._lost[uuid] = reason
 
     def forget(self, uuid: str) -> None:
@@ -93,7 +93,7 @@ class MachineClient(MachineAgents):
         self._endpoints.pop(uuid, None)
 
     def erased(self, uuid: str) -> None:
-        """It is gone for good."""
+        """Forget a machine that was removed from the cloud."""
         self._endpoints.pop(uuid, None)
         self._lost.pop(uuid, None)
 

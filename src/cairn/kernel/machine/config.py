@@ -21,7 +21,7 @@ class MachineSettings(NamedTuple):
 
 
 def machine_settings(category: str, title: str, *, ping_parallelism: int) -> MachineSettings:
-    """The settings of a kind.
+    """Declare the settings of a kind.
 
     Args:
         category: ``backupStorage``.

@@ -1,4 +1,4 @@
-"""Kinds of machines: what a service says of its own, and what is done to the rows of all of them.
+"""Kinds of machines: the class that a service extends for its own, with the work on rows that all of them share.
 
 A service extends `MachineKind` once (hosts, backup storages); plugins give drivers for its types (KVM, Simulator).
 """
@@ -31,10 +31,10 @@ class MachineDriver(Protocol):
     """A type of machine. The synchronous methods are called inside transactions."""
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
-        """The machine's row was written: write down what else is known of one of this type."""
+        """Write the fields that only this type has; the machine's row was just written."""
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
-        """Where the machine's agent listens."""
+        """Find the address that the machine's agent listens on."""
 
     async def deploy(self, uuid: str) -> None:
         """Put the agent there, or see that it is there as it should be. Safe to repeat."""
@@ -43,11 +43,11 @@ class MachineDriver(Protocol):
         """Take the agent away. A machine that cannot be reached is an error; nothing there is success."""
 
     def removed(self, tx: Tx, uuid: str) -> None:
-        """The machine's row goes now, and rows that extend it with it: forget what is kept elsewhere."""
+        """Forget what is kept outside the database; the machine's row, and rows that extend it, are deleted now."""
 
 
 class MachineKind(ABC, Generic[M]):
-    """What one kind of machine has of its own.
+    """One kind of machine, with all that differs from other kinds.
 
     A class that extends it says:
         record: its rows.
@@ -72,46 +72,46 @@ class MachineKind(ABC, Generic[M]):
 
     @abstractmethod
     def driver(self, row: M) -> MachineDriver:
-        """The driver of the machine's type (``plugin.no-extension``)."""
+        """Find the driver of the machine's type (``plugin.no-extension``)."""
 
     @abstractmethod
     def status_changed(self, row: M, status: MachineStatus, reason: str | None) -> Event:
-        """The event that tells that the status is not that of `row` any more."""
+        """Make the event that the status of `row` changed to `status`."""
 
     @abstractmethod
     def reconnecting(self, uuid: str) -> ApiChange:
-        """The call that connects a machine again."""
+        """Make the call that connects a machine again."""
 
     def watched(self, tx: Tx) -> list[M]:
-        """The machines that are pinged."""
+        """Find the machines that are to be pinged."""
         return tx.find(self.record)
 
     def is_known(self, row: M, pong: Pong) -> bool:
-        """Whether the agent that answers is the one that was connected; if not, the machine is connected again."""
+        """Tell whether the agent that answers is the one that was connected; if not, the machine is connected again."""
         return pong.boot == row.agent_boot
 
     @abstractmethod
-    async def pinged(self, agents: MachineAgents, row: M, pong: Pong, asked_at: datetime) -> None:
-        """A connected machine has answered a ping that was sent at `asked_at`."""
+    async def pinged(self, agents: MachineAgents[str], row: M, pong: Pong, asked_at: datetime) -> None:
+        """Use the answer of a connected machine to a ping that was sent at `asked_at`."""
 
     @abstractmethod
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
-        """What still needs the machine: ``3 images are on it``."""
+        """List the reasons not to remove the machine: ``3 images are on it``."""
 
-    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+    async def clean(self, agents: MachineAgents[str], uuid: str) -> None:
         """Have the agent tidy up before it is taken away."""
 
     def removed(self, tx: Tx, uuid: str) -> None:
-        """The machine's row goes now: remove what points to it. Safe to repeat."""
+        """Remove what points to the machine, whose row is deleted now. Safe to repeat."""
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
     def existing(self, tx: Tx, uuid: str) -> M:
-        """The machine's row (``<noun>.not-found``)."""
+        """Read the machine's row (``<noun>.not-found``)."""
         return existing(tx, self.record, uuid)
 
     def add(self, tx: Tx, tags: Tags, asked: ApiCreate, row: M) -> None:
-        """Write a new machine down, with its tags and with what its driver knows of it (``resource.uuid-taken``)."""
+        """Write a new machine down, with its tags and the fields of its type (``resource.uuid-taken``)."""
         enter(tx, tags, asked, row)
         self.driver(row).added(tx, row.uuid, asked)
 
@@ -129,16 +129,16 @@ class MachineKind(ABC, Generic[M]):
         erase(tx, self.record, uuid)
 
     def connected(self, tx: Tx, uuid: str, **facts: object) -> None:
-        """It is connected, and this is known of it."""
+        """Mark a machine as Connected, and write its `facts`."""
         tx.update(self.record, uuid, **facts)
         self.set_status(tx, uuid, MachineStatus.CONNECTED, None)
 
     def failed(self, tx: Tx, uuid: str) -> None:
-        """It could not be connected."""
+        """Mark a machine as Disconnected, because it could not be connected."""
         self.set_status(tx, uuid, MachineStatus.DISCONNECTED, "connecting failed")
 
     def set_status(self, tx: Tx, uuid: str, status: MachineStatus, reason: str | None) -> None:
-        """Change a machine's status and tell of it; one that is gone is left alone."""
+        """Change a machine's status and emit the event; one that is gone is left alone."""
         row = tx.get(self.record, uuid)
         if row is None or (row.status is status and row.status_reason == reason):
             return

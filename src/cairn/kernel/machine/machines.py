@@ -10,17 +10,17 @@ from cairn.kernel.plugin.context import NodeContext
 
 
 class Machines:
-    """The way to a call's kind of machine, for steps that serve all kinds."""
+    """The clients of all kinds of machines, for steps that serve all kinds."""
 
     def __init__(self) -> None:
         self._clients: dict[str, MachineClient] = {}
 
     def register(self, client: MachineClient) -> None:
-        """There is this kind."""
+        """Add the client of a kind, under the kind's entity."""
         self._clients[client.kind.record.meta.entity] = client
 
     def of(self, asked: ApiCreate | ApiChange | ApiDelete) -> MachineClient:
-        """The client of the kind that a call is about, by the call's `entity`."""
+        """Find the client of the kind that a message is about, by the message's `entity`."""
         assert asked.entity in self._clients, f"{type(asked).__name__} is not about a kind of machine: {asked.entity}"
         return self._clients[asked.entity]
 

@@ -17,7 +17,7 @@ PrivateKey = Annotated[str, Meta(max_length=16384), Secret()]
 
 
 class LoginGiven:
-    """Extended by messages that add a machine: they are refused without a way to log in to it (``ssh.no-login``)."""
+    """A base of messages that add a machine: they are refused without a way to log in to it (``ssh.no-login``)."""
 
     __slots__ = ()
 
@@ -25,11 +25,11 @@ class LoginGiven:
     private_key: PrivateKey | None
 
     def check(self) -> None:
-        """Refuse a call that has neither a password nor a key."""
+        """Refuse a message that has neither a password nor a key."""
         if not self.password and not self.private_key:
             raise CairnError(
                 "ssh.no-login",
-                "There is no way to log in: give the password or a privateKey of the user on that machine.",
+                "Nothing was given to log in with: give the password or a privateKey of the user on that machine.",
                 fields={"password": "found nothing; a password, or a privateKey instead, would fit"},
             )
 

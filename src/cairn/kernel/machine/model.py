@@ -1,4 +1,4 @@
-"""What all machines have, and how to log in to those that have SSH."""
+"""The fields that all machines have, and the login of those that are reached over SSH."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cairn.kernel.store.record import AdminOnly, Doc, Hidden, Key, Named, Record
 
 
 class MachineStatus(StrEnum):
-    """What is known of a machine."""
+    """Whether a machine's agent answers."""
 
     CONNECTING = "Connecting"
     CONNECTED = "Connected"
@@ -17,7 +17,7 @@ class MachineStatus(StrEnum):
 
 
 class Machine(Named, frozen=True, kw_only=True):
-    """A machine with an agent. Each kind has a table of its own, with a `state` of what people want of it."""
+    """A machine with an agent. Each kind has a table of its own, with a `state` that people set."""
 
     state: StrEnum
     status: MachineStatus = MachineStatus.CONNECTING
@@ -26,7 +26,7 @@ class Machine(Named, frozen=True, kw_only=True):
 
 
 class SshLogin(Record, frozen=True, kw_only=True):
-    """How to log in to a machine; extends the machine's row."""
+    """The login of a machine; extends the machine's row."""
 
     uuid: Annotated[str, Key()]
     username: Annotated[str, Doc("the user that Ansible logs in as")]

@@ -28,7 +28,7 @@ _RECONNECT_SECONDS = 900.0
 
 
 class _Watch:
-    """What is remembered of a machine between two rounds."""
+    """The monitor's memory of a machine between two rounds."""
 
     def __init__(self) -> None:
         self.tries = 0
@@ -65,20 +65,20 @@ class MachineMonitor:
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
-        """Begin watching."""
+        """Read which machines are lost, and begin to ping the others."""
         await self._client.start(self.suspect)
         self._settings.listen(self._kind.settings.ping_interval, self._wake.set)
         self._loop = asyncio.get_running_loop().create_task(self._run(), name=f"{self._kind.title} monitor")
 
     async def stop(self) -> None:
-        """Stop watching."""
+        """Cancel all pings and reconnects that are under way, and wait until they have ended."""
         tasks = [task for task in (self._loop, *self._tasks) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def suspect(self, uuid: str, reason: str) -> None:
-        """A call to the machine failed: look at it now."""
+        """Ping a machine now, because a call to it failed."""
         watch = self._watches.get(uuid)
         if watch is not None and not watch.busy and self._loop is not None:
             self._log.info("machine.suspected", uuid=uuid, reason=reason)
@@ -178,7 +178,7 @@ class MachineMonitor:
     def _pause(self, tries: int) -> float:
         interval = float(self._settings.get(self._kind.settings.ping_interval))
         longest = float(self._settings.get(self._kind.settings.reconnect_max_interval))
-        # Half a second less than whole intervals, so that the round that is due does not come just too early.
+        # Half a second less than whole intervals, so that the next round does not come just too early.
         return float(min(interval * 2 ** min(tries, 10), max(interval, longest))) - 0.5
 
     async def _reconnect(self, row: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Machines that are logged in to over SSH and get their agent by Ansible; it is spoken to over TLS."""
+"""Machines whose agent Ansible installs over SSH and which are then called over TLS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ L = TypeVar("L", bound=SshLogin)
 
 
 class SshDriver(MachineDriver, Generic[L]):
-    """What drivers of such machines share.
+    """The base of drivers of such machines.
 
     A class that extends it says:
         record: its rows, which hold how to log in.
@@ -44,14 +44,14 @@ class SshDriver(MachineDriver, Generic[L]):
 
     @abstractmethod
     def address(self, tx: Tx, login: L) -> str:
-        """An IPv4 or IPv6 address, or a name."""
+        """Find the machine's address: IPv4, IPv6 or a name."""
 
     def variables(self, login: L) -> dict[str, Variable]:
-        """Settings of the agent in addition to its port."""
+        """Make the agent's settings in addition to its port."""
         return {}
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
-        """Write down how to log in."""
+        """Write down the login that the call gives."""
         tx.insert(taken(self.record, asked, uuid=uuid))
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
@@ -59,7 +59,7 @@ class SshDriver(MachineDriver, Generic[L]):
         return AgentEndpoint(self.base_url(tx, login_of(tx, self.record, uuid)))
 
     def base_url(self, tx: Tx, login: L) -> str:
-        """Where the agent is, without a slash at the end."""
+        """Make the URL of the agent, without a slash at the end."""
         address = self.address(tx, login)
         return f"https://{f'[{address}]' if ':' in address else address}:{self._settings.get(self.port)}"
 
@@ -95,7 +95,7 @@ class SshDriver(MachineDriver, Generic[L]):
 
 
 def login_of(tx: Tx, record: type[L], uuid: str) -> L:
-    """How to log in to a machine (``<noun>.not-found``)."""
+    """Read the login of a machine (``<noun>.not-found``)."""
     row = tx.get(record, uuid)
     if row is None:
         raise not_found(info(record).noun, "uuid", uuid, info(record).title)
@@ -103,7 +103,7 @@ def login_of(tx: Tx, record: type[L], uuid: str) -> L:
 
 
 def change_login(tx: Tx, record: type[SshLogin], message: ApiUpdateLogin) -> None:
-    """Change those fields of `record` that a call gives; a new password takes the place of a key (``<noun>.not-found``)."""
+    """Change those fields of `record` that a message gives; a new password takes the place of a key (``<noun>.not-found``)."""
     login_of(tx, record, message.uuid)
     changed = given_of(record, message)
     if "password" in changed:

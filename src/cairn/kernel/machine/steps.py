@@ -1,4 +1,4 @@
-"""Steps that connect and delete machines of every kind; what is different is in the kind of the call's entity.
+"""Steps that connect and delete machines of every kind; what differs is in the kind of the message's entity.
 
 A workflow that adds a machine lists its service's own ``<noun>.record``, then ``machine.deploy``, and then the service's own
 steps that connect.
@@ -22,7 +22,7 @@ _log = structlog.get_logger("cairn.machine")
 
 
 class ReconnectInput(Struct, frozen=True, kw_only=True):
-    """Which machine."""
+    """The machine, and the call whose entity is its kind."""
 
     uuid: str
     asked: ApiChange
@@ -38,19 +38,19 @@ class BeginConnect(TransactionStep[ReconnectInput, Nothing]):
         self._machines = machines
 
     def do(self, tx: Tx, given: ReconnectInput) -> Nothing:
-        """Refuse a machine that is not there; the monitor leaves one alone that is Connecting."""
+        """Set the status, which keeps the monitor from it; a machine that does not exist is refused."""
         kind = self._machines.of(given.asked).kind
         kind.existing(tx, given.uuid)
         kind.set_status(tx, given.uuid, MachineStatus.CONNECTING, None)
         return NOTHING
 
     def undo(self, tx: Tx, given: ReconnectInput, made: Nothing | None) -> None:
-        """It could not be connected."""
+        """Mark it as Disconnected; the monitor tries again."""
         self._machines.of(given.asked).kind.failed(tx, given.uuid)
 
 
 class DeployInput(Struct, frozen=True, kw_only=True):
-    """Which machine."""
+    """The machine that gets its agent, and the call whose entity is its kind."""
 
     uuid: str
     asked: ApiCreate | ApiChange
@@ -70,7 +70,7 @@ class Deploy(ActionStep[DeployInput, Nothing]):
         self._store = store
 
     async def do(self, given: DeployInput) -> Nothing:
-        """Deploy by the driver of its type; the agent may listen elsewhere afterwards."""
+        """Deploy by the driver of its type. The address is looked up again, since the agent may listen elsewhere afterwards."""
         client = self._machines.of(given.asked)
         row = await self._store.look(lambda tx: client.kind.existing(tx, given.uuid))
         await client.kind.driver(row).deploy(given.uuid)
@@ -79,29 +79,29 @@ class Deploy(ActionStep[DeployInput, Nothing]):
 
 
 class RemoveInput(Struct, frozen=True, kw_only=True):
-    """Which machine, and how."""
+    """The machine, and the call that says whether to enforce its removal."""
 
     uuid: str
     asked: ApiDelete
 
 
 class CloseOutput(Struct, frozen=True, kw_only=True):
-    """How it was before."""
+    """The state that an undo puts back."""
 
     former_state: str
 
 
 class Close(TransactionStep[RemoveInput, CloseOutput]):
-    """Refuse while something is on the machine; then let no more on it."""
+    """Refuse while something is on the machine; then let nothing new on it."""
 
     name = "machine.close"
-    title = "seeing that nothing is left on it"
+    title = "checking that nothing is left on it"
 
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
 
     def do(self, tx: Tx, given: RemoveInput) -> CloseOutput:
-        """Close it; what is on it is no reason to refuse where enforcing removes that."""
+        """Close it. When enforcing, what is on it does not count for kinds whose removal takes it along."""
         kind = self._machines.of(given.asked).kind
         row = kind.existing(tx, given.uuid)
         reasons = kind.why_not_remove(tx, given.uuid)
@@ -115,7 +115,7 @@ class Close(TransactionStep[RemoveInput, CloseOutput]):
         return CloseOutput(former_state=row.state)
 
     def undo(self, tx: Tx, given: RemoveInput, made: CloseOutput | None) -> None:
-        """Open it again."""
+        """Put its former state back."""
         if made is not None:
             kind = self._machines.of(given.asked).kind
             tx.update(kind.record, given.uuid, state=type(kind.closed)(made.former_state))
@@ -154,7 +154,7 @@ class RemoveAgent(ActionStep[RemoveInput, Nothing]):
 
 
 class Erase(TransactionStep[RemoveInput, Nothing]):
-    """Forget the machine."""
+    """Forget the machine, once its agent was removed."""
 
     name = "machine.erase"
     title = "forgetting it"
@@ -164,7 +164,7 @@ class Erase(TransactionStep[RemoveInput, Nothing]):
         self._machines = machines
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
-        """Erase its rows, with all that hangs on them; one that is gone is success."""
+        """Erase its rows, with all that refers to them; one that is gone is success."""
         client = self._machines.of(given.asked)
         client.kind.erase(tx, given.uuid)
         tx.after_commit(lambda: client.erased(given.uuid))

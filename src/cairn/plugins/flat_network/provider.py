@@ -21,6 +21,7 @@ from cairn.plugins.flat_network.model import FlatDhcpServer
 from cairn.services.host.extensions import HostConnected
 from cairn.services.host.messages import ListHosts
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.l3.extensions import NetworkChanged, NetworkServices
 from cairn.services.l3.provided import L3Networks, L3View
 from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
@@ -161,7 +162,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         ]
         await self._send(vm.host_uuid, commands)
 
-    async def _send(self, host: str, commands: Sequence[AnyCommand]) -> None:
+    async def _send(self, host: HostId, commands: Sequence[AnyCommand]) -> None:
         """Send all at a time and wait for each to end, then raise the first error: nothing is left running behind."""
         calls = (self._agents.call(host, command) for command in commands)
         for result in await asyncio.gather(*calls, return_exceptions=True):
@@ -170,7 +171,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
 
     # -- one host ---------------------------------------------------------------------------------------------------------
 
-    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+    async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Make DHCP and metadata of a host what the database says: VMs that left meanwhile are forgotten there."""
         vms = (await self._bus.call(ListVmNetworks(host_uuid=host))).vms
         guests = _by_network(guest for vm in vms for guest in _guests(vm) if guest.nic.ip)
@@ -182,7 +183,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
             commands.append(_serving(one, one.view.bridge, guests[network], replace=True))
         await self._send(host, commands)
 
-    async def _without_guests(self, host: str, guests: Iterable[str]) -> list[str]:
+    async def _without_guests(self, host: HostId, guests: Iterable[str]) -> list[str]:
         """Networks that the host could serve but has no VM in; servers may be left there of VMs that are gone."""
         known = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
         if not known:

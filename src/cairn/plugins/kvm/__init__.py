@@ -1,1 +1,1 @@
-"""The kvm plugin."""
+"""Hosts that run VMs with libvirt and QEMU."""

@@ -1,4 +1,4 @@
-"""KVM as a kind of host: the agent by Ansible over SSH, spoken to over TLS."""
+"""KVM as a kind of host: Ansible installs the agent over SSH, and calls go over TLS."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ AGENT_PORT = Setting("kvm", "agent.port", 7070, minimum=1, maximum=65535, doc="w
 
 
 class KvmHypervisor(SshDriver[KvmHost], Hypervisor):
-    """Linux machines with KVM."""
+    """The driver of Linux machines that run VMs with libvirt and QEMU."""
 
     record = KvmHost
     playbook = Path(__file__).parent / "ansible" / "kvm.yml"
     port = AGENT_PORT
 
     def address(self, tx: Tx, login: KvmHost) -> str:
-        """The host's management address."""
+        """Read the management address from the host's row."""
         return existing(tx, Host, login.uuid).management_ip

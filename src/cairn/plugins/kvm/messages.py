@@ -1,4 +1,4 @@
-"""What can be asked of KVM hosts."""
+"""Messages about KVM hosts."""
 
 from __future__ import annotations
 

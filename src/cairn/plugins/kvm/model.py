@@ -1,4 +1,4 @@
-"""KVM hosts."""
+"""KVM hosts, with the login of each."""
 
 from __future__ import annotations
 

@@ -25,6 +25,6 @@ class KvmService:
 
     @handles(UpdateKVMHost)
     async def update(self, message: UpdateKVMHost) -> Reference:
-        """Change how to log in, then what every host has. Both may be done twice."""
+        """Change the login, then the fields that every host has. Both are safe to repeat."""
         await self._store.write(lambda tx: change_login(tx, KvmHost, message))
         return await self._bus.call(taken(UpdateHost, message))

@@ -20,6 +20,7 @@ from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.model import LocalStorageVolume
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage
@@ -49,7 +50,7 @@ class HostCaches:
         self._agents = agents
         self._complete: dict[tuple[str, str, str], CachedImage] = {}  #: by storage, host and image
 
-    async def get(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
+    async def get(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host; many callers at once cause one download."""
         key = (storage, host, image.uuid)
         known = self._complete.get(key)
@@ -71,20 +72,20 @@ class HostCaches:
 
         for cache in await self._store.read(fn):
             self._complete.pop((storage, cache.host_uuid or "", image), None)
-            await self._agents.call(cache.host_uuid or "", agent.DeleteFile(path=cache.install_path))
+            await self._agents.call(HostId(cache.host_uuid or ""), agent.DeleteFile(path=cache.install_path))
             await self._store.write(partial(_delete, cache.uuid))
 
-    async def forget(self, host: str, path: str) -> None:
+    async def forget(self, host: HostId, path: str) -> None:
         """The file is not there any more: it is fetched again when it is needed."""
         self._complete = {key: one for key, one in self._complete.items() if (key[1], one.path) != (host, path)}
         await self._store.write(lambda tx: tx.delete_where(ImageCache, host_uuid=host, install_path=path))
 
-    def host_removed(self, tx: Tx, host: str) -> None:
+    def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host leaves the cloud, and its caches with it. Safe to repeat."""
         tx.delete_where(ImageCache, host_uuid=host)
         tx.after_commit(self._complete.clear)
 
-    async def _fetch(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
+    async def _fetch(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
         def fn(tx: Tx) -> tuple[ImageCache | None, PrimaryStorage | None]:
             return _row(tx, storage, host, image), tx.get(PrimaryStorage, storage)
 
@@ -95,7 +96,7 @@ class HostCaches:
         cached = self._complete[(storage, host, image.uuid)] = CachedImage(path=row.install_path, format=row.format)
         return cached
 
-    async def _download(self, storage: PrimaryStorage, host: str, image: ImageSpec) -> ImageCache:
+    async def _download(self, storage: PrimaryStorage, host: HostId, image: ImageSpec) -> ImageCache:
         begun = await self._store.write(lambda tx: self._begin(tx, storage, host, image))
         command = agent.CacheImage(url=image.url, path=begun.install_path, format=image.format, sha256=image.sha256)
         try:
@@ -114,7 +115,7 @@ class HostCaches:
         await self._store.write(fn)
         return row
 
-    def _begin(self, tx: Tx, storage: PrimaryStorage, host: str, image: ImageSpec) -> ImageCache:
+    def _begin(self, tx: Tx, storage: PrimaryStorage, host: HostId, image: ImageSpec) -> ImageCache:
         row = _row(tx, storage.uuid, host, image)
         if row is not None:
             return row
@@ -133,7 +134,7 @@ class HostCaches:
         return row
 
 
-def _row(tx: Tx, storage: str, host: str, image: ImageSpec) -> ImageCache | None:
+def _row(tx: Tx, storage: str, host: HostId, image: ImageSpec) -> ImageCache | None:
     rows = tx.find(ImageCache, primary_storage_uuid=storage, host_uuid=host, image_uuid=image.uuid)
     return rows[0] if rows else None
 

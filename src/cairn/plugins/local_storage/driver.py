@@ -25,6 +25,7 @@ from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStora
 from cairn.services.host.extensions import Candidate, HostConnected, HostRemoval
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
@@ -58,7 +59,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
 
     def refuse(
         self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
-    ) -> dict[str, str]:
+    ) -> dict[HostId, str]:
         """Refuse hosts that have not enough space for a new volume, or do not have the given one."""
         if volume is not None:
             home = self.host_of(tx, volume)
@@ -69,7 +70,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
             }
         hosts = [candidate.host_uuid for candidate in candidates]
         rows = {row.host_uuid: row for row in tx.find(LocalStorageHost, primary_storage_uuid=storage, host_uuid=hosts)}
-        refused: dict[str, str] = {}
+        refused: dict[HostId, str] = {}
         for host in hosts:
             row = rows.get(host)
             if row is None:
@@ -78,7 +79,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
                 refused[host] = f"has {row.available_capacity >> 20} MiB of local storage free"
         return refused
 
-    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
+    def claim(self, tx: Tx, storage: str, host: HostId, volume: str, size_bytes: int) -> bool:
         """Book the volume's size on the host's disk, in one statement, so that no two claims take the same space."""
         if not tx.execute(_BOOK, {"storage": storage, "host": host, "size": size_bytes}):
             return False
@@ -95,10 +96,10 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         tx.delete(LocalStorageVolume, volume)
         tx.execute(_GIVE_BACK, {"storage": row.primary_storage_uuid, "host": row.host_uuid, "size": row.size})
 
-    def host_of(self, tx: Tx, volume: str) -> str | None:
+    def host_of(self, tx: Tx, volume: str) -> HostId | None:
         """The host whose disk the volume is on."""
         row = tx.get(LocalStorageVolume, volume)
-        return row.host_uuid if row else None
+        return HostId(row.host_uuid) if row else None
 
     def volume_path(self, mount_path: str, account: str, volume: str) -> str:
         """Each volume has a folder of its own, so that further files of it can lie there."""
@@ -110,12 +111,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         count = tx.count(LocalStorageVolume, primary_storage_uuid=storage, host_uuid=hosts) if hosts else 0
         return f"{_volumes(count)} on disks of its hosts; expunge their VMs first" if count else None
 
-    def why_not_remove(self, tx: Tx, host: str) -> str | None:
+    def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Volumes on a host's disk keep it in the cloud."""
         count = tx.count(LocalStorageVolume, host_uuid=host)
         return f"{_volumes(count)} on its local storage" if count else None
 
-    def host_removed(self, tx: Tx, host: str) -> None:
+    def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's space and its caches are gone."""
         storages = {row.primary_storage_uuid for row in tx.find(LocalStorageHost, host_uuid=host)}
         tx.delete_where(LocalStorageHost, host_uuid=host)
@@ -125,7 +126,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
 
     # -- on hosts ---------------------------------------------------------------------------------------------------------
 
-    async def cache_image(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
+    async def cache_image(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host's disk."""
         return await self._caches.get(storage, host, image)
 
@@ -133,7 +134,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         """Remove the image's caches; the first host that cannot be reached ends it, and trying again goes on."""
         await self._caches.drop(storage, image)
 
-    async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
+    async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
         """Make the file. If the base's file was lost with the host's disk, it is forgotten, and fetched again at the next try."""
         command = agent.CreateVolume(
             path=volume.install_path,
@@ -148,7 +149,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
                 await self._caches.forget(host, base.path)
             raise
 
-    async def delete_volume(self, volume: VolumeSpec, host: str | None) -> None:
+    async def delete_volume(self, volume: VolumeSpec, host: HostId | None) -> None:
         """Remove the file; a volume that is on no host has none."""
         host = host or await self._store.look(lambda tx: self.host_of(tx, volume.uuid))
         if host is not None:
@@ -160,7 +161,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         for host in hosts:
             await self._prepare(storage, host.uuid)
 
-    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+    async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Prepare the folders of all local storage of the host's cluster."""
 
         def fn(tx: Tx) -> list[str]:
@@ -172,14 +173,14 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         for storage in await self._store.read(fn):
             await self._prepare(storage, host)
 
-    async def _prepare(self, storage: str, host: str) -> None:
+    async def _prepare(self, storage: str, host: HostId) -> None:
         home = await self._store.read(lambda tx: tx.get(PrimaryStorage, storage))
         if home is None:
             return
         found = await self._agents.call(host, agent.InitStorage(path=home.mount_path))
         await self._store.write(lambda tx: self._note_capacity(tx, storage, host, found))
 
-    def _note_capacity(self, tx: Tx, storage: str, host: str, found: agent.Capacity) -> None:
+    def _note_capacity(self, tx: Tx, storage: str, host: HostId, found: agent.Capacity) -> None:
         used = int(str(tx.rows(_BOOKED, {"storage": storage, "host": host})[0][0]))
         total = int(found.total_bytes * self._settings.get(config.OVER_PROVISIONING))
         values = {

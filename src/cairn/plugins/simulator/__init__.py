@@ -1,1 +1,1 @@
-"""The simulator plugin."""
+"""Hosts and backup storage that `cairn simulator` simulates."""

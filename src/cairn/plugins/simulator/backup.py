@@ -1,4 +1,4 @@
-"""Simulated backup storage: nothing to install, spoken to over plain HTTP on loopback."""
+"""Simulated backup storage: nothing is installed, and calls go over plain HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ ADD = workflow(AddSimulatorBackupStorage, queue="backup-storage-connect")
 
 
 class SimulatorBackup(NothingToDeploy, BackupStorageDriver):
-    """Backup storage that the simulator plays."""
+    """The driver of backup storage that the simulator simulates."""
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
-        """Write down where it is played."""
+        """Write down the URL of the simulated agent."""
         assert isinstance(asked, AddSimulatorBackupStorage)
         tx.insert(SimulatorBackupStorage(uuid=uuid, agent_url=asked.url))
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
-        """Where the simulator plays it."""
+        """Read the URL of the simulated agent."""
         return AgentEndpoint(_existing(tx, uuid).agent_url)
 
     def image_url(self, tx: Tx, storage: str, path: str) -> str:
-        """Below the simulated agent, by the path relative to its folder."""
+        """Make a URL below the simulated agent, of the path relative to its folder."""
         return f"{_existing(tx, storage).agent_url}/v1/images/{quote(path.removeprefix(BACKUP_FOLDER + '/'))}"
 
 

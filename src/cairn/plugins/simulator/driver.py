@@ -1,4 +1,4 @@
-"""Simulated machines as a kind of host: nothing to install, spoken to over plain HTTP on loopback."""
+"""Simulated machines as a kind of host: nothing is installed, and calls go over plain HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ ADD = workflow(AddSimulatorHost, queue="host-connect")
 
 
 class NothingToDeploy(MachineDriver):
-    """What drivers of simulated machines share."""
+    """The base of drivers of simulated machines."""
 
     async def deploy(self, uuid: str) -> None:
-        """The simulator is there already."""
+        """Do nothing: the simulator is there already."""
 
     async def remove(self, uuid: str) -> None:
-        """There is nothing to take away."""
+        """Do nothing: no agent was installed."""
 
     def removed(self, tx: Tx, uuid: str) -> None:
-        """Nothing is kept elsewhere."""
+        """Do nothing: all that is known of it is in its rows."""
 
 
 class SimulatorHypervisor(NothingToDeploy, Hypervisor):
-    """Hosts that the simulator plays."""
+    """The driver of hosts that the simulator simulates."""
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
-        """Write down where it is played."""
+        """Write down the URL of the simulated agent."""
         tx.insert(taken(SimulatorHost, asked, uuid=uuid))
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
-        """Where the simulator plays the host."""
+        """Read the URL of the simulated agent."""
         row = tx.get(SimulatorHost, uuid)
         if row is None:
             raise not_found("host", "uuid", uuid)

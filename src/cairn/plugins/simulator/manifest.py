@@ -1,4 +1,4 @@
-"""Hosts and backup storage that `cairn simulator` plays."""
+"""Hosts and backup storage that `cairn simulator` simulates."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.plugins.simulator import backup, driver

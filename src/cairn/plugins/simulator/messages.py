@@ -1,4 +1,4 @@
-"""What can be asked of simulated hosts."""
+"""Messages about simulated hosts and backup storage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BACKUP_FOLDER = "/var/lib/cairn-backup"
 
 
 class AddSimulatorHost(AddHost, frozen=True, kw_only=True, tag="simulator.add-host"):
-    """Add a host that `cairn simulator` plays. How large it is, the simulator says."""
+    """Add a host that `cairn simulator` simulates. The simulator decides its size."""
 
     http: ClassVar[Http] = post("/hosts/simulators")
     hypervisor_type: ClassVar[str] = "Simulator"
@@ -26,7 +26,7 @@ class AddSimulatorHost(AddHost, frozen=True, kw_only=True, tag="simulator.add-ho
 
 
 class AddSimulatorBackupStorage(AddBackupStorage, frozen=True, kw_only=True, tag="simulator.add-backup-storage"):
-    """Add a backup storage that `cairn simulator` plays."""
+    """Add a backup storage that `cairn simulator` simulates."""
 
     http: ClassVar[Http] = post("/backup-storage/simulators")
     storage_type: ClassVar[str] = "SimulatorBackupStorage"
@@ -35,5 +35,5 @@ class AddSimulatorBackupStorage(AddBackupStorage, frozen=True, kw_only=True, tag
 
     @property
     def folder(self) -> str:
-        """A folder of paper."""
+        """The folder that simulated images are said to be in; it is on no disk."""
         return BACKUP_FOLDER

@@ -1,4 +1,4 @@
-"""Simulated hosts."""
+"""Simulated hosts and backup storage, with the URLs of their agents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cairn.kernel.store.record import Doc, Key, Record, SubType, TableMeta, Text
 
 
 class SimulatorHost(Record, frozen=True, kw_only=True):
-    """A host that `cairn simulator` plays."""
+    """A host that `cairn simulator` simulates."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="simulator_host",
@@ -21,11 +21,11 @@ class SimulatorHost(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    url: Annotated[str, Text(2048), Doc("where the simulator plays it: http://127.0.0.1:7900/hosts/sim-0001")]
+    url: Annotated[str, Text(2048), Doc("the URL of its simulated agent: http://127.0.0.1:7900/hosts/sim-0001")]
 
 
 class SimulatorBackupStorage(Record, frozen=True, kw_only=True):
-    """A backup storage that `cairn simulator` plays."""
+    """A backup storage that `cairn simulator` simulates."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="simulator_backup_storage",
@@ -38,4 +38,4 @@ class SimulatorBackupStorage(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    agent_url: Annotated[str, Text(2048), Doc("where the simulator plays it: http://127.0.0.1:7900/hosts/backup")]
+    agent_url: Annotated[str, Text(2048), Doc("the URL of its simulated agent: http://127.0.0.1:7900/hosts/backup")]

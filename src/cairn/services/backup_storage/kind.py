@@ -49,7 +49,7 @@ class BackupStorageKind(MachineKind[BackupStorage]):
         """See `MachineKind.reconnecting`."""
         return ReconnectBackupStorage(uuid=uuid)
 
-    async def pinged(self, agents: MachineAgents, row: BackupStorage, pong: Pong, asked_at: datetime) -> None:
+    async def pinged(self, agents: MachineAgents[str], row: BackupStorage, pong: Pong, asked_at: datetime) -> None:
         """Ask how full it is, and write that down if it has changed."""
         capacity = await agents.call(row.uuid, GetCapacity(path=row.url))
         total, available = capacity.total_bytes, capacity.available_bytes

@@ -7,5 +7,5 @@ from typing import Protocol
 from cairn.kernel.machine.agents import MachineAgents
 
 
-class BackupStorageAgents(MachineAgents, Protocol):
+class BackupStorageAgents(MachineAgents[str], Protocol):
     """The way to every backup storage's agent."""

@@ -1,8 +1,8 @@
-"""Which host takes a VM.
+"""Choosing the host that takes a VM.
 
 Candidates come from an index, the one with the most free memory first, a few at a time, so that the cost of a claim does
 not grow with the number of hosts. Plugins may refuse candidates (`HostFilter`). The claim itself is one UPDATE that looks
-again, so two claims never take the same memory. Only when nobody fits is every host looked at, to tell why.
+again, so two claims never take the same memory. Only when no host fits is every host looked at, to tell why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.provided import HostLedger
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 _PAGES = (1, 60, 500)
 _REPORTED = 200
@@ -75,7 +76,7 @@ class Allocator(HostLedger):
     """Claims hosts for VMs, and gives claims back.
 
     Args:
-        filters: the plugins' say.
+        filters: the plugins' `HostFilter` objects.
     """
 
     def __init__(self, filters: Callable[[], Sequence[HostFilter]]) -> None:
@@ -100,9 +101,9 @@ class Allocator(HostLedger):
             if len(found) < page:
                 break
             start += page
-        raise self._nobody(tx, need)
+        raise self._none_fits(tx, need)
 
-    def release(self, tx: Tx, vm: str) -> str | None:
+    def release(self, tx: Tx, vm: VmId) -> HostId | None:
         """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
         claim = tx.get(HostClaim, vm)
         if claim is None:
@@ -111,7 +112,7 @@ class Allocator(HostLedger):
         tx.execute(self._giving, {"of": claim.host_uuid, "memory": claim.memory_bytes, "cpu": claim.cpu_num})
         return claim.host_uuid
 
-    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
+    def hold(self, tx: Tx, vm: VmId, host: HostId, *, cpu_num: int, memory_bytes: int) -> None:
         """Book a VM on the host where it was found, whether it fits or not. Safe to repeat."""
         claim = tx.get(HostClaim, vm)
         if claim is not None and claim.host_uuid == host:
@@ -137,17 +138,17 @@ class Allocator(HostLedger):
         parameters |= {"memory_bytes": need.memory_size, "cpu_num": need.cpu_num, "most": most, "start": start}
         return [
             Candidate(
-                host_uuid=str(row[0]),
-                cluster_uuid=str(row[1]),
-                zone_uuid=str(row[2]),
+                host_uuid=HostId(str(row[0])),
+                cluster_uuid=ClusterId(str(row[1])),
+                zone_uuid=ZoneId(str(row[2])),
                 name=str(row[3]),
                 hypervisor_type=str(row[4]),
             )
             for row in tx.rows(query, parameters)
         ]
 
-    def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
-        refused: dict[str, str] = {}
+    def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
+        refused: dict[HostId, str] = {}
         for judge in self._filters():
             rest = [candidate for candidate in candidates if candidate.host_uuid not in refused]
             if not rest:
@@ -155,18 +156,18 @@ class Allocator(HostLedger):
             refused |= judge.refuse(tx, need, rest)
         return refused
 
-    def _take(self, tx: Tx, need: HostNeed, host: str) -> bool:
+    def _take(self, tx: Tx, need: HostNeed, host: HostId) -> bool:
         if not tx.execute(self._taking, {"of": host, "memory": need.memory_size, "cpu": need.cpu_num}):
             return False
         tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))
         return True
 
-    def _nobody(self, tx: Tx, need: HostNeed) -> CairnError:
+    def _none_fits(self, tx: Tx, need: HostNeed) -> CairnError:
         hosts = tx.find(Host, order_by="name", limit=_REPORTED)
         if not hosts:
             return CairnError(
                 "host.none-fits",
-                "No host fits: there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
+                "No host fits, because there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
                 kind=ErrorKind.EXHAUSTED,
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}

@@ -9,6 +9,7 @@ from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import HostId
 from cairn.services.zone.model import Zone
 
 
@@ -18,8 +19,8 @@ class ClosedPlaces(HostFilter):
     def __init__(self) -> None:
         self._closed = Remembered(_closed, (Zone, Cluster))
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
-        """Hosts in disabled places."""
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
+        """Refuse the hosts in disabled clusters and zones; both are remembered until one changes."""
         closed = self._closed.get(tx, None)
         if not closed:
             return {}
@@ -28,7 +29,7 @@ class ClosedPlaces(HostFilter):
 
 
 def _closed(tx: Tx, _: None) -> dict[str, str]:
-    """All places that are disabled, with the reason that it is to the hosts in them."""
+    """All disabled clusters and zones, with the reason why the hosts in them are refused."""
     zones = tx.find(Zone, state=EnabledState.DISABLED)
     clusters = tx.find(Cluster, state=EnabledState.DISABLED)
     closed = {zone.uuid: f"is in the zone {zone.name}, which is Disabled" for zone in zones}

@@ -1,4 +1,4 @@
-"""Settings of hosts."""
+"""The settings of hosts: capacity, pings and reconnecting."""
 
 from __future__ import annotations
 

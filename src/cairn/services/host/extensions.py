@@ -1,4 +1,4 @@
-"""What plugins can do with hosts."""
+"""The extension points of the host service, and the records that they are given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, VmId, VolumeId, ZoneId
 
 
 class Hypervisor(MachineDriver, Protocol):
@@ -18,57 +19,57 @@ class Hypervisor(MachineDriver, Protocol):
 
 
 class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a VM needs of a host."""
+    """The needs of a VM that its host must meet."""
 
-    vm_uuid: str
+    vm_uuid: VmId
     cpu_num: int
     memory_size: int  #: bytes
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
-    image_uuid: str
+    image_uuid: ImageId
     l3_network_uuids: list[str]
-    zone_uuid: str | None = None
-    cluster_uuid: str | None = None
-    host_uuid: str | None = None
-    primary_storage_uuid: str | None = None  #: that the root volume is on, or is to be on
-    root_volume_uuid: str | None = None  #: of a VM that has its disk already: it runs where that is
+    zone_uuid: ZoneId | None = None
+    cluster_uuid: ClusterId | None = None
+    host_uuid: HostId | None = None
+    primary_storage_uuid: PrimaryStorageId | None = None  #: that the root volume is on, or is to be on
+    root_volume_uuid: VolumeId | None = None  #: of a VM that has its disk already: it runs where that is
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
     """A host that may take a VM."""
 
-    host_uuid: str
-    cluster_uuid: str
-    zone_uuid: str
+    host_uuid: HostId
+    cluster_uuid: ClusterId
+    zone_uuid: ZoneId
     name: str
     hypervisor_type: str = ""
 
 
 class HostFilter(Protocol):
-    """Has a say in which hosts may take a VM. Called inside the transaction that claims the host."""
+    """A rule on which hosts may take a VM. Called inside the transaction that claims the host."""
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
-        """Hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
+        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
 
 
 class HostConnected(Protocol):
-    """Is told in a host's connecting, after the agent answered and before VMs may be placed; may refuse by raising."""
+    """A listener to a host's connecting, called after the agent answered and before VMs may be placed; may refuse by raising."""
 
-    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+    async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Prepare the host: folders, bridges, DHCP. Safe to repeat: it runs at every (re)connect."""
 
 
 class HostRemoval(Protocol):
-    """Has a say when a host is to go, and tidies up its own rows. Called inside transactions."""
+    """A user of hosts that may refuse a host's removal, and tidies up its own rows. Called inside transactions."""
 
-    def why_not_remove(self, tx: Tx, host: str) -> str | None:
-        """What still needs the host (``3 VMs have their disks on it``), or None."""
+    def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
+        """Say what still needs the host (``3 VMs have their disks on it``); None: nothing."""
 
-    def host_removed(self, tx: Tx, host: str) -> None:
+    def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""
 
 
 class HostPinged(Protocol):
-    """Is told what a host says of its VMs, at every ping."""
+    """A listener to what hosts' pings say of their VMs."""
 
-    async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
-        """`vms`: VM uuid -> power state, all that the host had at some moment after `asked_at`."""
+    async def host_pinged(self, host: HostId, vms: dict[str, str], asked_at: datetime) -> None:
+        """Take note of a ping. `vms`: VM uuid -> power state, all that the host had at some moment after `asked_at`."""

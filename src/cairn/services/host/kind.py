@@ -17,10 +17,11 @@ from cairn.services.host import config
 from cairn.services.host.extensions import HostPinged, HostRemoval, Hypervisor
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.ids import HostId
 
 
 class HostKind(MachineKind[Host]):
-    """What hosts have of their own: VMs, which their pings tell of, and which keep them from going."""
+    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs cannot be removed."""
 
     record = Host
     settings = config.MACHINE
@@ -34,46 +35,46 @@ class HostKind(MachineKind[Host]):
         self._report_url = report_url
 
     def driver(self, row: Host) -> Hypervisor:
-        """The hypervisor's."""
+        """Find the hypervisor's driver (``plugin.no-extension``)."""
         return self._extensions.named(Hypervisor, row.hypervisor_type)
 
     def status_changed(self, row: Host, status: MachineStatus, reason: str | None) -> HostStatusChanged:
-        """See `MachineKind.status_changed`."""
+        """Make the event that a host's status changed."""
         return HostStatusChanged(host=row.uuid, name=row.name, before=row.status, status=status, reason=reason)
 
     def reconnecting(self, uuid: str) -> ReconnectHost:
-        """See `MachineKind.reconnecting`."""
+        """Make the call that connects a host again."""
         return ReconnectHost(uuid=uuid)
 
     def connecting(self, uuid: str) -> Connect:
-        """What the agent of a host is told first."""
+        """Make the first command for a host's agent."""
         return Connect(host=uuid, report_url=self._report_url())
 
     def watched(self, tx: Tx) -> list[Host]:
-        """All that are not in maintenance."""
+        """Find all hosts that are not in maintenance."""
         return tx.find(Host, state=[HostState.ENABLED, HostState.DISABLED])
 
     def is_known(self, row: Host, pong: Pong) -> bool:
-        """The agent has to know, too, which host it is."""
+        """Also require that the agent knows which host it is on."""
         return pong.host == row.uuid and super().is_known(row, pong)
 
-    async def pinged(self, agents: MachineAgents, row: Host, pong: Pong, asked_at: datetime) -> None:
-        """Pass on what runs there: so an event that got lost is made good within the interval."""
+    async def pinged(self, agents: MachineAgents[str], row: Host, pong: Pong, asked_at: datetime) -> None:
+        """Pass on the states of the host's VMs, so that a report that got lost is made up for within the interval."""
         for listener in self._extensions.of(HostPinged):
             await listener.host_pinged(row.uuid, pong.vms, asked_at)
 
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
-        """What others say; else how many VMs hold something of it."""
+        """Ask the users of hosts; if none refuses, count the VMs that hold capacity."""
         guards = self._extensions.of(HostRemoval)
-        reasons = [reason for guard in guards if (reason := guard.why_not_remove(tx, uuid)) is not None]
+        reasons = [reason for guard in guards if (reason := guard.why_not_remove(tx, HostId(uuid))) is not None]
         claims = tx.count(HostClaim, host_uuid=uuid)
         return reasons or ([f"{claims} VMs hold capacity of it"] if claims else [])
 
-    async def clean(self, agents: MachineAgents, uuid: str) -> None:
+    async def clean(self, agents: MachineAgents[str], uuid: str) -> None:
         """Have the agent forget that it is a host."""
         await agents.call(uuid, Forget(), timeout_seconds=60.0)
 
     def removed(self, tx: Tx, uuid: str) -> None:
-        """See `HostRemoval.host_removed`."""
+        """Have the users of hosts remove what points to the host."""
         for guard in self._extensions.of(HostRemoval):
-            guard.host_removed(tx, uuid)
+            guard.host_removed(tx, HostId(uuid))

@@ -9,7 +9,7 @@ from cairn.services.host.model import HostState
 
 
 class HostStateEvent(StrEnum):
-    """What people ask of a host's state."""
+    """The changes of a host's state that people may ask for."""
 
     ENABLE = "enable"
     DISABLE = "disable"

@@ -1,4 +1,4 @@
-"""What can be asked of hosts."""
+"""Messages about hosts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event, Query
 from cairn.services.host.machine import HostStateEvent
+from cairn.services.ids import ClusterId, HostId, ZoneId
 
 ManagementIp = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class AddHost(ApiCreate, frozen=True, kw_only=True):
-    """What every message that adds a host says."""
+    """The fields of every message that adds a host."""
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "Host"
@@ -79,16 +80,16 @@ class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
 class HostView(Struct, frozen=True, kw_only=True):
     """A host, as other services need it."""
 
-    uuid: str
+    uuid: HostId
     name: str
-    cluster_uuid: str
-    zone_uuid: str
+    cluster_uuid: ClusterId
+    zone_uuid: ZoneId
     management_ip: str
     connected: bool
 
 
 class HostList(Struct, frozen=True, kw_only=True):
-    """Some hosts."""
+    """The hosts that `ListHosts` found."""
 
     hosts: list[HostView]
 

@@ -1,4 +1,4 @@
-"""Hosts and what is claimed of them."""
+"""Hosts, and VMs' claims on them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 from cairn.kernel.machine.model import Machine
 from cairn.kernel.store.record import AdminOnly, Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 
 class HostState(StrEnum):
-    """What people want of a host."""
+    """The state that people want a host to be in."""
 
     ENABLED = "Enabled"  #: VMs may be placed on it
     DISABLED = "Disabled"  #: no new VMs; those that run stay
@@ -37,8 +38,9 @@ class Host(Machine, frozen=True, kw_only=True):
         indexes=(("state", "status", "available_memory_capacity"),),
     )
 
-    zone_uuid: Annotated[str, References("zone", join="zone", back="hosts")]
-    cluster_uuid: Annotated[str, References("cluster", join="cluster", back="hosts")]
+    uuid: Annotated[HostId, Key()]
+    zone_uuid: Annotated[ZoneId, References("zone", join="zone", back="hosts")]
+    cluster_uuid: Annotated[ClusterId, References("cluster", join="cluster", back="hosts")]
     management_ip: Annotated[str, AdminOnly(), Unique(), Doc("where it is reached: an IPv4 address or a name")]
     hypervisor_type: Annotated[str, Doc("KVM or Simulator")]
     state: HostState = HostState.ENABLED
@@ -61,11 +63,11 @@ class Host(Machine, frozen=True, kw_only=True):
 
 
 class HostClaim(Record, frozen=True, kw_only=True):
-    """What a VM takes of a host; one row a VM, so that taking and giving back are safe to repeat."""
+    """The capacity that a VM takes of a host; one row for each VM, so that taking and giving back are safe to repeat."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="host_claim")
 
-    vm_uuid: Annotated[str, Key()]
-    host_uuid: Annotated[str, References("host")]
+    vm_uuid: Annotated[VmId, Key()]
+    host_uuid: Annotated[HostId, References("host")]
     cpu_num: int
     memory_bytes: int

@@ -1,4 +1,4 @@
-"""What the host service gives others."""
+"""The host service's objects for other services: calls to hosts' agents, and the ledger of claims."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Protocol
 
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import HostId, VmId
 
 
-class HostAgents(MachineAgents, Protocol):
-    """The way to every host's agent."""
+class HostAgents(MachineAgents[HostId], Protocol):
+    """Calls to hosts' agents."""
 
 
 class HostLedger(Protocol):
-    """The book of what VMs hold of hosts, for those that moved by themselves."""
+    """The capacity that VMs hold of hosts, for VMs that started, stopped or moved by themselves."""
 
-    def hold(self, tx: Tx, vm: str, host: str, *, cpu_num: int, memory_bytes: int) -> None:
-        """The VM is on that host, whether it fits or not. Safe to repeat."""
+    def hold(self, tx: Tx, vm: VmId, host: HostId, *, cpu_num: int, memory_bytes: int) -> None:
+        """Book the VM on that host, whether it fits or not. Safe to repeat."""
 
-    def release(self, tx: Tx, vm: str) -> str | None:
-        """The VM is on no host; returns where it was. Safe to repeat."""
+    def release(self, tx: Tx, vm: VmId) -> HostId | None:
+        """Give back what the VM holds. Returns the host; None when it held nothing. Safe to repeat."""

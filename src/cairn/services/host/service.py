@@ -1,4 +1,4 @@
-"""The host service: what people ask of hosts."""
+"""The host service: it answers the messages that need more than their workflow."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class HostService:
 
     @handles(ListHosts)
     async def list_hosts(self, message: ListHosts) -> HostList:
-        """The hosts of some clusters, and some by uuid."""
+        """Find the hosts of some clusters, and some by uuid, each once."""
 
         def fn(tx: Tx) -> list[Host]:
             rows = [*tx.find(Host, cluster_uuid=message.cluster_uuids), *tx.find(Host, uuid=message.host_uuids)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import HostId
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l3.provided import L3Networks, L3Place
 
@@ -18,7 +19,7 @@ class ReachesNetworks(HostFilter):
         self._networks = networks
         self._attached = Remembered(_attached, (L2NetworkClusterRef,))
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         """Hosts whose cluster lacks one."""
         if not need.l3_network_uuids or not candidates:
             return {}

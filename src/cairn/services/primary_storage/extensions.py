@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import HostId
 from cairn.services.image.messages import ImageSpec
 
 
@@ -55,34 +56,34 @@ class PrimaryStorageDriver(Protocol):
 
     def refuse(
         self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
-    ) -> dict[str, str]:
+    ) -> dict[HostId, str]:
         """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> why.
 
         The reason is the end of a sentence about the host: ``has 3 MiB of local storage free``.
         """
 
-    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
+    def claim(self, tx: Tx, storage: str, host: HostId, volume: str, size_bytes: int) -> bool:
         """Take the space for a volume; False if `host` cannot reach that much."""
 
     def release(self, tx: Tx, volume: str) -> None:
         """Give a volume's space back. Safe to repeat."""
 
-    def host_of(self, tx: Tx, volume: str) -> str | None:
+    def host_of(self, tx: Tx, volume: str) -> HostId | None:
         """The host whose disk a volume is on; None: every host can reach it."""
 
     def volume_path(self, mount_path: str, account: str, volume: str) -> str:
         """The path of a root volume's file."""
 
-    async def cache_image(self, storage: str, host: str, image: ImageSpec) -> CachedImage:
+    async def cache_image(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image where volumes for `host` can be based on it. Safe to repeat."""
 
     async def drop_image(self, storage: str, image: str) -> None:
         """Remove caches of an image that no volume is based on. Safe to repeat."""
 
-    async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
+    async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
         """Make the volume's file if it is not there. Safe to repeat."""
 
-    async def delete_volume(self, volume: VolumeSpec, host: str | None) -> None:
+    async def delete_volume(self, volume: VolumeSpec, host: HostId | None) -> None:
         """Remove the volume's file. Safe to repeat; nothing there is success.
 
         Args:

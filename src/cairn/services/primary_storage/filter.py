@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import HostId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import PrimaryStorage
 from cairn.services.primary_storage.usable import UsableStorage
@@ -19,7 +20,7 @@ class StorageFilter(HostFilter):
         self._usable = usable
         self._extensions = extensions
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         """A VM that has its disk already brings its volume and that volume's storage; a new one wants space."""
         if need.root_volume_uuid is not None:
             return self._refuse_without(tx, need.root_volume_uuid, need.primary_storage_uuid, candidates)
@@ -28,7 +29,7 @@ class StorageFilter(HostFilter):
 
     def _refuse_without(
         self, tx: Tx, volume: str, storage: str | None, candidates: Sequence[Candidate]
-    ) -> dict[str, str]:
+    ) -> dict[HostId, str]:
         row = tx.get(PrimaryStorage, storage) if storage is not None else None
         if row is None:
             return {candidate.host_uuid: "cannot be asked for a disk that is gone" for candidate in candidates}

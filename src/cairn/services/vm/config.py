@@ -1,4 +1,4 @@
-"""Settings of VMs."""
+"""The settings of the VM service: how long starts and stops may take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a VM is, as one record: made once, of a message or of the VM's row, and passed on whole from there."""
+"""A VM's definition as one record: made once, of a message or of the VM's row, and passed on whole from there."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from cairn.agents.protocol.vm import Hardware
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import HostId, L3NetworkId, VmId
 from cairn.services.vm.extensions import NicSpec, VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
 
 
 class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
-    """What a VM's start is made of.
+    """All that a VM's start needs to know of the VM itself.
 
-    What a hypervisor makes a domain of is a field of `Hardware`, which goes to the VM's host as it is. What only networks and
-    the guest need stands here.
+    The fields that a hypervisor makes a domain of are those of `Hardware`, which goes to the VM's host as it is. Those that
+    only networks and the guest need stand here.
     """
 
-    default_l3_network_uuid: str | None
+    uuid: VmId
+    default_l3_network_uuid: L3NetworkId | None
     hostname: str
     user_data: str | None = None
     ssh_keys: list[str] = []
@@ -40,6 +42,6 @@ def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:
     ]
 
 
-def networks(vm: VmInstance, host: str, nics: Sequence[NicSpec]) -> VmNetworks:
+def networks(vm: VmInstance, host: HostId, nics: Sequence[NicSpec]) -> VmNetworks:
     """The VM as its networks on `host` see it."""
     return taken(VmNetworks, vm, host_uuid=host, nics=list(nics))

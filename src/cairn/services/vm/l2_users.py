@@ -25,10 +25,10 @@ _COUNT = (
 class VmsOnL2Network(L2NetworkUsers):
     """Keeps an L2 network attached while VMs with network cards on it have a place in the cluster.
 
-    What a VM claims of a host tells its place: it is there from the moment that the host is chosen, before the VM starts.
+    A VM's place is known by its claim of a host, which is there from the moment that the host is chosen, before the VM starts.
     """
 
     def why_not_detach(self, tx: Tx, l2_network: str, cluster: str) -> str | None:
-        """VMs on hosts of the cluster."""
+        """Count the VMs on hosts of the cluster."""
         ((count,),) = tx.rows(_COUNT, {"l2": l2_network, "cluster": cluster})
         return f"{count} VMs on hosts of the cluster have network cards on it" if count else None

@@ -19,7 +19,7 @@ from cairn.services.vm.model import VmState
 
 
 class Operation(StrEnum):
-    """What is done to a VM: the verb of its message's tag."""
+    """An operation on a VM, named by the verb of its message's tag."""
 
     CREATE = "create"
     CREATE_STOPPED = "create-stopped"
@@ -33,12 +33,12 @@ class Operation(StrEnum):
 
 
 class Change(Struct, frozen=True):
-    """How an operation takes a VM from one state to another."""
+    """The states that an operation takes a VM through."""
 
-    allowed: tuple[VmState, ...]  #: it may begin in these
+    allowed: tuple[VmState, ...]  #: the operation may begin in these
     during: VmState
     after: VmState | None  #: None: the VM is gone
-    done: VmState | None = None  #: there is nothing to do in this
+    done: VmState | None = None  #: in this state there is nothing to do
 
 
 LIFE: dict[Operation, Change] = {
@@ -89,7 +89,7 @@ OBSERVED: dict[tuple[VmState, PowerState], VmState] = {
     (VmState.CRASHED, PowerState.STOPPED): VmState.STOPPED,
 }
 
-#: states that a VM loses when its host is lost: it is Unknown then
+#: states that become Unknown when the VM's host is lost
 LOST_WITH_HOST = (VmState.RUNNING, VmState.PAUSED)
 
 
@@ -117,7 +117,7 @@ def operation_of(asked: VmCall) -> Operation:
 
 
 def check(operation: Operation, state: VmState, name: str) -> None:
-    """Refuse an operation that the state does not allow (``vm.wrong-state``, with the states that would do)."""
+    """Refuse an operation that the state does not allow (``vm.wrong-state``, with the states that would fit)."""
     allowed = LIFE[operation].allowed
     if state in allowed:
         return

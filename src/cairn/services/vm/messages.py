@@ -1,4 +1,4 @@
-"""What can be asked of VMs."""
+"""Messages about VMs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MemorySize = Annotated[int, Meta(ge=16 << 20, le=1 << 44)]
 
 
 class CreationStrategy(StrEnum):
-    """What to do with a VM once its disk is there."""
+    """Whether a new VM is started."""
 
     INSTANT_START = "InstantStart"
     CREATE_STOPPED = "CreateStopped"
 
 
 class StopType(StrEnum):
-    """How to stop a VM."""
+    """The two ways to stop a VM."""
 
     GRACE = "grace"  #: press the power button, and pull the plug when that has not helped within a minute
     COLD = "cold"  #: pull the plug at once
@@ -119,7 +119,7 @@ def _check_size(asked: CreateVmInstance) -> None:
 
 
 class VmAction(ApiChange, frozen=True, kw_only=True, omit_defaults=True):
-    """An API call that does something to a VM as a whole; what, and in which states, is in `machine.LIFE`."""
+    """An API call that does something to a VM as a whole; `machine.LIFE` says in which states it may."""
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "VmInstance"
@@ -202,7 +202,7 @@ VmCall = CreateVmInstance | VmAction | DestroyVmInstance | ExpungeVmInstance
 
 
 class ConsoleAddress(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where a VM's screen is (on its host's loopback), and what it wrote to its serial console."""
+    """The address of a VM's screen (on its host's loopback), and the end of its serial console's log."""
 
     host_ip: str
     port: int
@@ -212,7 +212,7 @@ class ConsoleAddress(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class GetVmConsoleAddress(ApiQuery[ConsoleAddress], frozen=True, kw_only=True, tag="vm.console"):
-    """A running VM's console."""
+    """Find a running VM's screen, and read its serial console."""
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = get("/vm-instances/{uuid}/console-addresses")
@@ -233,7 +233,7 @@ class ListVmNetworks(Query[VmNetworkList], frozen=True, kw_only=True, tag="vm.li
 
 
 class ObserveVm(Command[None], frozen=True, kw_only=True, tag="vm.observe"):
-    """A hypervisor said how a VM stands; make the database true. Safe to repeat; transitional states are left alone."""
+    """A hypervisor reported a VM's state; make the database true. Safe to repeat; transitional states are left alone."""
 
     route: ClassVar[str | None] = "vm"
 

@@ -22,10 +22,11 @@ from cairn.kernel.store.record import (
     Unique,
     Unit,
 )
+from cairn.services.ids import AccountId, ClusterId, HostId, ImageId, L3NetworkId, VmId, VolumeId, ZoneId
 
 
 class VmState(StrEnum):
-    """Where a VM stands."""
+    """The states of a VM; `machine` has the changes between them."""
 
     CREATED = "Created"
     STARTING = "Starting"
@@ -37,14 +38,14 @@ class VmState(StrEnum):
     DESTROYED = "Destroyed"
     EXPUNGING = "Expunging"
     PAUSING = "Pausing"
-    PAUSED = "Paused"  #: on its host, with its memory; its processors stand still
+    PAUSED = "Paused"  #: on its host, with its memory; its processors are stopped
     RESUMING = "Resuming"
     UNKNOWN = "Unknown"  #: its host cannot be asked
     CRASHED = "Crashed"
 
 
 class VmInstance(Named, frozen=True, kw_only=True):
-    """A virtual machine."""
+    """A virtual machine, as its owner defined it and as it stands now."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="vm_instance",
@@ -58,20 +59,21 @@ class VmInstance(Named, frozen=True, kw_only=True):
         },
     )
 
-    account_uuid: Annotated[str, Owner(), Index()]
-    zone_uuid: Annotated[str | None, References("zone", join="zone", back="vmInstances")] = None
-    cluster_uuid: Annotated[str | None, References("cluster", join="cluster", back="vmInstances")] = None
-    host_uuid: Annotated[str | None, References("host", join="host", back="vmInstance"), Doc("where it runs")] = None
-    last_host_uuid: Annotated[str | None, Doc("where it ran last")] = None
-    image_uuid: Annotated[str | None, References("image", join="image", back="vmInstances", on_delete="set-null")] = (
-        None
-    )
+    uuid: Annotated[VmId, Key()]
+    account_uuid: Annotated[AccountId, Owner(), Index()]
+    zone_uuid: Annotated[ZoneId | None, References("zone", join="zone", back="vmInstances")] = None
+    cluster_uuid: Annotated[ClusterId | None, References("cluster", join="cluster", back="vmInstances")] = None
+    host_uuid: Annotated[HostId | None, References("host", join="host", back="vmInstance"), Doc("where it runs")] = None
+    last_host_uuid: Annotated[HostId | None, Doc("where it ran last")] = None
+    image_uuid: Annotated[
+        ImageId | None, References("image", join="image", back="vmInstances", on_delete="set-null")
+    ] = None
     instance_offering_uuid: Annotated[
         str | None,
         References("instance_offering", join="instanceOffering", back="vmInstances", on_delete="set-null"),
     ] = None
-    root_volume_uuid: Annotated[str | None, Index()] = None
-    default_l3_network_uuid: str | None = None
+    root_volume_uuid: Annotated[VolumeId | None, Index()] = None
+    default_l3_network_uuid: L3NetworkId | None = None
     platform: str = "Linux"
     architecture: str = "x86_64"
     guest_os_type: str | None = None
@@ -84,7 +86,7 @@ class VmInstance(Named, frozen=True, kw_only=True):
     allocator_strategy: str = "DefaultHostAllocatorStrategy"
     state: Annotated[VmState, Index()]
     state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
-    hostname: Annotated[str, Doc("what it is called inside its networks")]
+    hostname: Annotated[str, Doc("its name inside its networks")]
     user_data: Annotated[str | None, Hidden(), Text(None)] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
     create_date: Annotated[datetime, Index()]
@@ -104,8 +106,8 @@ class VmNic(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    vm_instance_uuid: Annotated[str, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]
-    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="vmNics")]
+    vm_instance_uuid: Annotated[VmId, References("vm_instance", join="vmInstance", back="vmNics", on_delete="cascade")]
+    l3_network_uuid: Annotated[L3NetworkId, References("l3_network", join="l3Network", back="vmNics")]
     used_ip_uuid: Annotated[str | None, Hidden()] = None
     ip: Annotated[str | None, Index()] = None
     netmask: str | None = None

@@ -1,10 +1,10 @@
-"""Making the database true: what hypervisors say of VMs against what is written down.
+"""Making the database true: VMs' states as hypervisors report them, against those that are written down.
 
 Three ways lead here: an agent's report (at once), a ping's answer (within the interval, when a report was lost), and a
 host that was lost or came back. A VM in a transitional state belongs to its workflow and is left alone; so is one that
 changed since the host was asked.
 
-A report may come late: the network held it up, and the VM that stopped was started again meanwhile. So a report is only a
+A report may come late: the network held it up, and the VM that stopped has been started again since. So a report is only a
 reason to ask the host, whose answer is of a known time.
 """
 
@@ -26,6 +26,7 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostPinged
 from cairn.services.host.provided import HostAgents, HostLedger
+from cairn.services.ids import HostId
 from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
 from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
 from cairn.services.vm.model import VmInstance, VmState
@@ -55,27 +56,27 @@ class VmReconciler(HostPinged):
         self._states = states
         self._agents = agents
         self._ledger = ledger
-        self._strange: set[tuple[str, str]] = set()
+        self._strange: set[tuple[str, HostId]] = set()
         events.subscribe("vm.reconciler", {"host.status-changed"}, self.host_changed, durable=True)
 
     async def reported(self, report: Report) -> None:
-        """A host's agent tells that a VM came into another state: have the VM's owner look."""
+        """A host's agent reports that a VM came into another state: have the node that owns the VM look."""
         if report.vm and report.state:
             await self._bus.call(ObserveVm(vm=report.vm, host=report.host, power=report.state, reason=report.reason))
 
     @handles(ObserveVm)
     async def observe(self, message: ObserveVm) -> None:
-        """One VM changed by its host's report: if that is news, ask the host."""
-        reported = PowerState(message.power)
-        if not await self._store.read(lambda tx: _is_news(tx, message.vm, message.host, reported)):
+        """A host reported a VM's state: if the database has another one, ask the host."""
+        host, reported = HostId(message.host), PowerState(message.power)
+        if not await self._store.read(lambda tx: _is_news(tx, message.vm, host, reported)):
             return
         asked_at = self._clock.now()
-        power = (await self._ask(message.host)).get(message.vm, PowerState.STOPPED)
+        power = (await self._ask(host)).get(message.vm, PowerState.STOPPED)
         reason = message.reason if (power in _OFF) == (reported in _OFF) else "seen when the host was asked"
-        await self._store.write(lambda tx: self._compare(tx, message.vm, message.host, power, reason, asked_at))
+        await self._store.write(lambda tx: self._compare(tx, message.vm, host, power, reason, asked_at))
 
-    async def host_pinged(self, host: str, vms: dict[str, str], asked_at: datetime) -> None:
-        """All VMs of a host, as it has them."""
+    async def host_pinged(self, host: HostId, vms: dict[str, str], asked_at: datetime) -> None:
+        """Compare all VMs of a host, as it has them, with the database."""
 
         def differs(tx: Tx) -> bool:
             rows = {row.uuid: row.state for row in tx.find(VmInstance, host_uuid=host)}
@@ -93,8 +94,8 @@ class VmReconciler(HostPinged):
             await self._store.write(fn)
 
     async def host_changed(self, event: EventRow) -> None:
-        """A host was lost: its VMs are Unknown. It came back: ask it."""
-        host = event.resource_uuid or ""
+        """Mark the VMs of a host that was lost as Unknown; ask a host that came back."""
+        host = HostId(event.resource_uuid or "")
         status = event.content.get("status")
         if status == MachineStatus.DISCONNECTED.value:
             await self._store.write(lambda tx: self._unknown(tx, host))
@@ -103,14 +104,16 @@ class VmReconciler(HostPinged):
             found = await self._ask(host)
             await self.host_pinged(host, {uuid: state.value for uuid, state in found.items()}, asked_at)
 
-    async def _ask(self, host: str) -> dict[str, PowerState]:
+    async def _ask(self, host: HostId) -> dict[str, PowerState]:
         return (await self._agents.call(host, agent.ListVms(), timeout_seconds=30.0)).vms
 
-    def _unknown(self, tx: Tx, host: str) -> None:
+    def _unknown(self, tx: Tx, host: HostId) -> None:
         for vm in tx.find(VmInstance, host_uuid=host, state=list(LOST_WITH_HOST)):
             self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
 
-    def _compare(self, tx: Tx, uuid: str, host: str, power: PowerState, reason: str | None, asked_at: datetime) -> None:
+    def _compare(
+        self, tx: Tx, uuid: str, host: HostId, power: PowerState, reason: str | None, asked_at: datetime
+    ) -> None:
         vm = tx.get(VmInstance, uuid)
         if vm is None or vm.state is VmState.DESTROYED:
             self._note_strange(tx, uuid, host, power)
@@ -122,14 +125,14 @@ class VmReconciler(HostPinged):
         if not (moved or state):
             return
         if tx.count(FlowRun, queue_key=queue_of(vm.uuid)):
-            return  # a workflow works on it, or has an undo to finish: what is seen is not its last word
+            return  # a workflow works on it, or has an undo to finish: the state that is seen may not last
         if moved:
             self._moved(tx, vm, host)
         elif state is not None:
             self._settle(tx, vm, state, power, reason)
 
-    def _moved(self, tx: Tx, vm: VmInstance, host: str) -> None:
-        """It runs where the database does not have it."""
+    def _moved(self, tx: Tx, vm: VmInstance, host: HostId) -> None:
+        """Book a VM that runs on another host than the database says on the host where it runs."""
         _log.warning("vm.turned-up", vm=vm.uuid, name=vm.name, host=host, before=vm.host_uuid)
         self._ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, VmState.RUNNING, "it was found running there", host_uuid=host, last_host_uuid=host)
@@ -144,7 +147,7 @@ class VmReconciler(HostPinged):
             self._ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, state, reason)
 
-    def _note_strange(self, tx: Tx, uuid: str, host: str, power: PowerState) -> None:
+    def _note_strange(self, tx: Tx, uuid: str, host: HostId, power: PowerState) -> None:
         if power in _OFF or (uuid, host) in self._strange:
             return
         self._strange.add((uuid, host))
@@ -152,8 +155,8 @@ class VmReconciler(HostPinged):
         self._events.emit(tx, StrangeVmSeen(vm=uuid, host=host, power=power.value), resource=host)
 
 
-def _is_news(tx: Tx, uuid: str, host: str, power: PowerState) -> bool:
-    """Whether the database would have to change if a host has a VM in that state."""
+def _is_news(tx: Tx, uuid: str, host: HostId, power: PowerState) -> bool:
+    """Tell whether the database would have to change if a host has a VM in that state."""
     vm = tx.get(VmInstance, uuid)
     if vm is None or vm.state is VmState.DESTROYED:
         return power not in _OFF

@@ -1,4 +1,4 @@
-"""The VM service: what people ask of VMs."""
+"""The VM service: it answers the messages that need more than their workflow."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cairn.kernel.resource import changed, existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.definition import networks, nic_specs
 from cairn.services.vm.machine import LIFE, Operation, operation_of
 from cairn.services.vm.messages import (
@@ -37,7 +38,7 @@ from cairn.services.vm.model import VmInstance, VmState
 
 
 def nothing_to_do(tx: Tx, asked: VmCall) -> bool:
-    """Whether the VM stands as the operation would leave it. One that is gone counts as destroyed."""
+    """Tell whether the VM is in the state that the operation would leave it in. One that is gone counts as destroyed."""
     assert not isinstance(asked, CreateVmInstance), "a VM that is there is not created"
     vm = tx.get(VmInstance, asked.uuid)
     if vm is None:
@@ -57,7 +58,7 @@ EXPUNGE = workflow(ExpungeVmInstance)
 
 
 class VmService:
-    """Answers those messages about VMs that need more than their workflow."""
+    """Handlers of messages about VMs; those without one only run their workflow."""
 
     def __init__(self, store: Store, jobs: Jobs, flows: Callable[[], FlowEngine], agents: HostAgents) -> None:
         self._store = store
@@ -93,7 +94,7 @@ class VmService:
 
     @handles(GetVmConsoleAddress)
     async def console(self, message: GetVmConsoleAddress) -> ConsoleAddress:
-        """The VM's screen and serial console."""
+        """Ask the VM's host for its screen and serial console."""
 
         def fn(tx: Tx) -> tuple[VmInstance, Host | None]:
             vm = existing(tx, VmInstance, message.uuid)
@@ -116,10 +117,11 @@ class VmService:
 
     @handles(ListVmNetworks)
     async def list_networks(self, message: ListVmNetworks) -> VmNetworkList:
-        """The network cards of all VMs on a host."""
+        """Read the network cards of all VMs on a host."""
 
         def fn(tx: Tx) -> VmNetworkList:
-            vms = tx.find(VmInstance, host_uuid=message.host_uuid)
-            return VmNetworkList(vms=[networks(vm, message.host_uuid, nic_specs(tx, vm)) for vm in vms])
+            host = HostId(message.host_uuid)
+            vms = tx.find(VmInstance, host_uuid=host)
+            return VmNetworkList(vms=[networks(vm, host, nic_specs(tx, vm)) for vm in vms])
 
         return await self._store.read(fn)

@@ -1,4 +1,4 @@
-"""Changing a VM's state: one place that writes it and tells of it."""
+"""Changing a VM's state: the one place that writes it and emits the event."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from cairn.kernel.bus.message import tag_of
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import VmId
 from cairn.services.vm.machine import CHANGES
 from cairn.services.vm.messages import VmStateChanged
 from cairn.services.vm.model import VmInstance, VmState
@@ -14,7 +15,7 @@ from cairn.services.vm.model import VmInstance, VmState
 _STORY_EVENTS = 10
 
 
-def queue_of(vm: str) -> str:
+def queue_of(vm: VmId) -> str:
     """The queue in which everything that is done to a VM takes its turn."""
     return f"vm:{vm}"
 
@@ -39,7 +40,7 @@ class VmStates:
     def tell(
         self, tx: Tx, vm: VmInstance, before: VmState, state: VmState, *, host: object = None, reason: str | None = None
     ) -> None:
-        """Announce a change."""
+        """Emit `VmStateChanged`; the caller writes the state."""
         event = VmStateChanged(
             vm=vm.uuid,
             name=vm.name,
@@ -62,7 +63,7 @@ def _impossible(tx: Tx, vm: VmInstance, state: VmState) -> CairnError:
     )
 
 
-def _story(tx: Tx, vm: str) -> list[str]:
+def _story(tx: Tx, vm: VmId) -> list[str]:
     """The VM's last changes of state: when, from what to what, and why."""
     name = tag_of(VmStateChanged)
     rows = tx.find(EventRow, resource_uuid=vm, name=name, order_by="sequence", descending=True, limit=_STORY_EVENTS)

@@ -44,7 +44,7 @@ SSH_KEY = TagDefinition("sshkey::{sshkey}", "VmInstance", doc="a public key that
 
 
 class ToldToGuest(Struct, frozen=True, kw_only=True):
-    """What a VM's tags say to its guest."""
+    """The facts for a VM's guest that come from the VM's tags."""
 
     hostname: str
     user_data: str | None = None
@@ -52,7 +52,7 @@ class ToldToGuest(Struct, frozen=True, kw_only=True):
 
 
 def from_tags(tags: list[str], hostname: str) -> ToldToGuest:
-    """What `tags` say; `hostname` is for want of a tag that gives one."""
+    """Read the facts from `tags`; `hostname` is used where no tag gives one."""
     user_data: str | None = None
     keys: list[str] = []
     for tag in tags:
@@ -66,11 +66,11 @@ def from_tags(tags: list[str], hostname: str) -> ToldToGuest:
 
 
 def told_to_guest(tx: Tx, vm: VmInstance) -> ToldToGuest:
-    """What a VM's tags say now. Without a tag for it the host name stays: renaming a VM renames no guest."""
+    """Read the facts from a VM's tags as they are now. Without a tag the host name stays, even if the VM was renamed."""
     return from_tags([row.tag for row in tx.find(SystemTag, resource_uuid=vm.uuid)], vm.hostname)
 
 
 def hostname_of(name: str) -> str:
-    """A host name made of what people call the VM."""
+    """Make a host name of the VM's name."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
     return slug or "vm"

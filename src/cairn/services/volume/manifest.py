@@ -1,4 +1,4 @@
-"""Disks of VMs."""
+"""Volumes, the disks of VMs: their rows and their files."""
 
 from cairn.kernel.plugin.manifest import Manifest
 

@@ -1,4 +1,4 @@
-"""Volumes."""
+"""Volumes, the disks of VMs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
 from cairn.kernel.resource import EnabledState
-from cairn.kernel.store.record import AdminOnly, Doc, Index, Named, Owner, References, TableMeta, Text, Unit
+from cairn.kernel.store.record import AdminOnly, Doc, Index, Key, Named, Owner, References, TableMeta, Text, Unit
+from cairn.services.ids import AccountId, ImageId, PrimaryStorageId, VmId, VolumeId
 
 ROOT: Final = "Root"  #: the type of the volume that a VM boots from
 
 
 class VolumeStatus(StrEnum):
-    """Where a volume stands."""
+    """The status of a volume's file."""
 
     CREATING = "Creating"
     READY = "Ready"
@@ -26,12 +27,15 @@ class Volume(Named, frozen=True, kw_only=True):
         table="volume", entity="Volume", columns=("name", "uuid", "state", "status", "type", "size", "vmInstanceUuid")
     )
 
-    account_uuid: Annotated[str, Owner(), Index()]
-    primary_storage_uuid: Annotated[str, References("primary_storage", join="primaryStorage", back="volumes")]
-    vm_instance_uuid: Annotated[str | None, References("vm_instance", join="vmInstance", back="allVolumes")] = None
-    root_image_uuid: Annotated[str | None, References("image", join="image", back="volumes", on_delete="set-null")] = (
-        None
-    )
+    uuid: Annotated[VolumeId, Key()]
+    account_uuid: Annotated[AccountId, Owner(), Index()]
+    primary_storage_uuid: Annotated[
+        PrimaryStorageId, References("primary_storage", join="primaryStorage", back="volumes")
+    ]
+    vm_instance_uuid: Annotated[VmId | None, References("vm_instance", join="vmInstance", back="allVolumes")] = None
+    root_image_uuid: Annotated[
+        ImageId | None, References("image", join="image", back="volumes", on_delete="set-null")
+    ] = None
     install_path: Annotated[str, AdminOnly(), Text(2048)]
     type: Annotated[str, Doc("Root or Data")] = ROOT
     format: str = "qcow2"

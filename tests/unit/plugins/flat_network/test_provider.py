@@ -19,6 +19,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.model import FlatDhcpServer
 from cairn.services.host.extensions import HostConnected
+from cairn.services.ids import HostId, L3NetworkId, VmId
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
@@ -42,7 +43,7 @@ def nic(number: int, l3: str, *, default: bool = True) -> NicSpec:
         ip=f"10.0.0.{number}",
         netmask="255.255.255.0",
         gateway="10.0.0.1",
-        l3_network_uuid=l3,
+        l3_network_uuid=L3NetworkId(l3),
         device_id=0,
         internal_name=f"vnic{number}.0",
         is_default=default,
@@ -61,8 +62,8 @@ def entry(number: int, *, default: bool = True) -> DhcpEntry:
 
 def vm(number: int, host: str, *nics: NicSpec) -> VmNetworks:
     return VmNetworks(
-        uuid=uuid(number, 5),
-        host_uuid=host,
+        uuid=VmId(uuid(number, 5)),
+        host_uuid=HostId(host),
         hostname=f"vm-{number}",
         nics=list(nics),
         bridges={one.l3_network_uuid: "br_eth0" for one in nics},
@@ -72,7 +73,7 @@ def vm(number: int, host: str, *nics: NicSpec) -> VmNetworks:
 
 
 def running(number: int, host: str, *nics: NicSpec) -> VmNetworks:
-    return VmNetworks(uuid=uuid(number, 5), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
+    return VmNetworks(uuid=VmId(uuid(number, 5)), host_uuid=HostId(host), hostname=f"vm-{number}", nics=list(nics))
 
 
 def metadata(number: int, *, bare: bool = False) -> MetadataEntry:
@@ -99,7 +100,7 @@ def service(rig: Rig) -> VmNetworkService:
 
 
 async def connect(rig: Rig, host: str) -> None:
-    await rig.extensions.named(HostConnected, "Flat").host_connecting(host, FACTS)
+    await rig.extensions.named(HostConnected, "Flat").host_connecting(HostId(host), FACTS)
 
 
 async def servers(rig: Rig) -> dict[str, str]:
@@ -241,7 +242,7 @@ async def test_a_vm_without_an_address_is_not_served(rig: Rig) -> None:
         ip="",
         netmask="",
         gateway="",
-        l3_network_uuid=l3,
+        l3_network_uuid=L3NetworkId(l3),
         device_id=0,
         internal_name="vnic7.0",
         is_default=True,

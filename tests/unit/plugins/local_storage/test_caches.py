@@ -15,6 +15,7 @@ from cairn.kernel.store.record import Key, Record, TableMeta, Visible
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.model import LocalStorageVolume
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import AccountId, HostId, ImageId, PrimaryStorageId, VolumeId
 from cairn.services.primary_storage.model import ImageCache
 from cairn.services.volume.model import Volume
 
@@ -94,7 +95,7 @@ async def test_many_callers_at_once_cause_one_download_per_host(
 ) -> None:
     storage = await rig.storage(await rig.zone())
 
-    found = await asyncio.gather(*(caches.get(storage, host, IMAGE) for host in ("h1", "h1", "h2", "h1")))
+    found = await asyncio.gather(*(caches.get(storage, HostId(host), IMAGE) for host in ("h1", "h1", "h2", "h1")))
 
     assert sorted(agents.fetched) == ["h1", "h2"]
     assert {cached.path for cached in found} == {f"/store/imagecache/template/{IMAGE.uuid}/{IMAGE.uuid}.qcow2"}
@@ -109,22 +110,22 @@ async def test_a_failed_download_leaves_a_row_only_if_the_host_may_have_the_file
     storage = await rig.storage(await rig.zone())
     agents.refuse = CairnError("agent.download-failed", "No.", kind=kind)
     with pytest.raises(CairnError):
-        await caches.get(storage, "h1", IMAGE)
+        await caches.get(storage, HostId("h1"), IMAGE)
 
     assert [row.actual_size for row in await rig.node.all(ImageCache)] == [0] * rows
     agents.refuse = None
-    await caches.get(storage, "h1", IMAGE)
+    await caches.get(storage, HostId("h1"), IMAGE)
     assert [row.actual_size for row in await rig.node.all(ImageCache)] == [10]
 
 
 async def test_a_cache_that_is_forgotten_is_fetched_again(rig: StorageRig, agents: Agents, caches: HostCaches) -> None:
     storage = await rig.storage(await rig.zone())
-    cached = await caches.get(storage, "h1", IMAGE)
-    await caches.get(storage, "h2", IMAGE)
+    cached = await caches.get(storage, HostId("h1"), IMAGE)
+    await caches.get(storage, HostId("h2"), IMAGE)
 
-    await caches.forget("h1", cached.path)
+    await caches.forget(HostId("h1"), cached.path)
     for host in ("h1", "h2"):
-        await caches.get(storage, host, IMAGE)
+        await caches.get(storage, HostId(host), IMAGE)
 
     assert agents.fetched == ["h1", "h2", "h1"]
 
@@ -133,10 +134,10 @@ async def test_what_is_written_down_is_not_fetched_again_after_a_restart(
     rig: StorageRig, agents: Agents, caches: HostCaches
 ) -> None:
     storage = await rig.storage(await rig.zone())
-    first = await caches.get(storage, "h1", IMAGE)
+    first = await caches.get(storage, HostId("h1"), IMAGE)
     context = rig.node.context
 
-    again = await HostCaches(context.store, context.ids, context.queues, agents).get(storage, "h1", IMAGE)
+    again = await HostCaches(context.store, context.ids, context.queues, agents).get(storage, HostId("h1"), IMAGE)
 
     assert (again, agents.fetched) == (first, ["h1"])
 
@@ -145,13 +146,13 @@ async def test_caches_under_volumes_stay_and_the_others_go(rig: StorageRig, agen
     storage = await rig.storage(await rig.zone())
     now = rig.node.clock.now()
     for host in ("h1", "h2"):
-        await caches.get(storage, host, IMAGE)
+        await caches.get(storage, HostId(host), IMAGE)
     volume = Volume(
-        uuid="d" * 32,
+        uuid=VolumeId("d" * 32),
         name="ROOT",
-        account_uuid="a" * 32,
-        primary_storage_uuid=storage,
-        root_image_uuid=IMAGE.uuid,
+        account_uuid=AccountId("a" * 32),
+        primary_storage_uuid=PrimaryStorageId(storage),
+        root_image_uuid=ImageId(IMAGE.uuid),
         install_path="/x",
         size=100,
         create_date=now,

@@ -26,7 +26,7 @@ async def zone(node: SmallNode) -> str:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """With hosts that the simulator plays."""
+    """A cloud with simulated hosts."""
     site = await Site().start([MANIFEST, HOST, SIMULATOR])
     yield site
     await site.stop()

@@ -1,4 +1,4 @@
-"""Which host takes a VM, and what is booked for it."""
+"""Choosing the host that takes a VM, and booking its capacity."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cairn.services.cluster.model import Cluster
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.ids import HostId, VmId
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import START, VirtualClock
 
@@ -27,13 +28,13 @@ MIB = 1 << 20
 
 
 class Refuses(HostFilter):
-    """Refuses hosts by name, and remembers who was asked about."""
+    """Refuses hosts by name, and remembers the hosts that it was asked about."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = reasons
         self.asked: list[list[str]] = []
 
-    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[str, str]:
+    def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         self.asked.append([candidate.name for candidate in candidates])
         return {one.host_uuid: self.reasons[one.name] for one in candidates if one.name in self.reasons}
 
@@ -88,8 +89,8 @@ class Book:
         (host,) = await self.do(lambda tx: tx.find(Host, name=name))
         return host.available_memory_capacity // MIB, host.available_cpu_capacity
 
-    async def claims(self) -> dict[str, str]:
-        """Which VM is booked on which host."""
+    async def claims(self) -> dict[VmId, HostId]:
+        """Read the host that each VM is booked on."""
         return {claim.vm_uuid: claim.host_uuid for claim in await self.do(lambda tx: tx.find(HostClaim))}
 
 
@@ -225,14 +226,14 @@ async def test_ten_reasons_fill_a_sentence_and_the_rest_is_counted() -> None:
 async def test_what_is_released_can_be_claimed_again_and_releasing_twice_gives_nothing_more() -> None:
     book = await Book.open(host("a", 512, 1))
     await book.claim("vm")
-    assert await book.do(lambda tx: book.allocator.release(tx, "vm")) == "uuid-a"
-    assert await book.do(lambda tx: book.allocator.release(tx, "vm")) is None
+    assert await book.do(lambda tx: book.allocator.release(tx, VmId("vm"))) == "uuid-a"
+    assert await book.do(lambda tx: book.allocator.release(tx, VmId("vm"))) is None
     assert await book.free("a") == (512, 1)
     assert await book.claim("other") == "a"
 
 
 async def hold(book: Book, vm: str, uuid: str) -> None:
-    await book.do(lambda tx: book.allocator.hold(tx, vm, uuid, cpu_num=4, memory_bytes=600 * MIB))
+    await book.do(lambda tx: book.allocator.hold(tx, VmId(vm), HostId(uuid), cpu_num=4, memory_bytes=600 * MIB))
 
 
 async def test_a_vm_that_was_found_on_a_host_is_booked_there_whether_it_fits_or_not() -> None:
@@ -282,7 +283,7 @@ actions = st.lists(
 def test_two_claims_never_take_the_same(
     hosts: list[tuple[int, int]], actions: list[tuple[str, int, int, tuple[int, int]]]
 ) -> None:
-    """Whatever is claimed, released and found elsewhere: what is free is what the host has, less what is booked on it."""
+    """After any claims, releases and moves, the free capacity is the host's capacity less the capacity that is booked on it."""
 
     async def play() -> None:
         rows = [host(f"h{number}", memory, cpus) for number, (memory, cpus) in enumerate(hosts)]
@@ -302,7 +303,7 @@ def test_two_claims_never_take_the_same(
             elif kind == "hold":
                 await book.do(
                     lambda tx, vm=vm, name=name, memory=memory, cpus=cpus: book.allocator.hold(  # type: ignore[misc]
-                        tx, vm, f"uuid-{name}", cpu_num=cpus, memory_bytes=memory * MIB
+                        tx, vm, HostId(f"uuid-{name}"), cpu_num=cpus, memory_bytes=memory * MIB
                     )
                 )
                 if held.get(vm, ("",))[0] != name:

@@ -6,9 +6,10 @@ from cairn.kernel.api import StateEvent
 from cairn.services.cluster.messages import ChangeClusterState, CreateCluster, HypervisorType
 from cairn.services.host.closed import ClosedPlaces
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.ids import ClusterId, HostId, ImageId, VmId, ZoneId
 from cairn.services.zone.messages import ChangeZoneState, CreateZone
 
-NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_size=1, disk_bytes=1, image_uuid="i", l3_network_uuids=[])
+NEED = HostNeed(vm_uuid=VmId("v"), cpu_num=1, memory_size=1, disk_bytes=1, image_uuid=ImageId("i"), l3_network_uuids=[])
 
 
 async def place(node: SmallNode, number: int, zone: str | None = None) -> Candidate:
@@ -19,10 +20,12 @@ async def place(node: SmallNode, number: int, zone: str | None = None) -> Candid
         resource_uuid=node.ids.new(), name=f"c{number}", zone_uuid=zone, hypervisor_type=HypervisorType.KVM
     )
     cluster = (await node.call(message)).uuid
-    return Candidate(host_uuid=f"h{number}", cluster_uuid=cluster, zone_uuid=zone, name=f"host-{number}")
+    return Candidate(
+        host_uuid=HostId(f"h{number}"), cluster_uuid=ClusterId(cluster), zone_uuid=ZoneId(zone), name=f"host-{number}"
+    )
 
 
-async def refused(node: SmallNode, *candidates: Candidate) -> dict[str, str]:
+async def refused(node: SmallNode, *candidates: Candidate) -> dict[HostId, str]:
     return await node.context.store.read(lambda tx: ClosedPlaces().refuse(tx, NEED, candidates))
 
 

@@ -9,11 +9,12 @@ from cairn.kernel.event import EventRow
 from cairn.services.host.machine import HostStateEvent
 from cairn.services.host.messages import ChangeHostState, DeleteHost
 from cairn.services.host.model import Host, HostClaim
+from cairn.services.ids import HostId, VmId
 
 
 async def test_a_host_that_vms_hold_something_of_stays_even_when_enforcing(site: Site) -> None:
     host = (await site.call(add(site, await cluster(site)))).uuid
-    claim = HostClaim(vm_uuid="v" * 32, host_uuid=host, cpu_num=1, memory_bytes=1)
+    claim = HostClaim(vm_uuid=VmId("v" * 32), host_uuid=HostId(host), cpu_num=1, memory_bytes=1)
     await site.context.store.write(lambda tx: tx.insert(claim))
 
     error = await site.refused(DeleteHost(uuid=host, delete_mode=DeleteMode.ENFORCING), "host.in-use")

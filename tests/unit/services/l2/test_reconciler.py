@@ -10,13 +10,14 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureVxlan
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import HostConnected
+from cairn.services.ids import HostId
 from cairn.services.l2.reconciler import L2Reconciler
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 
 async def connect(rig: Rig, host: str) -> None:
-    await rig.extensions.named(HostConnected, "l2").host_connecting(host, FACTS)
+    await rig.extensions.named(HostConnected, "l2").host_connecting(HostId(host), FACTS)
     rig.hosts[host] = replace(rig.hosts[host], connected=True)
 
 

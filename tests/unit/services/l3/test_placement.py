@@ -3,21 +3,27 @@ from __future__ import annotations
 from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, uuid
 
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import ClusterId, HostId, ImageId, VmId, ZoneId
 
 
 def need(*l3: str) -> HostNeed:
     return HostNeed(
-        vm_uuid=uuid(1, 5),
+        vm_uuid=VmId(uuid(1, 5)),
         cpu_num=1,
         memory_size=1,
         disk_bytes=1,
-        image_uuid=uuid(1, 7),
+        image_uuid=ImageId(uuid(1, 7)),
         l3_network_uuids=list(l3),
     )
 
 
 def candidate(number: int, cluster: str) -> Candidate:
-    return Candidate(host_uuid=uuid(number, 3), cluster_uuid=cluster, zone_uuid=ZONE, name=f"host-{number}")
+    return Candidate(
+        host_uuid=HostId(uuid(number, 3)),
+        cluster_uuid=ClusterId(cluster),
+        zone_uuid=ZoneId(ZONE),
+        name=f"host-{number}",
+    )
 
 
 async def test_hosts_whose_cluster_lacks_an_l2_network_are_refused_with_its_name(rig: Rig) -> None:

@@ -5,12 +5,15 @@ from tests.unit.services.storage_rig import StorageRig, candidate
 
 from cairn.kernel.api import StateEvent
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.ids import HostId, ImageId, VmId
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState
 
-NEED = HostNeed(vm_uuid="v", cpu_num=1, memory_size=1, disk_bytes=100, image_uuid="i", l3_network_uuids=[])
+NEED = HostNeed(
+    vm_uuid=VmId("v"), cpu_num=1, memory_size=1, disk_bytes=100, image_uuid=ImageId("i"), l3_network_uuids=[]
+)
 
 
-async def refused(rig: StorageRig, need: HostNeed, *candidates: Candidate) -> dict[str, str]:
+async def refused(rig: StorageRig, need: HostNeed, *candidates: Candidate) -> dict[HostId, str]:
     judge = rig.node.context.extensions.named(HostFilter, "primary_storage")
     return await rig.node.context.store.read(lambda tx: judge.refuse(tx, need, candidates))
 

@@ -10,16 +10,17 @@ from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.ids import VmId
 
 
 class ClaimHostInput(Struct, frozen=True, kw_only=True):
-    """What the VM needs."""
+    """The needs of the VM that a host is chosen for."""
 
     host_need: HostNeed
 
 
 class ClaimHostOutput(Struct, frozen=True, kw_only=True):
-    """Where the VM goes."""
+    """The chosen host, with its cluster and zone."""
 
     place: Candidate
 
@@ -34,16 +35,16 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
-        """Take it in one statement; where no host fits, each one's reason is told (``host.none-fits``)."""
+        """Claim in one statement; if no host fits, the error has each host's reason (``host.none-fits``)."""
         return ClaimHostOutput(place=self._allocator.claim(tx, given.host_need))
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:
-        """Give it back; a VM that holds nothing is success."""
+        """Give the capacity back; a VM that holds nothing is success."""
         self._allocator.release(tx, given.host_need.vm_uuid)
 
 
 class ReleaseHostInput(Struct, frozen=True, kw_only=True):
-    """Whose claim."""
+    """The VM whose claim is given back."""
 
     uuid: str
 
@@ -59,6 +60,6 @@ class ReleaseHost(TransactionStep[ReleaseHostInput, Nothing]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ReleaseHostInput) -> Nothing:
-        """Give it back; a VM that holds nothing is success."""
-        self._allocator.release(tx, given.uuid)
+        """Give the capacity back; a VM that holds nothing is success."""
+        self._allocator.release(tx, VmId(given.uuid))
         return NOTHING

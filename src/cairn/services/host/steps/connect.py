@@ -29,10 +29,11 @@ from cairn.services.host.kind import HostKind
 from cairn.services.host.messages import AddHost
 from cairn.services.host.model import Host, HostClaim
 from cairn.services.host.service import check_address
+from cairn.services.ids import HostId
 
 
 class RecordHostInput(Struct, frozen=True, kw_only=True):
-    """A new host."""
+    """The new host's uuid, and the call that adds it."""
 
     uuid: str
     asked: AddHost
@@ -49,7 +50,7 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
         self._tags = tags
 
     def do(self, tx: Tx, given: RecordHostInput) -> Nothing:
-        """Refuse a second host with that address, or a cluster of another kind; else insert."""
+        """Insert it; a second host with that address or a cluster of another kind is refused."""
         asked = given.asked
         cluster = existing(tx, Cluster, asked.cluster_uuid, "clusterUuid")
         found, wanted = cluster.hypervisor_type, asked.hypervisor_type
@@ -66,18 +67,18 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordHostInput, made: Nothing | None) -> None:
-        """The host was never added."""
+        """Erase the host; one that is gone is success."""
         self._kind.erase(tx, given.uuid)
 
 
 class ConnectInput(Struct, frozen=True, kw_only=True):
-    """Which host."""
+    """The host whose agent is connected to."""
 
     uuid: str
 
 
 class ConnectOutput(Struct, frozen=True, kw_only=True):
-    """What the host said of itself."""
+    """The facts that the agent reported, and its boot id."""
 
     facts: HostFacts
     agent_boot: str
@@ -101,18 +102,18 @@ class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
         hooks = self._extensions.of(HostConnected)
         for index, hook in enumerate(hooks):
             report_progress("preparing the host", (index + 1) / (len(hooks) + 1))
-            await hook.host_connecting(given.uuid, facts)
+            await hook.host_connecting(HostId(given.uuid), facts)
         return ConnectOutput(facts=facts, agent_boot=boot)
 
 
 class ConnectNewHost(ConnectHost):
-    """As `ConnectHost`, for a host that is being added: it can be left as it was before."""
+    """Connects as `ConnectHost` does, for a host that is being added: its undo has the agent forget the cloud."""
 
     name = "host.connect-new"
     nothing_to_undo: ClassVar[str | None] = None
 
     async def undo(self, given: ConnectInput, made: ConnectOutput | None) -> None:
-        """The agent forgets the cloud; one that cannot be reached has not heard of it, or hears of it at the next add."""
+        """Have the agent forget the cloud; one that cannot be reached is left as it is, and the next add connects it again."""
         try:
             await self._agents.call(given.uuid, Forget(), timeout_seconds=30.0)
         except CairnError as error:
@@ -121,7 +122,7 @@ class ConnectNewHost(ConnectHost):
 
 
 class FinishConnectInput(Struct, frozen=True, kw_only=True):
-    """What is known now."""
+    """The host, and the facts that its agent reported."""
 
     uuid: str
     facts: HostFacts
@@ -157,12 +158,12 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
         return NOTHING
 
     def undo(self, tx: Tx, given: FinishConnectInput, made: Nothing | None) -> None:
-        """It is not connected after all."""
+        """Mark the host as Disconnected, so that no VM is placed on it."""
         self._kind.failed(tx, given.uuid)
 
 
 def claimed(tx: Tx, host: str) -> tuple[int, int]:
-    """Virtual CPUs and bytes of memory that VMs hold of a host."""
+    """Sum up the virtual CPUs and bytes of memory that VMs hold of a host."""
     table = table_of(HostClaim)
     query = select(func.coalesce(func.sum(table.c.cpu_num), 0), func.coalesce(func.sum(table.c.memory_bytes), 0)).where(
         table.c.host_uuid == host

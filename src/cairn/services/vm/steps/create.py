@@ -27,7 +27,7 @@ from cairn.services.vm.tags import from_tags, hostname_of
 
 
 class PrepareInput(Struct, frozen=True, kw_only=True):
-    """What was asked for, and the image."""
+    """The call, and the image that it names."""
 
     uuid: str
     account: str
@@ -36,7 +36,7 @@ class PrepareInput(Struct, frozen=True, kw_only=True):
 
 
 class PrepareOutput(Struct, frozen=True, kw_only=True):
-    """What it comes to."""
+    """The VM's definition, and what it needs of networks, storage and hosts."""
 
     vm: VmDefinition
     root: NewVolume
@@ -45,7 +45,7 @@ class PrepareOutput(Struct, frozen=True, kw_only=True):
 
 
 class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
-    """Work out what the VM is, and what it needs."""
+    """Work out the VM's definition, and what it needs."""
 
     name = "vm.prepare"
     title = "working out what the VM needs"
@@ -55,7 +55,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
         self._ids = ids
 
     def do(self, tx: Tx, given: PrepareInput) -> PrepareOutput:
-        """Later steps take from these records by name."""
+        """Take the size from the offering or from the call, and the rest from the call and its tags."""
         asked = given.asked
         size = _offering(tx, asked.instance_offering_uuid) if asked.instance_offering_uuid else asked
         vm = taken(
@@ -105,7 +105,7 @@ def _root_size(asked: CreateVmInstance, image: ImageSpec) -> int:
 
 
 class RecordInput(Struct, frozen=True, kw_only=True):
-    """All that is known of the VM."""
+    """The new VM's definition and place, and the call that its row keeps."""
 
     account: str
     asked: CreateVmInstance
@@ -126,7 +126,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
         self._states = states
 
     def do(self, tx: Tx, given: RecordInput) -> Nothing:
-        """What was worked out (size, host) counts before what was asked for. The message's tags go along."""
+        """Insert the VM, with the call's tags. Where call and definition name the same field, the definition counts."""
         vm = taken(
             VmInstance,
             given.vm,
@@ -144,7 +144,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordInput, made: Nothing | None) -> None:
-        """The VM never was."""
+        """Erase the VM, and emit an event, since people may have seen it."""
         vm = tx.get(VmInstance, given.vm.uuid)
         if vm is not None:
             self._states.tell(tx, vm, vm.state, VmState.EXPUNGING, reason="its creation failed")
@@ -152,7 +152,7 @@ class RecordVm(TransactionStep[RecordInput, Nothing]):
 
 
 class RecordNicsInput(Struct, frozen=True, kw_only=True):
-    """The VM's addresses."""
+    """The new VM, and the addresses that were claimed for it."""
 
     vm: VmDefinition
     place: Candidate
@@ -160,7 +160,7 @@ class RecordNicsInput(Struct, frozen=True, kw_only=True):
 
 
 class RecordNicsOutput(Struct, frozen=True, kw_only=True):
-    """Its network cards."""
+    """The network cards, in the order of the networks."""
 
     nics: list[NicSpec]
 
@@ -175,7 +175,7 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
         self._ids = ids
 
     def do(self, tx: Tx, given: RecordNicsInput) -> RecordNicsOutput:
-        """One for each address, in the order of the networks."""
+        """Insert one network card for each address, in the order of the networks."""
         nics = [self._nic(tx, given.vm, device, address) for device, address in enumerate(given.addresses)]
         for nic, address in zip(nics, given.addresses, strict=True):
             tx.insert(
@@ -204,7 +204,7 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
         )
 
     def undo(self, tx: Tx, given: RecordNicsInput, made: RecordNicsOutput | None) -> None:
-        """The VM has none."""
+        """Delete all network cards of the VM; none is success."""
         tx.delete_where(VmNic, vm_instance_uuid=given.vm.uuid)
 
 

@@ -1,4 +1,4 @@
-"""Where each operation on a VM begins and ends, as `machine.LIFE` says."""
+"""The steps with which each operation on a VM begins and ends, as `machine.LIFE` says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import HostId
 from cairn.services.vm.machine import LIFE, ON_NO_HOST, check, operation_of
 from cairn.services.vm.messages import VmCall
 from cairn.services.vm.model import VmInstance, VmState
@@ -18,14 +19,14 @@ from cairn.services.vm.states import VmStates
 
 
 class Former(Struct, frozen=True, kw_only=True):
-    """How the VM was when the operation began."""
+    """The VM's state and place when the operation began."""
 
     state: VmState
-    last_host_uuid: str | None  #: where it is, or was last
+    last_host_uuid: HostId | None  #: that it is on, or was on last
 
     @property
-    def host(self) -> str:
-        """Where it is, or was last (``vm.no-host``)."""
+    def host(self) -> HostId:
+        """The host that it is on, or was on last (``vm.no-host``)."""
         if self.last_host_uuid is None:
             raise CairnError(
                 "vm.no-host",
@@ -36,14 +37,14 @@ class Former(Struct, frozen=True, kw_only=True):
 
 
 class BeginInput(Struct, frozen=True, kw_only=True):
-    """Which VM, and what is to be done to it."""
+    """The VM, and the call that is to change it."""
 
     uuid: str
     asked: VmCall
 
 
 class BeginOutput(Struct, frozen=True, kw_only=True):
-    """How it was."""
+    """The VM as it was before."""
 
     former: Former
 
@@ -58,7 +59,7 @@ class Begin(TransactionStep[BeginInput, BeginOutput]):
         self._states = states
 
     def do(self, tx: Tx, given: BeginInput) -> BeginOutput:
-        """From now on what the hypervisor says of the VM is left to this workflow."""
+        """Set the transitional state: from now on the reconciler leaves the VM to this workflow."""
         vm = existing(tx, VmInstance, given.uuid)
         operation = operation_of(given.asked)
         check(operation, vm.state, vm.name)
@@ -66,14 +67,14 @@ class Begin(TransactionStep[BeginInput, BeginOutput]):
         return BeginOutput(former=Former(state=vm.state, last_host_uuid=vm.host_uuid or vm.last_host_uuid))
 
     def undo(self, tx: Tx, given: BeginInput, made: BeginOutput | None) -> None:
-        """It is as it was; if the hypervisor knows better, the next look at it tells. A state that came since stays."""
+        """Put the former state back, unless another came since. If it is not true any more, the reconciler corrects it."""
         vm = tx.get(VmInstance, given.uuid)
         if vm is not None and made is not None and vm.state is LIFE[operation_of(given.asked)].during:
             self._states.change(tx, vm, made.former.state)
 
 
 class FinishInput(Struct, frozen=True, kw_only=True):
-    """Which VM, what was done to it, and where it went, if it went anywhere."""
+    """The VM, the call that changed it, and its new place if it has one."""
 
     uuid: str
     asked: VmCall
@@ -81,17 +82,17 @@ class FinishInput(Struct, frozen=True, kw_only=True):
 
 
 class Finish(TransactionStep[FinishInput, Nothing]):
-    """Note how the VM stands now that the operation is done."""
+    """Write the state that the operation leaves the VM in."""
 
     name = "vm.finish"
-    title = "noting how the VM stands now"
-    nothing_to_undo: ClassVar[str | None] = "it is the last step; the next look at the host tells if that was not so"
+    title = "noting the VM's new state"
+    nothing_to_undo: ClassVar[str | None] = "it is the last step; the reconciler corrects a state that is not true"
 
     def __init__(self, states: VmStates) -> None:
         self._states = states
 
     def do(self, tx: Tx, given: FinishInput) -> Nothing:
-        """A VM that is off leaves its host; where it was last stays known."""
+        """Write state and place. A VM that is off leaves its host, which stays known as `last_host_uuid`."""
         after = LIFE[operation_of(given.asked)].after
         assert after is not None, "an expunged VM has no state"
         vm = existing(tx, VmInstance, given.uuid)

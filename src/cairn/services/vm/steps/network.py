@@ -1,4 +1,4 @@
-"""Having a VM served by its networks' services, and no more."""
+"""Starting and ending the network services of a VM on its host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cairn.services.vm.steps.stop import OnHostInput
 
 
 async def release_all(extensions: Extensions, vm: VmNetworks) -> None:
-    """Have every service let go of the VM, the last one first; one that fails does not keep the others from it."""
+    """Have every service stop serving the VM, in reverse order; if one fails, the others are still asked."""
     first: CairnError | None = None
     for service in reversed(extensions.of(VmNetworkService)):
         try:
@@ -39,7 +39,7 @@ class ApplyInput(Struct, frozen=True, kw_only=True):
     bridges: dict[str, str]
 
     def networks(self) -> VmNetworks:
-        """As network services want it."""
+        """Make the record that network services are given."""
         return taken(VmNetworks, self.vm, self.place, self)
 
 
@@ -53,19 +53,19 @@ class ApplyNetwork(ActionStep[ApplyInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: ApplyInput) -> Nothing:
-        """In the order in which plugins were loaded."""
+        """Ask the services in the order in which plugins were loaded; each is safe to repeat."""
         vm = given.networks()
         for service in self._extensions.of(VmNetworkService):
             await service.apply(vm)
         return NOTHING
 
     async def undo(self, given: ApplyInput, made: Nothing | None) -> None:
-        """Those that were not asked yet are content to find nothing."""
+        """Ask all of them to stop; for a service that was not asked to serve, nothing there is success."""
         await release_all(self._extensions, given.networks())
 
 
 class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
-    """Have every network service let go of the VM."""
+    """Have every network service stop serving the VM."""
 
     name = "network.release"
     title = "ending DHCP and other network services"
@@ -76,7 +76,7 @@ class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: OnHostInput) -> Nothing:
-        """On the host that it was on."""
+        """Ask the services about the host that the VM was on, which its row may not name any more."""
 
         def fn(tx: Tx) -> VmNetworks:
             vm = existing(tx, VmInstance, given.uuid)

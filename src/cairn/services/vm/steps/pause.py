@@ -1,4 +1,4 @@
-"""Pausing a VM, and letting it go on."""
+"""Pausing and resuming a VM on its host."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from cairn.agents.protocol.vm import PauseVm, ResumeVm
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.steps.stop import OnHostInput
 
 
 class PauseOnHost(ActionStep[OnHostInput, Nothing]):
-    """Have the host pause it."""
+    """Have the host pause the VM."""
 
     name = "vm.pause-on-host"
     title = "pausing the VM on its host"
@@ -20,17 +21,17 @@ class PauseOnHost(ActionStep[OnHostInput, Nothing]):
         self._agents = agents
 
     async def do(self, given: OnHostInput) -> Nothing:
-        """One that is paused there already is success."""
+        """Pause it; one that is paused already is success."""
         await self._agents.call(given.former.host, PauseVm(vm=given.uuid))
         return NOTHING
 
     async def undo(self, given: OnHostInput, made: Nothing | None) -> None:
-        """It goes on, unless it has stopped meanwhile."""
+        """Resume it; a VM that has stopped since stays as it is."""
         await _if_it_runs(self._agents, given.former.host, ResumeVm(vm=given.uuid))
 
 
 class ResumeOnHost(ActionStep[OnHostInput, Nothing]):
-    """Have the host let it go on."""
+    """Have the host resume the VM."""
 
     name = "vm.resume-on-host"
     title = "letting the VM go on"
@@ -39,16 +40,16 @@ class ResumeOnHost(ActionStep[OnHostInput, Nothing]):
         self._agents = agents
 
     async def do(self, given: OnHostInput) -> Nothing:
-        """One that runs there already is success."""
+        """Resume it; one that runs already is success."""
         await self._agents.call(given.former.host, ResumeVm(vm=given.uuid))
         return NOTHING
 
     async def undo(self, given: OnHostInput, made: Nothing | None) -> None:
-        """It is paused again, unless it has stopped meanwhile."""
+        """Pause it again; a VM that has stopped since stays as it is."""
         await _if_it_runs(self._agents, given.former.host, PauseVm(vm=given.uuid))
 
 
-async def _if_it_runs(agents: HostAgents, host: str, command: PauseVm | ResumeVm) -> None:
+async def _if_it_runs(agents: HostAgents, host: HostId, command: PauseVm | ResumeVm) -> None:
     try:
         await agents.call(host, command)
     except CairnError as error:

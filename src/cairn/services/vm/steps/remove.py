@@ -16,7 +16,7 @@ from cairn.services.vm.steps.stop import OnHostInput
 
 
 class DestroyOnHost(ActionStep[OnHostInput, Nothing]):
-    """Nothing of the VM but its disk stays on the host."""
+    """Have the host remove all of the VM but its disk."""
 
     name = "vm.destroy-on-host"
     title = "taking the VM off its host"
@@ -26,13 +26,13 @@ class DestroyOnHost(ActionStep[OnHostInput, Nothing]):
         self._agents = agents
 
     async def do(self, given: OnHostInput) -> Nothing:
-        """One that is not there is success."""
+        """Destroy it; one that is not there is success."""
         await self._agents.call(given.former.host, agent.DestroyVm(vm=given.uuid))
         return NOTHING
 
 
 class RemoveInput(Struct, frozen=True, kw_only=True):
-    """Which VM."""
+    """The VM that is to be forgotten."""
 
     uuid: str
 
@@ -45,19 +45,19 @@ class RemoveNics(TransactionStep[RemoveInput, Nothing]):
     nothing_to_undo: ClassVar[str | None] = "their addresses are given back by then, and may be others' already"
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
-        """One that has none is success."""
+        """Delete their rows; none is success."""
         tx.delete_where(VmNic, vm_instance_uuid=given.uuid)
         return NOTHING
 
 
 class EraseVm(TransactionStep[RemoveInput, Nothing]):
-    """Forget the VM."""
+    """Forget the VM, as the last step of an expunge."""
 
     name = "vm.erase"
     title = "forgetting the VM"
     nothing_to_undo: ClassVar[str | None] = "it is the last step"
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
-        """Its tags go with it."""
+        """Erase its row, and its tags with it."""
         erase(tx, VmInstance, given.uuid)
         return NOTHING

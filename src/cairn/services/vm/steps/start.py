@@ -24,7 +24,7 @@ from cairn.services.vm.tags import ToldToGuest, told_to_guest
 
 
 class LoadInput(Struct, frozen=True, kw_only=True):
-    """Which VM, and where it is to go."""
+    """The VM, its root volume, and the call, which may name a host or cluster."""
 
     uuid: str
     asked: StartVmInstance
@@ -32,7 +32,7 @@ class LoadInput(Struct, frozen=True, kw_only=True):
 
 
 class LoadOutput(Struct, frozen=True, kw_only=True):
-    """The VM as it is written down."""
+    """The VM's definition and network cards, and what it needs of a host."""
 
     vm: VmDefinition
     nics: list[NicSpec]
@@ -41,21 +41,23 @@ class LoadOutput(Struct, frozen=True, kw_only=True):
 
 
 class LoadVm(TransactionStep[LoadInput, LoadOutput]):
-    """Read what a VM is that has been stopped, with what its tags tell the guest now."""
+    """Read the definition of a VM that was stopped; what its guest is told comes from its tags as they are now."""
 
     name = "vm.load"
-    title = "looking up what the VM is"
-    nothing_to_undo: ClassVar[str | None] = "what it writes down is what the VM's tags say, whether it starts or not"
+    title = "looking up the VM"
+    nothing_to_undo: ClassVar[str | None] = (
+        "it only copies the VM's tags to its row, which is right whether it starts or not"
+    )
 
     def do(self, tx: Tx, given: LoadInput) -> LoadOutput:
-        """Its disk is there already, so its host must reach that, and needs no space."""
+        """The VM has its disk already, so its host must reach that disk, and needs no space."""
         row = existing(tx, VmInstance, given.uuid)
         told = told_to_guest(tx, row)
         if told != taken(ToldToGuest, row):
             tx.update(VmInstance, row.uuid, **asdict(told))
         vm = taken(VmDefinition, told, row)
         nics = nic_specs(tx, row)
-        networks = [nic.l3_network_uuid for nic in nics]
+        networks: list[str] = [nic.l3_network_uuid for nic in nics]
         need = taken(
             HostNeed,
             vm,
@@ -71,7 +73,7 @@ class LoadVm(TransactionStep[LoadInput, LoadOutput]):
 
 
 class StartOnHostInput(Struct, frozen=True, kw_only=True):
-    """All that a hypervisor needs."""
+    """The VM's definition, its place, and all that it is connected to there."""
 
     vm: VmDefinition
     place: Candidate
@@ -81,7 +83,7 @@ class StartOnHostInput(Struct, frozen=True, kw_only=True):
     root_volume: VolumeSpec
 
     def command(self) -> agent.StartVm:
-        """What the host's agent is told. Of the VM itself only `Hardware`: the rest has secrets."""
+        """Make the agent's command. Of the definition only `Hardware` goes along: the rest has secrets."""
         disk = self.root_volume
         return agent.StartVm(
             hardware=taken(agent.Hardware, self.vm),
@@ -100,7 +102,7 @@ class StartOnHostInput(Struct, frozen=True, kw_only=True):
 
 
 class StartOnHost(ActionStep[StartOnHostInput, Nothing]):
-    """Have the host start it."""
+    """Have the host start the VM."""
 
     name = "vm.start-on-host"
     title = "starting the VM on its host"
@@ -110,11 +112,11 @@ class StartOnHost(ActionStep[StartOnHostInput, Nothing]):
         self._settings = settings
 
     async def do(self, given: StartOnHostInput) -> Nothing:
-        """One that runs there already is success."""
+        """Start it; one that runs there already is success."""
         seconds = float(self._settings.get(config.START_TIMEOUT))
         await self._agents.call(given.place.host_uuid, given.command(), timeout_seconds=seconds)
         return NOTHING
 
     async def undo(self, given: StartOnHostInput, made: Nothing | None) -> None:
-        """Nothing of it stays on the host."""
+        """Destroy it on the host; nothing there is success."""
         await self._agents.call(given.place.host_uuid, agent.DestroyVm(vm=given.vm.uuid))

@@ -16,7 +16,7 @@ from cairn.services.vm.steps.life import Former
 
 
 class StopOnHostInput(Struct, frozen=True, kw_only=True):
-    """Which VM, where, how."""
+    """The VM, the call that says how to stop it, and its former place."""
 
     uuid: str
     asked: StopVmInstance
@@ -24,7 +24,7 @@ class StopOnHostInput(Struct, frozen=True, kw_only=True):
 
 
 class StopOnHost(ActionStep[StopOnHostInput, Nothing]):
-    """Have the host stop it."""
+    """Have the host stop the VM."""
 
     name = "vm.stop-on-host"
     title = "stopping the VM on its host"
@@ -35,7 +35,7 @@ class StopOnHost(ActionStep[StopOnHostInput, Nothing]):
         self._settings = settings
 
     async def do(self, given: StopOnHostInput) -> Nothing:
-        """One that does not run there is success."""
+        """Stop it; one that does not run there is success."""
         grace = float(self._settings.get(config.STOP_GRACE))
         command = agent.StopVm(vm=given.uuid, mode=given.asked.type.value, grace_seconds=grace)
         await self._agents.call(given.former.host, command, timeout_seconds=grace + 60.0)
@@ -43,25 +43,27 @@ class StopOnHost(ActionStep[StopOnHostInput, Nothing]):
 
 
 class OnHostInput(Struct, frozen=True, kw_only=True):
-    """Which VM, and how it was."""
+    """The VM, and its state and place when the operation began."""
 
     uuid: str
     former: Former
 
 
 class RebootOnHost(ActionStep[OnHostInput, Nothing]):
-    """Have the host reboot it."""
+    """Have the host reboot the VM."""
 
     name = "vm.reboot-on-host"
     title = "rebooting the VM on its host"
-    nothing_to_undo: ClassVar[str | None] = "a reboot cannot be taken back; the next look at the VM tells how it stands"
+    nothing_to_undo: ClassVar[str | None] = (
+        "a reboot cannot be taken back; the reconciler corrects the VM's state if need be"
+    )
 
     def __init__(self, agents: HostAgents, settings: GlobalConfig) -> None:
         self._agents = agents
         self._settings = settings
 
     async def do(self, given: OnHostInput) -> Nothing:
-        """After a crash of this node possibly twice."""
+        """Reboot it; after a crash of this node possibly twice."""
         grace = float(self._settings.get(config.STOP_GRACE))
         command = agent.RebootVm(vm=given.uuid, grace_seconds=grace)
         await self._agents.call(given.former.host, command, timeout_seconds=grace + 120.0)

@@ -25,7 +25,7 @@ from cairn.services.volume.model import ROOT, Volume, VolumeStatus
 
 
 class RecordRootInput(Struct, frozen=True, kw_only=True):
-    """Whose volume, of which image, where."""
+    """The new volume, with its VM, image and storage."""
 
     uuid: str  #: of the VM
     account: str
@@ -35,7 +35,7 @@ class RecordRootInput(Struct, frozen=True, kw_only=True):
 
 
 class RootVolumeOutput(Struct, frozen=True, kw_only=True):
-    """The volume."""
+    """The root volume, as VMs and storage need it."""
 
     root_volume: VolumeSpec
 
@@ -50,7 +50,7 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
         self._extensions = extensions
 
     def do(self, tx: Tx, given: RecordRootInput) -> RootVolumeOutput:
-        """Its file is made later, at the path that the storage says."""
+        """Insert its row; its file is made later, at the path that the storage's driver chooses."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         volume = taken(
             Volume,
@@ -69,18 +69,18 @@ class RecordRoot(TransactionStep[RecordRootInput, RootVolumeOutput]):
         return RootVolumeOutput(root_volume=spec_of(volume))
 
     def undo(self, tx: Tx, given: RecordRootInput, made: RootVolumeOutput | None) -> None:
-        """The volume never was."""
+        """Erase the row; a volume without one is success."""
         erase(tx, Volume, given.root.uuid)
 
 
 class LoadRootInput(Struct, frozen=True, kw_only=True):
-    """Whose volume."""
+    """The VM whose root volume is read."""
 
     uuid: str  #: of the VM
 
 
 class LoadRootOutput(Struct, frozen=True, kw_only=True):
-    """The volume, and the kind of storage it is on."""
+    """The root volume, and the storage that it is on."""
 
     root_volume: VolumeSpec
     root_storage: RootStorage
@@ -94,7 +94,7 @@ class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
     nothing_to_undo: ClassVar[str | None] = "it only reads"
 
     def do(self, tx: Tx, given: LoadRootInput) -> LoadRootOutput:
-        """Its row is all that a start, or the removal of its file, needs of it."""
+        """Find the VM's root volume and its storage (``volume.not-found``)."""
         volume = next(iter(tx.find(Volume, vm_instance_uuid=given.uuid, type=ROOT)), None)
         if volume is None:
             raise not_found("volume", "vmInstanceUuid", given.uuid, "root volume of the VM")
@@ -104,7 +104,7 @@ class LoadRoot(TransactionStep[LoadRootInput, LoadRootOutput]):
 
 
 class CreateVolumeInput(Struct, frozen=True, kw_only=True):
-    """Which volume, where, over which image."""
+    """The volume, its storage, the host, and the cached image that it is based on."""
 
     root_volume: VolumeSpec
     root_storage: RootStorage
@@ -113,7 +113,7 @@ class CreateVolumeInput(Struct, frozen=True, kw_only=True):
 
 
 class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
-    """Make the volume's file."""
+    """Make the volume's file on its storage."""
 
     name = "volume.create"
     title = "making the disk"
@@ -122,26 +122,26 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: CreateVolumeInput) -> Nothing:
-        """A file that is there already is taken for the volume."""
+        """Make the file; one that is there already is taken for the volume."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.create_volume(given.root_volume, given.place.host_uuid, given.cached_image)
         return NOTHING
 
     async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
-        """Whether the file is there, half there or not there."""
+        """Delete the file, which may be there, half there or not there."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.delete_volume(given.root_volume, given.place.host_uuid)
 
 
 class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
-    """Which volume."""
+    """The volume, and the storage that it is on."""
 
     root_volume: VolumeSpec
     root_storage: RootStorage
 
 
 class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
-    """Remove the volume's file."""
+    """Remove the volume's file from its storage."""
 
     name = "volume.delete"
     title = "removing the disk"
@@ -151,7 +151,7 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
-        """A file that is gone already is success."""
+        """Delete the file; one that is gone already is success."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         await driver.delete_volume(given.root_volume, None)
         return NOTHING
@@ -168,12 +168,12 @@ class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):
         self._extensions = extensions
 
     def do(self, tx: Tx, given: DeleteVolumeInput) -> Nothing:
-        """A volume that is gone already is success."""
+        """Give the space back and erase the row; a volume that is gone already is success."""
         self._extensions.named(PrimaryStorageDriver, given.root_storage.type).release(tx, given.root_volume.uuid)
         erase(tx, Volume, given.root_volume.uuid)
         return NOTHING
 
 
 def spec_of(volume: Volume) -> VolumeSpec:
-    """The volume, as others need it."""
+    """Make the record that VMs and storage need of a volume."""
     return taken(VolumeSpec, volume, size_bytes=volume.size)

@@ -9,6 +9,7 @@ from tests.unit.services.network_rig import Rig, names, uuid
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import Candidate, HostConnected
+from cairn.services.ids import ClusterId, HostId, ZoneId
 from cairn.services.l3.messages import DeleteL3Network
 from cairn.services.l3.steps.realize import Realize, RealizeInput
 
@@ -17,7 +18,7 @@ FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 async def realize(rig: Rig, host: str, *l3: str) -> dict[str, str]:
     step = cast("Realize", rig.step("l3.realize"))
-    place = Candidate(host_uuid=host, cluster_uuid="cluster", zone_uuid="zone", name="host")
+    place = Candidate(host_uuid=HostId(host), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="host")
     return (await step.do(RealizeInput(place=place, l3_network_uuids=list(l3)))).bridges
 
 
@@ -39,7 +40,7 @@ async def test_a_host_that_connected_anew_is_not_called_again(rig: Rig) -> None:
     host = rig.host(1)
     l2 = await rig.l2()
     await rig.attach(l2)
-    await rig.extensions.named(HostConnected, "l2").host_connecting(host, FACTS)
+    await rig.extensions.named(HostConnected, "l2").host_connecting(HostId(host), FACTS)
     await rig.settle()
 
     await realize(rig, host, await rig.l3(l2))

@@ -7,6 +7,7 @@ from tests.unit.services.storage_rig import IMAGE, PAPER, StorageRig
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import ClusterId, HostId, ZoneId
 from cairn.services.primary_storage.extensions import CachedImage, NewVolume, RootStorage
 from cairn.services.primary_storage.steps.claim import CacheImage, CacheImageInput, ClaimStorage, ClaimStorageInput
 
@@ -20,7 +21,7 @@ def wanted(cluster: str, size: int) -> ClaimStorageInput:
 
 
 def place(cluster: str) -> Candidate:
-    return Candidate(host_uuid="h1", cluster_uuid=cluster, zone_uuid="zone", name="host-1")
+    return Candidate(host_uuid=HostId("h1"), cluster_uuid=ClusterId(cluster), zone_uuid=ZoneId("zone"), name="host-1")
 
 
 async def test_the_storage_with_the_most_space_is_claimed_and_given_back(rig: StorageRig) -> None:

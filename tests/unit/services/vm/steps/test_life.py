@@ -6,6 +6,7 @@ import pytest
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import HostId
 from cairn.services.vm.messages import StopVmInstance, VmCall
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.steps.life import Begin, BeginInput, BeginOutput, Former
@@ -30,7 +31,7 @@ async def undo(cloud: Cloud, made: BeginOutput | None) -> None:
 async def test_an_operation_that_is_undone_leaves_the_vm_as_it_was(cloud: Cloud) -> None:
     step, given = begin(cloud)
     made = await cloud.node.context.store.write(lambda tx: step.do(tx, given))
-    assert made.former == Former(state=VmState.RUNNING, last_host_uuid=cloud.site["host-1"])
+    assert made.former == Former(state=VmState.RUNNING, last_host_uuid=HostId(cloud.site["host-1"]))
     assert await state(cloud) == "Stopping"
     for _ in range(2):
         await undo(cloud, made)

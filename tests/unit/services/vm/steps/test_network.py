@@ -6,22 +6,23 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING
 from cairn.kernel.plugin.extension import Extensions
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import ClusterId, HostId, L3NetworkId, VmId, ZoneId
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import VmNetworks, VmNetworkService
 from cairn.services.vm.steps.network import ApplyInput, ApplyNetwork
 
 GIVEN = ApplyInput(
     vm=VmDefinition(
-        uuid="vm",
+        uuid=VmId("vm"),
         name="web",
         cpu_num=1,
         memory_size=1,
-        default_l3_network_uuid="l3",
+        default_l3_network_uuid=L3NetworkId("l3"),
         hostname="web",
         user_data="x",
         ssh_keys=["k"],
     ),
-    place=Candidate(host_uuid="host", cluster_uuid="cluster", zone_uuid="zone", name="sim"),
+    place=Candidate(host_uuid=HostId("host"), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="sim"),
     nics=[],
     bridges={"l3": "br"},
 )
@@ -78,8 +79,8 @@ async def test_a_cloud_without_network_services_starts_vms_all_the_same() -> Non
 
 def test_services_are_told_all_of_the_vm_that_concerns_them() -> None:
     assert GIVEN.networks() == VmNetworks(
-        uuid="vm",
-        host_uuid="host",
+        uuid=VmId("vm"),
+        host_uuid=HostId("host"),
         hostname="web",
         nics=[],
         bridges={"l3": "br"},

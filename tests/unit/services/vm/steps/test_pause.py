@@ -9,12 +9,13 @@ from cairn.agents.protocol.wire import AgentCommand, Result
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.model import VmState
 from cairn.services.vm.steps.life import Former
 from cairn.services.vm.steps.pause import PauseOnHost, ResumeOnHost
 from cairn.services.vm.steps.stop import OnHostInput
 
-GIVEN = OnHostInput(uuid="vm", former=Former(state=VmState.RUNNING, last_host_uuid="host"))
+GIVEN = OnHostInput(uuid="vm", former=Former(state=VmState.RUNNING, last_host_uuid=HostId("host")))
 
 
 class Agents:

@@ -4,6 +4,7 @@ import msgspec
 
 from cairn.agents.protocol.vm import Disk, Hardware, Nic
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import ClusterId, HostId, L3NetworkId, VmId, ZoneId
 from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import NicSpec
@@ -11,16 +12,16 @@ from cairn.services.vm.steps.start import StartOnHostInput
 
 GIVEN = StartOnHostInput(
     vm=VmDefinition(
-        uuid="vm",
+        uuid=VmId("vm"),
         name="web",
         cpu_num=2,
         memory_size=1 << 30,
-        default_l3_network_uuid="l3",
+        default_l3_network_uuid=L3NetworkId("l3"),
         hostname="web",
         user_data="password: geheim",
         ssh_keys=["ssh-ed25519 SCHLUESSEL"],
     ),
-    place=Candidate(host_uuid="host", cluster_uuid="cluster", zone_uuid="zone", name="sim"),
+    place=Candidate(host_uuid=HostId("host"), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="sim"),
     nics=[
         NicSpec(
             uuid="nic",
@@ -28,7 +29,7 @@ GIVEN = StartOnHostInput(
             ip="10.0.0.5",
             netmask="255.255.255.0",
             gateway="10.0.0.1",
-            l3_network_uuid="l3",
+            l3_network_uuid=L3NetworkId("l3"),
             device_id=0,
             internal_name="vnic1",
             is_default=True,
