@@ -23,7 +23,7 @@ class ParamView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     type: str  #: text, uuid, integer, number, boolean, enum, time, map, object, any
     required: bool
     doc: str = ""
-    fits: str = ""  #: what would fit, in words
+    fits: str = ""  #: the values that would fit, in words
     many: bool = False  #: a list of that type
     enum: tuple[str, ...] = ()
     default: object = None
@@ -44,7 +44,7 @@ class ApiView(Struct, frozen=True, kw_only=True, rename="camel"):
     key: str | None  #: of the body, for its parameters
     is_job: bool  #: answered 202, with a job
     access: str
-    entity: str | None  #: what its result is an inventory of
+    entity: str | None  #: the entity of the inventory that it answers with
     params: tuple[ParamView, ...]
 
 
@@ -59,8 +59,8 @@ class EntityView(Struct, frozen=True, kw_only=True, rename="camel"):
     type_field: str | None
     subtypes: dict[str, str]
     owned: bool  #: an account sees only its own
-    admin_only: bool  #: for accounts there is no such entity
-    columns: tuple[str, ...]  #: what a list shows unless asked for other fields
+    admin_only: bool  #: for accounts it does not exist
+    columns: tuple[str, ...]  #: the default fields of a list
     fields: tuple[FieldDescription, ...]
     joins: tuple[JoinDescription, ...]
 

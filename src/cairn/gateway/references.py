@@ -34,7 +34,7 @@ class References:
         """What the call refers to and is not there, or not for this caller to see. One transaction looks for all.
 
         Raises:
-            CairnError: ``auth.not-owner`` (forbidden): the call changes what is only shared with its caller.
+            CairnError: ``auth.not-owner`` (forbidden): the call changes a resource that is only shared with its caller.
         """
         wanted = [(param, uuid) for param in binding.references for uuid in _uuids(getattr(message, param.name))]
         if not wanted:

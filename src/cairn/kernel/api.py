@@ -1,4 +1,4 @@
-"""API messages: what the gateway, the command line and the API's description are made of.
+"""API messages: the gateway, the command line and the API's description are made of them.
 
 An API message is a bus message that also says how it looks over HTTP. Its class name is the API's name
 (``CreateVmInstance``), its fields are the parameters, its docstrings are the reference.
@@ -29,7 +29,7 @@ class Access(StrEnum):
     """Who may call an API."""
 
     ANYBODY = "anybody"  #: without a session: logins
-    ACCOUNT = "account"  #: any account, on what it owns
+    ACCOUNT = "account"  #: any account, on its own resources
     ADMIN = "admin"  #: the admin account
 
 

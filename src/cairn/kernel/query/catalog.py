@@ -65,7 +65,7 @@ class Entity(Struct, kw_only=True, eq=False):
     """A kind of resource that can be queried. Fixed once the catalog is built."""
 
     name: str
-    info: RecordInfo  #: what declares it; for a subtype, the record that extends the parent
+    info: RecordInfo  #: its declaration; for a subtype, the record that extends the parent
     base: RecordInfo  #: whose table has its rows
     columns: dict[str, Column]
     joins: dict[str, Join]
@@ -76,7 +76,7 @@ class Entity(Struct, kw_only=True, eq=False):
     subtypes: dict[str, str]  #: by the type column's value
     subtype_field: str | None = None  #: of a parent: the field that tells the type
     owner: str | None = None  #: the column with the owning account
-    owned_by: Hop | None = None  #: the hop to what it belongs to
+    owned_by: Hop | None = None  #: the hop to the row that it belongs to
 
     @property
     def key(self) -> Field:
@@ -130,11 +130,11 @@ class Catalog:
             self._check_visible(entity)
 
     def find(self, name: str) -> Entity | None:
-        """The entity of this name, in whatever case."""
+        """The entity of this name; upper and lower case are the same."""
         return self.entities.get(self._known.get(name.lower(), ""))
 
     def shown(self, entity: Entity) -> dict[str, ShownList | None]:
-        """The names of all that inventories of it may have, those of its subtypes included; of lists with what they list."""
+        """The fields and lists that its inventories may have, by name, those of its subtypes included; None for a field."""
         known: dict[str, ShownList | None] = {}
         for one in (entity, *(self.entities[name] for name in entity.subtypes.values())):
             known |= dict.fromkeys(name for name, column in one.columns.items() if not column.set)

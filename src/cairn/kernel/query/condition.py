@@ -33,7 +33,7 @@ class Operator(StrEnum):
 NULL_TESTS = frozenset((Operator.IS_NULL, Operator.NOT_NULL))
 LISTS = frozenset((Operator.IN, Operator.NOT_IN))
 PATTERNS = frozenset((Operator.LIKE, Operator.NOT_LIKE))
-#: what remains of a negative operator when "not" is put before everything
+#: the rest of a negative operator when "not" is put before everything
 POSITIVE = {
     Operator.NOT_EQUAL: Operator.EQUAL,
     Operator.NOT_IN: Operator.IN,

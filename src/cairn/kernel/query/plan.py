@@ -74,7 +74,7 @@ class Planner:
         return Fragment(text, (*body.values, *order.values, limit, start))
 
     def count(self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None) -> Fragment:
-        """How many rows fit."""
+        """The statement that counts the rows which fit."""
         body = self._body(entity, comparisons, rare)
         return Fragment(f"SELECT count(*){body.text}", body.values)
 

@@ -89,7 +89,7 @@ class AdminService:
             row for row in tx.find(GlobalConfigRow) if category in (None, row.category) and name in (None, row.name)
         ]
         if not rows:
-            self._settings.find(category or "", name or "")  # says what there is
+            self._settings.find(category or "", name or "")  # its error names the settings that exist
         return rows
 
     # -- workflows ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from cairn.services.backup_storage import config
 from cairn.services.backup_storage.extensions import BackupStorageContent, BackupStorageDriver
 from cairn.services.backup_storage.messages import BackupStorageStatusChanged, ReconnectBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.ids import BackupStorageId
 
 
 class BackupStorageKind(MachineKind[BackupStorage]):
@@ -60,5 +61,7 @@ class BackupStorageKind(MachineKind[BackupStorage]):
 
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
         """What is on it."""
-        reasons = (keeper.why_not_remove(tx, uuid) for keeper in self._extensions.of(BackupStorageContent))
+        reasons = (
+            keeper.why_not_remove(tx, BackupStorageId(uuid)) for keeper in self._extensions.of(BackupStorageContent)
+        )
         return [reason for reason in reasons if reason is not None]

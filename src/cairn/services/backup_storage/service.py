@@ -1,4 +1,4 @@
-"""The backup storage service."""
+"""The backup storage service: answers the API's calls about backup storage."""
 
 from __future__ import annotations
 
@@ -52,16 +52,14 @@ class BackupStorageService:
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")
-            existing(tx, Zone, message.zone_uuid, "zoneUuid")
-            if tx.count(BackupStorageZoneRef, backup_storage_uuid=row.uuid, zone_uuid=message.zone_uuid):
+            zone = existing(tx, Zone, message.zone_uuid, "zoneUuid")
+            if tx.count(BackupStorageZoneRef, backup_storage_uuid=row.uuid, zone_uuid=zone.uuid):
                 raise CairnError(
                     "backup-storage.attached-already",
                     f"The backup storage {row.name} is attached to this zone already.",
                     kind=ErrorKind.CONFLICT,
                 )
-            tx.insert(
-                BackupStorageZoneRef(uuid=self._ids.new(), backup_storage_uuid=row.uuid, zone_uuid=message.zone_uuid)
-            )
+            tx.insert(BackupStorageZoneRef(uuid=self._ids.new(), backup_storage_uuid=row.uuid, zone_uuid=zone.uuid))
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)

@@ -16,6 +16,7 @@ from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity.model import Account, AccountType
 from cairn.services.identity.passwords import Hasher, Passwords, interactive_hasher, sha512_hex
+from cairn.services.ids import AccountId
 
 ADMIN = "admin"
 
@@ -36,7 +37,7 @@ async def bootstrap_admin(
     path = None if settings.admin_password else settings.data_dir / "admin-password"
     password = settings.admin_password or await asyncio.to_thread(_password_in, settings.data_dir / "admin-password")
     password_hash = await Passwords(hasher or interactive_hasher(), clock).hash(sha512_hex(password))
-    uuid = ids.new()
+    uuid = AccountId(ids.new())
 
     def fn(tx: Tx) -> bool:
         if _has_admin(tx):

@@ -9,13 +9,14 @@ from typing import Annotated, ClassVar
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Named, Owner, Record, References, TableMeta, Text, Unique
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import AccountId
 
 
 class AccountType(StrEnum):
     """What an account may do."""
 
-    SYSTEM_ADMIN = "SystemAdmin"  #: everything, to everything
-    NORMAL = "Normal"  #: what accounts may do, to what it owns
+    SYSTEM_ADMIN = "SystemAdmin"  #: all APIs, on all resources
+    NORMAL = "Normal"  #: the APIs for accounts, on its own resources
 
 
 class Account(Named, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Account(Named, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
 
-    uuid: Annotated[str, Key(), Owner()]
+    uuid: Annotated[AccountId, Key(), Owner()]
     name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]
     type: AccountType = AccountType.NORMAL
     state: Annotated[EnabledState, Doc("Disabled: nobody can log in; what it owns stays as it is")] = (
@@ -38,7 +39,7 @@ class Session(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(table="session")
 
     uuid: Annotated[str, Key()]
-    account_uuid: Annotated[str, References("account", on_delete="cascade")]
+    account_uuid: Annotated[AccountId, References("account", on_delete="cascade")]
     expired_date: Annotated[datetime, Index()]
     create_date: datetime
 

@@ -27,6 +27,7 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.kernel.error import invalid
+from cairn.services.ids import BackupStorageId, ImageId
 
 _SCHEMES = ("http", "https", "file")
 
@@ -34,16 +35,16 @@ _SCHEMES = ("http", "https", "file")
 class ImageSpec(Struct, frozen=True, kw_only=True):
     """An image, as VMs and storage need it."""
 
-    uuid: str
+    uuid: ImageId
     name: str
     format: str  #: ``qcow2`` or ``raw``
     platform: str  #: ``Linux``, ``Windows``, ...
     architecture: str
     guest_os_type: str | None
     size_bytes: int  #: virtual size: a root volume is at least this large
-    actual_size_bytes: int  #: what its file takes
+    actual_size_bytes: int  #: the size of its file
     sha256: str
-    backup_storage_uuid: str
+    backup_storage_uuid: BackupStorageId
     url: str  #: hosts fetch it here
 
 
@@ -210,7 +211,7 @@ class ImageStatusChanged(Event, frozen=True, kw_only=True, tag="image.status-cha
 
 
 def check_url(url: str) -> None:
-    """Refuse what no backup storage fetches (``image.wrong-url``)."""
+    """Refuse a URL that no backup storage fetches (``image.wrong-url``)."""
     fits = "http://…, https://… or file:///… (a file on the backup storage itself) would fit"
     try:
         parts = urlsplit(url)

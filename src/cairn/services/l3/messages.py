@@ -25,6 +25,7 @@ from cairn.kernel.api import (
     get,
     post,
 )
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.subnet import Range, address, by_cidr, by_ends
 
 Ipv4 = Annotated[str, Meta(min_length=7, max_length=15, description="an IPv4 address, 10.0.0.1")]
@@ -44,7 +45,7 @@ class Category(StrEnum):
 class ClaimedAddress(Struct, frozen=True, kw_only=True):
     """An address taken for a VM in one of its networks."""
 
-    l3_network_uuid: str
+    l3_network_uuid: L3NetworkId
     used_ip_uuid: str
     ip_range_uuid: str
     ip: str
@@ -68,11 +69,11 @@ class CreateL3Network(ApiCreate, frozen=True, kw_only=True, tag="l3.create"):
     category: Category = Category.PRIVATE
     ip_version: Literal[4] = 4
     system: bool = False  #: for the cloud's own use, not for users' VMs
-    dns_domain: DnsDomain | None = None  #: what guests are told as their domain
+    dns_domain: DnsDomain | None = None  #: the domain that guests are told
 
 
 class UpdateL3Network(ApiUpdate, frozen=True, kw_only=True, tag="l3.update"):
-    """Change an L3 network; what is left out stays. Guests learn of another domain when they are started again.
+    """Change an L3 network; fields that are left out stay. Guests learn of another domain when they are started again.
 
     Errors: ``l3.not-found``.
     """

@@ -8,6 +8,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import taken
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L2NetworkId, L3NetworkId
 from cairn.services.l2.extensions import L2AttachmentChanged
 from cairn.services.l2.provided import L2Networks
 from cairn.services.l3.addresses import Addresses
@@ -32,12 +33,12 @@ class L3Registry(L3Networks):
         self._l2 = l2
         self._places = Remembered(_places, (L3Network,))
 
-    def views(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3View]:
+    def views(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3View]:
         """All about some networks."""
         networks = tx.find(L3Network, uuid=l3_networks)
         l2 = self._l2.views(tx, list({row.l2_network_uuid for row in networks}))
         services = _services(tx, l3_networks)
-        dns: dict[str, list[str]] = {}
+        dns: dict[L3NetworkId, list[str]] = {}
         for row in tx.find(L3NetworkDns, l3_network_uuid=l3_networks, order_by="id"):
             dns.setdefault(row.l3_network_uuid, []).append(row.dns)
         ranges = {row.l3_network_uuid: row for row in tx.find(IpRange, l3_network_uuid=l3_networks)}
@@ -54,11 +55,13 @@ class L3Registry(L3Networks):
             for row in networks
         }
 
-    def places(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3Place]:
+    def places(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3Place]:
         """Where some networks lie."""
         return self._places.get(tx, tuple(l3_networks))
 
-    def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
+    def claim(
+        self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
+    ) -> ClaimedAddress:
         """Take an address."""
         return self._addresses.claim(tx, l3_network, used_for=used_for, required_ip=required_ip)
 
@@ -73,7 +76,7 @@ class NetworkChanges(L2AttachmentChanged):
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
 
-    def announce(self, tx: Tx, l3_network: str) -> None:
+    def announce(self, tx: Tx, l3_network: L3NetworkId) -> None:
         """Have everybody told of the change of a network once `tx` is committed."""
 
         def tell() -> None:
@@ -82,21 +85,21 @@ class NetworkChanges(L2AttachmentChanged):
 
         tx.after_commit(tell)
 
-    def l2_attachment_changed(self, tx: Tx, l2_network: str) -> None:
+    def l2_attachment_changed(self, tx: Tx, l2_network: L2NetworkId) -> None:
         """The L3 networks on it are in other clusters now."""
         for row in tx.find(L3Network, l2_network_uuid=l2_network, order_by="name"):
             self.announce(tx, row.uuid)
 
 
-def _places(tx: Tx, l3_networks: tuple[str, ...]) -> dict[str, L3Place]:
+def _places(tx: Tx, l3_networks: tuple[L3NetworkId, ...]) -> dict[L3NetworkId, L3Place]:
     return {row.uuid: taken(L3Place, row) for row in tx.find(L3Network, uuid=l3_networks)}
 
 
-def _services(tx: Tx, l3_networks: Sequence[str]) -> dict[str, dict[str, str]]:
+def _services(tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, dict[str, str]]:
     refs = tx.find(NetworkServiceL3NetworkRef, l3_network_uuid=l3_networks)
     uuids = {ref.network_service_provider_uuid for ref in refs}
     types = {row.uuid: row.type for row in tx.find(NetworkServiceProvider, uuid=uuids)}
-    found: dict[str, dict[str, str]] = {}
+    found: dict[L3NetworkId, dict[str, str]] = {}
     for ref in refs:
         found.setdefault(ref.l3_network_uuid, {})[ref.network_service_type] = types[ref.network_service_provider_uuid]
     return found

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.extensions import NetworkServices
 from cairn.services.l3.model import (
     L3Network,
@@ -78,7 +79,7 @@ class Providers:
             for uuid, types in services.items()
         )
 
-    def prepare(self, tx: Tx, l3_network: str) -> None:
+    def prepare(self, tx: Tx, l3_network: L3NetworkId) -> None:
         """Have a network's providers claim what they need of it."""
         attached = {ref.network_service_provider_uuid for ref in _refs(tx, l3_network)}
         for type_ in self._extensions.names(NetworkServices):
@@ -145,7 +146,7 @@ class Providers:
         return uuid
 
 
-def _refs(tx: Tx, l3_network: str) -> list[NetworkServiceL3NetworkRef]:
+def _refs(tx: Tx, l3_network: L3NetworkId) -> list[NetworkServiceL3NetworkRef]:
     return tx.find(NetworkServiceL3NetworkRef, l3_network_uuid=l3_network)
 
 

@@ -11,6 +11,7 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import changed, enter, erase, existing, new, state_changed
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
+from cairn.services.ids import L3NetworkId
 from cairn.services.l2.model import L2Network
 from cairn.services.l3.addresses import vms_in
 from cairn.services.l3.messages import (
@@ -58,7 +59,7 @@ class L3Service:
         """Change what is given."""
 
         def fn(tx: Tx) -> Reference:
-            self._changes.announce(tx, message.uuid)
+            self._changes.announce(tx, L3NetworkId(message.uuid))
             return changed(tx, L3Network, message)
 
         return await self._jobs.commit(fn)
@@ -68,7 +69,7 @@ class L3Service:
         """Enable or disable it."""
 
         def fn(tx: Tx) -> Reference:
-            self._changes.announce(tx, message.uuid)
+            self._changes.announce(tx, L3NetworkId(message.uuid))
             return state_changed(tx, L3Network, message)
 
         return await self._jobs.commit(fn)

@@ -39,7 +39,7 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
         self._tags = tags
 
     def do(self, tx: Tx, given: RecordBackupStorageInput) -> Nothing:
-        """Insert its row and its tags; what only its type has is its driver's to write."""
+        """Insert its row and its tags; its driver writes the values that only its type has."""
         asked = given.asked
         row = new(tx, BackupStorage, asked, type=asked.storage_type, url=asked.folder)
         self._kind.add(tx, self._tags, asked, row)

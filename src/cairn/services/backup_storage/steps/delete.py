@@ -1,4 +1,4 @@
-"""Taking a backup storage out of the cloud: what is on it."""
+"""Taking a backup storage out of the cloud: removing its content."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
 from cairn.kernel.plugin.extension import Extensions
 from cairn.services.backup_storage.extensions import BackupStorageContent
+from cairn.services.ids import BackupStorageId
 
 
 class RemoveContentInput(Struct, frozen=True, kw_only=True):
@@ -36,5 +37,5 @@ class RemoveContent(ActionStep[RemoveContentInput, Nothing]):
             keepers = self._extensions.of(BackupStorageContent)
             for index, keeper in enumerate(keepers):
                 report_progress("", index / len(keepers))
-                await keeper.remove_all(given.uuid)
+                await keeper.remove_all(BackupStorageId(given.uuid))
         return NOTHING

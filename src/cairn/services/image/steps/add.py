@@ -22,6 +22,7 @@ from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.ids import BackupStorageId
 from cairn.services.image import config
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
 from cairn.services.image.messages import AddImage, checked_format
@@ -91,7 +92,7 @@ class FetchImageInput(Struct, frozen=True, kw_only=True):
 class FetchedCopy(Struct, frozen=True, kw_only=True):
     """A file that is there."""
 
-    backup_storage_uuid: str
+    backup_storage_uuid: BackupStorageId
     file: agent.ImageInfo
 
 
@@ -153,8 +154,8 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
             return error
         return FetchedCopy(backup_storage_uuid=copy.backup_storage_uuid, file=file)
 
-    async def _clean_up(self, given: FetchImageInput, kept: set[str]) -> None:
-        """Remove what was left by a failed download, or fetched from a URL whose content changed meanwhile."""
+    async def _clean_up(self, given: FetchImageInput, kept: set[BackupStorageId]) -> None:
+        """Remove files of a failed download, and those that were fetched from a URL whose content changed meanwhile."""
         useless = [copy for copy in given.image_copies if copy.backup_storage_uuid not in kept]
         for copy, error in await self._files.remove(useless):
             _log.warning("image.file-left", backup_storage=copy.backup_storage_uuid, path=copy.path, error=str(error))

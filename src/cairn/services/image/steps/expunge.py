@@ -12,6 +12,7 @@ from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import erase, existing
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ImageId
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.messages import ExpungeImage
@@ -108,7 +109,7 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
         """Drop the caches; an image that keeps a copy keeps its caches."""
         if given.erases_image:
             for caches in self._extensions.of(ImageCaches):
-                await caches.drop(given.uuid)
+                await caches.drop(ImageId(given.uuid))
         return NOTHING
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from cairn.kernel.api import ApiCreate
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.addresses import Addresses
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.l3.model import UsedIp
@@ -19,7 +20,7 @@ class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
     """Which VM, in which networks."""
 
     uuid: str  #: of the VM
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
     asked: ApiCreate  #: its tag ``staticIp::{l3}::{ip}`` asks for an address by name
 
 

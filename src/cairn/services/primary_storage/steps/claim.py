@@ -56,7 +56,7 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
         )
 
     def undo(self, tx: Tx, given: ClaimStorageInput, made: ClaimStorageOutput | None) -> None:
-        """Give the space back; what was not claimed needs nothing."""
+        """Give the space back, if it was claimed."""
         if made is not None:
             self._extensions.named(PrimaryStorageDriver, made.root_storage.type).release(tx, given.root.uuid)
 
