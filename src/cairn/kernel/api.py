@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class Access(StrEnum):
-    """Who may call an API."""
+    """The right that a caller of an API needs."""
 
     ANYBODY = "anybody"  #: without a session: logins
     ACCOUNT = "account"  #: any account, on its own resources
@@ -34,7 +34,7 @@ class Access(StrEnum):
 
 
 class Http(Struct, frozen=True, kw_only=True):
-    """Where an API is found.
+    """The method and path of an API.
 
     Args:
         verb: GET, POST, PUT or DELETE.

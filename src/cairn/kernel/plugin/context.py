@@ -41,7 +41,7 @@ E = TypeVar("E")
 
 
 class Background(Protocol):
-    """Something that runs as long as the node does."""
+    """A part that runs as long as the node does."""
 
     async def start(self) -> None:
         """Called when every service is registered and jobs have been recovered."""

@@ -1,6 +1,6 @@
-"""The manifest: what a service or plugin declares of itself, in one object.
+"""The manifest: a service's or plugin's declaration of itself, in one object.
 
-Services of the core and plugins, ours and anybody's, come in by the same way. The declarations of a package's modules (records,
+Services of the core and all plugins come in by the same way. The declarations of a package's modules (records,
 API messages, steps, settings, tags, workflows) are found by looking at them. `build` is called once per node, when the
 kernel's parts are there; it makes the package's objects, hands each what its constructor asks for, and registers them.
 """

@@ -1,4 +1,4 @@
-"""What can be asked, as data: for completion in the CLI, the API's documentation, the UI's view builder."""
+"""The catalog of queries as data: for completion in the CLI, the API's documentation, the UI's view builder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FieldDescription(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class JoinDescription(Struct, frozen=True, kw_only=True):
-    """A way to another entity."""
+    """A way to another entity, by the name that queries use."""
 
     name: str
     entity: str
@@ -36,7 +36,7 @@ class JoinDescription(Struct, frozen=True, kw_only=True):
 
 
 class EntityDescription(Struct, frozen=True, kw_only=True):
-    """An entity."""
+    """An entity with its fields and joins."""
 
     name: str
     doc: str

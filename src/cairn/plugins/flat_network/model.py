@@ -1,4 +1,4 @@
-"""What the flat network remembers."""
+"""The table of the flat network's DHCP servers."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
     # -- networks ------------------------------------------------------------------------------------------------------
 
     def automatic(self) -> bool:
-        """By its setting."""
+        """Read the setting ``flatNetwork.autoAttach``."""
         return self._settings.get(config.AUTO_ATTACH)
 
     def prepare(self, tx: Tx, l3_network: L3NetworkId) -> None:
@@ -113,11 +113,11 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         return server
 
     def network_changed(self, l3_network: L3NetworkId) -> None:
-        """Look it up again."""
+        """Forget the network: it is looked up when it is needed again."""
         self._served.drop(l3_network)
 
     async def _look_up(self, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, Served]:
-        """Those of some networks that Flat serves."""
+        """Find those of some networks that Flat serves."""
         return await self._store.read(lambda tx: self._look(tx, l3_networks, claim=False))
 
     async def _claimed(self, served: dict[L3NetworkId, Served]) -> dict[L3NetworkId, Served]:
@@ -143,7 +143,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
     # -- one VM --------------------------------------------------------------------------------------------------------
 
     async def apply(self, vm: VmNetworks) -> None:
-        """Have its host answer its DHCP requests and tell it its metadata: one call for each of its networks."""
+        """Have the VM's host answer its DHCP requests and serve its metadata: one call for each of its networks."""
         guests = _by_network(_guests(vm))
         served = await self._claimed(await self._served.get(guests))
         commands = [
@@ -152,7 +152,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         await self._send(vm.host_uuid, commands)
 
     async def release(self, vm: VmNetworks) -> None:
-        """Have its host forget it."""
+        """Have the VM's host forget its network cards; one that knows none is success."""
         guests = _by_network(_guests(vm))
         served = await self._served.get(guests)
         commands = [
@@ -212,7 +212,7 @@ def _by_network(guests: Iterable[_Guest]) -> dict[L3NetworkId, list[_Guest]]:
 
 
 def _serving(served: Served, bridge: str, guests: Sequence[_Guest], *, replace: bool) -> EnsureDhcp:
-    """What makes a host serve guests of one network."""
+    """The command that has a host serve guests of one network."""
     assert served.dhcp_ip is not None
     return EnsureDhcp(
         network=served.view.uuid,

@@ -1,4 +1,4 @@
-"""Local storage: the space on each host's disk, and which volumes are there."""
+"""Local storage: the space on each host's disk, and the volumes that are there."""
 
 from __future__ import annotations
 

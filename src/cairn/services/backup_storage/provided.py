@@ -1,4 +1,4 @@
-"""What the backup storage service gives others."""
+"""The backup storage service for other services: the way to its agents."""
 
 from __future__ import annotations
 

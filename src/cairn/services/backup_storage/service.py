@@ -43,12 +43,12 @@ class BackupStorageService:
 
     @handles(ChangeBackupStorageState)
     async def change_state(self, message: ChangeBackupStorageState) -> Reference:
-        """Enable or disable."""
+        """Enable or disable a backup storage."""
         return await self._jobs.commit(lambda tx: state_changed(tx, BackupStorage, message))
 
     @handles(AttachBackupStorageToZone)
     async def attach(self, message: AttachBackupStorageToZone) -> Reference:
-        """Let a zone use it."""
+        """Let the hosts of a zone use a backup storage."""
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")
@@ -66,7 +66,7 @@ class BackupStorageService:
 
     @handles(DetachBackupStorageFromZone)
     async def detach(self, message: DetachBackupStorageFromZone) -> Reference:
-        """Take it from a zone."""
+        """Take a backup storage from a zone; one that is not attached is success."""
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")

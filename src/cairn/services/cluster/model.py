@@ -1,4 +1,4 @@
-"""Clusters."""
+"""The table of clusters."""
 
 from __future__ import annotations
 

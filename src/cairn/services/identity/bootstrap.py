@@ -1,4 +1,4 @@
-"""The first administrator."""
+"""The first administrator, made at the first start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADMIN = "admin"
 async def bootstrap_admin(
     store: Store, settings: Settings, ids: IdSource, clock: Clock, hasher: Hasher | None = None
 ) -> Path | None:
-    """Make the account ``admin`` when there is no administrator yet. Safe to repeat.
+    """Make the account ``admin`` unless an administrator exists. Safe to repeat.
 
     Its password is ``CAIRN_ADMIN_PASSWORD``, or else a random one, kept in the file ``admin-password`` of the data folder,
     which only its owner can read. The file is written first: after a crash in between, the next start takes its password.
@@ -76,7 +76,7 @@ def _has_admin(tx: Tx) -> bool:
 
 
 def _password_in(path: Path) -> str:
-    """The password in the file; a new one if there is none yet."""
+    """The password in the file; without a file, one is made with a new password."""
     password = secrets.token_urlsafe(18)
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -54,7 +54,7 @@ def copies_of(tx: Tx, refs: Sequence[ImageBackupStorageRef]) -> list[ImageCopy]:
 
 
 class ImageFiles:
-    """Removes images' files."""
+    """Removes the files of images from backup storages."""
 
     def __init__(self, agents: BackupStorageAgents, settings: GlobalConfig) -> None:
         self._agents = agents

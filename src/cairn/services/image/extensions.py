@@ -1,4 +1,4 @@
-"""What others can do with images: keep caches of them."""
+"""The extension point of images: caches of them."""
 
 from __future__ import annotations
 

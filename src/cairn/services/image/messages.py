@@ -1,4 +1,4 @@
-"""What can be asked of images."""
+"""API messages about images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ImageFormat(StrEnum):
 
 
 class MediaType(StrEnum):
-    """What an image can be used for."""
+    """The use that an image is made for."""
 
     ROOT_VOLUME_TEMPLATE = "RootVolumeTemplate"  #: VMs are made from it
     DATA_VOLUME_TEMPLATE = "DataVolumeTemplate"
@@ -64,7 +64,7 @@ class MediaType(StrEnum):
 
 
 class ImagePlatform(StrEnum):
-    """Which kind of system an image holds; it decides which devices a VM gets."""
+    """The kind of system that an image holds; it decides which devices a VM gets."""
 
     LINUX = "Linux"
     WINDOWS = "Windows"

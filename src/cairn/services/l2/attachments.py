@@ -1,4 +1,4 @@
-"""Which clusters have an L2 network, as transactions write it down; listeners are told of each change."""
+"""Attachments of L2 networks to clusters, inside transactions; listeners are told of each change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the L2 service gives others."""
+"""The implementation of `L2Networks`, which other services use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the L2 service gives others: its networks, inside their transactions and on hosts."""
+"""The L2 service for other services: its networks, inside their transactions and on hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class L2View(Struct, frozen=True, kw_only=True):
 
 
 class L2Networks(Protocol):
-    """All L2 networks."""
+    """Access to all L2 networks."""
 
     def views(self, tx: Tx, l2_networks: Sequence[L2NetworkId]) -> dict[L2NetworkId, L2View]:
         """The networks with these uuids; those that do not exist are left out."""

@@ -1,4 +1,4 @@
-"""Which VM gets which address.
+"""Addresses: given out to VMs, and taken back.
 
 An address of a range is in exactly one of three places: behind the range's cursor and never given out by turn, in
 `ReleasedIp`, or in `UsedIp`. A claim takes the cursor's address and moves it on; once the cursor is at the end, it takes
@@ -145,7 +145,7 @@ def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:
 
 
 def holder(used: UsedIp) -> str:
-    """What has an address, in words."""
+    """The owner of an address, in words."""
     return f"the VM {used.used_for}" if used.used_for else "the cloud itself (DHCP server)"
 
 

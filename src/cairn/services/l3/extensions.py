@@ -1,4 +1,4 @@
-"""What plugins can do with L3 networks."""
+"""Extension points of L3 networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cairn.services.ids import L3NetworkId
 
 
 class NetworkChanged(Protocol):
-    """Is told that an L3 network changed; for plugins that keep in memory what they know of it."""
+    """A listener that is told when an L3 network has changed; for plugins that keep in memory what they know of it."""
 
     def network_changed(self, l3_network: L3NetworkId) -> None:
         """The network was made, changed or deleted: itself, its ranges, name servers, services, or its clusters.
@@ -32,5 +32,5 @@ class NetworkServices(Protocol):
         """Claim addresses and the like that serving the network needs; raising refuses.
 
         Called inside the transaction that attaches services of this provider to a network, or gives a network that has
-        some another address range. Must be content to find everything in place.
+        some another address range. Safe to repeat.
         """

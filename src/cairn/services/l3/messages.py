@@ -1,4 +1,4 @@
-"""What can be asked of L3 networks, and what their service shows to others."""
+"""API messages about L3 networks, and the records that they answer with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ServiceMap = Annotated[dict[str, list[str]], Meta(min_length=1, description="pro
 
 
 class Category(StrEnum):
-    """What a network is for."""
+    """The purpose of a network."""
 
     PUBLIC = "Public"
     PRIVATE = "Private"
@@ -146,7 +146,7 @@ class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-
     gateway: Ipv4 | None = None  #: by default the first address of the subnet
 
     def check(self) -> None:
-        """Refuse what is not a subnet for VMs, and a gateway outside of it."""
+        """Refuse a subnet that VMs cannot have, and a gateway outside of it."""
         self.ranges()
 
     def ranges(self) -> list[Range]:
@@ -177,7 +177,7 @@ class AddDnsToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l
     dns: Ipv4
 
     def check(self) -> None:
-        """Refuse what is not an address (``l3.bad-address``)."""
+        """Refuse a text that is not an address (``l3.bad-address``)."""
         address("dns", self.dns)
 
 
@@ -191,12 +191,12 @@ class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, t
     dns: Ipv4
 
     def check(self) -> None:
-        """Refuse what is not an address (``l3.bad-address``)."""
+        """Refuse a text that is not an address (``l3.bad-address``)."""
         address("dns", self.dns)
 
 
 class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.attach-service"):
-    """Have providers serve an L3 network. What is attached already is success.
+    """Have providers serve an L3 network. Services that are attached already are success.
 
     Errors: ``l3.no-provider``, ``l3.not-offered`` (with what the provider offers), ``l3.service-taken`` (another provider has
     that service in this network; detach it first).
@@ -210,7 +210,7 @@ class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_onl
 
 
 class DetachNetworkServiceFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.detach-service"):
-    """Take services from an L3 network. What is not attached is success.
+    """Take services from an L3 network. Services that are not attached are success.
 
     Errors: ``l3.in-use`` while VMs have network cards in it.
     """
@@ -232,7 +232,7 @@ class FreeIp(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FreeIps(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Some free addresses."""
+    """Free addresses of a network, lowest first."""
 
     inventories: list[FreeIp]
 
@@ -286,7 +286,7 @@ class GetIpAddressCapacity(ApiQuery[IpCapacity], frozen=True, kw_only=True, tag=
 
 
 class IpAvailability(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether an address can be taken."""
+    """Tells whether an address can be taken."""
 
     available: bool
     reason: str | None = None  #: why not
@@ -304,12 +304,12 @@ class CheckIpAvailability(ApiQuery[IpAvailability], frozen=True, kw_only=True, t
 
 
 class NetworkServiceTypes(Struct, frozen=True, kw_only=True):
-    """What is offered."""
+    """The network services that plugins offer."""
 
     types: dict[str, list[str]]  #: provider's type -> service types
 
 
 class GetNetworkServiceTypes(ApiQuery[NetworkServiceTypes], frozen=True, kw_only=True, tag="l3.service-types"):
-    """Which network services there are, by provider."""
+    """The network services that are offered, by provider."""
 
     http: ClassVar[Http] = get("/network-services/types")

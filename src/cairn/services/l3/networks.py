@@ -1,4 +1,4 @@
-"""What the L3 service gives others, and how it tells them of changes."""
+"""The implementation of `L3Networks`, and the announcements of changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class L3Registry(L3Networks):
         self._places = Remembered(_places, (L3Network,))
 
     def views(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3View]:
-        """All about some networks."""
+        """Read the networks with the views of their L2 networks: one statement for each table."""
         networks = tx.find(L3Network, uuid=l3_networks)
         l2 = self._l2.views(tx, list({row.l2_network_uuid for row in networks}))
         services = _services(tx, l3_networks)
@@ -56,17 +56,17 @@ class L3Registry(L3Networks):
         }
 
     def places(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3Place]:
-        """Where some networks lie."""
+        """Answer from memory as long as no L3 network changes."""
         return self._places.get(tx, tuple(l3_networks))
 
     def claim(
         self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
     ) -> ClaimedAddress:
-        """Take an address."""
+        """Take an address; see `Addresses.claim`."""
         return self._addresses.claim(tx, l3_network, used_for=used_for, required_ip=required_ip)
 
     def release(self, tx: Tx, used_ip: str) -> None:
-        """Give an address back."""
+        """Give an address back; one that was given back before is left alone."""
         self._addresses.release(tx, tx.find(UsedIp, uuid=used_ip))
 
 
@@ -77,7 +77,7 @@ class NetworkChanges(L2AttachmentChanged):
         self._extensions = extensions
 
     def announce(self, tx: Tx, l3_network: L3NetworkId) -> None:
-        """Have everybody told of the change of a network once `tx` is committed."""
+        """Tell all listeners that a network has changed, once `tx` is committed."""
 
         def tell() -> None:
             for listener in self._extensions.of(NetworkChanged):
@@ -86,7 +86,7 @@ class NetworkChanges(L2AttachmentChanged):
         tx.after_commit(tell)
 
     def l2_attachment_changed(self, tx: Tx, l2_network: L2NetworkId) -> None:
-        """The L3 networks on it are in other clusters now."""
+        """Announce a change of each L3 network on it: they are in other clusters now."""
         for row in tx.find(L3Network, l2_network_uuid=l2_network, order_by="name"):
             self.announce(tx, row.uuid)
 

@@ -1,4 +1,4 @@
-"""What the L3 service gives others: its networks and their addresses."""
+"""The L3 service for other services: its networks and their addresses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class L3View(Struct, frozen=True, kw_only=True):
 
 
 class L3Place(Struct, frozen=True, kw_only=True):
-    """Where an L3 network lies."""
+    """An L3 network with the L2 network that it is on."""
 
     uuid: L3NetworkId
     name: str
@@ -38,10 +38,10 @@ class L3Place(Struct, frozen=True, kw_only=True):
 
 
 class L3Networks(Protocol):
-    """All L3 networks, inside the caller's transactions."""
+    """Access to all L3 networks, inside the caller's transactions."""
 
     def views(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3View]:
-        """All about the networks with these uuids; those that do not exist are left out."""
+        """The networks with these uuids, in full; those that do not exist are left out."""
 
     def places(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3Place]:
         """The L2 networks of the networks with these uuids, in one statement; for hot paths."""

@@ -1,4 +1,4 @@
-"""What plugins can do with primary storage: add a kind of it. With the records that describe what is on it."""
+"""The extension point of primary storage: kinds of it; and the records that describe what is on it."""
 
 from __future__ import annotations
 
@@ -99,4 +99,4 @@ class PrimaryStorageDriver(Protocol):
         """A cluster starts to use the storage: prepare the cluster's connected hosts. Safe to repeat."""
 
     def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
-        """What keeps the storage from being detached from a cluster, as the end of a sentence; None: nothing."""
+        """The reason why the cluster still needs the storage, as the end of a sentence; None: it can be detached."""

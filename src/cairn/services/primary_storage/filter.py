@@ -1,4 +1,4 @@
-"""Which hosts have a place for a VM's root volume."""
+"""The filter for hosts that have a place for a VM's root volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Primary storage: where volumes live."""
+"""Primary storage: the storage that volumes are on."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from cairn.services.zone.model import Zone
 
 
 class PrimaryStorageStatus(StrEnum):
-    """Whether hosts can reach a primary storage."""
+    """The state of the way from hosts to a primary storage."""
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
 
 
 class PrimaryStorage(Named, frozen=True, kw_only=True):
-    """Where volumes live: the local disks of hosts, or storage that hosts share."""
+    """Storage for volumes: the local disks of hosts, or storage that hosts share."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="primary_storage",

@@ -1,4 +1,4 @@
-"""Which primary storage the hosts of a cluster can use now."""
+"""The primary storage that the hosts of a cluster can use now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked of tags."""
+"""API messages about tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an account may hang tags on a resource: it must own it. To see it, because it is shared, is not enough."""
+"""The check that an account owns a resource before it hangs tags on it. Seeing a shared resource is not enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zones."""
+"""The table of zones."""
 
 from __future__ import annotations
 

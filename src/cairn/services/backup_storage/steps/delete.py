@@ -15,14 +15,14 @@ from cairn.services.ids import BackupStorageId
 
 
 class RemoveContentInput(Struct, frozen=True, kw_only=True):
-    """Of which backup storage, and how."""
+    """The backup storage, and the call with its deletion mode."""
 
     uuid: str
     asked: ApiDelete
 
 
 class RemoveContent(ActionStep[RemoveContentInput, Nothing]):
-    """When enforcing: remove what is on it."""
+    """Remove all that is on the backup storage, if the call says to enforce."""
 
     name = "backup-storage.remove-content"
     title = "removing what is on the backup storage"

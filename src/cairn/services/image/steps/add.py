@@ -41,7 +41,7 @@ class RecordImageInput(Struct, frozen=True, kw_only=True):
 
 
 class RecordImageOutput(Struct, frozen=True, kw_only=True):
-    """Where its files will be."""
+    """The files that the image will have, one on each backup storage."""
 
     image_copies: list[ImageCopy]
 
@@ -83,14 +83,14 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
 
 
 class FetchImageInput(Struct, frozen=True, kw_only=True):
-    """What to fetch, and where to put it."""
+    """The call that says what to fetch, and the files to make of it."""
 
     asked: AddImage
     image_copies: list[ImageCopy]
 
 
 class FetchedCopy(Struct, frozen=True, kw_only=True):
-    """A file that is there."""
+    """A file that was fetched."""
 
     backup_storage_uuid: BackupStorageId
     file: agent.ImageInfo
@@ -162,14 +162,14 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
 
 
 class FinishAddInput(Struct, frozen=True, kw_only=True):
-    """Which image, and its copies."""
+    """The image, and the copies that are there."""
 
     uuid: str
     fetched_copies: list[FetchedCopy]
 
 
 class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
-    """The image is Ready: VMs can be made from it."""
+    """Make the image Ready: from here on VMs can be made from it."""
 
     name = "image.finish-add"
     title = "finishing"

@@ -32,13 +32,13 @@ _USABLE = (EnabledState.ENABLED.value, MachineStatus.CONNECTED.value)
 
 
 class ChooseImageInput(Struct, frozen=True, kw_only=True):
-    """Which image."""
+    """The call that names the image."""
 
     asked: ApiCreateFromImage
 
 
 class ChooseImageOutput(Struct, frozen=True, kw_only=True):
-    """All that is needed of it."""
+    """The image, with all that later steps need of it."""
 
     image: ImageSpec
 

@@ -18,7 +18,7 @@ from cairn.services.l2.reconciler import L2Reconciler
 
 
 class AttachInput(Struct, frozen=True, kw_only=True):
-    """What is attached where."""
+    """An L2 network and the cluster that it is to be attached to."""
 
     uuid: str
     asked: AttachL2NetworkToCluster

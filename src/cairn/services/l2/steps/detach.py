@@ -22,7 +22,7 @@ from cairn.services.l2.reconciler import L2Reconciler
 
 
 class DetachInput(Struct, frozen=True, kw_only=True):
-    """What is detached from where."""
+    """An L2 network and the cluster that it is to be detached from."""
 
     uuid: str
     asked: DetachL2NetworkFromCluster
@@ -39,13 +39,13 @@ class DetachInput(Struct, frozen=True, kw_only=True):
 
 
 class DetachedOutput(Struct, frozen=True, kw_only=True):
-    """Which clusters had it."""
+    """The clusters that had the network."""
 
     cluster_uuids: list[ClusterId]
 
 
 class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
-    """The cluster does not have the network any more; from here on no VM that needs it is placed there."""
+    """Erase the attachment: from here on no VM that needs the network is placed in the cluster."""
 
     name = "l2.erase-attachment"
     title = "detaching the L2 network from the cluster"
@@ -68,7 +68,7 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
         return DetachedOutput(cluster_uuids=[given.cluster])
 
     def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
-        """Attach it again, and see to it that hosts have it."""
+        """Attach the network again, and have its bridges made again."""
         attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
 
@@ -101,7 +101,7 @@ class CheckUnused(TransactionStep[DetachInput, Nothing]):
 
 
 class RemoveBridgesInput(Struct, frozen=True, kw_only=True):
-    """Which network, where."""
+    """The network, and the clusters from whose hosts its bridge goes."""
 
     uuid: str
     cluster_uuids: list[ClusterId]
@@ -129,7 +129,7 @@ class RemoveBridges(ActionStep[RemoveBridgesInput, Nothing]):
 
 
 class DeleteInput(Struct, frozen=True, kw_only=True):
-    """Which network is deleted, and how."""
+    """The network to delete, and the call with its deletion mode."""
 
     uuid: str
     asked: ApiDelete
@@ -141,7 +141,7 @@ class DeleteInput(Struct, frozen=True, kw_only=True):
 
 
 class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
-    """No cluster has the network any more."""
+    """Erase all attachments of the network."""
 
     name = "l2.erase-attachments"
     title = "detaching the L2 network from all clusters"
@@ -165,6 +165,6 @@ class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
         return DetachedOutput(cluster_uuids=clusters)
 
     def undo(self, tx: Tx, given: DeleteInput, made: DetachedOutput | None) -> None:
-        """Attach it again, and see to it that hosts have it."""
+        """Attach the network again, and have its bridges made again."""
         attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))

@@ -1,4 +1,4 @@
-"""Addresses of VMs."""
+"""Taking addresses for a VM, and giving them back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cairn.services.l3.tags import static_ips
 
 
 class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
-    """Which VM, in which networks."""
+    """The VM, and the networks in which it gets an address."""
 
     uuid: str  #: of the VM
     l3_network_uuids: list[L3NetworkId]
@@ -25,7 +25,7 @@ class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
 
 
 class ClaimAddressesOutput(Struct, frozen=True, kw_only=True):
-    """What it got."""
+    """The addresses that were taken."""
 
     addresses: list[ClaimedAddress]  #: in the order of `l3_network_uuids`
 
@@ -56,7 +56,7 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
 
 
 class ReleaseAddressesInput(Struct, frozen=True, kw_only=True):
-    """Whose addresses are given back."""
+    """The VM whose addresses are given back."""
 
     uuid: str
 

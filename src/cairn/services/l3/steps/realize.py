@@ -22,21 +22,21 @@ from cairn.services.l3.provided import L3Networks
 
 
 class RealizeInput(Struct, frozen=True, kw_only=True):
-    """Which networks, where."""
+    """The VM's networks, and the host where they are needed."""
 
     place: Candidate
     l3_network_uuids: list[L3NetworkId]
 
 
 class RealizeOutput(Struct, frozen=True, kw_only=True):
-    """What the VM's network cards are put into."""
+    """The bridges that the VM's network cards are put into."""
 
     bridges: dict[str, str]  #: L3 network uuid -> bridge
     mtus: dict[str, int]  #: L3 network uuid -> bytes that a frame may carry
 
 
 class Bridge(Struct, frozen=True, kw_only=True):
-    """What the network cards of an L3 network are put into."""
+    """A bridge that the network cards of an L3 network are put into."""
 
     l2_network_uuid: L2NetworkId
     name: str
@@ -60,7 +60,7 @@ class Bridges(NetworkChanged):
         return found
 
     def network_changed(self, l3_network: L3NetworkId) -> None:
-        """Look it up again."""
+        """Forget the network's bridge: it is looked up when it is needed again."""
         self._known.drop(l3_network)
 
     async def _read(self, l3_networks: list[L3NetworkId]) -> dict[L3NetworkId, Bridge]:

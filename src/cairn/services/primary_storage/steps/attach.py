@@ -20,7 +20,7 @@ from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageC
 
 
 class AttachInput(Struct, frozen=True, kw_only=True):
-    """Which storage, and the call."""
+    """The storage, and the call that names the cluster."""
 
     uuid: str
     asked: AttachPrimaryStorageToCluster
