@@ -23,6 +23,7 @@ from cairn.kernel.error import ErrorKind
 from cairn.kernel.machine.model import Machine
 from cairn.kernel.settings import load
 from cairn.kernel.store.record import Named, info
+from cairn.kernel.store.schema import Schema
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "cairn"
@@ -90,6 +91,7 @@ def _of_resources() -> Iterator[Raised]:
     """What every resource can be refused with: its record gives the noun."""
     loaded = load_plugins(load({}))
     deleted = {api.entity for api in loaded.api if issubclass(api, ApiDelete)}
+    schema = Schema(loaded.records)
     path = "src/cairn/kernel/resource.py"
     for record in loaded.records:
         if not issubclass(record, Named):
@@ -97,7 +99,10 @@ def _of_resources() -> Iterator[Raised]:
         here = info(record)
         text = f"‹field›: there is no {here.title} ‹uuid›. Query for the right uuid; it may have been deleted."
         yield Raised(code=f"{here.noun}.not-found", sentence=text, path=path, status="404")
-        if here.meta.entity in deleted and not issubclass(record, Machine):
+        kept = any(
+            field.reference and field.reference.on_delete == "restrict" for _, field in schema.referring_to(here)
+        )
+        if kept and here.meta.entity in deleted and not issubclass(record, Machine):
             text = f"‹resources› are in the {here.title} ‹name›: delete them first."
             yield Raised(code=f"{here.noun}.in-use", sentence=text, path=path, status="409")
 
@@ -148,6 +153,8 @@ def _raised(path: Path, tree: ast.Module, makers: dict[str, ErrorKind], *, of_an
         if name == "invalid":
             field, fits = (words[place] if len(words) > place else "…" for place in (1, 3))
             sentence = f"{field}: found ‹value›; {fits}. {words[4] if len(words) > 4 else ''}"
+        if name == "wrong":
+            sentence = f"condition ‹condition›, position ‹number›: found ‹text›; {words[4]}."
         status = _status(node) or str(STATUS[_kind(node) or makers[name]])
         yield Raised(code=code, sentence=sentence.strip(), path=str(path.relative_to(ROOT)), status=status)
 

@@ -1,4 +1,4 @@
-"""Who is calling, and whether it may: the session behind the ``Authorization`` header against the API's `Access`."""
+"""Admission: the session in the ``Authorization`` header against the API's `Access`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SCHEMES: Final = ("oauth", "bearer")
 
 
 async def admit(call: HttpRequest, access: Access, authenticator: Authenticator, what: str) -> Caller | None:
-    """Whoever makes this call, once it is clear that it may. None: nobody needs to be known.
+    """The caller, once it is clear that the call is allowed; None for an API that needs no session.
 
     Args:
         call: the request.
-        access: who may call.
+        access: the API's.
         authenticator: knows the sessions.
         what: the API's name, for the sentence.
 
@@ -55,7 +55,7 @@ def _session(call: HttpRequest) -> str:
             return session
         found = f"The Authorization header's scheme is {scheme[:40]!r}"
     else:
-        found = "There is no Authorization header"
+        found = "The Authorization header is missing"
     raise _unauthenticated(
         "auth.no-session", f"{found}. Log in, and send the session's uuid as: Authorization: OAuth <uuid>."
     )

@@ -1,4 +1,4 @@
-"""``GET /v1/schema``: what there is, in the form that completion, the UI's forms and the API's description are made of."""
+"""``GET /v1/schema``: all APIs, entities and settings; completion, the UI's forms and the API's description are made of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ParamView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     type: str  #: text, uuid, integer, number, boolean, enum, time, map, object, any
     required: bool
     doc: str = ""
-    fits: str = ""  #: what would fit, in words
+    fits: str = ""  #: the values that would fit, in words
     many: bool = False  #: a list of that type
     enum: tuple[str, ...] = ()
     default: object = None
@@ -34,7 +34,7 @@ class ParamView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class ApiView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API."""
+    """An API with its parameters."""
 
     name: str
     cli_name: str
@@ -44,12 +44,12 @@ class ApiView(Struct, frozen=True, kw_only=True, rename="camel"):
     key: str | None  #: of the body, for its parameters
     is_job: bool  #: answered 202, with a job
     access: str
-    entity: str | None  #: what its result is an inventory of
+    entity: str | None  #: the entity of the inventory that it answers with
     params: tuple[ParamView, ...]
 
 
 class EntityView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An entity."""
+    """An entity with its fields and joins."""
 
     name: str
     doc: str
@@ -59,8 +59,8 @@ class EntityView(Struct, frozen=True, kw_only=True, rename="camel"):
     type_field: str | None
     subtypes: dict[str, str]
     owned: bool  #: an account sees only its own
-    admin_only: bool  #: for accounts there is no such entity
-    columns: tuple[str, ...]  #: what a list shows unless asked for other fields
+    admin_only: bool  #: for accounts it does not exist
+    columns: tuple[str, ...]  #: the default fields of a list
     fields: tuple[FieldDescription, ...]
     joins: tuple[JoinDescription, ...]
 
@@ -80,7 +80,7 @@ class SettingView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class SchemaView(Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """The whole schema: APIs, entities and settings."""
 
     version: str
     apis: tuple[ApiView, ...]
@@ -89,7 +89,7 @@ class SchemaView(Struct, frozen=True, kw_only=True):
 
 
 class Metadata:
-    """What the schema and the API's description are made of; worked out when first asked for, then kept."""
+    """The source of the schema and of the API's description; worked out when first asked for, then kept."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Metadata:
         self._body: bytes | None = None
 
     def body(self) -> bytes:
-        """`view` as JSON."""
+        """The schema as JSON, encoded once."""
         if self._body is None:
             self._body = msgspec.json.encode(self.view())
         return self._body
@@ -178,7 +178,7 @@ def _fields(kind: inspect.StructType) -> tuple[ParamView, ...]:
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:
-    """Without what is written beside it, and without null."""
+    """The type without its annotations and without null."""
     while True:
         if isinstance(kind, inspect.Metadata):
             kind = kind.type

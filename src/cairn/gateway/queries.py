@@ -32,13 +32,13 @@ class Asked(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fi
     limit: Annotated[int, Meta(ge=0, le=MAX_LIMIT)] = DEFAULT_LIMIT  #: at most so many
     start: Annotated[int, Meta(ge=0)] = 0  #: from this one on; 0 is the first
     count: bool = False  #: only the number of all that fit
-    reply_with_count: bool = False  #: that number, besides the page
+    reply_with_count: bool = False  #: that number, in addition to the page
     sort: str | None = None  #: ``+field`` ascending, ``-field`` descending
     fields: list[str] = []  #: only these fields, joined by commas or repeated
 
 
 class Page(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What fits a query."""
+    """The answer to a query: a page of inventories, or their number, or both."""
 
     inventories: list[Inventory] | None = None
     total: int | None = None
@@ -48,9 +48,9 @@ class Queries:
     """The endpoints of all collections.
 
     Args:
-        query: answers.
-        authenticator: knows who asks.
-        records: what entities are, by name.
+        query: the engine that answers.
+        authenticator: knows the sessions.
+        records: the entities' records, by the entity's name.
     """
 
     def __init__(self, query: QueryEngine, authenticator: Authenticator, records: Mapping[str, RecordInfo]) -> None:
@@ -60,7 +60,7 @@ class Queries:
         self._asked = Shape(Asked, "Query")
 
     def access(self, entity: str) -> Access:
-        """Caller may query an entity."""
+        """The access that queries of an entity need: an administrator's, or any account's."""
         return Access.ADMIN if self._records[entity].meta.visible is Visible.ADMIN else Access.ACCOUNT
 
     def collection(self, entity: str) -> Endpoint:
@@ -93,7 +93,7 @@ class Queries:
 
 
 def request_of(entity: str, asked: Asked) -> QueryRequest:
-    """What the engine is asked."""
+    """The engine's request for a query string."""
     return QueryRequest(
         entity=entity,
         conditions=asked.q,
@@ -107,7 +107,7 @@ def request_of(entity: str, asked: Asked) -> QueryRequest:
 
 
 def collection_path(entity: str) -> str:
-    """Where an entity's collection is unless it says otherwise: its name in plural, ``VmInstance`` -> ``/vm-instances``."""
+    """The default path of an entity's collection: its name in plural, ``VmInstance`` -> ``/vm-instances``."""
     name = command_name(entity)
     if name.endswith(_UNCOUNTABLE):
         return f"/{name}"

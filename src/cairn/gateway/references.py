@@ -1,7 +1,7 @@
-"""Fields that refer to other resources: whether these exist, and the caller may see them, before anything is done.
+"""References of calls to other resources: before anything is done, these must exist and the caller may see them.
 
-What is there now may be gone when the job runs, so services look again. What a caller may see is decided here alone, and
-so is what it may change: seeing a resource that is shared is enough to use it, but only its owner changes it.
+A resource that exists now may be gone when the job runs, so services look again. The right to see a resource is checked here
+alone, and so is the right to change it: seeing a shared resource is enough to use it, but only its owner changes it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class References:
     def __init__(self, store: Store, query: QueryEngine) -> None:
         self._store = store
         self._query = query
-        self._owned = QueryEngine(store.schema, store)  # knows of no shares
+        self._owned = QueryEngine(store.schema, store)  # without shares: only owners see anything
 
     async def missing(self, binding: ApiBinding, message: AnyApi, scope: Scope) -> list[Missing]:
-        """What the call refers to and is not there, or not for this caller to see. One transaction looks for all.
+        """The references to resources that do not exist or that the caller may not see. One transaction looks for all.
 
         Raises:
-            CairnError: ``auth.not-owner`` (forbidden): the call changes what is only shared with its caller.
+            CairnError: ``auth.not-owner`` (forbidden): the call changes a resource that is only shared with its caller.
         """
         wanted = [(param, uuid) for param in binding.references for uuid in _uuids(getattr(message, param.name))]
         if not wanted:

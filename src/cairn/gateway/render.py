@@ -38,7 +38,7 @@ class _Answer(Struct, frozen=True):
 
 
 def answer_of(query: QueryEngine, job: Job, scope: Scope) -> bytes:
-    """What a caller is shown of a job's result: it is kept whole, and accounts see of it what they see in queries."""
+    """The part of a job's result that a caller may see. Results are kept whole; accounts see what queries would show them."""
     body = job.answer or b"{}"
     if scope.owner is None:
         return body

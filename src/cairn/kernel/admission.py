@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def check_call(message: ApiCommand[R], tags: Tags) -> None:
-    """Refuse a call that can never succeed. After this only claims, hosts and what else exists may say no.
+    """Refuse a call that can never succeed. After this only claims, hosts and other resources may stand in its way.
 
     Raises:
         CairnError: of the kind `INVALID`: what the message's own `check` says; ``tag.unknown``, ``tag.bad-value``.

@@ -1,4 +1,4 @@
-"""API messages: what the gateway, the command line and the API's description are made of.
+"""API messages: the gateway, the command line and the API's description are made of them.
 
 An API message is a bus message that also says how it looks over HTTP. Its class name is the API's name
 (``CreateVmInstance``), its fields are the parameters, its docstrings are the reference.
@@ -26,15 +26,15 @@ R = TypeVar("R")
 
 
 class Access(StrEnum):
-    """Who may call an API."""
+    """The right that a caller of an API needs."""
 
     ANYBODY = "anybody"  #: without a session: logins
-    ACCOUNT = "account"  #: any account, on what it owns
+    ACCOUNT = "account"  #: any account, on its own resources
     ADMIN = "admin"  #: the admin account
 
 
 class Http(Struct, frozen=True, kw_only=True):
-    """Where an API is found.
+    """The method and path of an API.
 
     Args:
         verb: GET, POST, PUT or DELETE.

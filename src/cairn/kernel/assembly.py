@@ -1,7 +1,7 @@
 """Puts the kernel's parts together and builds services and plugins on them, for nodes and for tests.
 
-The order: the parts are made; each package builds its objects from them; the workflows are worked out of all steps; what is
-called and has a workflow is answered by it. Nothing is started here.
+The order: the parts are made; each package builds its objects from them; the workflows are worked out of all steps; a
+call that has a workflow is answered by it. Nothing is started here.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class NodeDependencies:
-    """Everything that a node's kernel is made from. Two nodes in one process have two of these.
+    """The outer parts that a node's kernel is made from. Two nodes in one process have two of these.
 
     Args:
         store: open, of the schema of all records.
         bus: of this node.
         ring: that `bus` routes by.
         agents: the way to agents.
-        render: makes, of a query engine, what jobs render answers with.
-        fence: raises when this node is no longer a member of the ring, else gives the epoch.
+        render: makes, of a query engine, the function that renders jobs' answers.
+        fence: gives the epoch; raises when this node has left the ring.
         report_url: where agents report to.
         probe: for tests of workflows.
         sources: workflow files in addition to those of packages and of the operator.

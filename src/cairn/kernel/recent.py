@@ -13,13 +13,14 @@ from typing import Final, Generic, TypeVar
 
 from cairn.kernel.clock import Clock
 
+K = TypeVar("K", bound=str)
 V = TypeVar("V")
 
 KEEP_SECONDS: Final = 2.0
 _MOST: Final = 10_000
 
 
-class Recent(Generic[V]):
+class Recent(Generic[K, V]):
     """Values by key, read when they are not known.
 
     Args:
@@ -31,18 +32,18 @@ class Recent(Generic[V]):
     def __init__(
         self,
         clock: Clock,
-        read: Callable[[list[str]], Awaitable[Mapping[str, V]]],
+        read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
         *,
         keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         self._clock = clock
         self._read = read
         self._keep_seconds = keep_seconds
-        self._values: dict[str, tuple[float, V | None]] = {}
+        self._values: dict[K, tuple[float, V | None]] = {}
         self._reading = asyncio.Lock()
         self._drops = 0
 
-    async def get(self, keys: Iterable[str]) -> dict[str, V]:
+    async def get(self, keys: Iterable[K]) -> dict[K, V]:
         """The values of `keys`; those that do not exist are left out. Raises what `read` raises, keeping nothing."""
         found, missing = self._known(keys)
         if missing:
@@ -53,15 +54,15 @@ class Recent(Generic[V]):
                     found |= await self._load(missing)
         return found
 
-    def drop(self, key: str) -> None:
+    def drop(self, key: K) -> None:
         """Forget the value of `key`: it is read again when it is next asked for. A read that is under way is not kept."""
         self._values.pop(key, None)
         self._drops += 1
 
-    def _known(self, keys: Iterable[str]) -> tuple[dict[str, V], list[str]]:
+    def _known(self, keys: Iterable[K]) -> tuple[dict[K, V], list[K]]:
         now = self._clock.monotonic()
-        found: dict[str, V] = {}
-        missing: list[str] = []
+        found: dict[K, V] = {}
+        missing: list[K] = []
         for key in keys:
             until, value = self._values.get(key, (now, None))
             if until <= now:
@@ -70,7 +71,7 @@ class Recent(Generic[V]):
                 found[key] = value
         return found, missing
 
-    async def _load(self, keys: list[str]) -> Mapping[str, V]:
+    async def _load(self, keys: list[K]) -> Mapping[K, V]:
         drops = self._drops
         until = self._clock.monotonic() + self._keep_seconds
         read = await self._read(list(dict.fromkeys(keys)))

@@ -1,7 +1,7 @@
 """The part that all resources share: a row in ``resource``, and the plain functions that make, find, change and erase them.
 
 A resource is a row of its own table (a `Named` record) and a row of `Resource` with the same uuid. So a uuid is
-unique over all types, and what hangs on any resource (tags, shares, quota, audit) refers to one table. Both rows come and go in
+unique over all types, and all that hangs on resources (tags, shares, quota, audit) refers to one table. Both rows come and go in
 one transaction, by `enter` and `erase`.
 
 Everything here works inside the caller's transaction::
@@ -51,14 +51,14 @@ class Resource(Record, frozen=True, kw_only=True):
 
 
 class EnabledState(StrEnum):
-    """Whether a resource may be used for something new."""
+    """The administrative state of a resource."""
 
     ENABLED = "Enabled"
-    DISABLED = "Disabled"  #: existing users of it go on
+    DISABLED = "Disabled"  #: not used for anything new; existing users of it go on
 
 
 def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
-    """The resource with this uuid (``<noun>.not-found``, naming `field`, if there is none)."""
+    """The resource with this uuid (``<noun>.not-found``, naming `field`, if it does not exist)."""
     row = tx.get(kind, uuid)
     if row is None:
         raise not_found(info(kind).noun, field, uuid, info(kind).title)
@@ -66,7 +66,7 @@ def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
 
 
 def gone(kind: type[Named]) -> Callable[[Tx, Any], bool]:
-    """Whether the resource that a call names is gone; for `workflow(..., unless=gone(Zone))`."""
+    """A check that the resource which a call names is gone; for `workflow(..., unless=gone(Zone))`."""
     return lambda tx, message: tx.get(kind, getattr(message, message.route)) is None
 
 
@@ -152,7 +152,7 @@ def changed(tx: Tx, kind: type[Named], message: ApiUpdate, **more: object) -> Re
 
 
 def given_of(kind: type[Struct], source: Struct) -> dict[str, object]:
-    """What `source` says of a `kind`: its fields of the same names, without the uuid and without those that are None."""
+    """The values that `source` has for fields of a `kind`, by name; without the uuid and without those that are None."""
     names = (name for name in _shared(kind, type(source)) if name != "uuid")
     return {name: value for name in names if (value := getattr(source, name)) is not None}
 

@@ -1,4 +1,4 @@
-"""Callers: what the edges (HTTP, other dialects) need of the service that keeps the sessions."""
+"""Callers: the edges (HTTP, other dialects) ask for them, and the service that keeps the sessions answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Caller(Struct, frozen=True):
 
     @property
     def scope(self) -> Scope:
-        """What this caller may see: an admin everything, others what is theirs."""
+        """The scope of this caller's queries: an admin sees everything, an account its own."""
         return Scope(owner=None if self.is_admin else self.account_uuid)
 
 
@@ -26,4 +26,4 @@ class Authenticator(Protocol):
     """Knows the sessions. The identity service provides one."""
 
     async def session(self, session_uuid: str) -> Caller | None:
-        """Whose session it is; None when there is none (any more)."""
+        """The caller that a session belongs to; None for a session that never was or is over."""

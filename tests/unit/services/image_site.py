@@ -32,6 +32,7 @@ from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.manifest import MANIFEST as BACKUP_STORAGE
 from cairn.services.backup_storage.messages import AddBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.ids import BackupStorageId, ZoneId
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.manifest import MANIFEST as IMAGE
 from cairn.services.image.messages import AddImage
@@ -50,7 +51,7 @@ T = TypeVar("T", bound=Record)
 ORIGIN = "http://simulator"
 PAPER = "PaperBackupStorage"
 ACCOUNT = "acc0" * 8
-ZONE = "200e" * 8
+ZONE = ZoneId("200e" * 8)
 GOOD = "http://images/tiny.qcow2"
 _TLS_AGENT = re.compile(r"^https://([^:/]+):\d+")
 
@@ -227,9 +228,11 @@ class Site:
             return error
         raise AssertionError(f"expected {code}, got {answer}")
 
-    async def add_storage(self, name: str = "store", host: str = "backup", url: str = "/var/lib/cairn-backup") -> str:
+    async def add_storage(
+        self, name: str = "store", host: str = "backup", url: str = "/var/lib/cairn-backup"
+    ) -> BackupStorageId:
         """A backup storage of paper, played by a simulated host."""
-        uuid = self.ids.new()
+        uuid = BackupStorageId(self.ids.new())
         self.driver.hosts[uuid] = host
         await self.call(AddPaper(resource_uuid=uuid, name=name, url=url, user_tags=["shelf"]))
         return uuid

@@ -23,7 +23,7 @@ from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.messages import HostList, HostView, ListHosts
 from cairn.services.host.provided import HostAgents
-from cairn.services.ids import ClusterId, HostId, ZoneId
+from cairn.services.ids import ClusterId, HostId, L2NetworkId, L3NetworkId, ZoneId
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanNetwork, CreateL2VxlanNetwork
 from cairn.services.l3.manifest import MANIFEST as L3
@@ -44,8 +44,8 @@ def uuid(number: int, kind: int = 0) -> str:
     return f"{kind:08x}{number:024x}"
 
 
-ZONE, OTHER_ZONE = uuid(1, 1), uuid(2, 1)
-CLUSTER, OTHER_CLUSTER, FAR_CLUSTER = uuid(1, 2), uuid(2, 2), uuid(3, 2)
+ZONE, OTHER_ZONE = ZoneId(uuid(1, 1)), ZoneId(uuid(2, 1))
+CLUSTER, OTHER_CLUSTER, FAR_CLUSTER = ClusterId(uuid(1, 2)), ClusterId(uuid(2, 2)), ClusterId(uuid(3, 2))
 
 
 class Agents(HostAgents):
@@ -142,14 +142,16 @@ class Rig:
 
     # -- short cuts -----------------------------------------------------------------------------------------------
 
-    def host(self, number: int, cluster: str = CLUSTER, *, connected: bool = True, address: str | None = None) -> str:
+    def host(
+        self, number: int, cluster: ClusterId = CLUSTER, *, connected: bool = True, address: str | None = None
+    ) -> HostId:
         """Put a host there."""
-        host = uuid(number, 3)
+        host = HostId(uuid(number, 3))
         self.hosts[host] = HostView(
-            uuid=HostId(host),
+            uuid=host,
             name=f"host-{number}",
-            cluster_uuid=ClusterId(cluster),
-            zone_uuid=ZoneId(ZONE),
+            cluster_uuid=cluster,
+            zone_uuid=ZONE,
             management_ip=address or f"192.0.2.{number}",
             connected=connected,
         )
@@ -160,22 +162,22 @@ class Rig:
         await self.clock.settle()
         return self.agents.take()
 
-    async def l2(self, name: str = "wire", *, zone: str = ZONE, interface: str = "eth0") -> str:
+    async def l2(self, name: str = "wire", *, zone: str = ZONE, interface: str = "eth0") -> L2NetworkId:
         message = CreateL2NoVlanNetwork(
             resource_uuid=self.ids.new(), name=name, zone_uuid=zone, physical_interface=interface
         )
-        return (await self.context.bus.call(message)).uuid
+        return L2NetworkId((await self.context.bus.call(message)).uuid)
 
-    async def vxlan(self, name: str = "tunnel", *, vni: int | None = None) -> str:
+    async def vxlan(self, name: str = "tunnel", *, vni: int | None = None) -> L2NetworkId:
         message = CreateL2VxlanNetwork(resource_uuid=self.ids.new(), name=name, zone_uuid=ZONE, vni=vni)
-        return (await self.context.bus.call(message)).uuid
+        return L2NetworkId((await self.context.bus.call(message)).uuid)
 
     async def attach(self, l2: str, cluster: str = CLUSTER) -> Reference:
         return await self.context.bus.call(AttachL2NetworkToCluster(l2_network_uuid=l2, cluster_uuid=cluster))
 
-    async def l3(self, l2: str, name: str = "lan") -> str:
+    async def l3(self, l2: str, name: str = "lan") -> L3NetworkId:
         message = CreateL3Network(resource_uuid=self.ids.new(), name=name, l2_network_uuid=l2)
-        return (await self.context.bus.call(message)).uuid
+        return L3NetworkId((await self.context.bus.call(message)).uuid)
 
     async def add_range(self, l3: str, start: str, end: str, netmask: str = "255.255.255.0", **given: str) -> str:
         message = AddIpRange(

@@ -14,7 +14,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER
 from cairn.services.cluster.messages import CreateCluster, HypervisorType
 from cairn.services.host.extensions import Candidate
-from cairn.services.ids import ClusterId, HostId, ZoneId
+from cairn.services.ids import BackupStorageId, ClusterId, HostId, ImageId, PrimaryStorageId, ZoneId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.manifest import MANIFEST as PRIMARY_STORAGE
@@ -24,7 +24,7 @@ from cairn.services.zone.messages import CreateZone
 
 PAPER = "PaperStorage"
 IMAGE = ImageSpec(
-    uuid="1" * 32,
+    uuid=ImageId("1" * 32),
     name="tiny",
     format="qcow2",
     platform="Linux",
@@ -33,7 +33,7 @@ IMAGE = ImageSpec(
     size_bytes=1 << 20,
     actual_size_bytes=1 << 16,
     sha256="0" * 64,
-    backup_storage_uuid="2" * 32,
+    backup_storage_uuid=BackupStorageId("2" * 32),
     url="http://backup/tiny.qcow2",
 )
 
@@ -119,17 +119,17 @@ class StorageRig:
 
     # -- short cuts -----------------------------------------------------------------------------------------------
 
-    async def zone(self, name: str = "zone") -> str:
-        return (await self.node.call(CreateZone(resource_uuid=self.node.ids.new(), name=name))).uuid
+    async def zone(self, name: str = "zone") -> ZoneId:
+        return ZoneId((await self.node.call(CreateZone(resource_uuid=self.node.ids.new(), name=name))).uuid)
 
-    async def cluster(self, zone: str) -> str:
+    async def cluster(self, zone: ZoneId) -> ClusterId:
         message = CreateCluster(
             resource_uuid=self.node.ids.new(), name="c1", zone_uuid=zone, hypervisor_type=HypervisorType.KVM
         )
-        return (await self.node.call(message)).uuid
+        return ClusterId((await self.node.call(message)).uuid)
 
-    async def storage(self, zone: str, name: str = "store", *, free: int = 1 << 30) -> str:
-        uuid = self.node.ids.new()
+    async def storage(self, zone: ZoneId, name: str = "store", *, free: int = 1 << 30) -> PrimaryStorageId:
+        uuid = PrimaryStorageId(self.node.ids.new())
         self.driver.free[uuid] = free
         now = self.node.clock.now()
         row = PrimaryStorage(

@@ -41,7 +41,7 @@ E = TypeVar("E")
 
 
 class Background(Protocol):
-    """Something that runs as long as the node does."""
+    """A part that runs as long as the node does."""
 
     async def start(self) -> None:
         """Called when every service is registered and jobs have been recovered."""
@@ -52,13 +52,13 @@ class Background(Protocol):
 
 @dataclass(kw_only=True)
 class NodeContext:
-    """The kernel's parts of one node, and what services give each other.
+    """The kernel's parts of one node, and the objects that services give each other.
 
     Args:
         report_url: where agents report to; None: nowhere, they are asked.
         loaded: which plugins there are, and which were left out.
         steps: of all workflows; added to by `add`.
-        background: what runs as long as the node does, started in this order.
+        background: parts that run as long as the node does, started in this order.
         preparations: awaited in this order once everything is built, before the node starts.
         flow_probe: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other.
     """
@@ -93,7 +93,7 @@ class NodeContext:
     _flows: FlowEngine | None = None
     _provided: dict[type, object] = field(default_factory=dict)
 
-    # -- what services give each other ----------------------------------------------------------------------------
+    # -- objects that services give each other --------------------------------------------------------------------
 
     def provide(self, kind: type[E], implementation: E) -> None:
         """Give other packages the one object of a type, a class or protocol of this package's ``provided.py``.

@@ -24,7 +24,7 @@ _log = structlog.get_logger("cairn.plugin")
 
 
 def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabled: Iterable[str]) -> Loaded:
-    """All services and plugins.
+    """Find all services and plugins.
 
     Args:
         services: the package of the core's services; one that fails to load is an error.
@@ -45,7 +45,7 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
     for module in dict.fromkeys((*names, *points, *extra)):
         try:
             found.append(_manifest(module))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a plugin does on import, the cloud stays up)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the cloud stays up with any error of a plugin's import)
             _log.exception("plugin.broken", module=module)
             broken.add(_folder(module))
             left_out.append(LeftOut(name=module, reason=f"it cannot be imported: {type(error).__name__}: {error}"))

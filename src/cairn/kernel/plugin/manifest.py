@@ -1,6 +1,6 @@
-"""The manifest: what a service or plugin declares of itself, in one object.
+"""The manifest: a service's or plugin's declaration of itself, in one object.
 
-Services of the core and plugins, ours and anybody's, come in by the same way. The declarations of a package's modules (records,
+Services of the core and all plugins come in by the same way. The declarations of a package's modules (records,
 API messages, steps, settings, tags, workflows) are found by looking at them. `build` is called once per node, when the
 kernel's parts are there; it makes the package's objects, hands each what its constructor asks for, and registers them.
 """
@@ -37,11 +37,11 @@ def _nothing(node: NodeContext) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A service or plugin: its package, what builds it, and what it requires.
+    """A service or plugin: its package, its `build`, and its requirements.
 
     Args:
         package: its dotted name.
-        doc: what it is for, in a sentence; empty: the docstring of its module ``manifest``.
+        doc: its purpose, in a sentence; empty: the docstring of its module ``manifest``.
         build: makes and registers its objects; returns those that its steps ask for.
         requires: other plugins that it cannot do without; left out when one of them is.
         name: in `requires` and ``CAIRN_PLUGINS_DISABLED``; empty: as the package's folder is called.

@@ -1,4 +1,4 @@
-"""Queries: every entity by every field, and by every field of what it is linked to. See `QueryEngine`."""
+"""Queries: every entity by every field, and by every field of the entities that it is linked to. See `QueryEngine`."""
 
 from cairn.kernel.query.catalog import TagTables
 from cairn.kernel.query.describe import EntityDescription, FieldDescription, JoinDescription

@@ -1,7 +1,7 @@
-"""What accounts can ask: the catalog without the entities and fields that only administrators see.
+"""The catalog for accounts: without the entities and fields that only administrators see.
 
-For an account these are as unknown as if nobody had declared them, wherever a name may stand: conditions, joins along them,
-sorting, lists inside inventories, a subtype's own fields. So nothing that answers queries has to ask who is asking.
+For an account these do not exist, wherever a name may stand: conditions, joins along them,
+sorting, lists inside inventories, a subtype's own fields. So code that answers queries never looks at who is asking.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cairn.kernel.store.record import Visible
 
 
 def for_accounts(everything: Catalog) -> Catalog:
-    """`everything`, less what is not for accounts."""
+    """`everything`, without the parts that are for administrators."""
     seen = _Seen(everything)
     narrowed = copy(everything)
     narrowed.entities = {name: seen.part_of(everything.entities[name]) for name in seen.entities}
@@ -26,7 +26,7 @@ def for_accounts(everything: Catalog) -> Catalog:
 
 
 def narrowed(catalog: Catalog, entity: Entity, inventory: Inventory) -> Inventory:
-    """What `catalog` knows of an inventory of `entity`."""
+    """The part of an inventory of `entity` whose fields `catalog` has."""
     found: Inventory = {}
     for name, shown in catalog.shown(entity).items():
         if name not in inventory:
@@ -39,7 +39,7 @@ def narrowed(catalog: Catalog, entity: Entity, inventory: Inventory) -> Inventor
 
 
 class _Seen:
-    """What accounts see of a catalog."""
+    """The part of a catalog that accounts see."""
 
     def __init__(self, everything: Catalog) -> None:
         self._schema = everything.schema
@@ -47,7 +47,7 @@ class _Seen:
         self.entities = [name for name, entity in self._all.items() if self._is_seen(entity)]
 
     def part_of(self, entity: Entity) -> Entity:
-        """What is left of an entity."""
+        """The entity with those fields, lists and joins that accounts see."""
         lists = {name: shown for name, shown in entity.lists.items() if self._has_list(shown)}
         columns = {
             name: column

@@ -1,11 +1,11 @@
-"""What can be asked: entities, their fields, and the ways from one to the other, worked out from the records.
+"""The catalog of queries: entities, their fields, and the ways from one to the other, worked out from the records.
 
 A way is a chain of hops. One hop goes from a column of the table where we are to a column of the next table: along a
 reference or back, into a link table and out of it, or from a parent record to the record that extends it. So every
 dotted path, to any depth, is a list of hops and a column at its end, and nothing else is needed to make SQL of it.
 
 Every entity says who may see it: a field marked `Owner`, or `owned_by`, or `visible`. The rows of a subtype are its parent's: it
-says nothing if accounts own these, else whether its own fields are for everyone. What is left of the catalog for accounts is in
+says nothing if accounts own these, else whether its own fields are for everyone. The catalog for accounts is made in
 `cairn.kernel.query.accounts`.
 """
 
@@ -28,7 +28,7 @@ class Hop(Struct, frozen=True, kw_only=True):
 
 
 class Join(Struct, frozen=True, kw_only=True):
-    """A way with a name."""
+    """A way to another entity, with the name that queries use."""
 
     name: str
     target: str
@@ -65,7 +65,7 @@ class Entity(Struct, kw_only=True, eq=False):
     """A kind of resource that can be queried. Fixed once the catalog is built."""
 
     name: str
-    info: RecordInfo  #: what declares it; for a subtype, the record that extends the parent
+    info: RecordInfo  #: its declaration; for a subtype, the record that extends the parent
     base: RecordInfo  #: whose table has its rows
     columns: dict[str, Column]
     joins: dict[str, Join]
@@ -76,11 +76,11 @@ class Entity(Struct, kw_only=True, eq=False):
     subtypes: dict[str, str]  #: by the type column's value
     subtype_field: str | None = None  #: of a parent: the field that tells the type
     owner: str | None = None  #: the column with the owning account
-    owned_by: Hop | None = None  #: the hop to what it belongs to
+    owned_by: Hop | None = None  #: the hop to the row that it belongs to
 
     @property
     def key(self) -> Field:
-        """The key's field."""
+        """The field that is the table's key."""
         return self.base.key
 
     @property
@@ -95,7 +95,7 @@ class Entity(Struct, kw_only=True, eq=False):
 
 
 class TagTables(Struct, frozen=True, kw_only=True):
-    """Where tags are: two tables with these columns, indexed by resource."""
+    """The two tables of tags, with these columns, indexed by resource."""
 
     system: str = "system_tag"
     user: str = "user_tag"
@@ -130,11 +130,11 @@ class Catalog:
             self._check_visible(entity)
 
     def find(self, name: str) -> Entity | None:
-        """The entity of this name, in whatever case."""
+        """The entity of this name; upper and lower case are the same."""
         return self.entities.get(self._known.get(name.lower(), ""))
 
     def shown(self, entity: Entity) -> dict[str, ShownList | None]:
-        """The names of all that inventories of it may have, those of its subtypes included; of lists with what they list."""
+        """The fields and lists that its inventories may have, by name, those of its subtypes included; None for a field."""
         known: dict[str, ShownList | None] = {}
         for one in (entity, *(self.entities[name] for name in entity.subtypes.values())):
             known |= dict.fromkeys(name for name, column in one.columns.items() if not column.set)
@@ -163,9 +163,9 @@ class Catalog:
             return here
         parent = self.schema.resolve(here.record, here.meta.extends.parent)
         if parent.meta.entity is None or parent.meta.extends is not None:
-            raise mistake(here.record, f"it extends {parent.record.__qualname__}, which is no entity of its own.")
+            raise mistake(here.record, f"it extends {parent.record.__qualname__}, which is not an entity.")
         if here.meta.extends.column not in parent.by_name:
-            raise mistake(here.record, f"its type column {here.meta.extends.column!r} is no field of its parent.")
+            raise mistake(here.record, f"its type column {here.meta.extends.column!r} is not a field of its parent.")
         return parent
 
     def _to_own(self, here: RecordInfo, field: Field | None) -> tuple[Hop, ...]:
@@ -289,10 +289,10 @@ class Catalog:
     def _owned_by(self, here: RecordInfo, name: str) -> Hop:
         field = here.by_name.get(name)
         if field is None or field.reference is None:
-            raise mistake(here.record, f"owned_by names {name!r}, which is no field with References().")
+            raise mistake(here.record, f"owned_by names {name!r}, which is not a field with References().")
         target = self.schema.target(here.record, field.reference)
         if target.meta.entity is None:
-            raise mistake(here.record, f"owned_by leads to {target.record.__qualname__}, which is no entity.")
+            raise mistake(here.record, f"owned_by leads to {target.record.__qualname__}, which is not an entity.")
         base = self._base(target)
         return Hop(table=base.meta.table, own=field.name, other=base.key.name, entity=target.meta.entity, sure=True)
 

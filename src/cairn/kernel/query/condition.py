@@ -33,7 +33,7 @@ class Operator(StrEnum):
 NULL_TESTS = frozenset((Operator.IS_NULL, Operator.NOT_NULL))
 LISTS = frozenset((Operator.IN, Operator.NOT_IN))
 PATTERNS = frozenset((Operator.LIKE, Operator.NOT_LIKE))
-#: what remains of a negative operator when "not" is put before everything
+#: the rest of a negative operator when "not" is put before everything
 POSITIVE = {
     Operator.NOT_EQUAL: Operator.EQUAL,
     Operator.NOT_IN: Operator.IN,
@@ -63,10 +63,11 @@ def parse(text: str) -> Condition:
         if at < 0:
             continue
         value = text[at + len(operator) :]
-        if operator in NULL_TESTS and value.strip():
-            raise wrong("query.bad-value", text, at + len(operator), value, f"nothing may follow {operator.value!r}")
         path, positions = _path(text[:at])
-        return Condition(text=text, path=path, positions=positions, operator=operator, value=value)
+        condition = Condition(text=text, path=path, positions=positions, operator=operator, value=value)
+        if operator in NULL_TESTS and value.strip():
+            raise bad_value(condition, value, f"nothing may follow {operator.value!r}")
+        return condition
     fits = " ".join(operator.value.replace(" ", " ") for operator in Operator)
     raise wrong("query.no-operator", text, len(text), "", f"an operator is missing; there are {fits}")
 
@@ -85,6 +86,12 @@ def _path(field: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 def did_you_mean(names: list[str]) -> str:
     """A question for the end of a sentence; nothing without names."""
     return f" Did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
+
+
+def bad_value(condition: Condition, found: str, fits: str) -> CairnError:
+    """The condition's value, or one of its list, is wrong (``query.bad-value``)."""
+    position = condition.text.find(condition.operator) + len(condition.operator)
+    return wrong("query.bad-value", condition.text, position, found, fits)
 
 
 def wrong(

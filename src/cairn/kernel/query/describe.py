@@ -1,4 +1,4 @@
-"""What can be asked, as data: for completion in the CLI, the API's documentation, the UI's view builder."""
+"""The catalog of queries as data: for completion in the CLI, the API's documentation, the UI's view builder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class FieldDescription(Struct, frozen=True, kw_only=True, rename="camel"):
     shown: bool  #: whether inventories have it (tags are only for conditions)
     many: bool  #: it has a list of values; a condition looks whether one of them fits
     operators: tuple[str, ...]
-    admin_only: bool  #: for accounts there is no such field
+    admin_only: bool  #: for accounts it does not exist
 
 
 class JoinDescription(Struct, frozen=True, kw_only=True):
-    """A way to another entity."""
+    """A way to another entity, by the name that queries use."""
 
     name: str
     entity: str
@@ -36,7 +36,7 @@ class JoinDescription(Struct, frozen=True, kw_only=True):
 
 
 class EntityDescription(Struct, frozen=True, kw_only=True):
-    """An entity."""
+    """An entity with its fields and joins."""
 
     name: str
     doc: str
@@ -47,8 +47,8 @@ class EntityDescription(Struct, frozen=True, kw_only=True):
     type_field: str | None  #: of a parent: a condition type=value on it makes the subtype's fields usable
     subtypes: dict[str, str]  #: of a parent: the type's value -> the subtype's name
     owned: bool  #: an account sees only its own
-    admin_only: bool  #: for accounts there is no such entity
-    columns: tuple[str, ...]  #: what a list shows unless asked for other fields; empty: it is for the reader to choose
+    admin_only: bool  #: for accounts it does not exist
+    columns: tuple[str, ...]  #: the default fields of a list; empty: the reader chooses
 
 
 def describe(catalog: Catalog) -> dict[str, EntityDescription]:

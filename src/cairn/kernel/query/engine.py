@@ -25,10 +25,10 @@ EVERYTHING = Scope()
 
 
 class QueryRequest(Struct, frozen=True, kw_only=True):
-    """What is asked.
+    """A query over one entity.
 
     `conditions`: texts, all must hold. `limit`: 0 to 10,000 inventories, from number `start` on (0 is the first).
-    `count`: only the number of all that fit; `reply_with_count`: it besides the page. `sort`: a field, ``+field`` or
+    `count`: only the number of all that fit; `reply_with_count`: it in addition to the page. `sort`: a field, ``+field`` or
     ``-field`` (descending); None: in the order of creation. `fields`: only these; none: all.
     """
 
@@ -43,14 +43,14 @@ class QueryRequest(Struct, frozen=True, kw_only=True):
 
 
 class QueryAnswer(Struct, frozen=True, kw_only=True):
-    """What fits: a page of inventories (None if only the number was asked for), the number of all (if it was)."""
+    """The answer to a query: a page of inventories (None if only the number was asked for), the number of all (if it was)."""
 
     inventories: list[Inventory] | None = None
     total: int | None = None
 
 
 class _Side(Struct, frozen=True, eq=False):
-    """What can be asked, and how it is read: of everything, or of what is for accounts."""
+    """A catalog with its reader: of everything, or of the part for accounts."""
 
     catalog: Catalog
     reader: InventoryReader
@@ -62,11 +62,11 @@ class QueryEngine:
     Args:
         schema: all records.
         store: where they are.
-        tags: the tables with tags, for ``__systemTag__`` and ``__userTag__``; None: there are no tags.
-        shares: the table that tells what is shared with whom; None: nothing is.
+        tags: the tables with tags, for ``__systemTag__`` and ``__userTag__``; None: tags do not exist.
+        shares: the table of shared resources; None: nothing is shared.
 
     Raises:
-        CairnError: ``store.bad-record``: what a record declares for queries cannot work; the sentence names the class.
+        CairnError: ``store.bad-record``: a record's declarations for queries cannot work; the sentence names the class.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class QueryEngine:
         return self._answer(tx, self._understand(request, scope), scope)
 
     async def get(self, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
-        """The inventory of one resource; None if there is none that `scope` may see (``query.unknown-entity``)."""
+        """The inventory of one resource; None if it does not exist or `scope` may not see it (``query.unknown-entity``)."""
         return await self._store.look(lambda tx: self.inventory(tx, entity, uuid, scope))
 
     def inventory(self, tx: Tx, entity: str, uuid: str, scope: Scope = EVERYTHING) -> Inventory | None:
@@ -114,7 +114,7 @@ class QueryEngine:
         return found[0] if found else None
 
     def narrowed(self, entity: str, inventory: Inventory) -> Inventory:
-        """What accounts see of an inventory that was made for an admin's eyes (``query.unknown-entity``)."""
+        """The part that accounts see of an inventory that was made for an admin (``query.unknown-entity``)."""
         catalog = self._accounts.catalog
         return narrowed(catalog, _entity(catalog, entity), inventory)
 
@@ -174,7 +174,7 @@ class QueryEngine:
 
 
 class _Asked(Struct, frozen=True, kw_only=True):
-    """A request, understood."""
+    """A request whose names were looked up."""
 
     entity: Entity
     conditions: list[Condition]
@@ -188,7 +188,7 @@ def _entity(catalog: Catalog, name: str) -> Entity:
     found = catalog.find(name)
     if found is None:
         names = sorted(catalog.entities)
-        raise unknown("query.unknown-entity", "entity", name, f"there is no entity {name!r}; there are", names)
+        raise unknown("query.unknown-entity", "entity", name, f"no entity has the name {name!r}; there are", names)
     return found
 
 

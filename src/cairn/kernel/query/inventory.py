@@ -1,8 +1,8 @@
 """Inventories: rows by key, with what the record's extensions add and the lists that are shown inside.
 
 Texts are made once per entity (and number of keys, rounded up). Keys come and inventories go in the same order. One
-statement per table, whatever the number of rows. Which rows may be seen is known of those whose keys come; of those that are
-shown inside, it is looked at here.
+statement per table, whatever the number of rows. The caller may see the rows whose keys come; rows
+that are shown inside are checked here.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class InventoryReader:
     def _complete(
         self, tx: Tx, planner: Planner, base: Entity, found: dict[SqlValue, Inventory], wanted: frozenset[str]
     ) -> None:
-        """Add what extends the rows, and the lists; take out what was read only to know the type."""
+        """Add the extensions of the rows, and the lists; take out the column that was read only to know the type."""
         if base.subtypes:
             self._extend(tx, planner, base, found, wanted)
         for shown in base.lists.values():

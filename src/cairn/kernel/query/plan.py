@@ -32,13 +32,13 @@ class Fragment(Struct, frozen=True):
 
 
 class Scope(Struct, frozen=True):
-    """Whose eyes see: an account's, or (None) those of an admin, who sees all."""
+    """The account that asks, or (None) an admin, who sees all."""
 
     owner: str | None = None
 
 
 class Shares(Struct, frozen=True, kw_only=True):
-    """Where it is noted which resource is shared: with an account, or (`public` is 1) with all."""
+    """The table that tells which resource is shared: with an account, or (`public` is 1) with all."""
 
     table: str
     resource: str = "resource_uuid"
@@ -74,7 +74,7 @@ class Planner:
         return Fragment(text, (*body.values, *order.values, limit, start))
 
     def count(self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None) -> Fragment:
-        """How many rows fit."""
+        """The statement that counts the rows which fit."""
         body = self._body(entity, comparisons, rare)
         return Fragment(f"SELECT count(*){body.text}", body.values)
 
@@ -95,7 +95,7 @@ class Planner:
         )
 
     def guard(self, entity: Entity, alias: str) -> Fragment:
-        """What limits the rows of an entity to those that may be seen; starts with AND, or is empty."""
+        """The condition that limits the rows of an entity to those that may be seen; starts with AND, or is empty."""
         guards = self._guard(entity, alias)
         limits = self._all(guards)
         return Fragment(f" AND {limits.text}", limits.values) if guards else Fragment("")
@@ -180,7 +180,7 @@ class Planner:
         return [] if hop.entity is None else self._guard(self._catalog.entities[hop.entity], alias)
 
     def _guard(self, entity: Entity, alias: str) -> list[Fragment]:
-        """What limits the entity's rows: its type, and who may see them."""
+        """The condition that limits the entity's rows: by its type, and by the account that asks."""
         found: list[Fragment] = []
         if entity.type_column is not None:
             found.append(Fragment(f"{alias}.{self._quote(entity.type_column)} = ?", (entity.type_value,)))

@@ -16,7 +16,7 @@ from cairn.kernel.store.record import Field, SqlValue
 class Comparison(Struct, frozen=True, kw_only=True):
     """A condition that can be made SQL of: along `hops` to a column, compared there.
 
-    `none_of`: there is no row at the end of the last hop for which the comparison holds.
+    `none_of`: the comparison holds for none of the rows at the end of the last hop.
     `any_row`: there is one at all (the comparison is left out).
     """
 
@@ -30,7 +30,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def resolve(catalog: Catalog, entity: Entity, condition: Condition) -> Comparison:
-    """What the condition compares.
+    """The comparison that a condition stands for.
 
     Raises:
         CairnError: ``query.unknown-field``, ``query.bad-operator``, ``query.bad-value``.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from cairn.kernel.error import CairnError
-from cairn.kernel.query.condition import LISTS, NULL_TESTS, PATTERNS, Condition, Operator, wrong
+from cairn.kernel.query.condition import LISTS, NULL_TESTS, PATTERNS, Condition, Operator, bad_value, wrong
 from cairn.kernel.store.record import Field, Kind, SqlValue
 from cairn.kernel.store.types import to_micros
 
@@ -57,7 +56,7 @@ def values_of(condition: Condition, field: Field) -> list[SqlValue]:
         return [_pattern(condition.value)]
     texts = condition.value.split(",") if operator in LISTS else [condition.value]
     if len(texts) > MAX_LIST:
-        raise _bad(condition, f"{len(texts)} values", f"at most {MAX_LIST} values would fit")
+        raise bad_value(condition, f"{len(texts)} values", f"at most {MAX_LIST} values would fit")
     return [_value(condition, field, text) for text in texts]
 
 
@@ -67,16 +66,18 @@ def _value(condition: Condition, field: Field, text: str) -> SqlValue:
             try:
                 return _number(field.kind, text.strip())
             except (ValueError, OverflowError):
-                raise _bad(condition, text, f"{field.wire} is {field.kind.value}; {_EXPECTED[field.kind]}") from None
+                raise bad_value(
+                    condition, text, f"{field.wire} is {field.kind.value}; {_EXPECTED[field.kind]}"
+                ) from None
         case Kind.BOOL:
             if text.strip().lower() not in ("true", "false"):
-                raise _bad(condition, text, f"{field.wire} is bool; {_EXPECTED[field.kind]}")
+                raise bad_value(condition, text, f"{field.wire} is bool; {_EXPECTED[field.kind]}")
             return int(text.strip().lower() == "true")
         case Kind.ENUM:
             for choice in field.choices:
                 if choice.lower() == text.lower():
                     return choice
-            raise _bad(condition, text, f"{field.wire} is one of {', '.join(field.choices)}")
+            raise bad_value(condition, text, f"{field.wire} is one of {', '.join(field.choices)}")
         case _:
             return text
 
@@ -107,8 +108,3 @@ def _pattern(text: str) -> str:
         else:
             made.append("||" if character == "|" else character)
     return "".join(made)
-
-
-def _bad(condition: Condition, found: str, fits: str) -> CairnError:
-    position = condition.text.find(condition.operator) + len(condition.operator)
-    return wrong("query.bad-value", condition.text, position, found, fits)

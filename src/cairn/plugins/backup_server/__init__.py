@@ -1,1 +1,1 @@
-"""The backup_server plugin."""
+"""Linux machines as backup storage."""

@@ -37,15 +37,15 @@ class BackupServerDriver(SshDriver[SftpBackupStorage], BackupStorageDriver):
         tx.insert(taken(SftpBackupStorage, asked, uuid=uuid, folder=asked.folder))
 
     def address(self, tx: Tx, login: SftpBackupStorage) -> str:
-        """The server's address."""
+        """The address or name that the server was added with."""
         return login.hostname
 
     def variables(self, login: SftpBackupStorage) -> dict[str, Variable]:
-        """Where images are kept, and from where they may be copied."""
+        """The folder for images, and the folders from which images may be copied."""
         return {"storage_path": login.folder, "file_url_dirs": folders(self._settings.get(config.FILE_FOLDERS))}
 
     def image_url(self, tx: Tx, storage: str, path: str) -> str:
-        """Below the agent's URL, by the path relative to the server's folder."""
+        """The URL below the agent's, by the path relative to the server's folder."""
         row = login_of(tx, SftpBackupStorage, storage)
         return f"{self.base_url(tx, row)}/v1/images/{quote(str(PurePosixPath(path).relative_to(row.folder)))}"
 

@@ -1,4 +1,4 @@
-"""What can be asked of backup servers."""
+"""API messages about backup servers."""
 
 from __future__ import annotations
 

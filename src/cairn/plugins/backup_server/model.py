@@ -1,4 +1,4 @@
-"""Backup servers."""
+"""The table of backup servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding and changing backup servers."""
+"""The backup server service: changes backup servers and connects to them again."""
 
 from __future__ import annotations
 

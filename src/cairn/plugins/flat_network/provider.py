@@ -21,7 +21,7 @@ from cairn.plugins.flat_network.model import FlatDhcpServer
 from cairn.services.host.extensions import HostConnected
 from cairn.services.host.messages import ListHosts
 from cairn.services.host.provided import HostAgents
-from cairn.services.ids import HostId
+from cairn.services.ids import HostId, L3NetworkId
 from cairn.services.l3.extensions import NetworkChanged, NetworkServices
 from cairn.services.l3.provided import L3Networks, L3View
 from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
@@ -90,10 +90,10 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
     # -- networks ------------------------------------------------------------------------------------------------------
 
     def automatic(self) -> bool:
-        """By its setting."""
+        """Read the setting ``flatNetwork.autoAttach``."""
         return self._settings.get(config.AUTO_ATTACH)
 
-    def prepare(self, tx: Tx, l3_network: str) -> None:
+    def prepare(self, tx: Tx, l3_network: L3NetworkId) -> None:
         """Claim the address of a network's DHCP servers, once; a network without ranges gets it with its first one.
 
         Raises:
@@ -103,7 +103,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         if view is not None and view.netmask is not None and view.services.get(DHCP) == TYPE:
             self._server(tx, l3_network)
 
-    def _server(self, tx: Tx, l3_network: str) -> FlatDhcpServer:
+    def _server(self, tx: Tx, l3_network: L3NetworkId) -> FlatDhcpServer:
         there = tx.get(FlatDhcpServer, l3_network)
         if there is not None:
             return there
@@ -112,15 +112,15 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         tx.insert(server)
         return server
 
-    def network_changed(self, l3_network: str) -> None:
-        """Look it up again."""
+    def network_changed(self, l3_network: L3NetworkId) -> None:
+        """Forget the network: it is looked up when it is needed again."""
         self._served.drop(l3_network)
 
-    async def _look_up(self, l3_networks: Sequence[str]) -> dict[str, Served]:
-        """Those of some networks that Flat serves."""
+    async def _look_up(self, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, Served]:
+        """Find those of some networks that Flat serves."""
         return await self._store.read(lambda tx: self._look(tx, l3_networks, claim=False))
 
-    async def _claimed(self, served: dict[str, Served]) -> dict[str, Served]:
+    async def _claimed(self, served: dict[L3NetworkId, Served]) -> dict[L3NetworkId, Served]:
         """`served`, with addresses claimed that should have been when a range was added (``l3.no-free-address``)."""
         lacking = [uuid for uuid, one in served.items() if one.dhcp_ip is None]
         if not lacking:
@@ -130,10 +130,10 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
             self._served.drop(uuid)
         return {uuid: one for uuid, one in served.items() if one.dhcp_ip is not None} | claimed
 
-    def _look(self, tx: Tx, l3_networks: Sequence[str], *, claim: bool) -> dict[str, Served]:
+    def _look(self, tx: Tx, l3_networks: Sequence[L3NetworkId], *, claim: bool) -> dict[L3NetworkId, Served]:
         views = self._networks.views(tx, l3_networks)
         ips = {row.l3_network_uuid: row.ip for row in tx.find(FlatDhcpServer, l3_network_uuid=l3_networks)}
-        found: dict[str, Served] = {}
+        found: dict[L3NetworkId, Served] = {}
         for uuid, view in views.items():
             if view.services.get(DHCP) == TYPE:
                 ip = self._server(tx, uuid).ip if claim else ips.get(uuid)
@@ -143,7 +143,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
     # -- one VM --------------------------------------------------------------------------------------------------------
 
     async def apply(self, vm: VmNetworks) -> None:
-        """Have its host answer its DHCP requests and tell it its metadata: one call for each of its networks."""
+        """Have the VM's host answer its DHCP requests and serve its metadata: one call for each of its networks."""
         guests = _by_network(_guests(vm))
         served = await self._claimed(await self._served.get(guests))
         commands = [
@@ -152,7 +152,7 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
         await self._send(vm.host_uuid, commands)
 
     async def release(self, vm: VmNetworks) -> None:
-        """Have its host forget it."""
+        """Have the VM's host forget its network cards; one that knows none is success."""
         guests = _by_network(_guests(vm))
         served = await self._served.get(guests)
         commands = [
@@ -183,14 +183,14 @@ class FlatProvider(NetworkServices, NetworkChanged, VmNetworkService, HostConnec
             commands.append(_serving(one, one.view.bridge, guests[network], replace=True))
         await self._send(host, commands)
 
-    async def _without_guests(self, host: HostId, guests: Iterable[str]) -> list[str]:
+    async def _without_guests(self, host: HostId, guests: Iterable[L3NetworkId]) -> list[L3NetworkId]:
         """Networks that the host could serve but has no VM in; servers may be left there of VMs that are gone."""
         known = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
         if not known:
             return []
         cluster, busy = known[0].cluster_uuid, set(guests)
 
-        def fn(tx: Tx) -> list[str]:
+        def fn(tx: Tx) -> list[L3NetworkId]:
             idle = [row.l3_network_uuid for row in tx.find(FlatDhcpServer) if row.l3_network_uuid not in busy]
             return [uuid for uuid, view in self._networks.views(tx, idle).items() if cluster in view.cluster_uuids]
 
@@ -204,15 +204,15 @@ def _guests(vm: VmNetworks) -> list[_Guest]:
     ]
 
 
-def _by_network(guests: Iterable[_Guest]) -> dict[str, list[_Guest]]:
-    found: dict[str, list[_Guest]] = {}
+def _by_network(guests: Iterable[_Guest]) -> dict[L3NetworkId, list[_Guest]]:
+    found: dict[L3NetworkId, list[_Guest]] = {}
     for guest in guests:
         found.setdefault(guest.nic.l3_network_uuid, []).append(guest)
     return found
 
 
 def _serving(served: Served, bridge: str, guests: Sequence[_Guest], *, replace: bool) -> EnsureDhcp:
-    """What makes a host serve guests of one network."""
+    """The command that has a host serve guests of one network."""
     assert served.dhcp_ip is not None
     return EnsureDhcp(
         network=served.view.uuid,

@@ -1,1 +1,1 @@
-"""The local_storage plugin."""
+"""Local storage: the disks of hosts as primary storage."""

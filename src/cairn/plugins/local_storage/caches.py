@@ -20,14 +20,14 @@ from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.model import LocalStorageVolume
 from cairn.services.host.provided import HostAgents
-from cairn.services.ids import HostId
+from cairn.services.ids import HostId, ImageId, PrimaryStorageId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage
 from cairn.services.volume.model import Volume
 
 _DOWNLOAD_SECONDS = 1800.0
-#: errors after which nobody knows what the host did
+#: errors that leave it open whether the host did it
 _NO_WORD = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT})
 
 _place, _volume = table_of(LocalStorageVolume), table_of(Volume)
@@ -48,9 +48,9 @@ class HostCaches:
         self._ids = ids
         self._queues = queues
         self._agents = agents
-        self._complete: dict[tuple[str, str, str], CachedImage] = {}  #: by storage, host and image
+        self._complete: dict[tuple[PrimaryStorageId, HostId, ImageId], CachedImage] = {}  #: by storage, host and image
 
-    async def get(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
+    async def get(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host; many callers at once cause one download."""
         key = (storage, host, image.uuid)
         known = self._complete.get(key)
@@ -62,7 +62,7 @@ class HostCaches:
 
         return await self._queues.run(f"image-cache:{storage}-{host}-{image.uuid}", work, name="fetch image")
 
-    async def drop(self, storage: str, image: str) -> None:
+    async def drop(self, storage: PrimaryStorageId, image: ImageId) -> None:
         """Remove the image's caches from hosts where no volume is based on it. Safe to repeat."""
 
         def fn(tx: Tx) -> list[ImageCache]:
@@ -71,8 +71,9 @@ class HostCaches:
             return [cache for cache in caches if cache.host_uuid not in used]
 
         for cache in await self._store.read(fn):
-            self._complete.pop((storage, cache.host_uuid or "", image), None)
-            await self._agents.call(HostId(cache.host_uuid or ""), agent.DeleteFile(path=cache.install_path))
+            host = cache.host_uuid or HostId("")
+            self._complete.pop((storage, host, image), None)
+            await self._agents.call(host, agent.DeleteFile(path=cache.install_path))
             await self._store.write(partial(_delete, cache.uuid))
 
     async def forget(self, host: HostId, path: str) -> None:
@@ -85,7 +86,7 @@ class HostCaches:
         tx.delete_where(ImageCache, host_uuid=host)
         tx.after_commit(self._complete.clear)
 
-    async def _fetch(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
+    async def _fetch(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         def fn(tx: Tx) -> tuple[ImageCache | None, PrimaryStorage | None]:
             return _row(tx, storage, host, image), tx.get(PrimaryStorage, storage)
 
@@ -134,7 +135,7 @@ class HostCaches:
         return row
 
 
-def _row(tx: Tx, storage: str, host: HostId, image: ImageSpec) -> ImageCache | None:
+def _row(tx: Tx, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> ImageCache | None:
     rows = tx.find(ImageCache, primary_storage_uuid=storage, host_uuid=host, image_uuid=image.uuid)
     return rows[0] if rows else None
 

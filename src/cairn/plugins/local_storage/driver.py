@@ -25,7 +25,7 @@ from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStora
 from cairn.services.host.extensions import Candidate, HostConnected, HostRemoval
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
-from cairn.services.ids import HostId
+from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, VolumeId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
@@ -58,7 +58,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
     # -- inside transactions ------------------------------------------------------------------------------------------
 
     def refuse(
-        self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
+        self,
+        tx: Tx,
+        storage: PrimaryStorageId,
+        candidates: Sequence[Candidate],
+        disk_bytes: int,
+        volume: VolumeId | None,
     ) -> dict[HostId, str]:
         """Refuse hosts that have not enough space for a new volume, or do not have the given one."""
         if volume is not None:
@@ -79,7 +84,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
                 refused[host] = f"has {row.available_capacity >> 20} MiB of local storage free"
         return refused
 
-    def claim(self, tx: Tx, storage: str, host: HostId, volume: str, size_bytes: int) -> bool:
+    def claim(self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int) -> bool:
         """Book the volume's size on the host's disk, in one statement, so that no two claims take the same space."""
         if not tx.execute(_BOOK, {"storage": storage, "host": host, "size": size_bytes}):
             return False
@@ -88,7 +93,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         )
         return True
 
-    def release(self, tx: Tx, volume: str) -> None:
+    def release(self, tx: Tx, volume: VolumeId) -> None:
         """Give the volume's size back; a volume without a row was released before."""
         row = tx.get(LocalStorageVolume, volume)
         if row is None:
@@ -96,16 +101,16 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         tx.delete(LocalStorageVolume, volume)
         tx.execute(_GIVE_BACK, {"storage": row.primary_storage_uuid, "host": row.host_uuid, "size": row.size})
 
-    def host_of(self, tx: Tx, volume: str) -> HostId | None:
+    def host_of(self, tx: Tx, volume: VolumeId) -> HostId | None:
         """The host whose disk the volume is on."""
         row = tx.get(LocalStorageVolume, volume)
-        return HostId(row.host_uuid) if row else None
+        return row.host_uuid if row else None
 
-    def volume_path(self, mount_path: str, account: str, volume: str) -> str:
+    def volume_path(self, mount_path: str, account: str, volume: VolumeId) -> str:
         """Each volume has a folder of its own, so that further files of it can lie there."""
         return f"{mount_path}/rootVolumes/acct-{account}/vol-{volume}/{volume}.qcow2"
 
-    def detachable(self, tx: Tx, storage: str, cluster: str) -> str | None:
+    def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
         """Volumes on hosts of the cluster keep the storage attached."""
         hosts = [host.uuid for host in tx.find(Host, cluster_uuid=cluster)]
         count = tx.count(LocalStorageVolume, primary_storage_uuid=storage, host_uuid=hosts) if hosts else 0
@@ -126,11 +131,11 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
 
     # -- on hosts ---------------------------------------------------------------------------------------------------------
 
-    async def cache_image(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
+    async def cache_image(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host's disk."""
         return await self._caches.get(storage, host, image)
 
-    async def drop_image(self, storage: str, image: str) -> None:
+    async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
         """Remove the image's caches; the first host that cannot be reached ends it, and trying again goes on."""
         await self._caches.drop(storage, image)
 
@@ -155,7 +160,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         if host is not None:
             await self._agents.call(host, agent.DeleteFile(path=volume.install_path))
 
-    async def attached(self, storage: str, cluster: str) -> None:
+    async def attached(self, storage: PrimaryStorageId, cluster: ClusterId) -> None:
         """Prepare the folder on every connected host of the cluster."""
         hosts = await self._store.read(lambda tx: tx.find(Host, cluster_uuid=cluster, status=MachineStatus.CONNECTED))
         for host in hosts:
@@ -164,7 +169,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Prepare the folders of all local storage of the host's cluster."""
 
-        def fn(tx: Tx) -> list[str]:
+        def fn(tx: Tx) -> list[PrimaryStorageId]:
             row = tx.get(Host, host)
             refs = tx.find(PrimaryStorageClusterRef, cluster_uuid=row.cluster_uuid) if row else []
             uuids = [ref.primary_storage_uuid for ref in refs]
@@ -173,14 +178,14 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         for storage in await self._store.read(fn):
             await self._prepare(storage, host)
 
-    async def _prepare(self, storage: str, host: HostId) -> None:
+    async def _prepare(self, storage: PrimaryStorageId, host: HostId) -> None:
         home = await self._store.read(lambda tx: tx.get(PrimaryStorage, storage))
         if home is None:
             return
         found = await self._agents.call(host, agent.InitStorage(path=home.mount_path))
         await self._store.write(lambda tx: self._note_capacity(tx, storage, host, found))
 
-    def _note_capacity(self, tx: Tx, storage: str, host: HostId, found: agent.Capacity) -> None:
+    def _note_capacity(self, tx: Tx, storage: PrimaryStorageId, host: HostId, found: agent.Capacity) -> None:
         used = int(str(tx.rows(_BOOKED, {"storage": storage, "host": host})[0][0]))
         total = int(found.total_bytes * self._settings.get(config.OVER_PROVISIONING))
         values = {
@@ -193,7 +198,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
             tx.insert(LocalStorageHost(uuid=self._ids.new(), primary_storage_uuid=storage, host_uuid=host, **values))
         self._sum_up(tx, storage)
 
-    def _sum_up(self, tx: Tx, storage: str) -> None:
+    def _sum_up(self, tx: Tx, storage: PrimaryStorageId) -> None:
         """A storage's capacity is the sum of its hosts' capacities."""
         rows = tx.find(LocalStorageHost, primary_storage_uuid=storage)
         tx.update(

@@ -1,4 +1,4 @@
-"""What can be asked of local storage."""
+"""API messages about local storage."""
 
 from __future__ import annotations
 

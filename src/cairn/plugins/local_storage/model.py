@@ -1,10 +1,11 @@
-"""Local storage: the space on each host's disk, and which volumes are there."""
+"""Local storage: the space on each host's disk, and the volumes that are there."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
+from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
 
 #: of primary storage: names this plugin's driver
 TYPE = "LocalStorage"
@@ -23,9 +24,10 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     primary_storage_uuid: Annotated[
-        str, References("primary_storage", join="primaryStorage", back="localStorageHostRefs", on_delete="cascade")
+        PrimaryStorageId,
+        References("primary_storage", join="primaryStorage", back="localStorageHostRefs", on_delete="cascade"),
     ]
-    host_uuid: Annotated[str, References("host", join="host", back="localStorageHostRefs", on_delete="cascade")]
+    host_uuid: Annotated[HostId, References("host", join="host", back="localStorageHostRefs", on_delete="cascade")]
     total_capacity: Annotated[int, Unit("bytes")] = 0
     available_capacity: Annotated[int, Unit("bytes"), Doc("not yet given to volumes")] = 0
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
@@ -42,7 +44,7 @@ class LocalStorageVolume(Record, frozen=True, kw_only=True):
         path="/primary-storage/local-storage/resource-refs",
     )
 
-    resource_uuid: Annotated[str, Key(), Doc("the volume")]
-    primary_storage_uuid: Annotated[str, Index()]
-    host_uuid: Annotated[str, References("host", join="host", back="localStorageResourceRefs")]
+    resource_uuid: Annotated[VolumeId, Key(), Doc("the volume")]
+    primary_storage_uuid: Annotated[PrimaryStorageId, Index()]
+    host_uuid: Annotated[HostId, References("host", join="host", back="localStorageResourceRefs")]
     size: Annotated[int, Unit("bytes")]

@@ -1,4 +1,4 @@
-"""Adding local storage."""
+"""The local storage service: adds local storage to the cloud."""
 
 from __future__ import annotations
 

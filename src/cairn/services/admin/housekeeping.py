@@ -1,4 +1,4 @@
-"""What is over and was kept long enough goes, once an hour."""
+"""Housekeeping: once an hour, old jobs and events are removed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin; the first round is in an hour."""
+        """Begin the hourly rounds; the first is in an hour."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="housekeeping")
 
     async def stop(self) -> None:
-        """Stop."""
+        """Stop the hourly rounds; one that is under way is broken off."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

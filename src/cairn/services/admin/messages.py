@@ -1,4 +1,4 @@
-"""What can be asked of the node itself."""
+"""API messages about the node itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ResetGlobalConfig(ApiCommand[None], frozen=True, kw_only=True, tag="admin.
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """What runs."""
+    """The version of the software that runs."""
 
     version: str
 
@@ -104,7 +104,7 @@ class StepView(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowView(Struct, frozen=True, kw_only=True):
-    """A workflow."""
+    """A workflow with its effective list."""
 
     name: str
     doc: str
@@ -112,7 +112,7 @@ class WorkflowView(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowAnswer(Struct, frozen=True, kw_only=True):
-    """A workflow."""
+    """The workflow that was asked for."""
 
     inventory: WorkflowView
 
@@ -149,7 +149,7 @@ class QueuesAnswer(Struct, frozen=True, kw_only=True):
 
 
 class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="admin.queues"):
-    """What is being done to which resource on this node, what waits for it, and for how long."""
+    """The queues of this node: the work under way on each resource, the work that waits, and for how long."""
 
     http: ClassVar[Http] = get("/resource-queues")
     access: ClassVar[Access] = Access.ADMIN
@@ -158,7 +158,7 @@ class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="a
 
 
 class PluginState(StrEnum):
-    """Whether a plugin is part of this node."""
+    """The state of a plugin on this node."""
 
     LOADED = "Loaded"
     LEFT_OUT = "LeftOut"
@@ -174,7 +174,7 @@ class PluginView(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PluginsAnswer(Struct, frozen=True, kw_only=True):
-    """Services and plugins."""
+    """All services and plugins of the node."""
 
     inventories: list[PluginView]
 

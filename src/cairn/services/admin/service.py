@@ -1,4 +1,4 @@
-"""The admin service: the kernel's parts, as people see and change them."""
+"""The admin service: answers the API's calls about the node itself."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class AdminService:
 
     @handles(UpdateGlobalConfig)
     async def update_config(self, message: UpdateGlobalConfig) -> Reference:
-        """Change a setting."""
+        """Change a setting, effective at once."""
 
         def fn(tx: Tx) -> Reference:
             return Reference(uuid=self._settings.set(tx, message.category, message.name, message.value))
@@ -89,7 +89,7 @@ class AdminService:
             row for row in tx.find(GlobalConfigRow) if category in (None, row.category) and name in (None, row.name)
         ]
         if not rows:
-            self._settings.find(category or "", name or "")  # says what there is
+            self._settings.find(category or "", name or "")  # its error names the settings that exist
         return rows
 
     # -- workflows ------------------------------------------------------------------------------------------------
@@ -125,12 +125,12 @@ class AdminService:
 
     @handles(GetWorkflow)
     async def workflow(self, message: GetWorkflow) -> WorkflowAnswer:
-        """One workflow's effective list."""
+        """Show one workflow's effective list."""
         return WorkflowAnswer(inventory=self._view(message.name))
 
     @handles(GetWorkflows)
     async def workflows(self, message: GetWorkflows) -> WorkflowsAnswer:
-        """All workflows' effective lists."""
+        """Show the effective lists of all workflows, by name."""
         return WorkflowsAnswer(inventories=[self._view(name) for name in self._flows().book.names()])
 
     def _view(self, name: str) -> WorkflowView:
@@ -146,23 +146,23 @@ class AdminService:
 
     @handles(GetVersion)
     async def version(self, message: GetVersion) -> Version:
-        """What runs."""
+        """Tell the version of the software."""
         return Version(version=metadata.version(_DISTRIBUTION))
 
     @handles(GetCurrentTime)
     async def current_time(self, message: GetCurrentTime) -> CurrentTime:
-        """The time of day."""
+        """Tell the node's time of day."""
         milliseconds = int(self._clock.now().timestamp() * 1000)
         return CurrentTime(current_time={"MillionSeconds": milliseconds, "Seconds": milliseconds // 1000})
 
     @handles(GetResourceQueue)
     async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
-        """What runs and waits."""
+        """List the queues in which something runs or waits."""
         return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
 
     @handles(GetPlugins)
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:
-        """What was loaded and what was left out."""
+        """List the plugins that were loaded, then those that were left out."""
         loaded = self._loaded()
         found = [PluginView(name=one.name, doc=one.doc, state=PluginState.LOADED) for one in loaded.manifests]
         found += [PluginView(name=one.name, state=PluginState.LEFT_OUT, reason=one.reason) for one in loaded.left_out]

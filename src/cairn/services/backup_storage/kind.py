@@ -17,10 +17,11 @@ from cairn.services.backup_storage import config
 from cairn.services.backup_storage.extensions import BackupStorageContent, BackupStorageDriver
 from cairn.services.backup_storage.messages import BackupStorageStatusChanged, ReconnectBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.ids import BackupStorageId
 
 
 class BackupStorageKind(MachineKind[BackupStorage]):
-    """What backup storages have of their own: what is kept on them, and a capacity that follows it."""
+    """Backup storage as a kind of machine: things are kept on it, and its capacity follows them."""
 
     record = BackupStorage
     settings = config.MACHINE
@@ -34,19 +35,19 @@ class BackupStorageKind(MachineKind[BackupStorage]):
         self._store = store
 
     def driver(self, row: BackupStorage) -> BackupStorageDriver:
-        """The one of its type."""
+        """The driver of the backup storage's type."""
         return self._extensions.named(BackupStorageDriver, row.type)
 
     def status_changed(
         self, row: BackupStorage, status: MachineStatus, reason: str | None
     ) -> BackupStorageStatusChanged:
-        """See `MachineKind.status_changed`."""
+        """The event for a changed status; see `MachineKind.status_changed`."""
         return BackupStorageStatusChanged(
             backup_storage=row.uuid, name=row.name, before=row.status, status=status, reason=reason
         )
 
     def reconnecting(self, uuid: str) -> ReconnectBackupStorage:
-        """See `MachineKind.reconnecting`."""
+        """The call that connects it again; see `MachineKind.reconnecting`."""
         return ReconnectBackupStorage(uuid=uuid)
 
     async def pinged(self, agents: MachineAgents[str], row: BackupStorage, pong: Pong, asked_at: datetime) -> None:
@@ -59,6 +60,8 @@ class BackupStorageKind(MachineKind[BackupStorage]):
             )
 
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
-        """What is on it."""
-        reasons = (keeper.why_not_remove(tx, uuid) for keeper in self._extensions.of(BackupStorageContent))
+        """Ask each plugin that keeps things there."""
+        reasons = (
+            keeper.why_not_remove(tx, BackupStorageId(uuid)) for keeper in self._extensions.of(BackupStorageContent)
+        )
         return [reason for reason in reasons if reason is not None]

@@ -1,4 +1,4 @@
-"""What can be asked of backup storage."""
+"""API messages about backup storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cairn.kernel.bus.message import Event
 
 
 class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
-    """What every message that adds a backup storage says."""
+    """The part that all messages which add a backup storage have in common."""
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "BackupStorage"

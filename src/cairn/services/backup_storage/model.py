@@ -20,6 +20,7 @@ from cairn.kernel.store.record import (
     Via,
     Visible,
 )
+from cairn.services.ids import BackupStorageId, ZoneId
 
 
 class BackupStorage(Machine, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class BackupStorage(Machine, frozen=True, kw_only=True):
         via={"zone": Via(link="backup_storage_zone_ref", own="backup_storage_uuid", other="zone_uuid", target="Zone")},
     )
 
+    uuid: Annotated[BackupStorageId, Key()]
     url: Annotated[str, AdminOnly(), Text(2048), Doc("the folder on the server that images are kept in")]
     type: Annotated[str, Doc("SftpBackupStorage or SimulatorBackupStorage")]
     state: EnabledState = EnabledState.ENABLED
@@ -53,5 +55,5 @@ class BackupStorageZoneRef(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    backup_storage_uuid: Annotated[str, References("backup_storage", on_delete="cascade")]
-    zone_uuid: Annotated[str, References("zone", on_delete="cascade")]
+    backup_storage_uuid: Annotated[BackupStorageId, References("backup_storage", on_delete="cascade")]
+    zone_uuid: Annotated[ZoneId, References("zone", on_delete="cascade")]

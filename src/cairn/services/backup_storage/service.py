@@ -1,4 +1,4 @@
-"""The backup storage service."""
+"""The backup storage service: answers the API's calls about backup storage."""
 
 from __future__ import annotations
 
@@ -43,32 +43,30 @@ class BackupStorageService:
 
     @handles(ChangeBackupStorageState)
     async def change_state(self, message: ChangeBackupStorageState) -> Reference:
-        """Enable or disable."""
+        """Enable or disable a backup storage."""
         return await self._jobs.commit(lambda tx: state_changed(tx, BackupStorage, message))
 
     @handles(AttachBackupStorageToZone)
     async def attach(self, message: AttachBackupStorageToZone) -> Reference:
-        """Let a zone use it."""
+        """Let the hosts of a zone use a backup storage."""
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")
-            existing(tx, Zone, message.zone_uuid, "zoneUuid")
-            if tx.count(BackupStorageZoneRef, backup_storage_uuid=row.uuid, zone_uuid=message.zone_uuid):
+            zone = existing(tx, Zone, message.zone_uuid, "zoneUuid")
+            if tx.count(BackupStorageZoneRef, backup_storage_uuid=row.uuid, zone_uuid=zone.uuid):
                 raise CairnError(
                     "backup-storage.attached-already",
                     f"The backup storage {row.name} is attached to this zone already.",
                     kind=ErrorKind.CONFLICT,
                 )
-            tx.insert(
-                BackupStorageZoneRef(uuid=self._ids.new(), backup_storage_uuid=row.uuid, zone_uuid=message.zone_uuid)
-            )
+            tx.insert(BackupStorageZoneRef(uuid=self._ids.new(), backup_storage_uuid=row.uuid, zone_uuid=zone.uuid))
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)
 
     @handles(DetachBackupStorageFromZone)
     async def detach(self, message: DetachBackupStorageFromZone) -> Reference:
-        """Take it from a zone."""
+        """Take a backup storage from a zone; one that is not attached is success."""
 
         def fn(tx: Tx) -> Reference:
             row = existing(tx, BackupStorage, message.backup_storage_uuid, "backupStorageUuid")

@@ -1,4 +1,4 @@
-"""What can be asked of clusters."""
+"""API messages about clusters."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from cairn.kernel.api import (
 
 
 class HypervisorType(StrEnum):
-    """What a cluster's hosts are."""
+    """The kind of a cluster's hosts."""
 
     KVM = "KVM"  #: Linux machines with KVM
     SIMULATOR = "Simulator"  #: hosts of paper, for trying and testing
 
 
 class ClusterType(StrEnum):
-    """Kinds of clusters; there is one."""
+    """Types of clusters, of which there is one."""
 
     ZSTACK = "zstack"
 
 
 class Architecture(StrEnum):
-    """What processors a cluster's hosts have."""
+    """The processors of a cluster's hosts."""
 
     X86_64 = "x86_64"
     AARCH64 = "aarch64"

@@ -1,4 +1,4 @@
-"""The cluster service."""
+"""The cluster service: answers the API's calls about clusters."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
-from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, VmId, VolumeId, ZoneId
+from cairn.services.ids import ClusterId, HostId, ImageId, L3NetworkId, PrimaryStorageId, VmId, VolumeId, ZoneId
 
 
 class Hypervisor(MachineDriver, Protocol):
@@ -26,7 +26,7 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_size: int  #: bytes
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: ImageId
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
     zone_uuid: ZoneId | None = None
     cluster_uuid: ClusterId | None = None
     host_uuid: HostId | None = None

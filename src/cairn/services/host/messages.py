@@ -97,8 +97,8 @@ class HostList(Struct, frozen=True, kw_only=True):
 class ListHosts(Query[HostList], frozen=True, kw_only=True, tag="host.list"):
     """The hosts of some clusters, and those with some uuids; one that does not exist is left out."""
 
-    cluster_uuids: list[str] = []
-    host_uuids: list[str] = []
+    cluster_uuids: list[ClusterId] = []
+    host_uuids: list[HostId] = []
 
 
 class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-changed"):

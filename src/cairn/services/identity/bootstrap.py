@@ -1,4 +1,4 @@
-"""The first administrator."""
+"""The first administrator, made at the first start."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity.model import Account, AccountType
 from cairn.services.identity.passwords import Hasher, Passwords, interactive_hasher, sha512_hex
+from cairn.services.ids import AccountId
 
 ADMIN = "admin"
 
@@ -23,7 +24,7 @@ ADMIN = "admin"
 async def bootstrap_admin(
     store: Store, settings: Settings, ids: IdSource, clock: Clock, hasher: Hasher | None = None
 ) -> Path | None:
-    """Make the account ``admin`` when there is no administrator yet. Safe to repeat.
+    """Make the account ``admin`` unless an administrator exists. Safe to repeat.
 
     Its password is ``CAIRN_ADMIN_PASSWORD``, or else a random one, kept in the file ``admin-password`` of the data folder,
     which only its owner can read. The file is written first: after a crash in between, the next start takes its password.
@@ -36,7 +37,7 @@ async def bootstrap_admin(
     path = None if settings.admin_password else settings.data_dir / "admin-password"
     password = settings.admin_password or await asyncio.to_thread(_password_in, settings.data_dir / "admin-password")
     password_hash = await Passwords(hasher or interactive_hasher(), clock).hash(sha512_hex(password))
-    uuid = ids.new()
+    uuid = AccountId(ids.new())
 
     def fn(tx: Tx) -> bool:
         if _has_admin(tx):
@@ -75,7 +76,7 @@ def _has_admin(tx: Tx) -> bool:
 
 
 def _password_in(path: Path) -> str:
-    """The password in the file; a new one if there is none yet."""
+    """The password in the file; without a file, one is made with a new password."""
     password = secrets.token_urlsafe(18)
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Settings of identity."""
+"""Settings of the identity service."""
 
 from __future__ import annotations
 

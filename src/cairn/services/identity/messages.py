@@ -1,4 +1,4 @@
-"""What can be asked of accounts and sessions."""
+"""API messages about accounts and sessions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SessionInventory(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionAnswer(Struct, frozen=True, kw_only=True):
-    """A session."""
+    """The session that was begun or renewed."""
 
     inventory: SessionInventory
 
@@ -74,7 +74,7 @@ class LogOut(ApiQuery[None], frozen=True, kw_only=True, tag="identity.log-out"):
 
 
 class Validity(Struct, frozen=True, kw_only=True):
-    """Whether a session is alive."""
+    """Tells whether a session is alive."""
 
     valid: bool
 
@@ -116,7 +116,7 @@ class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
     description: Description | None = None
 
     def check(self) -> None:
-        """A password has the form that it is said to have."""
+        """Refuse a password that is not of the form that `password_form` names."""
         sha512_hex(self.password, self.password_form)
 
 
@@ -138,14 +138,14 @@ class UpdateAccount(ApiUpdate, frozen=True, kw_only=True, tag="account.update"):
     password_form: PasswordForm = PasswordForm.PLAIN  #: of both passwords
 
     def check(self) -> None:
-        """Both passwords have the form that they are said to have."""
+        """Refuse passwords that are not of the form that `password_form` names."""
         for field, password in (("password", self.password), ("oldPassword", self.old_password)):
             if password is not None:
                 sha512_hex(password, self.password_form, field)
 
 
 class ChangeAccountState(ApiChangeState, frozen=True, kw_only=True, tag="account.change-state"):
-    """Enable an account, or disable it: its sessions end and nobody can log in with it. What it owns stays as it is.
+    """Enable an account, or disable it: its sessions end, and logging in with it is refused. Its resources stay as they are.
 
     Errors: ``account.last-admin``, ``account.own``.
     """
@@ -168,7 +168,7 @@ class DeleteAccount(ApiDelete, frozen=True, kw_only=True, tag="account.delete"):
 
 
 class SessionsEnded(Event, frozen=True, kw_only=True, tag="identity.sessions-ended"):
-    """Sessions are over: every node forgets what it remembers of them."""
+    """An announcement to all nodes: these sessions are over, so nothing may be remembered of them."""
 
     sessions: list[str] = []  #: their digests
     account: str | None = None  #: or all of this account

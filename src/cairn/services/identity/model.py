@@ -9,13 +9,14 @@ from typing import Annotated, ClassVar
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Named, Owner, Record, References, TableMeta, Text, Unique
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import AccountId
 
 
 class AccountType(StrEnum):
-    """What an account may do."""
+    """The rights of an account."""
 
-    SYSTEM_ADMIN = "SystemAdmin"  #: everything, to everything
-    NORMAL = "Normal"  #: what accounts may do, to what it owns
+    SYSTEM_ADMIN = "SystemAdmin"  #: all APIs, on all resources
+    NORMAL = "Normal"  #: the APIs for accounts, on its own resources
 
 
 class Account(Named, frozen=True, kw_only=True):
@@ -23,22 +24,22 @@ class Account(Named, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
 
-    uuid: Annotated[str, Key(), Owner()]
+    uuid: Annotated[AccountId, Key(), Owner()]
     name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]
     type: AccountType = AccountType.NORMAL
-    state: Annotated[EnabledState, Doc("Disabled: nobody can log in; what it owns stays as it is")] = (
+    state: Annotated[EnabledState, Doc("Disabled: logging in is refused; its resources stay as they are")] = (
         EnabledState.ENABLED
     )
     password_hash: Annotated[str, Hidden(), Text(512, exact=True)]
 
 
 class Session(Record, frozen=True, kw_only=True):
-    """A login. What callers show is not kept: only a digest of it, so that nobody who reads the database can act."""
+    """A login. Only a digest of the session's uuid is kept, so that a reader of the database cannot act with it."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="session")
 
     uuid: Annotated[str, Key()]
-    account_uuid: Annotated[str, References("account", on_delete="cascade")]
+    account_uuid: Annotated[AccountId, References("account", on_delete="cascade")]
     expired_date: Annotated[datetime, Index()]
     create_date: datetime
 

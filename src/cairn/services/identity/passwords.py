@@ -1,4 +1,4 @@
-"""Passwords: how they are kept and compared.
+"""Passwords: hashed, compared, and guarded against guessing.
 
 Kept is argon2id of the SHA-512 of a password, in hex. So a caller that has only the SHA-512 (ZStack's clients send that) and
 one that has the password itself are compared with the same hash, and a stolen database is of no use with either.
@@ -27,7 +27,7 @@ _SHA512 = re.compile("[0-9a-fA-F]{128}")
 
 
 class PasswordForm(StrEnum):
-    """How passwords are written in a call."""
+    """The form in which a call gives its passwords."""
 
     PLAIN = "plain"  #: as people type them
     SHA512 = "sha512"  #: the SHA-512 of that, 128 lower-case hex digits, as ZStack's clients send it
@@ -56,7 +56,7 @@ class Hasher(Protocol):
     """The slow function; tests bring a quick one."""
 
     def hash(self, password: str) -> str:
-        """A salted hash."""
+        """The salted hash of a password."""
 
     def verify(self, hash: str, password: str) -> bool:
         """True, or an exception of argon2's when it does not fit."""
@@ -77,14 +77,14 @@ class Passwords:
         self._nobody: str | None = None
 
     async def hash(self, password_sha512_hex: str) -> str:
-        """What is to be kept of a password."""
+        """The hash of a password, to be kept."""
         async with self._gate:
             return await asyncio.to_thread(self._hasher.hash, password_sha512_hex)
 
     async def compare(self, name: str, kept: str | None, password_sha512_hex: str) -> None:
         """See that a password is the one that `kept` was made of.
 
-        A try is counted before its end is known, so that nobody gains by hanging up early, and only when its turn has
+        A try is counted before its end is known, so that hanging up early gains nothing, and only when its turn has
         come, so that many callers with the right password can log in at once.
 
         Args:
@@ -139,7 +139,7 @@ class Throttle:
 
 
 def wrong_password() -> CairnError:
-    """The same for a wrong password and for an account that does not exist."""
+    """The error for a wrong password; the same for an account that does not exist, so that it tells nothing of accounts."""
     return CairnError(
         "auth.wrong-password",
         "The account's name or the password is wrong. Check both; names are case-sensitive.",

@@ -52,7 +52,7 @@ class IdentityService:
 
     @handles(LogInByAccount)
     async def log_in(self, message: LogInByAccount) -> SessionAnswer:
-        """Begin a session."""
+        """Compare the password and begin a session."""
         account = await self._store.read(lambda tx: _named(tx, message.account_name))
         password = sha512_hex(message.password, message.password_form)
         await self._passwords.compare(message.account_name, account.password_hash if account else None, password)
@@ -68,24 +68,24 @@ class IdentityService:
 
     @handles(LogOut)
     async def log_out(self, message: LogOut) -> None:
-        """End a session."""
+        """End a session; one that is over is success."""
         await self._sessions.end(message.session_uuid)
 
     @handles(ValidateSession)
     async def validate(self, message: ValidateSession) -> Validity:
-        """Whether a session is alive."""
+        """Tell whether a session is alive."""
         return Validity(valid=await self._sessions.session(message.session_uuid) is not None)
 
     @handles(RenewSession)
     async def renew(self, message: RenewSession) -> SessionAnswer:
-        """Let a session live on."""
+        """Let a session live on, from now for as long as the call says."""
         return SessionAnswer(inventory=await self._sessions.renew(message.session_uuid, message.duration))
 
     # -- accounts -------------------------------------------------------------------------------------------------
 
     @handles(CreateAccount)
     async def create(self, message: CreateAccount) -> Reference:
-        """Make an account."""
+        """Make an account; its name must be free."""
         password_hash = await self._passwords.hash(sha512_hex(message.password, message.password_form))
 
         def fn(tx: Tx) -> Reference:
@@ -126,7 +126,7 @@ class IdentityService:
         return answer
 
     async def _check_old_password(self, message: UpdateAccount, account: Account, actor: str | None) -> None:
-        """An account that is not an admin shows the old password for a new one; a wrong one is refused to everybody."""
+        """Demand the old password for a new one, except of administrators; a wrong one is always refused."""
         if message.old_password is not None:
             old = sha512_hex(message.old_password, message.password_form)
             await self._passwords.compare(account.name, account.password_hash, old)
@@ -184,7 +184,7 @@ def _named(tx: Tx, name: str) -> Account | None:
 
 
 def _allowed(tx: Tx, actor: str | None, uuid: str) -> Account:
-    """The account, if `actor` may change it; others hear that there is none."""
+    """The account, if `actor` may change it; to others it does not exist."""
     if actor != uuid and not is_admin(tx, actor):
         raise not_found("account", "uuid", uuid)
     return existing(tx, Account, uuid)
@@ -201,7 +201,7 @@ def _refuse_taken(tx: Tx, name: str) -> None:
 
 
 def _refuse_needed(tx: Tx, account: Account, actor: str | None, verb: str) -> None:
-    """Nobody locks itself out, nor everybody."""
+    """Refuse to take away the caller's own account, or the last administrator."""
     if account.uuid == actor:
         raise CairnError(
             "account.own",

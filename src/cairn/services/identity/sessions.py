@@ -1,8 +1,8 @@
 """Sessions: begun, looked up at each call, ended.
 
 A lookup is in memory. An entry is believed for `_FRESH_SECONDS`, then the row is read again; so a session that ended on
-another node whose word got lost is over that much later at most. On this node it is over at once: whatever ends sessions also
-forgets them here, and a row that was being read meanwhile is not remembered.
+another node is over that much later at most, even if the announcement got lost. On this node it is over at once: all code that
+ends sessions also forgets them here, and a row that was being read meanwhile is not remembered.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Sessions(Authenticator):
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def session(self, session_uuid: str) -> Caller | None:
-        """Whose session it is; None when there is none, or none any more."""
+        """Look in memory; read the rows if the session is not known there, or not for a while."""
         key = digest(session_uuid)
         known = self._known.get(key)
         now = self._clock.monotonic()
@@ -146,7 +146,7 @@ class Sessions(Authenticator):
             return _inventory(row, session_uuid, expires)
 
         inventory = await self._store.write(fn)
-        await self.forget(SessionsEnded(sessions=[key]))  # what nodes remember of its end is wrong now
+        await self.forget(SessionsEnded(sessions=[key]))  # nodes remember its former end
         return inventory
 
     # -- ending ---------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Sessions(Authenticator):
             await self.forget(SessionsEnded(sessions=[key]))
 
     async def forget(self, ended: SessionsEnded) -> None:
-        """What rows say has changed: look at them again, here and on all nodes."""
+        """Forget what is remembered of sessions whose rows have changed, here and on all nodes."""
         await self._heard(ended)
         await self._bus.publish(ended)
 
@@ -178,7 +178,7 @@ class Sessions(Authenticator):
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="session sweeper")
 
     async def stop(self) -> None:
-        """Stop sweeping."""
+        """Stop removing expired sessions."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -195,12 +195,12 @@ class Sessions(Authenticator):
 
 
 def digest(session_uuid: str) -> str:
-    """What is kept of a session's uuid."""
+    """The digest of a session's uuid, which is kept in its place."""
     return hashlib.blake2b(session_uuid.encode(), digest_size=16, person=b"cairn-session").hexdigest()
 
 
 def over() -> CairnError:
-    """There is no such session (any more)."""
+    """The error for a session that never was or is over."""
     return CairnError(
         "auth.expired",
         "The session has expired, was ended, or never was. Log in again.",

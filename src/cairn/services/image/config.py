@@ -1,4 +1,4 @@
-"""Settings of images."""
+"""Settings of the image service."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.backup_storage.extensions import BackupStorageContent
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.ids import BackupStorageId
 from cairn.services.image import config
 from cairn.services.image.messages import ImageFormat
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
@@ -28,7 +29,7 @@ _log = structlog.get_logger("cairn.image")
 class ImageCopy(Struct, frozen=True, kw_only=True):
     """A file of an image on a backup storage."""
 
-    backup_storage_uuid: str
+    backup_storage_uuid: BackupStorageId
     backup_storage_name: str
     path: str
 
@@ -53,7 +54,7 @@ def copies_of(tx: Tx, refs: Sequence[ImageBackupStorageRef]) -> list[ImageCopy]:
 
 
 class ImageFiles:
-    """Removes images' files."""
+    """Removes the files of images from backup storages."""
 
     def __init__(self, agents: BackupStorageAgents, settings: GlobalConfig) -> None:
         self._agents = agents
@@ -81,19 +82,19 @@ class ImagesOnBackupStorage(BackupStorageContent):
         self._events = events
         self._files = files
 
-    def why_not_remove(self, tx: Tx, storage: str) -> str | None:
+    def why_not_remove(self, tx: Tx, storage: BackupStorageId) -> str | None:
         """Copies keep it, even those of deleted images that are not expunged yet."""
         count = tx.count(ImageBackupStorageRef, backup_storage_uuid=storage)
         return f"{count} image{'s are' if count > 1 else ' is'} on it" if count else None
 
-    async def remove_all(self, storage: str) -> None:
+    async def remove_all(self, storage: BackupStorageId) -> None:
         """Give the copies up, remove the files that can be reached, and forget all of them."""
         copies = await self._store.write(lambda tx: self._give_up(tx, storage))
         for copy, error in await self._files.remove(copies):
             _log.warning("image.file-left", backup_storage=storage, path=copy.path, error=str(error))
         await self._store.write(lambda tx: tx.delete_where(ImageBackupStorageRef, backup_storage_uuid=storage))
 
-    def _give_up(self, tx: Tx, storage: str) -> list[ImageCopy]:
+    def _give_up(self, tx: Tx, storage: BackupStorageId) -> list[ImageCopy]:
         """An image that is Ready nowhere else becomes Deleted; one that is being fetched is left to its job."""
         refs = tx.find(ImageBackupStorageRef, backup_storage_uuid=storage)
         tx.update_where(

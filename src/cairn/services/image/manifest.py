@@ -1,4 +1,4 @@
-"""What disks are made from, fetched onto backup storages."""
+"""Images that disks are made from, fetched onto backup storages."""
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, NodeContext

@@ -1,4 +1,4 @@
-"""What can be asked of images."""
+"""API messages about images."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.kernel.error import invalid
+from cairn.services.ids import BackupStorageId, ImageId
 
 _SCHEMES = ("http", "https", "file")
 
@@ -34,16 +35,16 @@ _SCHEMES = ("http", "https", "file")
 class ImageSpec(Struct, frozen=True, kw_only=True):
     """An image, as VMs and storage need it."""
 
-    uuid: str
+    uuid: ImageId
     name: str
     format: str  #: ``qcow2`` or ``raw``
     platform: str  #: ``Linux``, ``Windows``, ...
     architecture: str
     guest_os_type: str | None
     size_bytes: int  #: virtual size: a root volume is at least this large
-    actual_size_bytes: int  #: what its file takes
+    actual_size_bytes: int  #: the size of its file
     sha256: str
-    backup_storage_uuid: str
+    backup_storage_uuid: BackupStorageId
     url: str  #: hosts fetch it here
 
 
@@ -55,7 +56,7 @@ class ImageFormat(StrEnum):
 
 
 class MediaType(StrEnum):
-    """What an image can be used for."""
+    """The use that an image is made for."""
 
     ROOT_VOLUME_TEMPLATE = "RootVolumeTemplate"  #: VMs are made from it
     DATA_VOLUME_TEMPLATE = "DataVolumeTemplate"
@@ -63,7 +64,7 @@ class MediaType(StrEnum):
 
 
 class ImagePlatform(StrEnum):
-    """Which kind of system an image holds; it decides which devices a VM gets."""
+    """The kind of system that an image holds; it decides which devices a VM gets."""
 
     LINUX = "Linux"
     WINDOWS = "Windows"
@@ -210,7 +211,7 @@ class ImageStatusChanged(Event, frozen=True, kw_only=True, tag="image.status-cha
 
 
 def check_url(url: str) -> None:
-    """Refuse what no backup storage fetches (``image.wrong-url``)."""
+    """Refuse a URL that no backup storage fetches (``image.wrong-url``)."""
     fits = "http://…, https://… or file:///… (a file on the backup storage itself) would fit"
     try:
         parts = urlsplit(url)

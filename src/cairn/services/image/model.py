@@ -23,6 +23,7 @@ from cairn.kernel.store.record import (
     Unit,
     Via,
 )
+from cairn.services.ids import AccountId, BackupStorageId, ImageId
 from cairn.services.image.messages import ImageArchitecture, ImageFormat, ImagePlatform, MediaType
 
 
@@ -49,11 +50,12 @@ class Image(Named, frozen=True, kw_only=True):
         },
     )
 
-    account_uuid: Annotated[str, Owner(), Index()]
+    uuid: Annotated[ImageId, Key()]
+    account_uuid: Annotated[AccountId, Owner(), Index()]
     state: EnabledState = EnabledState.ENABLED
     status: Annotated[ImageStatus, Index()] = ImageStatus.DOWNLOADING
     size: Annotated[int, Unit("bytes"), Doc("virtual: a disk made from it is at least this large")] = 0
-    actual_size: Annotated[int, Unit("bytes"), Doc("what its file takes")] = 0
+    actual_size: Annotated[int, Unit("bytes"), Doc("the size of its file")] = 0
     md5_sum: Annotated[str | None, Doc("not computed: see sha256")] = None
     sha256: Annotated[str, Doc("of its file; hosts check it")] = ""
     url: Annotated[str, Text(2048), Doc("where it was fetched from")]
@@ -78,8 +80,10 @@ class ImageBackupStorageRef(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    image_uuid: Annotated[str, References("image", join="image", back="backupStorageRefs", on_delete="cascade")]
-    backup_storage_uuid: Annotated[str, References("backup_storage", join="backupStorage", back="imageRefs")]
+    image_uuid: Annotated[ImageId, References("image", join="image", back="backupStorageRefs", on_delete="cascade")]
+    backup_storage_uuid: Annotated[
+        BackupStorageId, References("backup_storage", join="backupStorage", back="imageRefs")
+    ]
     install_path: Annotated[str, AdminOnly(), Text(2048)]
     status: ImageStatus = ImageStatus.DOWNLOADING
     given_up: Annotated[bool, Hidden(), Doc("its file is being removed, or is gone: it cannot be recovered")] = False

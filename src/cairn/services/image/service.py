@@ -1,4 +1,4 @@
-"""The image service."""
+"""The image service: answers the API's calls about images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cairn.services.image.messages import (
     UpdateImage,
 )
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-from cairn.services.image.status import set_status, wrong_status
+from cairn.services.image.status import set_status
 
 ADD = workflow(AddImage)
 EXPUNGE = workflow(ExpungeImage, unless=gone(Image))
@@ -64,8 +64,11 @@ class ImageService:
             if image is None:
                 return
             if image.status is ImageStatus.DOWNLOADING:
-                raise wrong_status(
-                    image, f"The image {image.name} is being fetched. Cancel that job, or wait until it has ended."
+                raise CairnError(
+                    "image.wrong-status",
+                    f"The image {image.name} is being fetched. Cancel that job, or wait until it has ended.",
+                    kind=ErrorKind.CONFLICT,
+                    details={"status": image.status.value},
                 )
             _mark(tx, image, message.backup_storage_uuids, ImageStatus.READY, ImageStatus.DELETED)
             if not _is_ready_somewhere(tx, image):

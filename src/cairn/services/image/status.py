@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.store.store import Tx
 from cairn.services.image.messages import ImageStatusChanged
@@ -21,8 +20,3 @@ def tell(tx: Tx, events: Events, image: Image, status: ImageStatus | None) -> No
     """Announce an image's new status; None: the image is gone."""
     event = ImageStatusChanged(image=image.uuid, name=image.name, status=status.value if status else None)
     events.emit(tx, event, resource=image.uuid, account=image.account_uuid)
-
-
-def wrong_status(image: Image, message: str) -> CairnError:
-    """The image's status does not allow what was asked (``image.wrong-status``)."""
-    return CairnError("image.wrong-status", message, kind=ErrorKind.CONFLICT, details={"status": image.status.value})

@@ -1,4 +1,4 @@
-"""Which clusters have an L2 network, as transactions write it down; listeners are told of each change."""
+"""Attachments of L2 networks to clusters, inside transactions; listeners are told of each change."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId, L2NetworkId
 from cairn.services.l2.extensions import L2AttachmentChanged
 from cairn.services.l2.model import L2NetworkClusterRef
 
 
-def attach(tx: Tx, extensions: Extensions, l2_network: str, clusters: Sequence[str]) -> None:
+def attach(tx: Tx, extensions: Extensions, l2_network: L2NetworkId, clusters: Sequence[ClusterId]) -> None:
     """Attach a network to clusters. Safe to repeat."""
     for cluster in clusters:
         if not tx.count(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=cluster):
@@ -18,18 +19,18 @@ def attach(tx: Tx, extensions: Extensions, l2_network: str, clusters: Sequence[s
     _tell(tx, extensions, l2_network)
 
 
-def detach(tx: Tx, extensions: Extensions, l2_network: str, clusters: Sequence[str]) -> int:
+def detach(tx: Tx, extensions: Extensions, l2_network: L2NetworkId, clusters: Sequence[ClusterId]) -> int:
     """Take a network from clusters; returns how many of them had it. Safe to repeat."""
     had = tx.delete_where(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=clusters)
     _tell(tx, extensions, l2_network)
     return had
 
 
-def clusters_of(tx: Tx, l2_network: str) -> list[str]:
+def clusters_of(tx: Tx, l2_network: L2NetworkId) -> list[ClusterId]:
     """The clusters that have a network."""
     return [ref.cluster_uuid for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2_network)]
 
 
-def _tell(tx: Tx, extensions: Extensions, l2_network: str) -> None:
+def _tell(tx: Tx, extensions: Extensions, l2_network: L2NetworkId) -> None:
     for listener in extensions.of(L2AttachmentChanged):
         listener.l2_attachment_changed(tx, l2_network)

@@ -1,4 +1,4 @@
-"""What can be asked of L2 networks."""
+"""API messages about L2 networks."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from cairn.kernel.store.record import (
     Via,
     Visible,
 )
+from cairn.services.ids import ClusterId, L2NetworkId, ZoneId
 
 _INTERFACE_CHARACTERS = 15
 _MTU = 1500
@@ -34,7 +35,7 @@ class L2Type(StrEnum):
 
 
 class L2Network(Named, frozen=True, kw_only=True):
-    """A network of frames: what is on it can reach each other without a router."""
+    """A network of frames: machines on it reach each other without a router."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="l2_network",
@@ -51,7 +52,8 @@ class L2Network(Named, frozen=True, kw_only=True):
         },
     )
 
-    zone_uuid: Annotated[str, References("zone", join="zone", back="l2Networks")]
+    uuid: Annotated[L2NetworkId, Key()]
+    zone_uuid: Annotated[ZoneId, References("zone", join="zone", back="l2Networks")]
     physical_interface: Annotated[
         str | None, AdminOnly(), Doc("the port of its bridge on every host; none for tunnels")
     ] = None
@@ -88,6 +90,6 @@ class L2NetworkClusterRef(Record, frozen=True, kw_only=True):
     )
 
     id: Annotated[int, Key(auto=True)] = 0
-    l2_network_uuid: Annotated[str, References("l2_network", on_delete="cascade")]
-    cluster_uuid: Annotated[str, References("cluster")]
+    l2_network_uuid: Annotated[L2NetworkId, References("l2_network", on_delete="cascade")]
+    cluster_uuid: Annotated[ClusterId, References("cluster")]
     create_date: datetime

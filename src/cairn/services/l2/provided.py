@@ -1,4 +1,4 @@
-"""What the L2 service gives others: its networks, inside their transactions and on hosts."""
+"""The L2 service for other services: its networks, inside their transactions and on hosts."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId, HostId, L2NetworkId, ZoneId
 
 
 class L2View(Struct, frozen=True, kw_only=True):
     """An L2 network, as other services need it."""
 
-    uuid: str
+    uuid: L2NetworkId
     name: str
     type: str  #: ``L2NoVlanNetwork`` or ``VxlanNetwork``
-    zone_uuid: str
+    zone_uuid: ZoneId
     bridge: str  #: its bridge's name, the same on every host
     mtu: int  #: bytes that a frame may carry, less where a tunnel takes its part
-    cluster_uuids: list[str]  #: that it is attached to
+    cluster_uuids: list[ClusterId]  #: that it is attached to
 
 
 class L2Networks(Protocol):
-    """All L2 networks."""
+    """Access to all L2 networks."""
 
-    def views(self, tx: Tx, l2_networks: Sequence[str]) -> dict[str, L2View]:
+    def views(self, tx: Tx, l2_networks: Sequence[L2NetworkId]) -> dict[L2NetworkId, L2View]:
         """The networks with these uuids; those that do not exist are left out."""
 
-    async def ensure(self, host: str, l2_networks: Iterable[str]) -> None:
+    async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks' bridges are there on a host; nothing is called when this node knows that they are.
 
         Raises:

@@ -6,7 +6,7 @@ When networks are realized
     must know all others. VMs ask for their networks as well, which costs an agent call only if this node has not seen
     the network on the host since the host's last connect.
 
-What may happen at the same time
+Things that may happen at the same time
     Work on one network as a whole takes its turn in a queue, so an older set of peers never comes after a newer one. A
     host that connects meanwhile works with a set of its own and then asks for that same turn, so the last word is
     right. Requests that wait for their turn are merged into one.
@@ -37,6 +37,7 @@ from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 
@@ -48,7 +49,7 @@ class AttachedNetwork(Struct, frozen=True, kw_only=True):
     """A network and the clusters on whose hosts it has to be."""
 
     network: L2Network
-    cluster_uuids: list[str]
+    cluster_uuids: list[ClusterId]
 
 
 class L2Reconciler(HostConnected, HostRemoval):
@@ -63,13 +64,13 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._agents = agents
         self._settings = settings
         #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
-        self._realized: dict[str, dict[str, frozenset[str]]] = {}
-        self._asked: set[str] = set()
+        self._realized: dict[HostId, dict[L2NetworkId, frozenset[str]]] = {}
+        self._asked: set[L2NetworkId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- one host ---------------------------------------------------------------------------------------------------
 
-    async def host_connecting(self, host: str, facts: HostFacts) -> None:
+    async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Realize all networks of the host's cluster.
 
         Raises:
@@ -86,19 +87,19 @@ class L2Reconciler(HostConnected, HostRemoval):
             if attached.network.type is L2Type.VXLAN:
                 self.refresh_later(attached.network.uuid)
 
-    def why_not_remove(self, tx: Tx, host: str) -> str | None:
-        """Networks hold no host back."""
+    def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
+        """Networks never keep a host in the cloud."""
         return None
 
-    def host_removed(self, tx: Tx, host: str) -> None:
-        """The others' tunnels to it go."""
+    def host_removed(self, tx: Tx, host: HostId) -> None:
+        """Have the other hosts remove their tunnels to this one."""
         row = tx.get(Host, host)
         for attached in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
             if attached.network.type is L2Type.VXLAN:
                 tx.after_commit(partial(self.refresh_later, attached.network.uuid))
         tx.after_commit(lambda: self._realized.pop(host, None))
 
-    async def ensure(self, host: str, l2_networks: Iterable[str]) -> None:
+    async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks are there on a host; nothing is called when this node knows that they are.
 
         Raises:
@@ -119,7 +120,7 @@ class L2Reconciler(HostConnected, HostRemoval):
 
         await self._queues.run(f"l2-host:{host}", work, name="realize L2 networks")
 
-    def _missing(self, host: str, l2_networks: Iterable[str]) -> list[str]:
+    def _missing(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> list[L2NetworkId]:
         known = self._realized.get(host, {})
         return [network for network in l2_networks if network not in known]
 
@@ -129,7 +130,7 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     # -- one network ----------------------------------------------------------------------------------------------------
 
-    async def attach(self, l2_network: str, cluster: str) -> None:
+    async def attach(self, l2_network: L2NetworkId, cluster: ClusterId) -> None:
         """Realize a network on all connected hosts of a cluster, and tell those of its other clusters. Safe to repeat.
 
         Raises:
@@ -140,7 +141,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         if errors:
             raise _together(errors)
 
-    def refresh_later(self, l2_network: str) -> None:
+    def refresh_later(self, l2_network: L2NetworkId) -> None:
         """Have a network realized wherever it should be and is not, or not with the present set of peers, soon."""
         if l2_network in self._asked:
             return
@@ -149,7 +150,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _refresh(self, l2_network: str) -> None:
+    async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
             with entered(NOWHERE):  # it outlives the job that asked for it, and that job's deadline
                 await self._whole(l2_network)
@@ -158,7 +159,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         finally:
             self._asked.discard(l2_network)
 
-    async def _whole(self, l2_network: str) -> list[tuple[HostView, CairnError]]:
+    async def _whole(self, l2_network: L2NetworkId) -> list[tuple[HostView, CairnError]]:
         """Realize a network wherever it should be. Returns the hosts on which it cannot be, and why."""
 
         async def work() -> list[tuple[HostView, CairnError]]:
@@ -178,7 +179,7 @@ class L2Reconciler(HostConnected, HostRemoval):
 
         return await self._queues.run(f"l2-whole:{l2_network}", work, name="realize an L2 network")
 
-    async def remove(self, network: L2Network, clusters: Sequence[str]) -> None:
+    async def remove(self, network: L2Network, clusters: Sequence[ClusterId]) -> None:
         """Remove a network's bridge from the connected hosts of clusters. Safe to repeat.
 
         A host that cannot be reached keeps an unused bridge, which does no harm.
@@ -234,26 +235,26 @@ class L2Reconciler(HostConnected, HostRemoval):
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Nothing: hosts are realized when they connect."""
+        """Nothing to begin: a host's networks are realized when it connects."""
 
     async def stop(self) -> None:
-        """Drop what is refreshed in the background; the next connect of each host sees to it again."""
+        """Drop the refreshes that run in the background; the next connect of each host sees to it again."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def load(tx: Tx, l2_networks: Sequence[str]) -> list[AttachedNetwork]:
+def load(tx: Tx, l2_networks: Sequence[L2NetworkId]) -> list[AttachedNetwork]:
     """The networks with these uuids and their clusters; those that do not exist are left out."""
-    clusters: dict[str, list[str]] = {}
+    clusters: dict[L2NetworkId, list[ClusterId]] = {}
     for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2_networks, order_by="id"):
         clusters.setdefault(ref.l2_network_uuid, []).append(ref.cluster_uuid)
     networks = tx.find(L2Network, uuid=l2_networks, order_by="create_date")
     return [AttachedNetwork(network=network, cluster_uuids=clusters.get(network.uuid, [])) for network in networks]
 
 
-def _of_cluster(tx: Tx, cluster: str) -> list[str]:
+def _of_cluster(tx: Tx, cluster: ClusterId) -> list[L2NetworkId]:
     return [ref.l2_network_uuid for ref in tx.find(L2NetworkClusterRef, cluster_uuid=cluster)]
 
 

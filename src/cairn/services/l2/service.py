@@ -1,4 +1,4 @@
-"""The L2 service: what people ask of L2 networks."""
+"""The L2 service: answers the API's calls about L2 networks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class L2Service:
 
     @handles(CreateL2NoVlanNetwork)
     async def create_no_vlan(self, message: CreateL2NoVlanNetwork) -> Reference:
-        """Make a network of untagged frames."""
+        """Make a network of untagged frames in a zone that exists."""
 
         def fn(tx: Tx) -> Reference:
             existing(tx, Zone, message.zone_uuid, "zoneUuid")
@@ -54,7 +54,7 @@ class L2Service:
 
     @handles(CreateL2VxlanNetwork)
     async def create_vxlan(self, message: CreateL2VxlanNetwork) -> Reference:
-        """Make a network of tunnels."""
+        """Make a network of tunnels, with the VNI asked for or the lowest free one."""
 
         def fn(tx: Tx) -> Reference:
             existing(tx, Zone, message.zone_uuid, "zoneUuid")

@@ -1,4 +1,4 @@
-"""Which VM gets which address.
+"""Addresses: given out to VMs, and taken back.
 
 An address of a range is in exactly one of three places: behind the range's cursor and never given out by turn, in
 `ReleasedIp`, or in `UsedIp`. A claim takes the cursor's address and moves it on; once the cursor is at the end, it takes
@@ -23,6 +23,7 @@ from cairn.kernel.ids import IdSource
 from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.l3.model import IpRange, L3Network, ReleasedIp, UsedIp
 from cairn.services.l3.subnet import address, to_ip
@@ -50,7 +51,9 @@ class Addresses:
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 
-    def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
+    def claim(
+        self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
+    ) -> ClaimedAddress:
         """Take an address; see `L3Networks.claim`."""
         network = existing(tx, L3Network, l3_network, "l3NetworkUuids")
         if network.state is EnabledState.DISABLED and used_for is not None:
@@ -142,7 +145,7 @@ def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:
 
 
 def holder(used: UsedIp) -> str:
-    """What has an address, in words."""
+    """The owner of an address, in words."""
     return f"the VM {used.used_for}" if used.used_for else "the cloud itself (DHCP server)"
 
 
@@ -156,7 +159,7 @@ def used_in(tx: Tx, range_: IpRange) -> int:
     return _number(tx.rows(_COUNT_USED, {"range": range_.uuid}))
 
 
-def vms_in(tx: Tx, l3_network: str) -> int:
+def vms_in(tx: Tx, l3_network: L3NetworkId) -> int:
     """How many VMs have an address in a network."""
     return _number(tx.rows(_COUNT_VMS, {"network": l3_network}))
 

@@ -1,4 +1,4 @@
-"""What can be asked of L3 networks, and what their service shows to others."""
+"""API messages about L3 networks, and the records that they answer with."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cairn.kernel.api import (
     get,
     post,
 )
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.subnet import Range, address, by_cidr, by_ends
 
 Ipv4 = Annotated[str, Meta(min_length=7, max_length=15, description="an IPv4 address, 10.0.0.1")]
@@ -34,7 +35,7 @@ ServiceMap = Annotated[dict[str, list[str]], Meta(min_length=1, description="pro
 
 
 class Category(StrEnum):
-    """What a network is for."""
+    """The purpose of a network."""
 
     PUBLIC = "Public"
     PRIVATE = "Private"
@@ -44,7 +45,7 @@ class Category(StrEnum):
 class ClaimedAddress(Struct, frozen=True, kw_only=True):
     """An address taken for a VM in one of its networks."""
 
-    l3_network_uuid: str
+    l3_network_uuid: L3NetworkId
     used_ip_uuid: str
     ip_range_uuid: str
     ip: str
@@ -68,11 +69,11 @@ class CreateL3Network(ApiCreate, frozen=True, kw_only=True, tag="l3.create"):
     category: Category = Category.PRIVATE
     ip_version: Literal[4] = 4
     system: bool = False  #: for the cloud's own use, not for users' VMs
-    dns_domain: DnsDomain | None = None  #: what guests are told as their domain
+    dns_domain: DnsDomain | None = None  #: the domain that guests are told
 
 
 class UpdateL3Network(ApiUpdate, frozen=True, kw_only=True, tag="l3.update"):
-    """Change an L3 network; what is left out stays. Guests learn of another domain when they are started again.
+    """Change an L3 network; fields that are left out stay. Guests learn of another domain when they are started again.
 
     Errors: ``l3.not-found``.
     """
@@ -145,7 +146,7 @@ class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-
     gateway: Ipv4 | None = None  #: by default the first address of the subnet
 
     def check(self) -> None:
-        """Refuse what is not a subnet for VMs, and a gateway outside of it."""
+        """Refuse a subnet that VMs cannot have, and a gateway outside of it."""
         self.ranges()
 
     def ranges(self) -> list[Range]:
@@ -176,7 +177,7 @@ class AddDnsToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l
     dns: Ipv4
 
     def check(self) -> None:
-        """Refuse what is not an address (``l3.bad-address``)."""
+        """Refuse a text that is not an address (``l3.bad-address``)."""
         address("dns", self.dns)
 
 
@@ -190,12 +191,12 @@ class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, t
     dns: Ipv4
 
     def check(self) -> None:
-        """Refuse what is not an address (``l3.bad-address``)."""
+        """Refuse a text that is not an address (``l3.bad-address``)."""
         address("dns", self.dns)
 
 
 class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.attach-service"):
-    """Have providers serve an L3 network. What is attached already is success.
+    """Have providers serve an L3 network. Services that are attached already are success.
 
     Errors: ``l3.no-provider``, ``l3.not-offered`` (with what the provider offers), ``l3.service-taken`` (another provider has
     that service in this network; detach it first).
@@ -209,7 +210,7 @@ class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_onl
 
 
 class DetachNetworkServiceFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.detach-service"):
-    """Take services from an L3 network. What is not attached is success.
+    """Take services from an L3 network. Services that are not attached are success.
 
     Errors: ``l3.in-use`` while VMs have network cards in it.
     """
@@ -231,7 +232,7 @@ class FreeIp(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FreeIps(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Some free addresses."""
+    """Free addresses of a network, lowest first."""
 
     inventories: list[FreeIp]
 
@@ -285,7 +286,7 @@ class GetIpAddressCapacity(ApiQuery[IpCapacity], frozen=True, kw_only=True, tag=
 
 
 class IpAvailability(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether an address can be taken."""
+    """Tells whether an address can be taken."""
 
     available: bool
     reason: str | None = None  #: why not
@@ -303,12 +304,12 @@ class CheckIpAvailability(ApiQuery[IpAvailability], frozen=True, kw_only=True, t
 
 
 class NetworkServiceTypes(Struct, frozen=True, kw_only=True):
-    """What is offered."""
+    """The network services that plugins offer."""
 
     types: dict[str, list[str]]  #: provider's type -> service types
 
 
 class GetNetworkServiceTypes(ApiQuery[NetworkServiceTypes], frozen=True, kw_only=True, tag="l3.service-types"):
-    """Which network services there are, by provider."""
+    """The network services that are offered, by provider."""
 
     http: ClassVar[Http] = get("/network-services/types")

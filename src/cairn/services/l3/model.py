@@ -21,6 +21,7 @@ from cairn.kernel.store.record import (
     Uuids,
     Visible,
 )
+from cairn.services.ids import L2NetworkId, L3NetworkId, ZoneId
 from cairn.services.l3.messages import Category
 
 
@@ -41,13 +42,14 @@ class L3Network(Named, frozen=True, kw_only=True):
         },
     )
 
+    uuid: Annotated[L3NetworkId, Key()]
     type: str = "L3BasicNetwork"
-    zone_uuid: Annotated[str, References("zone", join="zone", back="l3Networks")]
-    l2_network_uuid: Annotated[str, References("l2_network", join="l2Network", back="l3Networks")]
+    zone_uuid: Annotated[ZoneId, References("zone", join="zone", back="l3Networks")]
+    l2_network_uuid: Annotated[L2NetworkId, References("l2_network", join="l2Network", back="l3Networks")]
     state: EnabledState = EnabledState.ENABLED
     category: Category = Category.PRIVATE
     system: Annotated[bool, Doc("for the cloud's own use")] = False
-    dns_domain: Annotated[str | None, Doc("what guests are told as their domain")] = None
+    dns_domain: Annotated[str | None, Doc("the domain that guests are told")] = None
     ip_version: int = 4
 
 
@@ -64,7 +66,9 @@ class IpRange(Named, frozen=True, kw_only=True):
         columns=("name", "uuid", "startIp", "endIp", "netmask", "gateway"),
     )
 
-    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="ipRanges", on_delete="cascade")]
+    l3_network_uuid: Annotated[
+        L3NetworkId, References("l3_network", join="l3Network", back="ipRanges", on_delete="cascade")
+    ]
     start_ip: Annotated[str, Doc("the first address")]
     end_ip: Annotated[str, Doc("the last address, included")]
     netmask: str
@@ -87,7 +91,9 @@ class UsedIp(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    l3_network_uuid: Annotated[str, References("l3_network", join="l3Network", back="usedIps", on_delete="cascade")]
+    l3_network_uuid: Annotated[
+        L3NetworkId, References("l3_network", join="l3Network", back="usedIps", on_delete="cascade")
+    ]
     ip_range_uuid: Annotated[str, References("ip_range", join="ipRange", back="usedIps", on_delete="cascade")]
     ip: Annotated[str, Index()]
     ip_in_long: Annotated[int, Doc("the address as a number")]
@@ -114,7 +120,7 @@ class L3NetworkDns(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(table="l3_network_dns", unique_together=(("l3_network_uuid", "dns"),))
 
     id: Annotated[int, Key(auto=True)] = 0
-    l3_network_uuid: Annotated[str, References("l3_network", on_delete="cascade")]
+    l3_network_uuid: Annotated[L3NetworkId, References("l3_network", on_delete="cascade")]
     dns: str
     create_date: datetime
 
@@ -165,7 +171,7 @@ class NetworkServiceL3NetworkRef(Record, frozen=True, kw_only=True):
 
     id: Annotated[int, Key(auto=True), Hidden()] = 0
     l3_network_uuid: Annotated[
-        str, References("l3_network", join="l3Network", back="networkServices", on_delete="cascade")
+        L3NetworkId, References("l3_network", join="l3Network", back="networkServices", on_delete="cascade")
     ]
     network_service_provider_uuid: Annotated[
         str, References("network_service_provider", join="serviceProvider", back="networkServiceRefs")

@@ -1,4 +1,4 @@
-"""What the L3 service gives others, and how it tells them of changes."""
+"""The implementation of `L3Networks`, and the announcements of changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import taken
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L2NetworkId, L3NetworkId
 from cairn.services.l2.extensions import L2AttachmentChanged
 from cairn.services.l2.provided import L2Networks
 from cairn.services.l3.addresses import Addresses
@@ -32,12 +33,12 @@ class L3Registry(L3Networks):
         self._l2 = l2
         self._places = Remembered(_places, (L3Network,))
 
-    def views(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3View]:
-        """All about some networks."""
+    def views(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3View]:
+        """Read the networks with the views of their L2 networks: one statement for each table."""
         networks = tx.find(L3Network, uuid=l3_networks)
         l2 = self._l2.views(tx, list({row.l2_network_uuid for row in networks}))
         services = _services(tx, l3_networks)
-        dns: dict[str, list[str]] = {}
+        dns: dict[L3NetworkId, list[str]] = {}
         for row in tx.find(L3NetworkDns, l3_network_uuid=l3_networks, order_by="id"):
             dns.setdefault(row.l3_network_uuid, []).append(row.dns)
         ranges = {row.l3_network_uuid: row for row in tx.find(IpRange, l3_network_uuid=l3_networks)}
@@ -54,16 +55,18 @@ class L3Registry(L3Networks):
             for row in networks
         }
 
-    def places(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3Place]:
-        """Where some networks lie."""
+    def places(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3Place]:
+        """Answer from memory as long as no L3 network changes."""
         return self._places.get(tx, tuple(l3_networks))
 
-    def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
-        """Take an address."""
+    def claim(
+        self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
+    ) -> ClaimedAddress:
+        """Take an address; see `Addresses.claim`."""
         return self._addresses.claim(tx, l3_network, used_for=used_for, required_ip=required_ip)
 
     def release(self, tx: Tx, used_ip: str) -> None:
-        """Give an address back."""
+        """Give an address back; one that was given back before is left alone."""
         self._addresses.release(tx, tx.find(UsedIp, uuid=used_ip))
 
 
@@ -73,8 +76,8 @@ class NetworkChanges(L2AttachmentChanged):
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
 
-    def announce(self, tx: Tx, l3_network: str) -> None:
-        """Have everybody told of the change of a network once `tx` is committed."""
+    def announce(self, tx: Tx, l3_network: L3NetworkId) -> None:
+        """Tell all listeners that a network has changed, once `tx` is committed."""
 
         def tell() -> None:
             for listener in self._extensions.of(NetworkChanged):
@@ -82,21 +85,21 @@ class NetworkChanges(L2AttachmentChanged):
 
         tx.after_commit(tell)
 
-    def l2_attachment_changed(self, tx: Tx, l2_network: str) -> None:
-        """The L3 networks on it are in other clusters now."""
+    def l2_attachment_changed(self, tx: Tx, l2_network: L2NetworkId) -> None:
+        """Announce a change of each L3 network on it: they are in other clusters now."""
         for row in tx.find(L3Network, l2_network_uuid=l2_network, order_by="name"):
             self.announce(tx, row.uuid)
 
 
-def _places(tx: Tx, l3_networks: tuple[str, ...]) -> dict[str, L3Place]:
+def _places(tx: Tx, l3_networks: tuple[L3NetworkId, ...]) -> dict[L3NetworkId, L3Place]:
     return {row.uuid: taken(L3Place, row) for row in tx.find(L3Network, uuid=l3_networks)}
 
 
-def _services(tx: Tx, l3_networks: Sequence[str]) -> dict[str, dict[str, str]]:
+def _services(tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, dict[str, str]]:
     refs = tx.find(NetworkServiceL3NetworkRef, l3_network_uuid=l3_networks)
     uuids = {ref.network_service_provider_uuid for ref in refs}
     types = {row.uuid: row.type for row in tx.find(NetworkServiceProvider, uuid=uuids)}
-    found: dict[str, dict[str, str]] = {}
+    found: dict[L3NetworkId, dict[str, str]] = {}
     for ref in refs:
         found.setdefault(ref.l3_network_uuid, {})[ref.network_service_type] = types[ref.network_service_provider_uuid]
     return found

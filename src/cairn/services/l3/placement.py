@@ -1,4 +1,4 @@
-"""Which hosts a VM's networks reach."""
+"""The filter for hosts that a VM's networks reach."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.ids import HostId
+from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l3.provided import L3Networks, L3Place
 
@@ -20,7 +20,7 @@ class ReachesNetworks(HostFilter):
         self._attached = Remembered(_attached, (L2NetworkClusterRef,))
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
-        """Hosts whose cluster lacks one."""
+        """Refuse hosts in whose cluster one of the networks is missing."""
         if not need.l3_network_uuids or not candidates:
             return {}
         places = list(self._networks.places(tx, need.l3_network_uuids).values())
@@ -42,7 +42,7 @@ class ReachesNetworks(HostFilter):
         }
 
 
-def _attached(tx: Tx, l2: frozenset[str]) -> set[tuple[str, str]]:
+def _attached(tx: Tx, l2: frozenset[L2NetworkId]) -> set[tuple[L2NetworkId, ClusterId]]:
     return {(ref.l2_network_uuid, ref.cluster_uuid) for ref in tx.find(L2NetworkClusterRef, l2_network_uuid=l2)}
 
 

@@ -1,4 +1,4 @@
-"""What the L3 service gives others: its networks and their addresses."""
+"""The L3 service for other services: its networks and their addresses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId, L2NetworkId, L3NetworkId, ZoneId
 from cairn.services.l3.messages import ClaimedAddress
 
 
 class L3View(Struct, frozen=True, kw_only=True):
     """An L3 network, as network services need it."""
 
-    uuid: str
+    uuid: L3NetworkId
     name: str
-    zone_uuid: str
-    l2_network_uuid: str
-    cluster_uuids: list[str]  #: that its L2 network is attached to
+    zone_uuid: ZoneId
+    l2_network_uuid: L2NetworkId
+    cluster_uuids: list[ClusterId]  #: that its L2 network is attached to
     bridge: str  #: the same on every host
     mtu: int  #: bytes
     netmask: str | None  #: None: it has no address range yet
@@ -29,23 +30,25 @@ class L3View(Struct, frozen=True, kw_only=True):
 
 
 class L3Place(Struct, frozen=True, kw_only=True):
-    """Where an L3 network lies."""
+    """An L3 network with the L2 network that it is on."""
 
-    uuid: str
+    uuid: L3NetworkId
     name: str
-    l2_network_uuid: str
+    l2_network_uuid: L2NetworkId
 
 
 class L3Networks(Protocol):
-    """All L3 networks, inside the caller's transactions."""
+    """Access to all L3 networks, inside the caller's transactions."""
 
-    def views(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3View]:
-        """All about the networks with these uuids; those that do not exist are left out."""
+    def views(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3View]:
+        """The networks with these uuids, in full; those that do not exist are left out."""
 
-    def places(self, tx: Tx, l3_networks: Sequence[str]) -> dict[str, L3Place]:
+    def places(self, tx: Tx, l3_networks: Sequence[L3NetworkId]) -> dict[L3NetworkId, L3Place]:
         """The L2 networks of the networks with these uuids, in one statement; for hot paths."""
 
-    def claim(self, tx: Tx, l3_network: str, *, used_for: str | None, required_ip: str | None = None) -> ClaimedAddress:
+    def claim(
+        self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
+    ) -> ClaimedAddress:
         """Take an address.
 
         Args:

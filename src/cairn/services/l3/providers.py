@@ -1,6 +1,6 @@
-"""Which providers of network services there are, and which networks they serve.
+"""Providers of network services, and the networks that they serve.
 
-Plugins provide `NetworkServices`; each gets a row, so that people can ask for it and name it. The row of a plugin that
+Plugins provide `NetworkServices`; each gets a row, so that people can query it and name it. The row of a plugin that
 was left out stays as long as a network is said to be served by it.
 """
 
@@ -12,6 +12,7 @@ from hashlib import blake2b
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.extensions import NetworkServices
 from cairn.services.l3.model import (
     L3Network,
@@ -27,7 +28,7 @@ def provider_uuid(type_: str) -> str:
 
 
 class Providers:
-    """Keeps providers' rows and the networks that they serve."""
+    """Keeps the rows of providers, and those that tell which networks they serve."""
 
     def __init__(self, store: Store, extensions: Extensions) -> None:
         self._store = store
@@ -38,10 +39,10 @@ class Providers:
         await self._store.write(self._sync)
 
     async def stop(self) -> None:
-        """Nothing to end."""
+        """Nothing to end: no task runs in the background."""
 
     def offered(self) -> dict[str, list[str]]:
-        """Service types by provider's type."""
+        """The service types that each provider offers, by the provider's type."""
         names = self._extensions.names(NetworkServices)
         return {name: list(self._extensions.named(NetworkServices, name).types) for name in names}
 
@@ -78,7 +79,7 @@ class Providers:
             for uuid, types in services.items()
         )
 
-    def prepare(self, tx: Tx, l3_network: str) -> None:
+    def prepare(self, tx: Tx, l3_network: L3NetworkId) -> None:
         """Have a network's providers claim what they need of it."""
         attached = {ref.network_service_provider_uuid for ref in _refs(tx, l3_network)}
         for type_ in self._extensions.names(NetworkServices):
@@ -109,7 +110,7 @@ class Providers:
         listed = ", ".join(f"{name} ({uuid})" for uuid, name in known.items()) or "none: no plugin brings one"
         raise CairnError(
             "l3.no-provider",
-            f"networkServices: there is no provider of network services {uuid!r}. There are: {listed}.",
+            f"networkServices: no provider of network services has the uuid {uuid!r}. There are: {listed}.",
             kind=ErrorKind.NOT_FOUND,
             fields={"networkServices": f"found {uuid!r}; one of these would fit: {listed}"},
         )
@@ -145,7 +146,7 @@ class Providers:
         return uuid
 
 
-def _refs(tx: Tx, l3_network: str) -> list[NetworkServiceL3NetworkRef]:
+def _refs(tx: Tx, l3_network: L3NetworkId) -> list[NetworkServiceL3NetworkRef]:
     return tx.find(NetworkServiceL3NetworkRef, l3_network_uuid=l3_network)
 
 

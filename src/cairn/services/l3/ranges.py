@@ -56,12 +56,12 @@ class RangeService:
 
     @handles(AddIpRange)
     async def add(self, message: AddIpRange) -> Reference:
-        """Add a range by its ends."""
+        """Add one range, given by its first and last address."""
         return await self._add(message)
 
     @handles(AddIpRangeByNetworkCidr)
     async def add_by_cidr(self, message: AddIpRangeByNetworkCidr) -> Reference:
-        """Add a subnet."""
+        """Add all addresses of a subnet: one range, or two with the gateway between them."""
         return await self._add(message)
 
     async def _add(self, message: AddIpRange | AddIpRangeByNetworkCidr) -> Reference:
@@ -107,7 +107,7 @@ class RangeService:
 
     @handles(GetFreeIp)
     async def free(self, message: GetFreeIp) -> FreeIps:
-        """Free addresses, lowest first."""
+        """Find free addresses, lowest first, in as many ranges as it takes."""
         start = 0 if message.start is None else address("start", message.start)
 
         def fn(tx: Tx) -> list[FreeIp]:
@@ -122,7 +122,7 @@ class RangeService:
 
     @handles(GetIpAddressCapacity)
     async def capacity(self, message: GetIpAddressCapacity) -> IpCapacity:
-        """How many addresses there are and are left."""
+        """Count the addresses that there are, and those that are left."""
         if not (message.all or message.zone_uuids or message.l3_network_uuids or message.ip_range_uuids):
             raise invalid(
                 "l3.nothing-asked",
@@ -134,7 +134,7 @@ class RangeService:
 
     @handles(CheckIpAvailability)
     async def check(self, message: CheckIpAvailability) -> IpAvailability:
-        """Whether an address can be taken."""
+        """Look for a VM, a gateway or a missing range that stands in the way."""
         number = address("ip", message.ip)
 
         def fn(tx: Tx) -> str | None:

@@ -1,4 +1,4 @@
-"""The L3 service: what people ask of L3 networks."""
+"""The L3 service: answers the API's calls about L3 networks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import changed, enter, erase, existing, new, state_changed
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
+from cairn.services.ids import L3NetworkId
 from cairn.services.l2.model import L2Network
 from cairn.services.l3.addresses import vms_in
 from cairn.services.l3.messages import (
@@ -55,20 +56,20 @@ class L3Service:
 
     @handles(UpdateL3Network)
     async def update(self, message: UpdateL3Network) -> Reference:
-        """Change what is given."""
+        """Change the fields that are given, and announce it."""
 
         def fn(tx: Tx) -> Reference:
-            self._changes.announce(tx, message.uuid)
+            self._changes.announce(tx, L3NetworkId(message.uuid))
             return changed(tx, L3Network, message)
 
         return await self._jobs.commit(fn)
 
     @handles(ChangeL3NetworkState)
     async def change_state(self, message: ChangeL3NetworkState) -> Reference:
-        """Enable or disable it."""
+        """Enable or disable a network, and announce it."""
 
         def fn(tx: Tx) -> Reference:
-            self._changes.announce(tx, message.uuid)
+            self._changes.announce(tx, L3NetworkId(message.uuid))
             return state_changed(tx, L3Network, message)
 
         return await self._jobs.commit(fn)
@@ -110,7 +111,7 @@ class L3Service:
 
     @handles(AttachNetworkServiceToL3Network)
     async def attach_services(self, message: AttachNetworkServiceToL3Network) -> Reference:
-        """Have it served."""
+        """Have providers serve the network; each prepares for it in the same transaction."""
         return await self._change(
             message.l3_network_uuid,
             lambda tx, network: self._providers.attach(tx, network, message.network_services),
@@ -118,7 +119,7 @@ class L3Service:
 
     @handles(DetachNetworkServiceFromL3Network)
     async def detach_services(self, message: DetachNetworkServiceFromL3Network) -> Reference:
-        """End services, unless VMs count on them."""
+        """End services, unless VMs have network cards in the network."""
 
         def change(tx: Tx, network: L3Network) -> None:
             if self._providers.detach(tx, network, message.network_services):
@@ -130,7 +131,7 @@ class L3Service:
 
     @handles(GetNetworkServiceTypes)
     async def service_types(self, message: GetNetworkServiceTypes) -> NetworkServiceTypes:
-        """What plugins offer."""
+        """List the services that plugins offer, by provider."""
         return NetworkServiceTypes(types=self._providers.offered())
 
     async def _change(self, l3_network: str, change: Callable[[Tx, L3Network], None]) -> Reference:

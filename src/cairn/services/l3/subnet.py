@@ -1,4 +1,4 @@
-"""Arithmetic of IPv4 subnets and address ranges: what a range may be, and why not. Pure functions."""
+"""Arithmetic of IPv4 subnets and address ranges, and the rules that a range must keep. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked of offerings."""
+"""API messages about offerings."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class InstanceOfferingType(StrEnum):
-    """What an instance offering is for."""
+    """The kind of VMs that an instance offering is for."""
 
     USER_VM = "UserVm"
 
 
 class DiskOfferingType(StrEnum):
-    """Kinds of disk offerings; there is one."""
+    """Types of disk offerings, of which there is one."""
 
     ZSTACK = "zstack"
 
@@ -57,7 +57,7 @@ class CreateInstanceOffering(ApiCreate, frozen=True, kw_only=True, tag="instance
     type: InstanceOfferingType = InstanceOfferingType.USER_VM
 
     def check(self) -> None:
-        """The VM cannot be promised more memory than it has."""
+        """Refuse to reserve more memory than the VM has."""
         if self.reserved_memory_size > self.memory_size:
             raise invalid(
                 "instance-offering.too-much-reserved",

@@ -1,4 +1,4 @@
-"""Offerings: named sizes."""
+"""Offerings: named sizes of VMs and of data volumes."""
 
 from __future__ import annotations
 

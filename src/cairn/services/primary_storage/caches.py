@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.ids import ImageId
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage
@@ -16,7 +17,7 @@ class StorageCaches(ImageCaches):
         self._store = store
         self._extensions = extensions
 
-    async def drop(self, image_uuid: str) -> None:
+    async def drop(self, image_uuid: ImageId) -> None:
         """Drop the caches of an image on all storage that has one; the first that fails ends it, and trying again goes on."""
 
         def fn(tx: Tx) -> list[PrimaryStorage]:

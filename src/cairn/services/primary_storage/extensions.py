@@ -1,4 +1,4 @@
-"""What plugins can do with primary storage: add a kind of it. With the records that describe what is on it."""
+"""The extension point of primary storage: kinds of it; and the records that describe what is on it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from msgspec import Struct
 
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
-from cairn.services.ids import HostId
+from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, VolumeId
 from cairn.services.image.messages import ImageSpec
 
 
 class VolumeSpec(Struct, frozen=True, kw_only=True):
     """A volume, as VMs and storage need it."""
 
-    uuid: str
-    primary_storage_uuid: str
+    uuid: VolumeId
+    primary_storage_uuid: PrimaryStorageId
     install_path: str
     format: str
     size_bytes: int
@@ -27,7 +27,7 @@ class VolumeSpec(Struct, frozen=True, kw_only=True):
 class NewVolume(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A volume that is to be made."""
 
-    uuid: str
+    uuid: VolumeId
     name: str
     size_bytes: int
     primary_storage_uuid: str | None = None  #: where it must be; None: the storage with the most space
@@ -36,7 +36,7 @@ class NewVolume(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RootStorage(Struct, frozen=True, kw_only=True):
     """The primary storage that a VM's root volume is on."""
 
-    uuid: str
+    uuid: PrimaryStorageId
     type: str  #: ``LocalStorage``; names the driver
     mount_path: str
 
@@ -55,29 +55,34 @@ class PrimaryStorageDriver(Protocol):
     """
 
     def refuse(
-        self, tx: Tx, storage: str, candidates: Sequence[Candidate], disk_bytes: int, volume: str | None
+        self,
+        tx: Tx,
+        storage: PrimaryStorageId,
+        candidates: Sequence[Candidate],
+        disk_bytes: int,
+        volume: VolumeId | None,
     ) -> dict[HostId, str]:
         """Hosts that cannot hold a new volume of that size, or do not have `volume`: host uuid -> why.
 
         The reason is the end of a sentence about the host: ``has 3 MiB of local storage free``.
         """
 
-    def claim(self, tx: Tx, storage: str, host: HostId, volume: str, size_bytes: int) -> bool:
+    def claim(self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int) -> bool:
         """Take the space for a volume; False if `host` cannot reach that much."""
 
-    def release(self, tx: Tx, volume: str) -> None:
+    def release(self, tx: Tx, volume: VolumeId) -> None:
         """Give a volume's space back. Safe to repeat."""
 
-    def host_of(self, tx: Tx, volume: str) -> HostId | None:
+    def host_of(self, tx: Tx, volume: VolumeId) -> HostId | None:
         """The host whose disk a volume is on; None: every host can reach it."""
 
-    def volume_path(self, mount_path: str, account: str, volume: str) -> str:
+    def volume_path(self, mount_path: str, account: str, volume: VolumeId) -> str:
         """The path of a root volume's file."""
 
-    async def cache_image(self, storage: str, host: HostId, image: ImageSpec) -> CachedImage:
+    async def cache_image(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image where volumes for `host` can be based on it. Safe to repeat."""
 
-    async def drop_image(self, storage: str, image: str) -> None:
+    async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
         """Remove caches of an image that no volume is based on. Safe to repeat."""
 
     async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
@@ -90,8 +95,8 @@ class PrimaryStorageDriver(Protocol):
             host: where the file was made, for an undo, which must not rely on rows; None: where the rows say it is.
         """
 
-    async def attached(self, storage: str, cluster: str) -> None:
+    async def attached(self, storage: PrimaryStorageId, cluster: ClusterId) -> None:
         """A cluster starts to use the storage: prepare the cluster's connected hosts. Safe to repeat."""
 
-    def detachable(self, tx: Tx, storage: str, cluster: str) -> str | None:
-        """What keeps the storage from being detached from a cluster, as the end of a sentence; None: nothing."""
+    def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
+        """The reason why the cluster still needs the storage, as the end of a sentence; None: it can be detached."""

@@ -1,4 +1,4 @@
-"""Which hosts have a place for a VM's root volume."""
+"""The filter for hosts that have a place for a VM's root volume."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.ids import HostId
+from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import PrimaryStorage
 from cairn.services.primary_storage.usable import UsableStorage
@@ -28,7 +28,7 @@ class StorageFilter(HostFilter):
         return {host: reason for host, reason in reasons.items() if reason is not None}
 
     def _refuse_without(
-        self, tx: Tx, volume: str, storage: str | None, candidates: Sequence[Candidate]
+        self, tx: Tx, volume: VolumeId, storage: PrimaryStorageId | None, candidates: Sequence[Candidate]
     ) -> dict[HostId, str]:
         row = tx.get(PrimaryStorage, storage) if storage is not None else None
         if row is None:

@@ -1,4 +1,4 @@
-"""Where volumes live."""
+"""Primary storage, which volumes are on."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.primary_storage.caches import StorageCaches

@@ -1,4 +1,4 @@
-"""What can be asked of primary storage."""
+"""API messages about primary storage."""
 
 from __future__ import annotations
 

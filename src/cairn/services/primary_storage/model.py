@@ -1,4 +1,4 @@
-"""Primary storage: where volumes live."""
+"""Primary storage: the storage that volumes are on."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from cairn.kernel.store.record import (
     Visible,
 )
 from cairn.services.cluster.model import Cluster
+from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, ZoneId
 from cairn.services.zone.model import Zone
 
 
 class PrimaryStorageStatus(StrEnum):
-    """Whether hosts can reach a primary storage."""
+    """The state of the way from hosts to a primary storage."""
 
     CONNECTED = "Connected"
     DISCONNECTED = "Disconnected"
 
 
 class PrimaryStorage(Named, frozen=True, kw_only=True):
-    """Where volumes live: the local disks of hosts, or storage that hosts share."""
+    """Storage for volumes: the local disks of hosts, or storage that hosts share."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="primary_storage",
@@ -54,7 +55,8 @@ class PrimaryStorage(Named, frozen=True, kw_only=True):
         },
     )
 
-    zone_uuid: Annotated[str, References(Zone, join="zone", back="primaryStorage")]
+    uuid: Annotated[PrimaryStorageId, Key()]
+    zone_uuid: Annotated[ZoneId, References(Zone, join="zone", back="primaryStorage")]
     url: Annotated[str, AdminOnly(), Text(2048), Doc("of local storage: a folder on each host")]
     type: Annotated[str, Doc("LocalStorage")]
     state: EnabledState = EnabledState.ENABLED
@@ -74,8 +76,8 @@ class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):
     )
 
     uuid: Annotated[str, Key()]
-    primary_storage_uuid: Annotated[str, References("primary_storage", on_delete="cascade")]
-    cluster_uuid: Annotated[str, References(Cluster)]
+    primary_storage_uuid: Annotated[PrimaryStorageId, References("primary_storage", on_delete="cascade")]
+    cluster_uuid: Annotated[ClusterId, References(Cluster)]
 
 
 class ImageCache(Record, frozen=True, kw_only=True):
@@ -91,10 +93,10 @@ class ImageCache(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     primary_storage_uuid: Annotated[
-        str, References("primary_storage", join="primaryStorage", back="imageCaches", on_delete="cascade")
+        PrimaryStorageId, References("primary_storage", join="primaryStorage", back="imageCaches", on_delete="cascade")
     ]
-    host_uuid: Annotated[str | None, Doc("of local storage: whose disk; None: shared")] = None
-    image_uuid: Annotated[str, Index(), Doc("the image may be gone while volumes still need its cache")]
+    host_uuid: Annotated[HostId | None, Doc("of local storage: whose disk; None: shared")] = None
+    image_uuid: Annotated[ImageId, Index(), Doc("the image may be gone while volumes still need its cache")]
     install_path: Annotated[str, Text(2048)]
     format: str
     size: Annotated[int, Unit("bytes"), Doc("virtual")]

@@ -1,4 +1,4 @@
-"""The primary storage service."""
+"""The primary storage service: answers the API's calls about primary storage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import changed, erase, existing, state_changed
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.messages import (
     AttachPrimaryStorageToCluster,
@@ -49,14 +50,15 @@ class PrimaryStorageService:
         def fn(tx: Tx) -> Reference:
             row = existing(tx, PrimaryStorage, message.primary_storage_uuid, "primaryStorageUuid")
             driver = self._extensions.named(PrimaryStorageDriver, row.type)
-            reason = driver.detachable(tx, row.uuid, message.cluster_uuid)
+            cluster = ClusterId(message.cluster_uuid)
+            reason = driver.detachable(tx, row.uuid, cluster)
             if reason is not None:
                 raise CairnError(
                     "primary-storage.in-use",
                     f"The primary storage {row.name} cannot be taken from the cluster: {reason}.",
                     kind=ErrorKind.CONFLICT,
                 )
-            tx.delete_where(PrimaryStorageClusterRef, primary_storage_uuid=row.uuid, cluster_uuid=message.cluster_uuid)
+            tx.delete_where(PrimaryStorageClusterRef, primary_storage_uuid=row.uuid, cluster_uuid=cluster)
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)

@@ -1,10 +1,11 @@
-"""Which primary storage the hosts of a cluster can use now."""
+"""The primary storage that the hosts of a cluster can use now."""
 
 from __future__ import annotations
 
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef, PrimaryStorageStatus
 
 
@@ -14,12 +15,12 @@ class UsableStorage:
     def __init__(self) -> None:
         self._kept = Remembered(_usable, (PrimaryStorage, PrimaryStorageClusterRef))
 
-    def of(self, tx: Tx, cluster: str, required: str | None) -> list[PrimaryStorage]:
+    def of(self, tx: Tx, cluster: ClusterId, required: str | None) -> list[PrimaryStorage]:
         """Enabled and connected storage that is attached to a cluster; only `required` if one is asked for."""
         return [row for row in self._kept.get(tx, cluster) if required in (None, row.uuid)]
 
 
-def _usable(tx: Tx, cluster: str) -> list[PrimaryStorage]:
+def _usable(tx: Tx, cluster: ClusterId) -> list[PrimaryStorage]:
     refs = tx.find(PrimaryStorageClusterRef, cluster_uuid=cluster)
     rows = tx.find(PrimaryStorage, uuid=[ref.primary_storage_uuid for ref in refs])
     return [row for row in rows if row.state is EnabledState.ENABLED and row.status is PrimaryStorageStatus.CONNECTED]

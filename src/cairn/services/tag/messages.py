@@ -1,4 +1,4 @@
-"""What can be asked of tags."""
+"""API messages about tags."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CreateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag
     access: ClassVar[Access] = Access.ACCOUNT
 
     resource_type: ResourceType  #: VmInstance, Host, …
-    resource_uuid: Uuid  #: what it hangs on
+    resource_uuid: Uuid  #: the resource that it hangs on
     tag: TagText
 
 
@@ -52,7 +52,7 @@ class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.c
     access: ClassVar[Access] = Access.ACCOUNT
 
     resource_type: ResourceType  #: VmInstance, Host, …
-    resource_uuid: Uuid  #: what it hangs on
+    resource_uuid: Uuid  #: the resource that it hangs on
     tag: TagText
 
 

@@ -1,4 +1,4 @@
-"""Whether an account may hang tags on a resource: it must own it. To see it, because it is shared, is not enough."""
+"""The check that an account owns a resource before it hangs tags on it. Seeing a shared resource is not enough."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cairn.services.identity.model import is_admin
 
 
 class Ownership:
-    """Looks up who owns which resource, of whatever type."""
+    """Looks up the owners of resources of all types."""
 
     def __init__(self, schema: Schema) -> None:
         self._types = {
@@ -26,7 +26,7 @@ class Ownership:
         """See that a resource is there, and belongs to `actor` unless that is an admin.
 
         Args:
-            entity: the type that the caller takes it for; None: whatever it is.
+            entity: the type that the caller takes it for; None: any type.
 
         Raises:
             CairnError: ``tag.unknown-resource-type``, ``tag.wrong-resource-type``; ``<noun>.not-found``, for what belongs to

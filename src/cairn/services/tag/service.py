@@ -1,4 +1,4 @@
-"""The tag service."""
+"""The tag service: answers the API's calls about tags."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TagService:
 
     @handles(UpdateSystemTag)
     async def update(self, message: UpdateSystemTag) -> Reference:
-        """Change a tag's value."""
+        """Change a system tag's value, if both tags have the same meaning."""
         actor = current().actor
 
         def fn(tx: Tx) -> Reference:
@@ -73,7 +73,7 @@ class TagService:
 
     @handles(DeleteTag)
     async def delete(self, message: DeleteTag) -> None:
-        """Take a tag off; one that is gone is success."""
+        """Take a tag off its resource; one that is gone is success."""
         actor = current().actor
 
         def fn(tx: Tx) -> None:

@@ -1,4 +1,4 @@
-"""Data centers."""
+"""Zones, which are data centers."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.zone.service import ZoneService

@@ -1,4 +1,4 @@
-"""What can be asked of zones."""
+"""API messages about zones."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""Zones."""
+"""The table of zones."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from cairn.kernel.resource import EnabledState
-from cairn.kernel.store.record import Named, TableMeta, Visible
+from cairn.kernel.store.record import Key, Named, TableMeta, Visible
+from cairn.services.ids import ZoneId
 
 
 class Zone(Named, frozen=True, kw_only=True):
-    """A data center: what is in one zone can reach each other; nothing spans two."""
+    """A data center: machines in one zone reach each other; nothing spans two zones."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="zone", entity="Zone", visible=Visible.PUBLIC)
 
+    uuid: Annotated[ZoneId, Key()]
     state: EnabledState = EnabledState.ENABLED
     type: str = "zstack"
     is_default: bool = False

@@ -1,4 +1,4 @@
-"""The zone service."""
+"""The zone service: answers the API's calls about zones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ZoneService:
 
     @handles(CreateZone)
     async def create(self, message: CreateZone) -> Reference:
-        """Make a zone; if it is to be the default, the zone that was is not any more."""
+        """Make a zone; if it is to be the default, it takes that from the zone that was."""
 
         def fn(tx: Tx) -> Reference:
             _one_default(tx, message)
@@ -34,7 +34,7 @@ class ZoneService:
 
     @handles(UpdateZone)
     async def update(self, message: UpdateZone) -> Reference:
-        """Change what is said of it, or which zone is the default."""
+        """Change a zone's name or description, or make it the default."""
 
         def fn(tx: Tx) -> Reference:
             _one_default(tx, message)
@@ -49,6 +49,6 @@ class ZoneService:
 
 
 def _one_default(tx: Tx, message: CreateZone | UpdateZone) -> None:
-    """There is one default at most."""
+    """Take the default away from the zone that has it, if the call asks for it."""
     if message.is_default:
         tx.update_where(Zone, {"is_default": True}, is_default=False)

@@ -10,6 +10,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
 from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.ids import BackupStorageId
 from cairn.simulator.dials import Dial
 
 COMMAND = GetCapacity(path="/var/lib/cairn-backup")
@@ -48,7 +49,7 @@ async def test_an_address_is_looked_up_again_when_it_was_forgotten(site: Site) -
 async def test_one_that_is_not_there_cannot_be_called(site: Site) -> None:
     agents = site.context.need(BackupStorageAgents)
     with pytest.raises(CairnError) as caught:
-        await agents.call("f" * 32, COMMAND)
+        await agents.call(BackupStorageId("f" * 32), COMMAND)
 
     assert caught.value.code == "backup-storage.not-found"
 

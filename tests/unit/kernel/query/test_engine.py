@@ -208,7 +208,7 @@ async def test_what_is_shared_is_seen(store: Store) -> None:
     ("request_", "code", "sentence"),
     [
         (QueryRequest(entity="VmInstanc"), "query.unknown-entity", "Did you mean 'VmInstance'"),
-        (QueryRequest(entity="StorageHost"), "query.unknown-entity", "there is no entity 'StorageHost'"),
+        (QueryRequest(entity="StorageHost"), "query.unknown-entity", "no entity has the name 'StorageHost'"),
         (QueryRequest(entity="Zone", limit=10_001), "query.bad-limit", "limit: found 10001; 0 to 10000"),
         (QueryRequest(entity="Zone", limit=-1), "query.bad-limit", "limit: found -1"),
         (QueryRequest(entity="Zone", start=-1), "query.bad-limit", "start: found -1"),

@@ -5,10 +5,11 @@ from tests.unit.services.image_site import Site
 
 from cairn.plugins.backup_server.driver import TYPE, folders
 from cairn.services.backup_storage.extensions import BackupStorageDriver
+from cairn.services.ids import BackupStorageId
 
 
 async def test_hosts_fetch_below_the_agents_images_by_the_path_in_its_folder(site: Site) -> None:
-    storage = (await site.call(add(site))).uuid
+    storage = BackupStorageId((await site.call(add(site))).uuid)
     driver = site.context.extensions.named(BackupStorageDriver, TYPE)
     path = "/var/lib/cairn-backup/images/a b/image.qcow2"
 
@@ -18,7 +19,7 @@ async def test_hosts_fetch_below_the_agents_images_by_the_path_in_its_folder(sit
 
 
 async def test_an_ipv6_address_stands_in_brackets_and_the_port_is_a_setting(site: Site) -> None:
-    storage = (await site.call(add(site))).uuid
+    storage = BackupStorageId((await site.call(add(site))).uuid)
     driver = site.context.extensions.named(BackupStorageDriver, TYPE)
     await site.set("backupServer", "agent.port", "7272")
     await site.context.store.write(

@@ -60,10 +60,10 @@ def entry(number: int, *, default: bool = True) -> DhcpEntry:
     )
 
 
-def vm(number: int, host: str, *nics: NicSpec) -> VmNetworks:
+def vm(number: int, host: HostId, *nics: NicSpec) -> VmNetworks:
     return VmNetworks(
         uuid=VmId(uuid(number, 5)),
-        host_uuid=HostId(host),
+        host_uuid=host,
         hostname=f"vm-{number}",
         nics=list(nics),
         bridges={one.l3_network_uuid: "br_eth0" for one in nics},
@@ -72,8 +72,8 @@ def vm(number: int, host: str, *nics: NicSpec) -> VmNetworks:
     )
 
 
-def running(number: int, host: str, *nics: NicSpec) -> VmNetworks:
-    return VmNetworks(uuid=VmId(uuid(number, 5)), host_uuid=HostId(host), hostname=f"vm-{number}", nics=list(nics))
+def running(number: int, host: HostId, *nics: NicSpec) -> VmNetworks:
+    return VmNetworks(uuid=VmId(uuid(number, 5)), host_uuid=host, hostname=f"vm-{number}", nics=list(nics))
 
 
 def metadata(number: int, *, bare: bool = False) -> MetadataEntry:
@@ -99,8 +99,8 @@ def service(rig: Rig) -> VmNetworkService:
     return rig.extensions.named(VmNetworkService, "Flat")
 
 
-async def connect(rig: Rig, host: str) -> None:
-    await rig.extensions.named(HostConnected, "Flat").host_connecting(HostId(host), FACTS)
+async def connect(rig: Rig, host: HostId) -> None:
+    await rig.extensions.named(HostConnected, "Flat").host_connecting(host, FACTS)
 
 
 async def servers(rig: Rig) -> dict[str, str]:

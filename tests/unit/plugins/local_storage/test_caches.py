@@ -15,7 +15,7 @@ from cairn.kernel.store.record import Key, Record, TableMeta, Visible
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.model import LocalStorageVolume
 from cairn.services.host.provided import HostAgents
-from cairn.services.ids import AccountId, HostId, ImageId, PrimaryStorageId, VolumeId
+from cairn.services.ids import AccountId, HostId, VolumeId
 from cairn.services.primary_storage.model import ImageCache
 from cairn.services.volume.model import Volume
 
@@ -151,14 +151,16 @@ async def test_caches_under_volumes_stay_and_the_others_go(rig: StorageRig, agen
         uuid=VolumeId("d" * 32),
         name="ROOT",
         account_uuid=AccountId("a" * 32),
-        primary_storage_uuid=PrimaryStorageId(storage),
-        root_image_uuid=ImageId(IMAGE.uuid),
+        primary_storage_uuid=storage,
+        root_image_uuid=IMAGE.uuid,
         install_path="/x",
         size=100,
         create_date=now,
         last_op_date=now,
     )
-    place = LocalStorageVolume(resource_uuid=volume.uuid, primary_storage_uuid=storage, host_uuid="h2", size=100)
+    place = LocalStorageVolume(
+        resource_uuid=volume.uuid, primary_storage_uuid=storage, host_uuid=HostId("h2"), size=100
+    )
     await rig.node.insert(Image(uuid=IMAGE.uuid), Host(uuid="h2"), volume, place)
 
     for _ in range(2):

@@ -19,7 +19,7 @@ from cairn.services.cluster.model import Cluster
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
-from cairn.services.ids import HostId, VmId
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import START, VirtualClock
 
@@ -52,10 +52,10 @@ class Book:
 
         def fill(tx: Tx) -> None:
             for number in (1, 2):
-                zone = Zone(uuid=f"zone-{number}", name="z", create_date=START, last_op_date=START)
+                zone = Zone(uuid=ZoneId(f"zone-{number}"), name="z", create_date=START, last_op_date=START)
                 write(tx, zone)
                 cluster = Cluster(
-                    uuid=f"cluster-{number}",
+                    uuid=ClusterId(f"cluster-{number}"),
                     name="c",
                     zone_uuid=zone.uuid,
                     hypervisor_type="KVM",

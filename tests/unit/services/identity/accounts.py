@@ -8,6 +8,7 @@ from tests.unit.services.small_node import SmallNode
 from cairn.services.identity.messages import LogInByAccount
 from cairn.services.identity.model import Account, AccountType
 from cairn.services.identity.passwords import sha512_hex
+from cairn.services.ids import AccountId
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -15,7 +16,7 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 async def account(node: SmallNode, name: str, password: str = "secret", *, admin: bool = False) -> str:
     now = node.clock.now()
     row = Account(
-        uuid=node.ids.new(),
+        uuid=AccountId(node.ids.new()),
         name=name,
         type=AccountType.SYSTEM_ADMIN if admin else AccountType.NORMAL,
         password_hash=QUICK.hash(sha512_hex(password)),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from tests.unit.services.image_site import Site
 
 from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.ids import BackupStorageId
 from cairn.services.image.copies import ImageCopy, ImageFiles, path_of
 from cairn.services.image.messages import ImageFormat
 
@@ -16,7 +17,7 @@ async def test_files_are_removed_twice_and_what_cannot_be_removed_is_told(site: 
     image = await site.add_image(there, lost)
     path = path_of("/var/lib/cairn-backup", image, ImageFormat.QCOW2)
     copies = [
-        ImageCopy(backup_storage_uuid=uuid, backup_storage_name=name, path=path)
+        ImageCopy(backup_storage_uuid=BackupStorageId(uuid), backup_storage_name=name, path=path)
         for uuid, name in ((there, "a"), (lost, "b"), ("f" * 32, "gone"))
     ]
     files = ImageFiles(site.context.need(BackupStorageAgents), site.context.config)

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig
 
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L2NetworkId
 from cairn.services.l2.attachments import attach, clusters_of, detach
 from cairn.services.l2.extensions import L2AttachmentChanged
 from cairn.services.l2.manifest import MANIFEST as L2
@@ -18,12 +19,12 @@ class Told(L2AttachmentChanged):
     def __init__(self) -> None:
         self.networks: list[str] = []
 
-    def l2_attachment_changed(self, tx: Tx, l2_network: str) -> None:
+    def l2_attachment_changed(self, tx: Tx, l2_network: L2NetworkId) -> None:
         self.networks.append(l2_network)
 
 
 class World:
-    def __init__(self, rig: Rig, network: str) -> None:
+    def __init__(self, rig: Rig, network: L2NetworkId) -> None:
         self.rig = rig
         self.network = network
         self.told = Told()
@@ -63,5 +64,5 @@ async def test_detaching_tells_how_many_had_it(world: World) -> None:
 
 async def test_other_networks_stay_where_they_are(world: World) -> None:
     await world.do(lambda tx: attach(tx, world.extensions, world.network, [CLUSTER]))
-    await world.do(lambda tx: detach(tx, world.extensions, "other", [CLUSTER]))
+    await world.do(lambda tx: detach(tx, world.extensions, L2NetworkId("other"), [CLUSTER]))
     assert await world.clusters() == {CLUSTER}

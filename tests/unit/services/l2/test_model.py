@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from cairn.services.ids import L2NetworkId, ZoneId
 from cairn.services.l2.model import L2Network, L2Type
 from cairn.testing.clock import START
 
 
 def network(interface: str | None, vni: int | None = None) -> L2Network:
     return L2Network(
-        uuid="u",
+        uuid=L2NetworkId("u"),
         name="n",
-        zone_uuid="z",
+        zone_uuid=ZoneId("z"),
         physical_interface=interface,
         type=L2Type.VXLAN if vni else L2Type.NO_VLAN,
         vni=vni,

@@ -16,8 +16,8 @@ from cairn.services.l2.reconciler import L2Reconciler
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 
-async def connect(rig: Rig, host: str) -> None:
-    await rig.extensions.named(HostConnected, "l2").host_connecting(HostId(host), FACTS)
+async def connect(rig: Rig, host: HostId) -> None:
+    await rig.extensions.named(HostConnected, "l2").host_connecting(host, FACTS)
     rig.hosts[host] = replace(rig.hosts[host], connected=True)
 
 

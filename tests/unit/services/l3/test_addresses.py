@@ -16,6 +16,7 @@ from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.sqlite import SqliteConnection
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l3.addresses import free_from, used_in
 from cairn.services.l3.manifest import MANIFEST as L3
@@ -51,7 +52,7 @@ def counted_work(rig: Rig) -> Iterator[Work]:
 class Net:
     """A network with ranges and no services."""
 
-    def __init__(self, rig: Rig, uuid: str) -> None:
+    def __init__(self, rig: Rig, uuid: L3NetworkId) -> None:
         self.rig = rig
         self.uuid = uuid
         self.networks = rig.context.need(L3Networks)

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.unit.services.network_rig import Rig
 
+from cairn.services.ids import L2NetworkId, L3NetworkId
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l3.extensions import NetworkChanged
 from cairn.services.l3.manifest import MANIFEST as L3
 from cairn.services.l3.networks import NetworkChanges
 from cairn.services.l3.provided import L3Networks, L3Place, L3View
+
+GONE = L3NetworkId("gone")
 
 
 class Heard(NetworkChanged):
@@ -27,12 +30,12 @@ async def rig() -> AsyncIterator[Rig]:
     await rig.stop()
 
 
-async def views(rig: Rig, *networks: str) -> dict[str, L3View]:
+async def views(rig: Rig, *networks: L3NetworkId) -> dict[L3NetworkId, L3View]:
     registry = rig.context.need(L3Networks)
     return await rig.context.store.read(lambda tx: registry.views(tx, networks))
 
 
-async def places(rig: Rig, *networks: str) -> dict[str, L3Place]:
+async def places(rig: Rig, *networks: L3NetworkId) -> dict[L3NetworkId, L3Place]:
     registry = rig.context.need(L3Networks)
     return await rig.context.store.read(lambda tx: registry.places(tx, networks))
 
@@ -49,8 +52,8 @@ async def test_a_network_without_ranges_has_neither_netmask_nor_gateway(rig: Rig
 async def test_networks_are_told_by_uuid_and_those_that_are_gone_are_left_out(rig: Rig) -> None:
     l2 = await rig.l2()
     first, second = await rig.l3(l2, "a"), await rig.l3(l2, "b")
-    assert set(await views(rig, first, second, "gone")) == {first, second}
-    assert set(await places(rig, first, "gone")) == {first}
+    assert set(await views(rig, first, second, GONE)) == {first, second}
+    assert set(await places(rig, first, GONE)) == {first}
     assert await views(rig) == {}
     assert await places(rig) == {}
 
@@ -66,5 +69,5 @@ async def test_a_change_is_told_once_it_is_committed(rig: Rig) -> None:
     assert heard.networks == [l3]
     await rig.context.store.write(lambda tx: changes.l2_attachment_changed(tx, l2))
     assert heard.networks == [l3, l3]
-    await rig.context.store.write(lambda tx: changes.l2_attachment_changed(tx, "other"))
+    await rig.context.store.write(lambda tx: changes.l2_attachment_changed(tx, L2NetworkId("other")))
     assert heard.networks == [l3, l3]

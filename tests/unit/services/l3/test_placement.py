@@ -3,10 +3,10 @@ from __future__ import annotations
 from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, uuid
 
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
-from cairn.services.ids import ClusterId, HostId, ImageId, VmId, ZoneId
+from cairn.services.ids import ClusterId, HostId, ImageId, L3NetworkId, VmId, ZoneId
 
 
-def need(*l3: str) -> HostNeed:
+def need(*l3: L3NetworkId) -> HostNeed:
     return HostNeed(
         vm_uuid=VmId(uuid(1, 5)),
         cpu_num=1,

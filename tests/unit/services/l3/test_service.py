@@ -9,6 +9,7 @@ from cairn.kernel.api import ApiCreate, StateEvent
 from cairn.kernel.error import CairnError
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     ChangeL3NetworkState,
@@ -20,7 +21,7 @@ from cairn.services.l3.model import IpRange, L3NetworkDns, NetworkServiceL3Netwo
 from cairn.services.l3.steps.addresses import ClaimAddresses, ClaimAddressesInput
 
 
-async def claim(rig: Rig, vm: int, l3: str) -> None:
+async def claim(rig: Rig, vm: int, l3: L3NetworkId) -> None:
     step = cast("ClaimAddresses", rig.step("l3.claim-addresses"))
     given = ClaimAddressesInput(uuid=uuid(vm, 5), l3_network_uuids=[l3], asked=ApiCreate())
     await rig.context.store.write(lambda tx: step.do(tx, given))

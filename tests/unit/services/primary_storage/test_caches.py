@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from tests.unit.services.storage_rig import StorageRig
 
+from cairn.services.ids import HostId, ImageId
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.primary_storage.model import ImageCache
 
@@ -14,8 +15,8 @@ async def test_an_images_caches_are_dropped_on_each_storage_that_has_one(rig: St
             ImageCache(
                 uuid=rig.node.ids.new(),
                 primary_storage_uuid=storage,
-                host_uuid=host,
-                image_uuid=image,
+                host_uuid=HostId(host),
+                image_uuid=ImageId(image),
                 install_path="/x",
                 format="qcow2",
                 size=1,
@@ -25,6 +26,6 @@ async def test_an_images_caches_are_dropped_on_each_storage_that_has_one(rig: St
         )
 
     for caches in rig.node.context.extensions.of(ImageCaches):
-        await caches.drop("gone")
+        await caches.drop(ImageId("gone"))
 
     assert rig.driver.dropped == [(first, "gone")]

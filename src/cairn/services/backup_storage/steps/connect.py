@@ -22,7 +22,7 @@ from cairn.services.backup_storage.model import BackupStorage
 
 
 class RecordBackupStorageInput(Struct, frozen=True, kw_only=True):
-    """A new backup storage."""
+    """The new backup storage's uuid, and the call that adds it."""
 
     uuid: str
     asked: AddBackupStorage
@@ -39,25 +39,25 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
         self._tags = tags
 
     def do(self, tx: Tx, given: RecordBackupStorageInput) -> Nothing:
-        """Insert its row and its tags; what only its type has is its driver's to write."""
+        """Insert its row and its tags; its driver writes the values that only its type has."""
         asked = given.asked
         row = new(tx, BackupStorage, asked, type=asked.storage_type, url=asked.folder)
         self._kind.add(tx, self._tags, asked, row)
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordBackupStorageInput, made: Nothing | None) -> None:
-        """It was never added."""
+        """Erase its rows: the backup storage was never added."""
         self._kind.erase(tx, given.uuid)
 
 
 class ConnectInput(Struct, frozen=True, kw_only=True):
-    """Which backup storage."""
+    """The backup storage to connect to."""
 
     uuid: str
 
 
 class ConnectOutput(Struct, frozen=True, kw_only=True):
-    """What it said of itself."""
+    """The capacity and the boot that the agent told of itself."""
 
     capacity: Capacity
     agent_boot: str
@@ -75,14 +75,14 @@ class ConnectBackupStorage(ActionStep[ConnectInput, ConnectOutput]):
         self._store = store
 
     async def do(self, given: ConnectInput) -> ConnectOutput:
-        """Connect; the folder may be there already."""
+        """Have the folder made, unless it is there already."""
         row = await self._store.look(lambda tx: existing(tx, BackupStorage, given.uuid))
         capacity, boot = await self._agents.connect(row.uuid, InitStorage(path=row.url))
         return ConnectOutput(capacity=capacity, agent_boot=boot)
 
 
 class FinishConnectInput(Struct, frozen=True, kw_only=True):
-    """What is known now."""
+    """The backup storage, with the agent's answer."""
 
     uuid: str
     capacity: Capacity
@@ -99,7 +99,7 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
         self._kind = kind
 
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
-        """Its status follows in the same transaction."""
+        """Change its status in the same transaction."""
         self._kind.connected(
             tx,
             given.uuid,
@@ -110,5 +110,5 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
         return NOTHING
 
     def undo(self, tx: Tx, given: FinishConnectInput, made: Nothing | None) -> None:
-        """It is not connected after all."""
+        """Note that the backup storage is not connected after all."""
         self._kind.failed(tx, given.uuid)

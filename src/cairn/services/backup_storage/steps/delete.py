@@ -1,4 +1,4 @@
-"""Taking a backup storage out of the cloud: what is on it."""
+"""Taking a backup storage out of the cloud: removing its content."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
 from cairn.kernel.plugin.extension import Extensions
 from cairn.services.backup_storage.extensions import BackupStorageContent
+from cairn.services.ids import BackupStorageId
 
 
 class RemoveContentInput(Struct, frozen=True, kw_only=True):
-    """Of which backup storage, and how."""
+    """The backup storage, and the call with its deletion mode."""
 
     uuid: str
     asked: ApiDelete
 
 
 class RemoveContent(ActionStep[RemoveContentInput, Nothing]):
-    """When enforcing: remove what is on it."""
+    """Remove all that is on the backup storage, if the call says to enforce."""
 
     name = "backup-storage.remove-content"
     title = "removing what is on the backup storage"
@@ -36,5 +37,5 @@ class RemoveContent(ActionStep[RemoveContentInput, Nothing]):
             keepers = self._extensions.of(BackupStorageContent)
             for index, keeper in enumerate(keepers):
                 report_progress("", index / len(keepers))
-                await keeper.remove_all(given.uuid)
+                await keeper.remove_all(BackupStorageId(given.uuid))
         return NOTHING

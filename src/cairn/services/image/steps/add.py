@@ -22,6 +22,7 @@ from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.ids import BackupStorageId
 from cairn.services.image import config
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
 from cairn.services.image.messages import AddImage, checked_format
@@ -40,7 +41,7 @@ class RecordImageInput(Struct, frozen=True, kw_only=True):
 
 
 class RecordImageOutput(Struct, frozen=True, kw_only=True):
-    """Where its files will be."""
+    """The files that the image will have, one on each backup storage."""
 
     image_copies: list[ImageCopy]
 
@@ -82,16 +83,16 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
 
 
 class FetchImageInput(Struct, frozen=True, kw_only=True):
-    """What to fetch, and where to put it."""
+    """The call that says what to fetch, and the files to make of it."""
 
     asked: AddImage
     image_copies: list[ImageCopy]
 
 
 class FetchedCopy(Struct, frozen=True, kw_only=True):
-    """A file that is there."""
+    """A file that was fetched."""
 
-    backup_storage_uuid: str
+    backup_storage_uuid: BackupStorageId
     file: agent.ImageInfo
 
 
@@ -153,22 +154,22 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
             return error
         return FetchedCopy(backup_storage_uuid=copy.backup_storage_uuid, file=file)
 
-    async def _clean_up(self, given: FetchImageInput, kept: set[str]) -> None:
-        """Remove what was left by a failed download, or fetched from a URL whose content changed meanwhile."""
+    async def _clean_up(self, given: FetchImageInput, kept: set[BackupStorageId]) -> None:
+        """Remove files of a failed download, and those that were fetched from a URL whose content changed meanwhile."""
         useless = [copy for copy in given.image_copies if copy.backup_storage_uuid not in kept]
         for copy, error in await self._files.remove(useless):
             _log.warning("image.file-left", backup_storage=copy.backup_storage_uuid, path=copy.path, error=str(error))
 
 
 class FinishAddInput(Struct, frozen=True, kw_only=True):
-    """Which image, and its copies."""
+    """The image, and the copies that are there."""
 
     uuid: str
     fetched_copies: list[FetchedCopy]
 
 
 class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
-    """The image is Ready: VMs can be made from it."""
+    """Make the image Ready: from here on VMs can be made from it."""
 
     name = "image.finish-add"
     title = "finishing"

@@ -17,6 +17,7 @@ from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.ids import BackupStorageId
 from cairn.services.image.messages import ApiCreateFromImage, ImageSpec, MediaType
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 
@@ -31,13 +32,13 @@ _USABLE = (EnabledState.ENABLED.value, MachineStatus.CONNECTED.value)
 
 
 class ChooseImageInput(Struct, frozen=True, kw_only=True):
-    """Which image."""
+    """The call that names the image."""
 
     asked: ApiCreateFromImage
 
 
 class ChooseImageOutput(Struct, frozen=True, kw_only=True):
-    """All that is needed of it."""
+    """The image, with all that later steps need of it."""
 
     image: ImageSpec
 
@@ -54,15 +55,16 @@ class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
         self._usable = Remembered(self._look, (Image, ImageBackupStorageRef, BackupStorage))
 
     def do(self, tx: Tx, given: ChooseImageInput) -> ChooseImageOutput:
-        """Refuse an image that is not usable now; what was found is remembered while nothing of it changes."""
+        """Refuse an image that is not usable now; the answer is remembered until one of its rows changes."""
         return self._usable.get(tx, given.asked.image_uuid)
 
     def _look(self, tx: Tx, image_uuid: str) -> ChooseImageOutput:
         image = existing(tx, Image, image_uuid, "imageUuid")
         _check(image)
         copies = [tuple(map(str, row)) for row in tx.rows(_COPIES, {"image": image.uuid})]
-        for storage, kind, path, _, *condition in copies:
+        for uuid, kind, path, _, *condition in copies:
             if tuple(condition) == _USABLE:
+                storage = BackupStorageId(uuid)
                 url = self._extensions.named(BackupStorageDriver, kind).image_url(tx, storage, path)
                 return ChooseImageOutput(image=_spec(image, storage, url))
         raise _no_backup_storage(image, [f"{name} is {state} and {status}" for *_, name, state, status in copies])
@@ -105,7 +107,7 @@ def _no_backup_storage(image: Image, reasons: list[str]) -> CairnError:
     )
 
 
-def _spec(image: Image, storage: str, url: str) -> ImageSpec:
+def _spec(image: Image, storage: BackupStorageId, url: str) -> ImageSpec:
     return taken(
         ImageSpec,
         image,

@@ -6,28 +6,29 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import erase, existing
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import ImageId
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.messages import ExpungeImage
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-from cairn.services.image.status import tell, wrong_status
+from cairn.services.image.status import tell
 
 
 class BeginExpungeInput(Struct, frozen=True, kw_only=True):
-    """Which image, and the call."""
+    """The image, and the call."""
 
     uuid: str
     asked: ExpungeImage
 
 
 class BeginExpungeOutput(Struct, frozen=True, kw_only=True):
-    """What is removed."""
+    """The files to remove."""
 
     image_copies: list[ImageCopy]
     erases_image: bool  #: no copy is left, so the image itself is erased
@@ -50,8 +51,11 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
             going = [ref for ref in going if ref.status is ImageStatus.DELETED]
         kept = [ref for ref in going if ref.status is not ImageStatus.DELETED]
         if kept or (not going and image.status is not ImageStatus.DELETED):
-            raise wrong_status(
-                image, f"The image {image.name} is {image.status.value}. Delete it before you expunge it."
+            raise CairnError(
+                "image.wrong-status",
+                f"The image {image.name} is {image.status.value}. Delete it before you expunge it.",
+                kind=ErrorKind.CONFLICT,
+                details={"status": image.status.value},
             )
         for ref in going:
             tx.update(ImageBackupStorageRef, ref.uuid, given_up=True, last_op_date=tx.now)
@@ -59,13 +63,13 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
 
 
 class DeleteCopiesInput(Struct, frozen=True, kw_only=True):
-    """The image's files."""
+    """The files of the image that are to be removed."""
 
     image_copies: list[ImageCopy]
 
 
 class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
-    """Remove the files."""
+    """Remove the image's files from their backup storages."""
 
     name = "image.delete-copies"
     title = "removing the image's files"
@@ -88,7 +92,7 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
 
 
 class DropCachesInput(Struct, frozen=True, kw_only=True):
-    """Which image, and whether it is erased."""
+    """The image, and whether it is erased with its copies."""
 
     uuid: str
     erases_image: bool
@@ -108,12 +112,12 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
         """Drop the caches; an image that keeps a copy keeps its caches."""
         if given.erases_image:
             for caches in self._extensions.of(ImageCaches):
-                await caches.drop(given.uuid)
+                await caches.drop(ImageId(given.uuid))
         return NOTHING
 
 
 class EraseImageInput(Struct, frozen=True, kw_only=True):
-    """What is gone."""
+    """The image, and the copies whose files are gone."""
 
     uuid: str
     image_copies: list[ImageCopy]

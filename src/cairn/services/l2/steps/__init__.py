@@ -1,1 +1,1 @@
-"""What is done to L2 networks, step by step."""
+"""Steps of the L2 service's workflows."""

@@ -10,6 +10,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
+from cairn.services.ids import ClusterId, L2NetworkId
 from cairn.services.l2.attachments import attach, detach
 from cairn.services.l2.messages import AttachL2NetworkToCluster
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
@@ -17,10 +18,20 @@ from cairn.services.l2.reconciler import L2Reconciler
 
 
 class AttachInput(Struct, frozen=True, kw_only=True):
-    """What is attached where."""
+    """An L2 network and the cluster that it is to be attached to."""
 
     uuid: str
     asked: AttachL2NetworkToCluster
+
+    @property
+    def network(self) -> L2NetworkId:
+        """The network that is attached."""
+        return L2NetworkId(self.uuid)
+
+    @property
+    def cluster(self) -> ClusterId:
+        """The cluster that it is attached to."""
+        return ClusterId(self.asked.cluster_uuid)
 
 
 class RecordAttachment(TransactionStep[AttachInput, Nothing]):
@@ -36,7 +47,7 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
     def do(self, tx: Tx, given: AttachInput) -> Nothing:
         """Refuse a cluster of another zone, and one that has this network or its interface already."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
-        cluster = existing(tx, Cluster, given.asked.cluster_uuid, "clusterUuid")
+        cluster = existing(tx, Cluster, given.cluster, "clusterUuid")
         if cluster.zone_uuid != network.zone_uuid:
             raise CairnError(
                 "l2.another-zone",
@@ -53,8 +64,8 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
 
     def undo(self, tx: Tx, given: AttachInput, made: Nothing | None) -> None:
         """Hosts of other clusters are told that those of this one are not their peers."""
-        detach(tx, self._extensions, given.uuid, [given.asked.cluster_uuid])
-        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
+        detach(tx, self._extensions, given.network, [given.cluster])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
 
 
 def _check_neighbours(tx: Tx, network: L2Network, cluster: Cluster) -> None:
@@ -90,11 +101,11 @@ class RealizeInCluster(ActionStep[AttachInput, Nothing]):
 
     async def do(self, given: AttachInput) -> Nothing:
         """Hosts that have it already are not called again; those of the network's other clusters get to know new peers."""
-        await self._reconciler.attach(given.uuid, given.asked.cluster_uuid)
+        await self._reconciler.attach(given.network, given.cluster)
         return NOTHING
 
     async def undo(self, given: AttachInput, made: Nothing | None) -> None:
         """Remove the bridges that were made."""
         network = await self._store.read(lambda tx: tx.get(L2Network, given.uuid))
         if network is not None:
-            await self._reconciler.remove(network, [given.asked.cluster_uuid])
+            await self._reconciler.remove(network, [given.cluster])

@@ -13,6 +13,7 @@ from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
+from cairn.services.ids import ClusterId, L2NetworkId
 from cairn.services.l2.attachments import attach, clusters_of, detach
 from cairn.services.l2.extensions import L2NetworkUsers
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
@@ -21,20 +22,30 @@ from cairn.services.l2.reconciler import L2Reconciler
 
 
 class DetachInput(Struct, frozen=True, kw_only=True):
-    """What is detached from where."""
+    """An L2 network and the cluster that it is to be detached from."""
 
     uuid: str
     asked: DetachL2NetworkFromCluster
 
+    @property
+    def network(self) -> L2NetworkId:
+        """The network that is detached."""
+        return L2NetworkId(self.uuid)
+
+    @property
+    def cluster(self) -> ClusterId:
+        """The cluster that it is detached from."""
+        return ClusterId(self.asked.cluster_uuid)
+
 
 class DetachedOutput(Struct, frozen=True, kw_only=True):
-    """Which clusters had it."""
+    """The clusters that had the network."""
 
-    cluster_uuids: list[str]
+    cluster_uuids: list[ClusterId]
 
 
 class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
-    """The cluster does not have the network any more; from here on no VM that needs it is placed there."""
+    """Erase the attachment: from here on no VM that needs the network is placed in the cluster."""
 
     name = "l2.erase-attachment"
     title = "detaching the L2 network from the cluster"
@@ -46,21 +57,20 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
     def do(self, tx: Tx, given: DetachInput) -> DetachedOutput:
         """Hosts of other clusters are told that those of this one are not their peers any more."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
-        cluster = given.asked.cluster_uuid
-        if not detach(tx, self._extensions, given.uuid, [cluster]):
+        if not detach(tx, self._extensions, given.network, [given.cluster]):
             raise CairnError(
                 "l2.not-attached",
-                f"clusterUuid: the L2 network {network.name} is not attached to the cluster {cluster}. "
+                f"clusterUuid: the L2 network {network.name} is not attached to the cluster {given.cluster}. "
                 "There is nothing to do.",
                 kind=ErrorKind.CONFLICT,
             )
-        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
-        return DetachedOutput(cluster_uuids=[cluster])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
+        return DetachedOutput(cluster_uuids=[given.cluster])
 
     def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
-        """Attach it again, and see to it that hosts have it."""
-        attach(tx, self._extensions, given.uuid, made.cluster_uuids if made else [])
-        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
+        """Attach the network again, and have its bridges made again."""
+        attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
 
 
 class CheckUnused(TransactionStep[DetachInput, Nothing]):
@@ -79,7 +89,7 @@ class CheckUnused(TransactionStep[DetachInput, Nothing]):
     def do(self, tx: Tx, given: DetachInput) -> Nothing:
         """Ask every service that may use it; the first that does is named."""
         for users in self._extensions.of(L2NetworkUsers):
-            why = users.why_not_detach(tx, given.uuid, given.asked.cluster_uuid)
+            why = users.why_not_detach(tx, given.network, given.cluster)
             if why is not None:
                 name = existing(tx, L2Network, given.uuid, "l2NetworkUuid").name
                 raise CairnError(
@@ -91,10 +101,10 @@ class CheckUnused(TransactionStep[DetachInput, Nothing]):
 
 
 class RemoveBridgesInput(Struct, frozen=True, kw_only=True):
-    """Which network, where."""
+    """The network, and the clusters from whose hosts its bridge goes."""
 
     uuid: str
-    cluster_uuids: list[str]
+    cluster_uuids: list[ClusterId]
 
 
 class RemoveBridges(ActionStep[RemoveBridgesInput, Nothing]):
@@ -119,14 +129,19 @@ class RemoveBridges(ActionStep[RemoveBridgesInput, Nothing]):
 
 
 class DeleteInput(Struct, frozen=True, kw_only=True):
-    """Which network is deleted, and how."""
+    """The network to delete, and the call with its deletion mode."""
 
     uuid: str
     asked: ApiDelete
 
+    @property
+    def network(self) -> L2NetworkId:
+        """The network that is deleted."""
+        return L2NetworkId(self.uuid)
+
 
 class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
-    """No cluster has the network any more."""
+    """Erase all attachments of the network."""
 
     name = "l2.erase-attachments"
     title = "detaching the L2 network from all clusters"
@@ -150,6 +165,6 @@ class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
         return DetachedOutput(cluster_uuids=clusters)
 
     def undo(self, tx: Tx, given: DeleteInput, made: DetachedOutput | None) -> None:
-        """Attach it again, and see to it that hosts have it."""
-        attach(tx, self._extensions, given.uuid, made.cluster_uuids if made else [])
-        tx.after_commit(lambda: self._reconciler.refresh_later(given.uuid))
+        """Attach the network again, and have its bridges made again."""
+        attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
+        tx.after_commit(lambda: self._reconciler.refresh_later(given.network))

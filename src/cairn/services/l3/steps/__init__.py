@@ -1,1 +1,1 @@
-"""What is done to L3 networks, step by step."""
+"""Steps of the L3 service, for workflows of VMs."""

@@ -1,4 +1,4 @@
-"""Addresses of VMs."""
+"""Taking addresses for a VM, and giving them back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 from cairn.kernel.api import ApiCreate
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.addresses import Addresses
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.l3.model import UsedIp
@@ -16,15 +17,15 @@ from cairn.services.l3.tags import static_ips
 
 
 class ClaimAddressesInput(Struct, frozen=True, kw_only=True):
-    """Which VM, in which networks."""
+    """The VM, and the networks in which it gets an address."""
 
     uuid: str  #: of the VM
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
     asked: ApiCreate  #: its tag ``staticIp::{l3}::{ip}`` asks for an address by name
 
 
 class ClaimAddressesOutput(Struct, frozen=True, kw_only=True):
-    """What it got."""
+    """The addresses that were taken."""
 
     addresses: list[ClaimedAddress]  #: in the order of `l3_network_uuids`
 
@@ -55,7 +56,7 @@ class ClaimAddresses(TransactionStep[ClaimAddressesInput, ClaimAddressesOutput])
 
 
 class ReleaseAddressesInput(Struct, frozen=True, kw_only=True):
-    """Whose addresses are given back."""
+    """The VM whose addresses are given back."""
 
     uuid: str
 

@@ -13,6 +13,7 @@ from cairn.kernel.recent import Recent
 from cairn.kernel.store.record import info
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import L2NetworkId, L3NetworkId
 from cairn.services.l2.model import L2Network
 from cairn.services.l2.provided import L2Networks
 from cairn.services.l3.extensions import NetworkChanged
@@ -21,23 +22,23 @@ from cairn.services.l3.provided import L3Networks
 
 
 class RealizeInput(Struct, frozen=True, kw_only=True):
-    """Which networks, where."""
+    """The VM's networks, and the host where they are needed."""
 
     place: Candidate
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
 
 
 class RealizeOutput(Struct, frozen=True, kw_only=True):
-    """What the VM's network cards are put into."""
+    """The bridges that the VM's network cards are put into."""
 
     bridges: dict[str, str]  #: L3 network uuid -> bridge
     mtus: dict[str, int]  #: L3 network uuid -> bytes that a frame may carry
 
 
 class Bridge(Struct, frozen=True, kw_only=True):
-    """What the network cards of an L3 network are put into."""
+    """A bridge that the network cards of an L3 network are put into."""
 
-    l2_network_uuid: str
+    l2_network_uuid: L2NetworkId
     name: str
     mtu: int
 
@@ -50,7 +51,7 @@ class Bridges(NetworkChanged):
         self._networks = networks
         self._known = Recent(clock, self._read)
 
-    async def of(self, l3_networks: list[str]) -> dict[str, Bridge]:
+    async def of(self, l3_networks: list[L3NetworkId]) -> dict[L3NetworkId, Bridge]:
         """The bridges of all of these networks (``l3.not-found``)."""
         found = await self._known.get(l3_networks)
         for uuid in l3_networks:
@@ -58,12 +59,12 @@ class Bridges(NetworkChanged):
                 raise not_found(info(L3Network).noun, "l3NetworkUuids", uuid, info(L3Network).title)
         return found
 
-    def network_changed(self, l3_network: str) -> None:
-        """Look it up again."""
+    def network_changed(self, l3_network: L3NetworkId) -> None:
+        """Forget the network's bridge: it is looked up when it is needed again."""
         self._known.drop(l3_network)
 
-    async def _read(self, l3_networks: list[str]) -> dict[str, Bridge]:
-        def fn(tx: Tx) -> dict[str, Bridge]:
+    async def _read(self, l3_networks: list[L3NetworkId]) -> dict[L3NetworkId, Bridge]:
+        def fn(tx: Tx) -> dict[L3NetworkId, Bridge]:
             places = self._networks.places(tx, l3_networks)
             l2 = {row.uuid: row for row in tx.find(L2Network, uuid={p.l2_network_uuid for p in places.values()})}
             return {uuid: _bridge(l2[place.l2_network_uuid]) for uuid, place in places.items()}

@@ -13,20 +13,21 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
+from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.messages import AttachPrimaryStorageToCluster
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 
 
 class AttachInput(Struct, frozen=True, kw_only=True):
-    """Which storage, and the call."""
+    """The storage, and the call that names the cluster."""
 
     uuid: str
     asked: AttachPrimaryStorageToCluster
 
 
 class RecordAttachment(TransactionStep[AttachInput, Nothing]):
-    """Write the attachment down."""
+    """Write down that the storage is attached to the cluster."""
 
     name = "primary-storage.record-attachment"
     title = "attaching the storage"
@@ -80,6 +81,6 @@ class PrepareHosts(ActionStep[AttachInput, Nothing]):
         """Prepare the connected hosts; the others are prepared when they connect. Safe to repeat."""
         storage = await self._store.read(lambda tx: existing(tx, PrimaryStorage, given.uuid, "primaryStorageUuid"))
         await self._extensions.named(PrimaryStorageDriver, storage.type).attached(
-            storage.uuid, given.asked.cluster_uuid
+            storage.uuid, ClusterId(given.asked.cluster_uuid)
         )
         return NOTHING

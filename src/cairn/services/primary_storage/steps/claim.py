@@ -18,14 +18,14 @@ from cairn.services.primary_storage.usable import UsableStorage
 
 
 class ClaimStorageInput(Struct, frozen=True, kw_only=True):
-    """Which volume, how large, and where."""
+    """The volume, its size, and its host."""
 
     root: NewVolume
     place: Candidate
 
 
 class ClaimStorageOutput(Struct, frozen=True, kw_only=True):
-    """Where the volume goes."""
+    """The storage that the volume goes to."""
 
     root_storage: RootStorage
 
@@ -56,13 +56,13 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
         )
 
     def undo(self, tx: Tx, given: ClaimStorageInput, made: ClaimStorageOutput | None) -> None:
-        """Give the space back; what was not claimed needs nothing."""
+        """Give the space back, if it was claimed."""
         if made is not None:
             self._extensions.named(PrimaryStorageDriver, made.root_storage.type).release(tx, given.root.uuid)
 
 
 class CacheImageInput(Struct, frozen=True, kw_only=True):
-    """Which image, and where."""
+    """The image, and the storage and host where it is needed."""
 
     image: ImageSpec
     root_storage: RootStorage
@@ -70,7 +70,7 @@ class CacheImageInput(Struct, frozen=True, kw_only=True):
 
 
 class CacheImageOutput(Struct, frozen=True, kw_only=True):
-    """The image's file there."""
+    """The image's file on that storage."""
 
     cached_image: CachedImage
 
@@ -86,7 +86,7 @@ class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
         self._extensions = extensions
 
     async def do(self, given: CacheImageInput) -> CacheImageOutput:
-        """Fetch the image if it is not there."""
+        """Fetch the image, unless it was fetched before."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         cached = await driver.cache_image(given.root_storage.uuid, given.place.host_uuid, given.image)
         return CacheImageOutput(cached_image=cached)

@@ -13,6 +13,7 @@ from cairn.kernel.resource import EnabledState, enter, erase, existing, taken
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.ids import L3NetworkId, VolumeId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.offering.model import InstanceOffering
@@ -40,7 +41,7 @@ class PrepareOutput(Struct, frozen=True, kw_only=True):
 
     vm: VmDefinition
     root: NewVolume
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
     host_need: HostNeed
 
 
@@ -68,11 +69,12 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
             default_l3_network_uuid=asked.default_network,
         )
         root = NewVolume(
-            uuid=self._ids.new(),
+            uuid=VolumeId(self._ids.new()),
             name=f"ROOT-for-{asked.name}"[:255],
             size_bytes=_root_size(asked, given.image),
             primary_storage_uuid=asked.primary_storage_uuid_for_root_volume,
         )
+        networks = [L3NetworkId(uuid) for uuid in asked.l3_network_uuids]
         need = taken(
             HostNeed,
             vm,
@@ -81,7 +83,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
             disk_bytes=root.size_bytes,
             primary_storage_uuid=root.primary_storage_uuid,
         )
-        return PrepareOutput(vm=vm, root=root, l3_network_uuids=asked.l3_network_uuids, host_need=need)
+        return PrepareOutput(vm=vm, root=root, l3_network_uuids=networks, host_need=need)
 
 
 def _offering(tx: Tx, uuid: str) -> InstanceOffering:

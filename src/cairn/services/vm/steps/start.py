@@ -14,6 +14,7 @@ from cairn.kernel.resource import existing, taken
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import L3NetworkId
 from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm import config
 from cairn.services.vm.definition import VmDefinition, nic_specs
@@ -36,7 +37,7 @@ class LoadOutput(Struct, frozen=True, kw_only=True):
 
     vm: VmDefinition
     nics: list[NicSpec]
-    l3_network_uuids: list[str]
+    l3_network_uuids: list[L3NetworkId]
     host_need: HostNeed
 
 
@@ -57,7 +58,7 @@ class LoadVm(TransactionStep[LoadInput, LoadOutput]):
             tx.update(VmInstance, row.uuid, **asdict(told))
         vm = taken(VmDefinition, told, row)
         nics = nic_specs(tx, row)
-        networks: list[str] = [nic.l3_network_uuid for nic in nics]
+        networks = [nic.l3_network_uuid for nic in nics]
         need = taken(
             HostNeed,
             vm,

@@ -7,6 +7,7 @@ from tests.unit.services.network_rig import Rig, uuid
 
 from cairn.kernel.api import ApiCreate
 from cairn.kernel.error import CairnError
+from cairn.services.ids import L3NetworkId
 from cairn.services.l3.model import UsedIp
 from cairn.services.l3.steps.addresses import (
     ClaimAddresses,
@@ -18,7 +19,7 @@ from cairn.services.l3.steps.addresses import (
 VM, OTHER = uuid(1, 5), uuid(2, 5)
 
 
-async def networks(rig: Rig) -> tuple[str, str]:
+async def networks(rig: Rig) -> tuple[L3NetworkId, L3NetworkId]:
     l2 = await rig.l2()
     lan, net = await rig.l3(l2, "lan"), await rig.l3(l2, "net")
     await rig.add_range(lan, "10.0.0.2", "10.0.0.9")
@@ -26,7 +27,7 @@ async def networks(rig: Rig) -> tuple[str, str]:
     return lan, net
 
 
-def given(*l3: str, vm: str = VM, tags: list[str] | None = None) -> ClaimAddressesInput:
+def given(*l3: L3NetworkId, vm: str = VM, tags: list[str] | None = None) -> ClaimAddressesInput:
     return ClaimAddressesInput(uuid=vm, l3_network_uuids=list(l3), asked=ApiCreate(system_tags=tags or []))
 
 

@@ -9,16 +9,16 @@ from tests.unit.services.network_rig import Rig, names, uuid
 from cairn.agents.protocol.host import HostFacts
 from cairn.kernel.error import CairnError
 from cairn.services.host.extensions import Candidate, HostConnected
-from cairn.services.ids import ClusterId, HostId, ZoneId
+from cairn.services.ids import ClusterId, HostId, L3NetworkId, ZoneId
 from cairn.services.l3.messages import DeleteL3Network
 from cairn.services.l3.steps.realize import Realize, RealizeInput
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
 
 
-async def realize(rig: Rig, host: str, *l3: str) -> dict[str, str]:
+async def realize(rig: Rig, host: HostId, *l3: L3NetworkId) -> dict[str, str]:
     step = cast("Realize", rig.step("l3.realize"))
-    place = Candidate(host_uuid=HostId(host), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="host")
+    place = Candidate(host_uuid=host, cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="host")
     return (await step.do(RealizeInput(place=place, l3_network_uuids=list(l3)))).bridges
 
 
@@ -40,7 +40,7 @@ async def test_a_host_that_connected_anew_is_not_called_again(rig: Rig) -> None:
     host = rig.host(1)
     l2 = await rig.l2()
     await rig.attach(l2)
-    await rig.extensions.named(HostConnected, "l2").host_connecting(HostId(host), FACTS)
+    await rig.extensions.named(HostConnected, "l2").host_connecting(host, FACTS)
     await rig.settle()
 
     await realize(rig, host, await rig.l3(l2))
@@ -62,14 +62,14 @@ async def test_many_vms_at_once_on_an_unknown_host_cost_one_call(rig: Rig) -> No
 async def test_a_network_that_is_gone_is_named(rig: Rig) -> None:
     host = rig.host(1)
     with pytest.raises(CairnError) as caught:
-        await realize(rig, host, uuid(5, 5))
+        await realize(rig, host, L3NetworkId(uuid(5, 5)))
     assert caught.value.code == "l3.not-found"
 
 
 async def test_a_host_that_is_gone_is_named(rig: Rig) -> None:
     l3 = await rig.l3(await rig.l2())
     with pytest.raises(CairnError) as caught:
-        await realize(rig, uuid(5, 3), l3)
+        await realize(rig, HostId(uuid(5, 3)), l3)
     assert caught.value.code == "host.not-found"
 
 

@@ -7,7 +7,7 @@ from tests.unit.services.storage_rig import IMAGE, PAPER, StorageRig
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.services.host.extensions import Candidate
-from cairn.services.ids import ClusterId, HostId, ZoneId
+from cairn.services.ids import ClusterId, HostId, PrimaryStorageId, VolumeId, ZoneId
 from cairn.services.primary_storage.extensions import CachedImage, NewVolume, RootStorage
 from cairn.services.primary_storage.steps.claim import CacheImage, CacheImageInput, ClaimStorage, ClaimStorageInput
 
@@ -17,7 +17,9 @@ def step(rig: StorageRig) -> ClaimStorage:
 
 
 def wanted(cluster: str, size: int) -> ClaimStorageInput:
-    return ClaimStorageInput(root=NewVolume(uuid="disk", name="ROOT-for-web", size_bytes=size), place=place(cluster))
+    return ClaimStorageInput(
+        root=NewVolume(uuid=VolumeId("disk"), name="ROOT-for-web", size_bytes=size), place=place(cluster)
+    )
 
 
 def place(cluster: str) -> Candidate:
@@ -67,7 +69,7 @@ async def test_without_space_it_is_said_how_much_was_wanted(rig: StorageRig) -> 
 
 async def test_the_image_is_cached_by_the_storages_driver(rig: StorageRig) -> None:
     cache = cast("CacheImage", rig.node.context.flows.book.step("primary-storage.cache-image"))
-    storage = RootStorage(uuid="s", type=PAPER, mount_path="/s")
+    storage = RootStorage(uuid=PrimaryStorageId("s"), type=PAPER, mount_path="/s")
 
     made = await cache.do(CacheImageInput(image=IMAGE, root_storage=storage, place=place("cluster")))
 

@@ -4,7 +4,7 @@ import msgspec
 
 from cairn.agents.protocol.vm import Disk, Hardware, Nic
 from cairn.services.host.extensions import Candidate
-from cairn.services.ids import ClusterId, HostId, L3NetworkId, VmId, ZoneId
+from cairn.services.ids import ClusterId, HostId, L3NetworkId, PrimaryStorageId, VmId, VolumeId, ZoneId
 from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import NicSpec
@@ -38,7 +38,12 @@ GIVEN = StartOnHostInput(
     bridges={"l3": "br_vx_9"},
     mtus={"l3": 1450},
     root_volume=VolumeSpec(
-        uuid="disk", primary_storage_uuid="ps", install_path="/ps/disk", format="raw", size_bytes=1, device_id=0
+        uuid=VolumeId("disk"),
+        primary_storage_uuid=PrimaryStorageId("ps"),
+        install_path="/ps/disk",
+        format="raw",
+        size_bytes=1,
+        device_id=0,
     ),
 )
 
