@@ -368,4 +368,6 @@ def _is_union(kind: object) -> bool:
 
 
 def _show(kind: object) -> str:
-    return getattr(kind, "__name__", None) or str(kind)
+    """``list[str]``, not ``list``: what differs may be inside."""
+    inner = typing.get_args(kind)
+    return str(kind) if inner else getattr(kind, "__name__", str(kind))

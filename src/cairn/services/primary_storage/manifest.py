@@ -1,4 +1,4 @@
-"""Primary storage, which volumes are on."""
+"""Primary storage: the disks that volumes are on."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.primary_storage.caches import StorageCaches

@@ -1,4 +1,4 @@
-"""Zones, which are data centers."""
+"""Zones: data centers, rooms, sites."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.zone.service import ZoneService

@@ -245,3 +245,8 @@ def test_fitting_type_is_taken(field: str, kind: object) -> None:
 def test_unfitting_type_is_refused(field: str, kind: object) -> None:
     with pytest.raises(CairnError, match=f"a.one needs `{field}` as .* but it comes as "):
         book(LIST, steps=[step("a.one", {field: kind}), *STEPS[1:]])
+
+
+def test_types_that_differ_inside_are_told_whole() -> None:
+    with pytest.raises(CairnError, match=r"as list\[str\], but it comes as list\[int\]"):
+        book(LIST, steps=[step("a.one", {"sizes": list[str]}), *STEPS[1:]])

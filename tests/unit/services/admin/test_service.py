@@ -117,7 +117,7 @@ async def test_plugins_tell_what_is_left_out_and_why(node: SmallNode) -> None:
     plugins = {plugin.name: plugin for plugin in (await node.call(GetPlugins())).inventories}
 
     assert plugins["zone"].state is PluginState.LOADED
-    assert plugins["zone"].doc == "Zones, which are data centers."
+    assert plugins["zone"].doc == "Zones: data centers, rooms, sites."
     assert plugins["audit"].state is PluginState.LEFT_OUT
     assert plugins["audit"].reason == "it is named in plugins_disabled"
 
