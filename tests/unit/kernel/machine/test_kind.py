@@ -25,7 +25,7 @@ async def told(site: Site) -> list[object]:
     return [row.content["status"] for row in await site.rows(EventRow, name="backup-storage.status-changed")]
 
 
-async def do(site: Site, fn: Callable[[Tx], None]) -> None:
+async def do(site: Site, fn: Callable[[Tx], object]) -> None:
     await site.context.store.write(fn)
 
 
