@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -37,9 +38,11 @@ def row_of(cloud: Cloud) -> VmInstance:
     return vm
 
 
-async def pinged(cloud: Cloud, web: str | None, *, asked_at: datetime | None = None, **others: str) -> None:
+async def pinged(
+    cloud: Cloud, web: str | None, *, asked_at: datetime | None = None, others: Mapping[str, str] = {}
+) -> None:
     """The host answers with ``web``, the cloud's first VM, in that state (None: it does not have it), and with others."""
-    vms = others if web is None else {cloud.site["vm"]: web, **others}
+    vms = dict(others) if web is None else {cloud.site["vm"]: web, **others}
     await reconciler(cloud).host_pinged(cloud.site["host-1"], vms, asked_at or cloud.clock.now() + LATER)
 
 
@@ -150,7 +153,7 @@ async def test_what_a_host_says_of_a_vm_that_is_elsewhere_counts_only_if_it_runs
 async def test_a_vm_that_nobody_knows_is_told_of_once_and_one_that_is_off_not_at_all(cloud: Cloud) -> None:
     strange, off = "e" * 32, "d" * 32
     for _ in range(2):
-        await pinged(cloud, "Running", **{strange: "Running", off: "Stopped"})
+        await pinged(cloud, "Running", others={strange: "Running", off: "Stopped"})
 
     found = told(cloud, "vm.strange-seen")
     assert [(event.content["vm"], event.resource_uuid) for event in found] == [(strange, cloud.site["host-1"])]
