@@ -9,6 +9,7 @@ from cairn.plugins.simulator.messages import BACKUP_FOLDER, AddSimulatorBackupSt
 from cairn.plugins.simulator.model import SimulatorBackupStorage
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 from cairn.services.backup_storage.messages import DeleteBackupStorage
+from cairn.services.ids import BackupStorageId
 from cairn.services.image.model import Image
 
 
@@ -16,9 +17,9 @@ def driver(site: Site) -> BackupStorageDriver:
     return site.context.extensions.named(BackupStorageDriver, TYPE)
 
 
-async def added(site: Site) -> str:
+async def added(site: Site) -> BackupStorageId:
     message = AddSimulatorBackupStorage(resource_uuid=site.ids.new(), name="shelf", url=f"{ORIGIN}/hosts/backup")
-    return (await site.call(message)).uuid
+    return BackupStorageId((await site.call(message)).uuid)
 
 
 async def test_one_is_connected_in_its_folder_and_takes_images(site: Site) -> None:

@@ -11,12 +11,13 @@ from cairn.services.host.machine import HostStateEvent
 from cairn.services.host.messages import ChangeHostState, DeleteHost, HostView, ListHosts, ReconnectHost, UpdateHost
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 
-async def two(site: Site) -> tuple[str, str, str]:
+async def two(site: Site) -> tuple[ClusterId, HostId, HostId]:
     """A cluster with two hosts."""
-    here = await cluster(site)
-    hosts = [(await site.call(add(site, here, name))).uuid for name in ("sim-0001", "sim-0002")]
+    here = ClusterId(await cluster(site))
+    hosts = [HostId((await site.call(add(site, here, name))).uuid) for name in ("sim-0001", "sim-0002")]
     return here, hosts[0], hosts[1]
 
 
@@ -68,7 +69,7 @@ async def test_each_event_leads_to_its_state_and_may_be_repeated(site: Site, eve
 
 async def test_a_host_with_vms_does_not_go_into_maintenance_and_may_be_disabled(site: Site) -> None:
     _, host, _ = await two(site)
-    claim = HostClaim(vm_uuid="v" * 32, host_uuid=host, cpu_num=1, memory_bytes=1)
+    claim = HostClaim(vm_uuid=VmId("v" * 32), host_uuid=host, cpu_num=1, memory_bytes=1)
     await site.context.store.write(lambda tx: tx.insert(claim))
 
     error = await site.refused(ChangeHostState(uuid=host, state_event=HostStateEvent.MAINTAIN), "host.in-use")
@@ -82,19 +83,19 @@ async def test_a_host_with_vms_does_not_go_into_maintenance_and_may_be_disabled(
 
 async def test_hosts_are_listed_once_by_cluster_or_uuid_and_those_that_are_gone_are_left_out(site: Site) -> None:
     here, first, second = await two(site)
-    far = await cluster(site)
-    third = (await site.call(add(site, far, "sim-0003"))).uuid
+    far = ClusterId(await cluster(site))
+    third = HostId((await site.call(add(site, far, "sim-0003"))).uuid)
     site.kill("sim-0001")
     await site.refused(ReconnectHost(uuid=first), "agent.unreachable")
 
-    listed = await site.context.bus.call(ListHosts(cluster_uuids=[here], host_uuids=[first, third, "f" * 32]))
+    listed = await site.context.bus.call(ListHosts(cluster_uuids=[here], host_uuids=[first, third, HostId("f" * 32)]))
     none = await site.context.bus.call(ListHosts())
 
     assert {view.uuid: view.connected for view in listed.hosts} == {first: False, second: True, third: True}
     assert len(listed.hosts) == 3
     assert none.hosts == []
     assert listed.hosts[-1] == HostView(
-        uuid=third, name="sim-0003", cluster_uuid=far, zone_uuid=ZONE, management_ip="sim-0003", connected=True
+        uuid=third, name="sim-0003", cluster_uuid=far, zone_uuid=ZoneId(ZONE), management_ip="sim-0003", connected=True
     )
 
 

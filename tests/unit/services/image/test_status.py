@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from tests.unit.services.image_site import ACCOUNT, Site
 
-from cairn.kernel.error import ErrorKind
 from cairn.kernel.event import EventRow
 from cairn.services.image.model import Image, ImageStatus
-from cairn.services.image.status import set_status, tell, wrong_status
+from cairn.services.image.status import set_status, tell
 
 
 async def test_a_change_is_written_down_with_its_time_and_told_to_the_owner(site: Site) -> None:
@@ -36,10 +35,3 @@ async def test_an_image_that_is_gone_is_told_of_without_a_status(site: Site) -> 
     await site.context.store.write(lambda tx: tell(tx, site.context.events, image, None))
 
     assert (await site.events())[-1] == "None"
-
-
-async def test_a_refusal_carries_the_status_that_is_in_the_way(site: Site) -> None:
-    image = await site.row(Image, await site.add_image(await site.add_storage()))
-    error = wrong_status(image, "It is not deleted.")
-
-    assert (error.code, error.kind, error.details) == ("image.wrong-status", ErrorKind.CONFLICT, {"status": "Ready"})

@@ -3,6 +3,7 @@ from __future__ import annotations
 from tests.unit.services.storage_rig import StorageRig
 
 from cairn.kernel.api import StateEvent
+from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState, DetachPrimaryStorageFromCluster
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageStatus
 from cairn.services.primary_storage.usable import UsableStorage
@@ -17,7 +18,10 @@ async def test_storage_that_is_attached_is_usable_there_and_nowhere_else(rig: St
     usable = UsableStorage()
 
     async def of(cluster: str, required: str | None = None) -> set[str]:
-        return {row.uuid for row in await rig.node.context.store.write(lambda tx: usable.of(tx, cluster, required))}
+        return {
+            row.uuid
+            for row in await rig.node.context.store.write(lambda tx: usable.of(tx, ClusterId(cluster), required))
+        }
 
     assert await of(here) == {first, second}
     assert await of(here, second) == {second}
@@ -30,7 +34,7 @@ async def test_each_change_is_seen_at_once(rig: StorageRig) -> None:
     node, usable = rig.node, UsableStorage()
 
     async def is_usable() -> bool:
-        return bool(await node.context.store.write(lambda tx: usable.of(tx, cluster, None)))
+        return bool(await node.context.store.write(lambda tx: usable.of(tx, ClusterId(cluster), None)))
 
     async def status(status: PrimaryStorageStatus) -> None:
         await node.context.store.write(lambda tx: tx.update(PrimaryStorage, storage, status=status))

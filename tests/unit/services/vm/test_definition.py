@@ -5,6 +5,7 @@ import msgspec
 from cairn.agents.protocol.vm import Hardware
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
+from cairn.services.ids import HostId, L3NetworkId, VmId
 from cairn.services.vm.definition import VmDefinition, networks, nic_specs
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.model import VmInstance, VmNic
@@ -21,8 +22,8 @@ async def add_card(cloud: Cloud, device: int, **fields: str) -> None:
     now = cloud.clock.now()
     card = VmNic(
         uuid=f"{device:032x}",
-        vm_instance_uuid=cloud.site["vm"],
-        l3_network_uuid=cloud.site["l3"],
+        vm_instance_uuid=VmId(cloud.site["vm"]),
+        l3_network_uuid=L3NetworkId(cloud.site["l3"]),
         mac=f"fa:00:00:00:00:{device:02x}",
         device_id=device,
         internal_name=f"vnic{device}",
@@ -61,7 +62,7 @@ async def test_cards_of_other_networks_than_the_default_one_are_not_the_default(
 
 async def test_networks_are_told_of_the_vm_and_its_cards_on_the_host(cloud: Cloud) -> None:
     nics = specs(cloud)
-    told = networks(cloud.read_now(lambda tx: row_of(tx, cloud)), "host", tuple(nics))
+    told = networks(cloud.read_now(lambda tx: row_of(tx, cloud)), HostId("host"), tuple(nics))
 
     assert (told.uuid, told.host_uuid, told.hostname, told.nics) == (cloud.site["vm"], "host", "web", nics)
     assert told.bridges == {}

@@ -14,6 +14,7 @@ from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostPinged
 from cairn.services.host.model import HostClaim
+from cairn.services.ids import HostId, VmId
 from cairn.services.vm.machine import TRANSITIONAL
 from cairn.services.vm.messages import ObserveVm
 from cairn.services.vm.model import VmInstance, VmState
@@ -43,7 +44,7 @@ async def pinged(
 ) -> None:
     """The host answers with ``web``, the cloud's first VM, in that state (None: it does not have it), and with others."""
     vms = dict(others) if web is None else {cloud.site["vm"]: web, **others}
-    await reconciler(cloud).host_pinged(cloud.site["host-1"], vms, asked_at or cloud.clock.now() + LATER)
+    await reconciler(cloud).host_pinged(HostId(cloud.site["host-1"]), vms, asked_at or cloud.clock.now() + LATER)
 
 
 async def observe(cloud: Cloud, power: PowerState, host: str | None = None, reason: str | None = None) -> None:
@@ -113,7 +114,7 @@ async def test_an_undo_that_is_still_to_be_done_has_the_last_word(cloud: Cloud) 
     run = FlowRun(
         uuid="7" * 32,
         workflow="vm.stop",
-        queue_key=queue_of(cloud.site["vm"]),
+        queue_key=queue_of(VmId(cloud.site["vm"])),
         steps=["vm.begin"],
         data=b"{}",
         create_date=now,
@@ -198,7 +199,7 @@ async def test_vms_of_a_lost_host_are_unknown_and_known_again_when_it_is_back(cl
     await cloud.quiet(120)
 
     def states(tx: Tx) -> list[VmState]:
-        rows = {vm.uuid: vm.state for vm in tx.find(VmInstance)}
+        rows: dict[str, VmState] = {vm.uuid: vm.state for vm in tx.find(VmInstance)}
         return [rows[cloud.site["vm"]], rows[off]]
 
     lost, reason = cloud.read_now(states), row_of(cloud).state_reason

@@ -13,6 +13,7 @@ from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import UserTag
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import ClusterId, HostId, L3NetworkId, ZoneId
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.l3.model import L3Network
 from cairn.services.vm.messages import CreateVmInstance, CreationStrategy
@@ -55,9 +56,9 @@ async def record_input(cloud: Cloud, **given: object) -> RecordInput:
     message = asked(cloud, **given)
     out = prepared(cloud, message)
     place = Candidate(
-        host_uuid=str(first.host_uuid),
-        cluster_uuid=str(first.cluster_uuid),
-        zone_uuid=str(first.zone_uuid),
+        host_uuid=HostId(str(first.host_uuid)),
+        cluster_uuid=ClusterId(str(first.cluster_uuid)),
+        zone_uuid=ZoneId(str(first.zone_uuid)),
         name="host-1",
         hypervisor_type="KVM",
     )
@@ -150,7 +151,7 @@ async def test_each_address_becomes_a_card_in_its_order_and_undo_takes_only_the_
     record, nics = cast("RecordVm", step(cloud, "vm.record")), cast("RecordNics", step(cloud, "vm.record-nics"))
     addresses = [
         ClaimedAddress(
-            l3_network_uuid=cloud.site["l3"],
+            l3_network_uuid=L3NetworkId(cloud.site["l3"]),
             used_ip_uuid=f"{number}" * 32,
             ip_range_uuid="r",
             ip=f"10.0.0.{number}",

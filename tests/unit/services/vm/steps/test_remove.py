@@ -10,6 +10,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag, UserTag
+from cairn.services.ids import HostId
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.steps.life import Former
 from cairn.services.vm.steps.remove import DestroyOnHost, EraseVm, RemoveInput, RemoveNics
@@ -29,7 +30,7 @@ async def do_twice(cloud: Cloud, name: str, vm: str) -> None:
 
 async def test_a_vm_is_taken_off_the_host_that_it_is_or_was_on() -> None:
     agents = PaperAgents()
-    former = Former(state=VmState.STOPPED, last_host_uuid="host")
+    former = Former(state=VmState.STOPPED, last_host_uuid=HostId("host"))
 
     await DestroyOnHost(agents).do(OnHostInput(uuid="vm", former=former))
 
@@ -37,8 +38,8 @@ async def test_a_vm_is_taken_off_the_host_that_it_is_or_was_on() -> None:
     assert agents.commands == [(agent.DestroyVm(vm="vm"), None)]
 
 
-@pytest.mark.parametrize(("host", "code"), [("host", "agent.unreachable"), (None, "vm.no-host")])
-async def test_a_host_that_cannot_be_asked_is_told(host: str | None, code: str) -> None:
+@pytest.mark.parametrize(("host", "code"), [(HostId("host"), "agent.unreachable"), (None, "vm.no-host")])
+async def test_a_host_that_cannot_be_asked_is_told(host: HostId | None, code: str) -> None:
     former = Former(state=VmState.STOPPED, last_host_uuid=host)
     with pytest.raises(CairnError) as caught:
         await DestroyOnHost(PaperAgents("agent.unreachable")).do(OnHostInput(uuid="vm", former=former))

@@ -5,13 +5,14 @@ from tests.unit.services.vm.paper_agents import PaperAgents
 
 from cairn.agents.protocol import vm as agent
 from cairn.kernel.error import CairnError
+from cairn.services.ids import HostId
 from cairn.services.vm.messages import StopType, StopVmInstance
 from cairn.services.vm.model import VmState
 from cairn.services.vm.steps.life import Former
 from cairn.services.vm.steps.stop import OnHostInput, RebootOnHost, StopOnHost, StopOnHostInput
 from cairn.testing.cloud import Cloud
 
-FORMER = Former(state=VmState.RUNNING, last_host_uuid="host")
+FORMER = Former(state=VmState.RUNNING, last_host_uuid=HostId("host"))
 NOWHERE = Former(state=VmState.CREATED, last_host_uuid=None)
 
 
