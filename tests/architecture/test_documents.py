@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import textwrap
@@ -145,6 +146,24 @@ def _complaint(words: list[str]) -> str | None:
 def test_commands_exist(path: Path) -> None:
     complaints = [(line, _complaint(line.split("#")[0].split())) for line in _commands(path)]
     assert [(line, complaint) for line, complaint in complaints if complaint] == []
+
+
+def _extension_points() -> set[str]:
+    """Every protocol that plugins implement: the classes of services' `extensions.py` that say so."""
+    return {
+        node.name
+        for path in ROOT.glob("src/cairn/services/*/extensions.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).startswith("Protocol") for base in node.bases)
+    }
+
+
+def test_table_of_extension_points_names_each_and_no_other() -> None:
+    page = (ROOT / "docs" / "checklists" / "plugin.md").read_text()
+    rows = re.findall(r"^ *\|([^|]*)\|[^|]*\|[^|]*\| *$", page, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row)}
+    assert sorted(_extension_points() - named) == [], "they stand in no row of the table"
+    assert sorted(named - _extension_points()) == [], "there are no such protocols"
 
 
 def test_readme_has_commands() -> None:

@@ -14,40 +14,7 @@ from tools.count_costs import untested, without_module
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "cairn"
-UNIT = ROOT / "tests" / "unit"
 
-#: tests of no one module: what they test, or who else is mirrored
-ELSEWHERE = {
-    "examples/test_audit.py": "examples/",
-    "kernel/flow/test_random.py": "the engine, with random workflows and faults",
-    "kernel/flow/test_recovery.py": "the engine, after a crash",
-    "kernel/query/test_random.py": "all of the query language, against a model",
-    "services/l2/test_workflows.py": "workflows.toml",
-    "tools/test_guest_image.py": "tools/guest_image/",
-}
-#: modules that have no unit test of their own; this set only gets smaller
-UNTESTED = {
-    "kernel/machine/kind.py",
-    "kernel/machine/machines.py",
-    "kernel/machine/ssh.py",
-    "plugins/kvm/driver.py",
-    "plugins/local_storage/driver.py",
-    "plugins/simulator/backup.py",
-    "plugins/simulator/driver.py",
-    "services/backup_storage/kind.py",
-    "services/host/service.py",
-    "services/host/steps/claim.py",
-    "services/image/status.py",
-    "services/primary_storage/steps/attach.py",
-    "services/primary_storage/usable.py",
-    "services/vm/definition.py",
-    "services/vm/on_host.py",
-    "services/vm/reconciler.py",
-    "services/vm/service.py",
-    "services/vm/steps/create.py",
-    "services/vm/steps/remove.py",
-    "services/vm/steps/stop.py",
-}
 #: the files that return in every service and plugin
 NAMES = {
     "__init__.py", "messages.py", "model.py", "machine.py", "service.py", "steps", "workflows.toml", "extensions.py", "errors.py",
@@ -73,19 +40,11 @@ EDGES = ("cli/", "lab/", "kernel/deploy/ansible/roles/", "testing/simulator.py")
 
 
 def test_every_unit_test_has_its_module() -> None:
-    assert without_module(ROOT) - set(ELSEWHERE) == set()
+    assert without_module(ROOT) == set()
 
 
 def test_every_module_has_its_unit_test() -> None:
-    assert untested(ROOT) - UNTESTED == set()
-
-
-def test_modules_that_may_lack_a_unit_test_do() -> None:
-    assert UNTESTED - untested(ROOT) == set(), "take them out of UNTESTED"
-
-
-def test_exceptions_are_there() -> None:
-    assert [name for name in ELSEWHERE if not (UNIT / name).exists()] == []
+    assert untested(ROOT) == set()
 
 
 @pytest.mark.parametrize(

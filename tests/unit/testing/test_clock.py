@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -97,6 +98,16 @@ def _slow_work() -> float:
     return 0.05
 
 
+@contextmanager
+def _held_thread() -> Iterator[Callable[[], object]]:
+    """Work that a thread does not end before the block does; a test that fails leaves no thread that waits for ever."""
+    end = threading.Event()
+    try:
+        yield end.wait
+    finally:
+        end.set()
+
+
 async def _later_than(clock: VirtualClock, work: Awaitable[float]) -> float:
     """When, on the clock, the work was done, although a timer waits."""
     clock.call_later(1, lambda: None)
@@ -141,21 +152,18 @@ async def test_threads_one_after_the_other_and_timers_in_between_keep_their_orde
 
 async def test_thread_that_fails_or_that_nobody_waits_for_any_more_stops_no_clock() -> None:
     clock = VirtualClock()
-    end = threading.Event()
-    given_up = asyncio.create_task(asyncio.to_thread(end.wait))
-    await asyncio.sleep(0)
-    given_up.cancel()
-    with pytest.raises(ZeroDivisionError):
-        await clock.run(asyncio.to_thread(lambda: 1 // 0))
-    await clock.advance(5)
-    end.set()
-    assert clock.monotonic() == 5
+    with _held_thread() as wait:
+        given_up = asyncio.create_task(asyncio.to_thread(wait))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(ZeroDivisionError):
+            await clock.run(asyncio.to_thread(lambda: 1 // 0))
+        await clock.advance(5)
+        assert clock.monotonic() == 5
 
 
 async def test_thread_that_waits_for_the_clock_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualClock()
-    end = threading.Event()
     monkeypatch.setattr("cairn.testing.clock._THREAD_SECONDS", 0.01)
-    with pytest.raises(TimeoutError, match="thread"):
-        await clock.run(asyncio.to_thread(end.wait))
-    end.set()
+    with _held_thread() as wait, pytest.raises(TimeoutError, match="a thread does not end"):
+        await clock.run(asyncio.to_thread(wait))

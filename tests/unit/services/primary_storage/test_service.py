@@ -6,7 +6,6 @@ from tests.unit.services.storage_rig import Disk, StorageRig
 from cairn.kernel.api import DeleteMode, StateEvent
 from cairn.kernel.resource import EnabledState, Resource
 from cairn.services.primary_storage.messages import (
-    AttachPrimaryStorageToCluster,
     ChangePrimaryStorageState,
     DeletePrimaryStorage,
     DetachPrimaryStorageFromCluster,
@@ -33,40 +32,6 @@ async def test_disabled_and_enabled_again(rig: StorageRig) -> None:
         states.append((await rig.node.one(PrimaryStorage, storage)).state)
 
     assert states == [EnabledState.DISABLED, EnabledState.ENABLED]
-
-
-async def test_attach_has_the_clusters_hosts_prepared_and_shows_the_storage(rig: StorageRig) -> None:
-    zone = await rig.zone()
-    storage, cluster = await rig.storage(zone), await rig.cluster(zone)
-
-    answer = await rig.attach(storage, cluster)
-
-    assert answer.uuid == storage
-    assert rig.driver.prepared == [(storage, cluster)]
-    assert (await rig.node.shown("PrimaryStorage", storage))["attachedClusterUuids"] == [cluster]
-
-
-async def test_attach_twice_or_to_another_zones_cluster_is_refused(rig: StorageRig) -> None:
-    zone, far = await rig.zone(), await rig.zone("far")
-    storage, cluster, far_cluster = await rig.storage(zone), await rig.cluster(zone), await rig.cluster(far)
-    await rig.attach(storage, cluster)
-
-    for wrong, code in ((cluster, "attached-already"), (far_cluster, "wrong-zone")):
-        message = AttachPrimaryStorageToCluster(primary_storage_uuid=storage, cluster_uuid=wrong)
-        await rig.node.refused(message, f"primary-storage.{code}")
-    assert [row.cluster_uuid for row in await rig.node.all(PrimaryStorageClusterRef)] == [cluster]
-
-
-async def test_attach_of_what_is_gone_is_refused(rig: StorageRig) -> None:
-    zone = await rig.zone()
-    storage, cluster, gone = await rig.storage(zone), await rig.cluster(zone), rig.node.ids.new()
-
-    for storage_uuid, cluster_uuid, code in (
-        (gone, cluster, "primary-storage.not-found"),
-        (storage, gone, "cluster.not-found"),
-    ):
-        message = AttachPrimaryStorageToCluster(primary_storage_uuid=storage_uuid, cluster_uuid=cluster_uuid)
-        await rig.node.refused(message, code)
 
 
 async def test_detach_is_refused_while_the_driver_says_that_it_is_needed(rig: StorageRig) -> None:

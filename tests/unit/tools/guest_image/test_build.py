@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-SOURCE = Path(__file__).parents[3] / "tools/guest_image/build.py"
+SOURCE = Path(__file__).parents[4] / "tools/guest_image/build.py"
 
 
 def _load() -> ModuleType:

@@ -1,0 +1,28 @@
+"""Hosts' agents of paper, for tests of single steps."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.kernel.error import CairnError
+from cairn.services.host.provided import HostAgents
+
+R = TypeVar("R", bound=Result)
+
+
+class PaperAgents(HostAgents):
+    """Notes what is asked of hosts; fails with a code, if it has one."""
+
+    def __init__(self, code: str | None = None) -> None:
+        self.code = code
+        self.asked: list[str] = []
+        self.commands: list[tuple[AgentCommand[Result], float | None]] = []  #: with the seconds that each may take
+
+    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+        """Done, whatever it is."""
+        self.asked.append(f"{command.name} on {host}")
+        self.commands.append((cast("AgentCommand[Result]", command), timeout_seconds))
+        if self.code is not None:
+            raise CairnError(self.code, "The host said no, for the test's sake.")
+        return cast("R", Done())
