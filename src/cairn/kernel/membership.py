@@ -76,6 +76,7 @@ class RingEpoch(Record, frozen=True, kw_only=True):
 
 RECORDS: tuple[type[Record], ...] = (ManagementNode, RingEpoch)
 
+_TABLES = tuple(record.meta.table for record in RECORDS)
 _EPOCH_KEY = "ring"
 _node = table_of(ManagementNode)
 _epoch = table_of(RingEpoch)
@@ -158,6 +159,9 @@ class Membership:
         self._heartbeat_seconds = heartbeat_seconds
         self._predecessor_dead = predecessor_dead
         self._joined = 0
+        self._looked: tuple[tuple[int, int], int] | None = (
+            None  #: when the fence was looked at last, and the epoch then
+        )
         self._seen: dict[NodeId, _Seen] = {}
         self._tasks = Tasks()
         self._last_beat = 0.0
@@ -191,10 +195,18 @@ class Membership:
     def fence(self, tx: Tx) -> int:
         """The ring's epoch, if this node is still a member. For journal writes, inside their transaction.
 
+        Many of them share a transaction: the first one looks. No other node can write before that is committed, and what
+        this node writes meanwhile is counted.
+
         Raises:
             CairnError: ``node.fenced``.
         """
-        return fence(tx, self._node, self._joined)
+        if not tx.writable:
+            return fence(tx, self._node, self._joined)
+        now = (tx.changes.begun, tx.changes.stamp(_TABLES))
+        if self._looked is None or self._looked[0] != now:
+            self._looked = (now, fence(tx, self._node, self._joined))
+        return self._looked[1]
 
     async def beat(self) -> bool:
         """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""

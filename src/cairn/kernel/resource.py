@@ -45,7 +45,7 @@ class Resource(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     type: str
-    name: Annotated[str, Index()]
+    name: str
     account_uuid: Annotated[str | None, Owner(), Index()] = None
     create_date: datetime
 
@@ -130,7 +130,9 @@ def taken(kind: type[S], *sources: Struct, **values: object) -> S:
     along by itself.
     """
     for source in sources:
-        values = {name: getattr(source, name) for name in _shared(kind, type(source))} | values
+        for name in _shared(kind, type(source)):
+            if name not in values:
+                values[name] = getattr(source, name)
     return kind(**values)
 
 

@@ -387,7 +387,7 @@ class Cloud:
         """Make an API call and do not wait: status and body of the first answer. `job_id` is sent as the job's id."""
         job = fields.pop("job_id", None)
         cls = self._api(api)
-        wire = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
+        wire = _wire_names(cls)
         values = {wire[name]: value for name, value in fields.items()}
         path = "/v1" + cls.http.path
         for name in [name for name in values if f"{{{name}}}" in path]:
@@ -531,3 +531,9 @@ async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[s
     await node.gateway(scope, receive, send)
     text = b"".join(chunks)
     return status, cast("Json", msgspec.json.decode(text)) if text else {}
+
+
+@cache
+def _wire_names(api: type[AnyApi]) -> dict[str, str]:
+    """The names of a message's fields on the wire. msgspec reads the annotations again each time that it is asked."""
+    return {field.name: field.encode_name for field in msgspec.structs.fields(api)}

@@ -7,10 +7,10 @@ import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, fence
+from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, RingEpoch, fence
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
 
 
@@ -241,3 +241,25 @@ def test_folder_is_locked_until_released(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     FolderLock(tmp_path).release()
+
+
+async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_change(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+
+    def fn(tx: Tx) -> list[int]:
+        epochs = [a.membership.fence(tx), a.membership.fence(tx)]
+        tx.update_where(RingEpoch, {}, epoch=7)
+        epochs.append(a.membership.fence(tx))
+        tx.delete_where(ManagementNode, uuid=a.id)
+        with pytest.raises(CairnError, match=r"node\.fenced"):
+            a.membership.fence(tx)
+        raise Undone(epochs)
+
+    with pytest.raises(Undone) as caught:
+        await cloud.store.write(fn)
+    assert caught.value.args == ([1, 1, 7],)
+    assert await cloud.store.write(a.membership.fence) == 1, "what was taken back is not remembered"
+
+
+class Undone(Exception):
+    """Takes a transaction back."""

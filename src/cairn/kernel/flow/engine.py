@@ -151,13 +151,10 @@ class FlowEngine:
 
     async def perform(self, workflow: Workflow[Asked[M], Any], message: M) -> Struct | None:
         """Run the workflow of a call, in its turn in the queue of the resource that the call is about. Raises as `run`."""
-        unless, key = workflow.unless, getattr(message, message.route or "")
-
-        def nothing_to_do(tx: Tx) -> Struct | None:
-            return fill(workflow.answer, {"uuid": key}) if unless is not None and unless(tx, message) else None
-
+        key = getattr(message, message.route or "")
+        unless = None if workflow.unless is None else partial(_nothing_to_do, workflow, message, key)
         asked = Asked(uuid=key, account=current().actor or "", asked=message)
-        return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=nothing_to_do))
+        return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=unless))
 
     def handler(self, workflow: AnyWorkflow) -> Callable[[ApiCommand[object]], Awaitable[Struct | None]]:
         """The handler that runs `workflow` for its call, for calls that no service handles itself."""
@@ -548,3 +545,9 @@ async def _settled(task: asyncio.Task[T]) -> None:
             continue
     if not task.cancelled():
         task.exception()
+
+
+def _nothing_to_do(workflow: Workflow[Asked[M], Any], message: M, key: str, tx: Tx) -> Struct | None:
+    """The workflow's answer if its `unless` says that there is nothing to do, else None."""
+    assert workflow.unless is not None
+    return fill(workflow.answer, {"uuid": key}) if workflow.unless(tx, message) else None

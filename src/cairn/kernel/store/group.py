@@ -147,6 +147,7 @@ class TransactionRunner:
         try:
             if alone:
                 if not connection.in_transaction:
+                    self.changes.begun += 1
                     connection.begin()
                 item.run(self.tx(connection, writable=True))
                 if item.error is not None:

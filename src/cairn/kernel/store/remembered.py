@@ -22,9 +22,10 @@ _MOST = 10_000
 
 
 class Changes:
-    """Counts writes, by table, and transactions that were taken back."""
+    """Counts transactions that write, what they write by table, and those that were taken back."""
 
     def __init__(self) -> None:
+        self.begun = 0  #: the number of the transaction that is open: many functions share one
         self.of: defaultdict[str, int] = defaultdict(int)
         self.taken_back = 0
 

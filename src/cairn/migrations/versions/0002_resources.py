@@ -46,7 +46,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("resource", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_resource_account_uuid"), ["account_uuid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_resource_name"), ["name"], unique=False)
 
     for entity, table in _TABLES.items():
         owner = _OWNER.get(table, "NULL")
