@@ -205,11 +205,10 @@ class Commands:
         return answer_of(self._query, row, Scope(owner="") if caller is None else caller.scope)
 
     async def _visible(self, request: HttpRequest) -> tuple[JobId, Caller]:
-        """The job that the path names, if the caller may see it; others hear that there is none."""
+        """The job that the path names, if the caller may see it; others are told at once that there is none."""
         caller = cast("Caller", await admit(request, Access.ACCOUNT, self._authenticator, "GetJob"))
         job = JobId(request.variables[0])
-        row = await self._jobs.look(job)
-        if not caller.is_admin and row.account_uuid != caller.account_uuid:
+        if not caller.is_admin and (await self._jobs.look(job)).account_uuid != caller.account_uuid:
             raise CairnError(
                 "job.not-found",
                 f"There is no job {job!r} of yours. Query for the right uuid.",
