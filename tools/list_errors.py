@@ -46,19 +46,22 @@ from case to case. The status is that of HTTP; it follows from who can act:
 
 | status | kind | who can act, and how |
 |---|---|---|
-| 400 | invalid | you: the input does not fit |
-| 401 | unauthenticated | you: log in |
-| 403 | forbidden | your administrator: you may not do this |
-| 404 | not-found | you: what you name does not exist |
-| 409 | conflict | you: the state of things does not allow it now |
-| 409 | exhausted | your administrator: a capacity, quota or limit is used up |
-| 409 | cancelled | nobody has to: someone asked for the end |
-| 500 | internal | cairn's authors: it is a bug |
-| 503 | unavailable | your administrator: something cannot be reached; it may work later |
-| 504 | timeout | you: the deadline passed; look at what it waited for |
+{kinds}
 
 A job's error has the code of what failed. [Faults](faults.md) tells what leads to the common ones.
 """
+_WHO = {
+    ErrorKind.INVALID: "you: the input does not fit",
+    ErrorKind.UNAUTHENTICATED: "you: log in",
+    ErrorKind.FORBIDDEN: "your administrator: you may not do this",
+    ErrorKind.NOT_FOUND: "you: what you name does not exist",
+    ErrorKind.CONFLICT: "you: the state of things does not allow it now",
+    ErrorKind.EXHAUSTED: "your administrator: a capacity, quota or limit is used up",
+    ErrorKind.CANCELLED: "nobody has to: someone asked for the end",
+    ErrorKind.INTERNAL: "cairn's authors: it is a bug",
+    ErrorKind.UNAVAILABLE: "your administrator: something cannot be reached; it may work later",
+    ErrorKind.TIMEOUT: "you: the deadline passed; look at what it waited for",
+}
 
 
 class Raised(Struct, frozen=True, order=True):
@@ -120,7 +123,8 @@ def _of_machines(trees: dict[Path, ast.Module], makers: dict[str, ErrorKind]) ->
 
 def page(codes: Iterable[Raised]) -> str:
     """The page."""
-    lines = [_HEAD]
+    kinds = sorted(ErrorKind, key=lambda kind: STATUS[kind])
+    lines = [_HEAD.format(kinds="\n".join(f"| {STATUS[kind]} | {kind} | {_WHO[kind]} |" for kind in kinds))]
     for noun, group in groupby(codes, lambda one: one.code.partition(".")[0]):
         lines.append(f"## {noun}\n\n| code | status | it says | from |\n|---|---|---|---|")
         lines += [f"| {one.code} | {one.status} | {_cell(one.sentence)} | `{one.path}` |" for one in group]

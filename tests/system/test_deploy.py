@@ -119,7 +119,6 @@ async def test_agents_get_onto_two_hosts_by_password_and_key_and_the_second_run_
 
     assert first.changed > 0
     assert second.changed == 0
-    assert second.seconds < first.seconds
     assert [percent for _, percent in heard] == sorted(percent for _, percent in heard)
     assert heard[-1][1] >= 90
     assert (await site.ping(1)).protocol == (await site.ping(2)).protocol == 1

@@ -234,6 +234,7 @@ class Cascade:
 
 
 def _deleting(api: type[ApiDelete], key: str, row: Record) -> Commands:
+    # `register_apis` takes only messages whose route is their field `uuid`; the base class has none.
     return api(uuid=getattr(row, key), delete_mode=DeleteMode.ENFORCING)  # type: ignore[call-arg]
 
 

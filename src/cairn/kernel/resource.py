@@ -171,7 +171,16 @@ def state_changed(tx: Tx, kind: type[Named], message: ApiChangeState) -> Referen
 
 
 def erase(tx: Tx, kind: type[Named], uuid: str) -> int:
-    """Remove a resource's rows, and all that hangs on it. Returns 1 if there was one, else 0. Safe to repeat."""
+    """Remove a resource's rows, and all that hangs on it. Returns 1 if there was one, else 0. Safe to repeat.
+
+    The database deletes rows along by itself, but not the rows in `resource` of those that are resources (the ranges of a
+    network): these are erased first.
+    """
+    for child, field in tx.schema.deleted_along[info(kind).meta.table]:
+        along: dict[str, Any] = {field.name: uuid}
+        for row in tx.find(child.record, **along):
+            assert isinstance(row, Named)  # or it would not be in the list
+            erase(tx, type(row), row.uuid)
     there = tx.delete(kind, uuid)
     tx.delete(Resource, uuid)
     return there

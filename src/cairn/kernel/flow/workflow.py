@@ -98,7 +98,7 @@ def workflow(
     tag = tag_of(message)
     return Workflow(
         name=name or tag,
-        parameters=Asked[message],  # type: ignore[valid-type]
+        parameters=Asked[message],  # type: ignore[valid-type]  # a class that is known at run time only
         answer=Nothing if answer_type(message) is None else Reference,
         doc=_SENTENCE.split(" ".join((message.__doc__ or "").split()), maxsplit=1)[0],
         message=message,

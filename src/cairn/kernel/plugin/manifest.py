@@ -57,7 +57,7 @@ class Manifest:
         if not self.name:
             object.__setattr__(self, "name", self.package.rpartition(".")[2])
         if not self.doc:
-            object.__setattr__(self, "doc", sys.modules[f"{self.package}.manifest"].__doc__ or "")
+            object.__setattr__(self, "doc", getattr(sys.modules.get(f"{self.package}.manifest"), "__doc__", None) or "")
 
     @cached_property
     def contents(self) -> Contents:

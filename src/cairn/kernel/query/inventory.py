@@ -185,7 +185,7 @@ class InventoryReader:
     def _table(self, table: str, key: str, fields: Sequence[Field], order: str) -> _Table:
         quote = self._quote
         columns = ", ".join([quote(key), *(quote(field.name) for field in fields)])
-        select = f"SELECT {columns} FROM {quote(table)} c WHERE c.{quote(key)}"  # noqa: S608
+        select = f"SELECT {columns} FROM {quote(table)} c WHERE c.{quote(key)}"  # noqa: S608 (quoted names of the schema)
         decoders = tuple((field.wire, _SHOW[field.kind]) for field in fields if field.kind in _SHOW)
         return _Table(select, f" ORDER BY {order}" if order else "", tuple(field.wire for field in fields), decoders)
 

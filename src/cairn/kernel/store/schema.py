@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint
 from sqlalchemy import Index as TableIndex
 
-from cairn.kernel.store.record import Field, Kind, Record, RecordInfo, References, info, mistake
+from cairn.kernel.store.record import Field, Kind, Named, Record, RecordInfo, References, info, mistake
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -38,6 +38,15 @@ class Schema:
         self.metadata = MetaData(naming_convention=NAMING)
         for record in self.records:
             self._make_table(info(record))
+        #: table -> the fields by which resources in it are deleted along with its rows
+        self.deleted_along = {
+            table: [
+                (other, field)
+                for other, field in self.referring_to(record)
+                if issubclass(other.record, Named) and field.reference and field.reference.on_delete == "cascade"
+            ]
+            for table, record in self.by_table.items()
+        }
 
     def target(self, record: type[Record], reference: References) -> RecordInfo:
         """The record that `reference` (declared in `record`) points to."""

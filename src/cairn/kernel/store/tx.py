@@ -32,7 +32,7 @@ class Tx:
             ``store.read-only`` (inside `Store.read`), ``store.unknown-field``.
     """
 
-    __slots__ = ("_after", "_connection", "_driver", "_schema", "_statements", "changes", "now", "writable")
+    __slots__ = ("_after", "_connection", "_driver", "_statements", "changes", "now", "schema", "writable")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Tx:
         self.now = now  #: from the node's clock, the same all through the transaction
         self._connection = connection
         self._driver = driver
-        self._schema = schema
+        self.schema = schema
         self._statements = statements
         self._after: list[Callable[[], object]] = []
 
@@ -223,14 +223,14 @@ class Tx:
         if deleting is not None:
             users = [
                 f"{other.meta.table}.{field.name}"
-                for other, field in self._schema.referring_to(record)
+                for other, field in self.schema.referring_to(record)
                 if self._in_use(record, other, field.name, deleting)
             ]
             return ", ".join(users)
         for field in record.fields:
             if field.reference is None:
                 continue
-            target = self._schema.target(record.record, field.reference)
+            target = self.schema.target(record.record, field.reference)
             for one in written:
                 value: object = one.get(field.name) if isinstance(one, Mapping) else getattr(one, field.name)
                 if value is not None and not self._find(target.record, {target.key.name: value}, limit=1):

@@ -55,7 +55,7 @@ def upgrade() -> None:
             "WHERE uuid NOT IN (SELECT uuid FROM resource)"
         )
     for table in ("system_tag", "user_tag"):
-        op.execute(f"DELETE FROM {table} WHERE resource_uuid NOT IN (SELECT uuid FROM resource)")  # noqa: S608
+        op.execute(f"DELETE FROM {table} WHERE resource_uuid NOT IN (SELECT uuid FROM resource)")  # noqa: S608 (one of two names)
         with op.batch_alter_table(table, copy_from=_tag_table(table), recreate="always") as batch_op:
             batch_op.create_foreign_key(
                 f"fk_{table}_resource_uuid", "resource", ["resource_uuid"], ["uuid"], ondelete="CASCADE"

@@ -26,7 +26,7 @@ from cairn.services.l3.messages import (
     RemoveDnsFromL3Network,
     UpdateL3Network,
 )
-from cairn.services.l3.model import IpRange, L3Network, L3NetworkDns
+from cairn.services.l3.model import L3Network, L3NetworkDns
 from cairn.services.l3.networks import NetworkChanges
 from cairn.services.l3.providers import Providers
 
@@ -76,15 +76,13 @@ class L3Service:
 
     @handles(DeleteL3Network)
     async def delete(self, message: DeleteL3Network) -> None:
-        """Remove it with its ranges, which are resources of their own; one that is gone is success."""
+        """Remove it with its ranges; one that is gone is success."""
 
         def fn(tx: Tx) -> None:
             network = tx.get(L3Network, message.uuid)
             if network is None:
                 return
             _check_no_vms(tx, network, "deleted", "Delete them first.")
-            for range_ in tx.find(IpRange, l3_network_uuid=network.uuid):
-                erase(tx, IpRange, range_.uuid)
             _delete(tx, network)
             self._changes.announce(tx, network.uuid)
 
