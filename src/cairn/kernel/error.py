@@ -36,6 +36,7 @@ class ErrorRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: dict[str, str] = {}  #: field (wire name) -> what was found and what would fit
     details: dict[str, msgspec.Raw | str | int | float | bool | list[str] | dict[str, str] | None] = {}
     cause: ErrorRecord | None = None
+    operator: str | None = None  #: more, for administrators only
 
 
 class CairnError(Exception):
@@ -48,6 +49,8 @@ class CairnError(Exception):
         fields: for wrong input: the field's name on the wire -> what was found and what would fit.
         details: more facts for programs.
         cause: the error behind this one (the outer says what was attempted, the cause why it failed).
+        operator: what only an administrator may read: names of hosts, their free memory, addresses, what belongs to
+            others. It is logged, and shown by the API to administrators; `message`, `fields` and `details` are for everybody.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class CairnError(Exception):
         fields: dict[str, str] | None = None,
         details: dict[str, str | int | float | bool | list[str] | dict[str, str] | None] | None = None,
         cause: CairnError | ErrorRecord | None = None,
+        operator: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -67,6 +71,7 @@ class CairnError(Exception):
         self.fields = fields or {}
         self.details = details or {}
         self.cause = cause.record() if isinstance(cause, CairnError) else cause
+        self.operator = operator
 
     def __str__(self) -> str:
         text = f"{self.message} [{self.code}]"
@@ -81,12 +86,20 @@ class CairnError(Exception):
             fields=dict(self.fields),
             details={**self.details},
             cause=self.cause,
+            operator=self.operator,
         )
 
 
 def from_record(record: ErrorRecord) -> CairnError:
     """The error that `record` was made of, to be raised again."""
-    error = CairnError(record.code, record.message, kind=record.kind, fields=dict(record.fields), cause=record.cause)
+    error = CairnError(
+        record.code,
+        record.message,
+        kind=record.kind,
+        fields=dict(record.fields),
+        cause=record.cause,
+        operator=record.operator,
+    )
     error.details = {k: v for k, v in record.details.items() if not isinstance(v, msgspec.Raw)}
     return error
 

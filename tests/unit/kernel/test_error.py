@@ -16,13 +16,15 @@ def test_error_survives_the_database_with_its_cause_and_details() -> None:
         "map": {"k": "v"},
         "none": None,
     }
-    error = CairnError("vm.not-started", "No.", fields={"uuid": "x"}, details=details, cause=cause)
+    error = CairnError(
+        "vm.not-started", "No.", fields={"uuid": "x"}, details=details, cause=cause, operator="host-1 is off."
+    )
 
     back = from_record(msgspec.json.decode(msgspec.json.encode(error.record()), type=ErrorRecord))
 
     assert (back.code, back.kind, back.message, back.fields) == (error.code, error.kind, error.message, error.fields)
     assert back.details == details
-    assert back.cause == cause.record()
+    assert (back.cause, back.operator) == (cause.record(), "host-1 is off.")
 
 
 def test_error_reads_as_sentence_code_and_cause() -> None:
