@@ -31,7 +31,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
+from cairn.kernel.api import ApiChangeState, ApiCommand, ApiCreate, ApiUpdate, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
@@ -42,6 +42,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
 from cairn.kernel.store.store import Store, Tx
@@ -133,6 +134,7 @@ class Jobs:
 
     Args:
         render: makes the result body that the API shows of a command's answer, inside the job's last transaction.
+        queues: in which calls that are one transaction take their turn.
         parallelism: how many jobs run at a time; the others wait in the order of their arrival.
         retention_seconds: how long ended jobs are kept.
     """
@@ -145,6 +147,7 @@ class Jobs:
         clock: Clock,
         metrics: Metrics,
         render: Render,
+        queues: ResourceQueues,
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
     ) -> None:
@@ -154,6 +157,7 @@ class Jobs:
         self._metrics = metrics
         self._render = render
         self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
+        self._queues = queues
         self._parallelism = parallelism
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
@@ -298,8 +302,20 @@ class Jobs:
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
     async def commit(self, fn: Callable[[Tx], T]) -> T:
-        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once."""
+        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once.
+
+        It takes its turn in the queue of the resource that the call names, behind the workflows of that resource. Two kinds
+        of calls do not wait: what makes a resource, which nobody else knows yet, and what changes nothing but a name, a
+        description or whether a resource is enabled.
+        """
         context = current()
+        opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
+        key = None if opened is None or opened.message is None else _turn_of(opened.message)
+        if opened is None or key is None:
+            return await self._commit(fn, context)
+        return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
+
+    async def _commit(self, fn: Callable[[Tx], T], context: CallContext) -> T:
 
         def concluding(tx: Tx) -> T:
             result = fn(tx)
@@ -537,6 +553,13 @@ class Jobs:
             count = await self._store.write(fn)
             removed += count
         return removed
+
+
+def _turn_of(message: ApiCommand[object]) -> str | None:
+    """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
+    if message.route is None or isinstance(message, ApiCreate | ApiUpdate | ApiChangeState):
+        return None
+    return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:
