@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime, timedelta
@@ -26,6 +25,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
+from sqlalchemy import bindparam, delete, select
 
 from cairn.kernel.api import ApiCommand, secret_fields
 from cairn.kernel.bus.bus import Bus
@@ -33,13 +33,16 @@ from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import message_type, tag_of
 from cairn.kernel.clock import Clock
+from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
+from cairn.kernel.slots import Slots
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta, table_of
 from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.turns import Turn
 
 T = TypeVar("T")
 _log = structlog.get_logger("cairn.jobs")
@@ -58,7 +61,8 @@ class JobState(StrEnum):
 OPEN = (JobState.WAITING, JobState.RUNNING)
 #: until a job whose end could not be written down is taken up again
 _AGAIN_SECONDS = 5.0
-_CLEAN_BATCH = 1000
+#: ended jobs that one transaction removes: others write in between
+_CLEAN_BITE = 100
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -100,10 +104,18 @@ class _Open(Struct, kw_only=True, eq=False):
     message: ApiCommand[object]
     actor: str | None
     timeout_seconds: float
+    #: it is an administrator's, as far as is known
+    admin: bool = False
+    #: when it was accepted, or taken up again, in seconds of the clock
+    since: float = 0.0
+    #: its place, or its wait for one
+    turn: Turn[_Open] | None = None
     waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
     task: asyncio.Task[None] | None = None
     #: an earlier run of the node, or an earlier try, may have left a journal
     resumed: bool = False
+    #: it left a journal, or an end that could not be written: it goes on without waiting for a place
+    begun: bool = False
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
     at_work: bool = False
@@ -123,8 +135,9 @@ class Jobs:
 
     Args:
         render: makes the result body that the API shows of a command's answer, inside the job's last transaction.
-        parallelism: how many jobs run at a time; the others wait in the order of their arrival.
+        parallelism: how many jobs run at a time; the others wait for their turn (`cairn.kernel.slots`).
         retention_seconds: how long ended jobs are kept.
+        setting: the value of one of the settings of slots, now; by default the one that it has from the start.
     """
 
     def __init__(
@@ -137,6 +150,7 @@ class Jobs:
         render: Render,
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
+        setting: Callable[[Setting[int]], int] = lambda setting: setting.default,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -144,13 +158,14 @@ class Jobs:
         self._metrics = metrics
         self._render = render
         self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
-        self._parallelism = parallelism
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
-        self._waiting: deque[_Open] = deque()
+        self._slots: Slots[_Open] = Slots(parallelism, setting)
         self._running = 0
         self._stopping = False
         self._flows: FlowEngine | None = None
+        metrics.jobs_waiting.read_from(self._waiting_by_api)
+        metrics.job_oldest_wait.read_from(lambda: {(): self._oldest_wait()})
 
     def attach(self, flows: FlowEngine) -> None:
         """Take the engine, whose runs give jobs their answers. Each of the two needs the other, so it comes late."""
@@ -159,19 +174,36 @@ class Jobs:
     # -- accepting ------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
+        self,
+        job: JobId,
+        message: ApiCommand[object],
+        *,
+        actor: str | None,
+        timeout_seconds: float,
+        admin: bool = False,
     ) -> bool:
         """Accept a call. When this returns the job is durable and will end.
 
         Safe to repeat: the same id with the same call is the same job (returns False then).
 
+        Args:
+            actor: the account that makes it.
+            timeout_seconds: how long it may take once it has begun.
+            admin: that account is an administrator's.
+
         Raises:
-            CairnError: ``job.id-taken`` when another call has that id.
+            CairnError: ``job.id-taken`` when another call has that id; ``job.backlog-full`` when too many jobs are open
+                already, of this account or in all: nothing was written.
         """
         request = msgspec.json.encode(message)
         digest = _digest(message, actor)
-
-        opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds)
+        try:
+            self._slots.check(message, actor, admin=admin)
+        except CairnError:
+            if await self._is_repeated(job, digest):
+                return False
+            raise
+        opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds, admin=admin)
 
         def fn(tx: Tx) -> bool:
             there = tx.get(Job, job)
@@ -192,7 +224,12 @@ class Jobs:
             tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
             return True
 
-        return await self._store.write(fn)
+        with self._slots.entering(actor):
+            return await self._store.write(fn)
+
+    async def _is_repeated(self, job: JobId, digest: str) -> bool:
+        there = await self._store.look(lambda tx: tx.get(Job, job))
+        return there is not None and not self._same(there, digest)
 
     def _same(self, there: Job, digest: str) -> bool:
         if there.digest != digest:
@@ -245,7 +282,14 @@ class Jobs:
 
     def counts(self) -> tuple[int, int]:
         """How many jobs run and how many wait on this node."""
-        return self._running, len(self._waiting)
+        return self._running, self._slots.waiting
+
+    def _waiting_by_api(self) -> dict[tuple[str, ...], float]:
+        return {(api,): float(count) for api, count in self._slots.waiting_by_api.items()}
+
+    def _oldest_wait(self) -> float:
+        oldest = self._slots.oldest
+        return 0.0 if oldest is None else max(0.0, self._clock.monotonic() - oldest.since)
 
     # -- cancelling ------------------------------------------------------------------------------------------------------
 
@@ -264,8 +308,9 @@ class Jobs:
             return
         opened.cancelled = True
         if opened.task is None:
-            if opened in self._waiting and not opened.resumed:
-                self._waiting.remove(opened)
+            turn = opened.turn
+            if turn is not None and self._slots.waits(turn) and not opened.resumed:
+                self._slots.leave(turn)
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
             opened.task.cancel()
@@ -301,17 +346,27 @@ class Jobs:
     # -- running ------------------------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Look again at how many jobs may run at a time. Call it after the setting changed."""
+        """Look again at how many jobs may run at a time. Call it after one of the settings changed."""
+        self._slots.changed()
         self._dispatch()
 
     def _enqueue(self, opened: _Open) -> None:
-        self._open[opened.id] = opened
-        self._waiting.append(opened)
+        if self._stopping:
+            return
+        if opened.id not in self._open:
+            self._open[opened.id] = opened
+            self._slots.opened(opened.actor)
+        opened.since = self._clock.monotonic()
+        if opened.begun:
+            opened.turn = self._slots.hold(opened)
+            self._begin(opened)
+            return
+        opened.turn = self._slots.wait(opened)
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._waiting and self._running < max(1, self._parallelism()) and not self._stopping:
-            self._begin(self._waiting.popleft())
+        while not self._stopping and (opened := self._slots.take()) is not None:
+            self._begin(opened)
 
     def _begin(self, opened: _Open) -> None:
         """Start a job's task, in an empty context: it is not part of the call that happened to start it."""
@@ -340,15 +395,18 @@ class Jobs:
         finally:
             self._running -= 1
             if not self._stopping:
+                if opened.turn is not None:
+                    self._slots.leave(opened.turn)
                 self._leave(opened, ended=ended)
                 self._dispatch()
 
     def _leave(self, opened: _Open, *, ended: bool) -> None:
         if ended:
-            self._open.pop(opened.id, None)
+            if self._open.pop(opened.id, None) is not None:
+                self._slots.ended(opened.actor)
             opened.wake()
             return
-        opened.task, opened.at_work, opened.resumed = None, False, True
+        opened.task, opened.at_work, opened.resumed, opened.begun = None, False, True, True
         self._clock.call_later(_AGAIN_SECONDS, lambda: self._enqueue(opened))
 
     async def _work(self, opened: _Open) -> CairnError | None:
@@ -425,6 +483,7 @@ class Jobs:
         One whose call cannot be read (its plugin was taken out) stays as it is until a start that can.
         """
         rows = await self._store.read(lambda tx: tx.find(Job, state=list(OPEN), order_by="create_date"))
+        begun = await self._store.read(lambda tx: {row[0] for row in tx.rows(_BEGUN)})
         for row in rows:
             try:
                 message = _decode(row)
@@ -438,6 +497,7 @@ class Jobs:
                     actor=row.account_uuid,
                     timeout_seconds=row.timeout_seconds,
                     resumed=True,
+                    begun=row.uuid in begun,
                     cancelled=row.cancel_requested,
                 )
             )
@@ -457,23 +517,27 @@ class Jobs:
             opened.wake()
 
     async def clean(self) -> int:
-        """Remove ended jobs whose time of keeping is over. Returns how many."""
+        """Remove ended jobs whose time of keeping is over, a bite in each transaction. Returns how many."""
         before = self._clock.now() - timedelta(seconds=self._retention_seconds())
-
-        def fn(tx: Tx) -> int:
-            ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
-            old = [
-                row.uuid
-                for row in tx.find(Job, state=ended, order_by="create_date", limit=_CLEAN_BATCH)
-                if row.finish_date is not None and row.finish_date < before
-            ]
-            return tx.delete_where(Job, uuid=old) if old else 0
-
-        removed = count = await self._store.write(fn)
-        while count == _CLEAN_BATCH:
-            count = await self._store.write(fn)
+        removed = 0
+        while count := await self._store.write(lambda tx: tx.execute(_CLEAN, {"before": before})):
             removed += count
+            await asyncio.sleep(0)  # whoever waits comes first
         return removed
+
+
+_job = table_of(Job)
+#: jobs with a journal
+_BEGUN = select(table_of(FlowRun).c.job_uuid).distinct()
+#: Both parts go by the index of `finish_date`: an open job has none, so only what is removed is looked at.
+_CLEAN = delete(_job).where(
+    _job.c.uuid.in_(
+        select(_job.c.uuid)
+        .where(_job.c.finish_date < bindparam("before"))
+        .order_by(_job.c.finish_date)
+        .limit(_CLEAN_BITE)
+    )
+)
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cairn.kernel.config import Setting
+from cairn.kernel.limits import call_limit
 
 DOWNLOAD_TIMEOUT = Setting(
     "image", "download.timeout", 10_800, unit="s", minimum=1, doc="how long a backup storage may take to fetch an image"
@@ -13,3 +14,4 @@ MAX_SIZE = Setting(
 FILE_TIMEOUT = Setting(
     "image", "remove.timeout", 300, unit="s", minimum=1, doc="how long the removal of an image's file may take"
 )
+ADD = call_limit("image", "add", "images that are fetched", in_all=40, of_account=4)
