@@ -145,7 +145,7 @@ class Tenant(NamedTuple):
 
     def vm(self, cloud: Cloud, name: str) -> Json:
         """The fields of a VM."""
-        return cast("Json", cloud.vm_fields(name, image_uuid=self.image))
+        return cloud.vm_fields(name, image_uuid=self.image)
 
 
 async def tenant(cloud: Cloud, name: str) -> Tenant:
@@ -219,3 +219,47 @@ async def test_backlog_is_bounded_for_each_account(cloud: Cloud) -> None:
     await cloud.log_in()
     await cancel_all(cloud)
     assert await cloud.query("VmInstance") == []
+
+
+async def test_guests_that_ignore_the_power_button_hold_up_no_start(cloud: Cloud) -> None:
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    host = cloud.site["host-1"]
+    await mallory.log_in(cloud)
+    vms = [await cloud.call("CreateVmInstance", **mallory.vm(cloud, f"m{n}"), host_uuid=host) for n in range(12)]
+    cloud.agents.dials.turn(Dial(command="vm.stop", delay_seconds=60, slow=True))
+    for vm in vms:
+        await cloud.send("StopVmInstance", uuid=vm["uuid"])
+    await cloud.quiet(1)
+    queues = {report.key: len(report.running) for report in cloud.node.context.queues.inspect("host")}
+    assert queues == {f"host-idle:{host}": 12}
+
+    await alice.log_in(cloud)
+    began = cloud.clock.monotonic()
+    await cloud.call("CreateVmInstance", **alice.vm(cloud, "hers"), host_uuid=host)
+
+    assert cloud.clock.monotonic() - began < 10
+    await cloud.quiet(120)
+    await cloud.log_in()
+    assert len(await cloud.query("VmInstance", "state=Stopped")) == 12
+
+
+async def test_account_s_slow_work_on_a_host_leaves_places_to_others(cloud: Cloud) -> None:
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    host = cloud.site["host-1"]
+    await mallory.log_in(cloud)
+    vms = [await cloud.call("CreateVmInstance", **mallory.vm(cloud, f"m{n}"), host_uuid=host) for n in range(12)]
+    cloud.agents.dials.turn(Dial(command="vm.pause", delay_seconds=60, slow=True))
+    for vm in vms:
+        await cloud.send("PauseVmInstance", uuid=vm["uuid"])
+    await cloud.quiet(1)
+    (queue,) = cloud.node.context.queues.inspect("host:")
+    assert (len(queue.running), len(queue.waiting)) == (8, 4)
+
+    await alice.log_in(cloud)
+    began = cloud.clock.monotonic()
+    await cloud.call("CreateVmInstance", **alice.vm(cloud, "hers"), host_uuid=host)
+
+    assert cloud.clock.monotonic() - began < 10
+    await cloud.quiet(180)
+    await cloud.log_in()
+    assert len(await cloud.query("VmInstance", "state=Paused")) == 12

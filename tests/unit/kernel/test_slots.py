@@ -196,7 +196,7 @@ def test_removal_does_not_overtake_what_its_account_asked_for_before() -> None:
 def test_nothing_overtakes_the_creation_of_its_resource_whoever_asks() -> None:
     node = Node(20)
     node.flood(MAKE, "mallory", 4)
-    make = Call(MakeThing(resource_uuid=uuid(7)), "mallory")
+    make = Call(MAKE(resource_uuid=uuid(7)), "mallory")
     turn = node.slots.wait(make)
     remove = node.wait(REMOVE, "admin", 7, admin=True)
     assert node.take() == []
@@ -208,7 +208,7 @@ def test_nothing_overtakes_the_creation_of_its_resource_whoever_asks() -> None:
 
 def test_job_that_had_begun_has_a_place_whatever_the_limits_are() -> None:
     node = Node(2)
-    turns = [node.slots.hold(Call(MakeThing(), "mallory")) for _ in range(5)]
+    turns = [node.slots.hold(Call(MAKE(), "mallory")) for _ in range(5)]
     waiting = node.wait(MAKE, "alice")
     assert node.take() == []
 
