@@ -25,7 +25,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import select
 
 from cairn.kernel.api import ApiCommand, secret_fields
 from cairn.kernel.bus.bus import Bus
@@ -39,6 +39,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta, table_of
 from cairn.kernel.store.store import Store, Tx
@@ -61,8 +62,6 @@ class JobState(StrEnum):
 OPEN = (JobState.WAITING, JobState.RUNNING)
 #: until a job whose end could not be written down is taken up again
 _AGAIN_SECONDS = 5.0
-#: ended jobs that one transaction removes: others write in between
-_CLEAN_BITE = 100
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -518,26 +517,12 @@ class Jobs:
 
     async def clean(self) -> int:
         """Remove ended jobs whose time of keeping is over, a bite in each transaction. Returns how many."""
-        before = self._clock.now() - timedelta(seconds=self._retention_seconds())
-        removed = 0
-        while count := await self._store.write(lambda tx: tx.execute(_CLEAN, {"before": before})):
-            removed += count
-            await asyncio.sleep(0)  # whoever waits comes first
-        return removed
+        return await remove(self._store, _OLD, self._clock.now() - timedelta(seconds=self._retention_seconds()))
 
 
-_job = table_of(Job)
 #: jobs with a journal
 _BEGUN = select(table_of(FlowRun).c.job_uuid).distinct()
-#: Both parts go by the index of `finish_date`: an open job has none, so only what is removed is looked at.
-_CLEAN = delete(_job).where(
-    _job.c.uuid.in_(
-        select(_job.c.uuid)
-        .where(_job.c.finish_date < bindparam("before"))
-        .order_by(_job.c.finish_date)
-        .limit(_CLEAN_BITE)
-    )
-)
+_OLD = up_to(Job, "finish_date")  # an open job has none, and stays
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
 from typing import Annotated, ClassVar, cast
 
 import msgspec
@@ -18,7 +17,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId, NodeId, RandomIds
-from cairn.kernel.jobs import _CLEAN, _CLEAN_BITE, Job, Jobs, JobState
+from cairn.kernel.jobs import Job, Jobs, JobState
 from cairn.kernel.limits import BACKLOG
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
@@ -708,48 +707,3 @@ async def test_clean_removes_what_has_ended_long_ago(site: Site) -> None:
     with pytest.raises(CairnError, match=r"job\.not-found"):
         await site.look(1)
     assert (await site.look(2)).state is JobState.SUCCEEDED
-
-
-def ended(number: int, finish: timedelta, site: Site) -> Job:
-    """A job that ended so long from now."""
-    when = site.clock.now() + finish
-    return Job(
-        uuid=job_id(number),
-        api="Do",
-        tag="test-jobs.do",
-        request=b"{}",
-        digest="",
-        state=JobState.SUCCEEDED,
-        create_date=when,
-        finish_date=when,
-    )
-
-
-async def test_clean_takes_a_bite_in_each_transaction(site: Site) -> None:
-    old = [ended(number, timedelta(hours=-2), site) for number in range(2 * _CLEAN_BITE + 1)]
-    young = [ended(10_000 + number, timedelta(minutes=-30), site) for number in range(3)]
-    await site.store.write(lambda tx: tx.insert_many([*old, *young]))
-    left: list[int] = []
-
-    async def watch() -> None:
-        while True:
-            left.append(await site.store.read(lambda tx: tx.count(Job)))
-            await asyncio.sleep(0)
-
-    watcher = asyncio.create_task(watch())
-    assert await site.jobs.clean() == len(old)
-    watcher.cancel()
-
-    assert {len(old) + 3 - _CLEAN_BITE, 4} <= set(left)  # others came in between
-    assert await site.store.read(lambda tx: tx.count(Job)) == 3
-
-
-async def test_clean_looks_at_nothing_but_what_it_removes(site: Site) -> None:
-    def plan(tx: Tx) -> list[str]:
-        sql, values = tx._statements.compiled(_CLEAN).bind({"before": site.clock.now()})
-        return [str(row[3]) for row in tx.fetch(f"EXPLAIN QUERY PLAN {sql}", values)]
-
-    steps = await site.store.read(plan)
-
-    assert any("finish_date" in step and step.startswith("SEARCH") for step in steps)
-    assert not any(step.startswith("SCAN") or "TEMP B-TREE" in step for step in steps), steps
