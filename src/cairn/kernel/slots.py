@@ -11,8 +11,8 @@
 A call that is slow by its kind names a limit of its own (`ApiCommand.limit`). A job that has begun, in an earlier run of
 the node or in an earlier try, is not held up by any limit: it holds turns in resource queues, and others wait for it.
 
-Calls of one account about one resource begin in the order in which they were accepted. While the creation of a resource
-waits, all calls about it stand behind it, whoever makes them.
+Calls of one account about one resource begin in the order in which they were accepted, even if a later one could have had a
+place of a reserve.
 
 The backlog, all jobs that are open, is bounded in all and for each account. A call beyond it is refused before anything is
 written. There is a reserve too: calls that free something, and administrators, go a tenth further.
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from cairn.kernel import limits
-from cairn.kernel.api import Access, ApiCommand, ApiCreate
+from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.limits import CallLimit
@@ -41,8 +41,12 @@ class Accepted(Protocol):
     """A call that was accepted."""
 
     @property
-    def message(self) -> ApiCommand[object]:
-        """The call."""
+    def message(self) -> ApiCommand[object] | None:
+        """The call; None if it cannot be read any more."""
+
+    @property
+    def api(self) -> str:
+        """Its name."""
 
     @property
     def actor(self) -> str | None:
@@ -72,7 +76,6 @@ class Slots(Generic[E]):
         self._administrators = Pool("administrators", self._reserve, lambda privileged: self._reserve())
         self._turns: Turns[E] = Turns([self._ordinary, self._freeing, self._administrators])
         self._kinds: dict[CallLimit, Kind] = {}
-        self._creating: dict[str, str | None] = {}  #: resources whose creation waits: for which account
         self._open: Counter[str | None] = Counter()
         self._open_in_all = 0
         self._waiting: Counter[str] = Counter()
@@ -125,9 +128,7 @@ class Slots(Generic[E]):
     def wait(self, call: E) -> Turn[E]:
         """Let a call wait for its turn. Then `take` until it gives nothing more."""
         turn = self._turn(call)
-        if turn.line is not None and isinstance(call.message, ApiCreate) and call.message.resource_uuid is not None:
-            self._creating.setdefault(call.message.resource_uuid, call.actor)
-        self._waiting[type(call.message).__name__] += 1
+        self._waiting[call.api] += 1
         self._turns.add(turn)
         return turn
 
@@ -181,13 +182,15 @@ class Slots(Generic[E]):
 
     def _turn(self, call: E) -> Turn[E]:
         message = call.message
+        if message is None:
+            return Turn(call, call.actor, (self._ordinary,))
         # After a crash it is not known who was an administrator; some calls only they can make.
         admin = call.admin or message.access is Access.ADMIN
         pools: tuple[Pool, ...] = (self._ordinary,)
         pools += (self._freeing,) if message.frees() else ()
         pools += (self._administrators,) if admin else ()
         kind = None if message.limit is None else self._kind(message.limit)
-        return Turn(call, call.actor, pools, kind=kind, privileged=admin, line=self._line(call))
+        return Turn(call, call.actor, pools, kind=kind, privileged=admin, line=_line(message, call.actor))
 
     def _kind(self, limit: CallLimit) -> Kind:
         kind = self._kinds.get(limit)
@@ -198,19 +201,10 @@ class Slots(Generic[E]):
             )
         return kind
 
-    def _line(self, call: E) -> tuple[str | None, str] | None:
-        """The line that the call stands in: of its account and its resource, or of whoever is making the resource."""
-        route = call.message.route
-        resource = None if route is None else getattr(call.message, route)
-        return None if resource is None else (self._creating.get(resource, call.actor), resource)
-
     def _waits_no_more(self, call: E) -> None:
-        name = type(call.message).__name__
-        self._waiting[name] -= 1
-        if not self._waiting[name]:
-            del self._waiting[name]
-        if isinstance(call.message, ApiCreate) and call.message.resource_uuid is not None:
-            self._creating.pop(call.message.resource_uuid, None)
+        self._waiting[call.api] -= 1
+        if not self._waiting[call.api]:
+            del self._waiting[call.api]
 
     def _most(self, setting: Setting[int], *, favoured: bool) -> int:
         most = self._setting(setting)
@@ -229,6 +223,12 @@ class Slots(Generic[E]):
 
     def _part(self, size: int) -> int:
         return max(1, size * self._setting(limits.API_SHARE) // 100)
+
+
+def _line(message: ApiCommand[object], actor: str | None) -> tuple[str | None, str] | None:
+    """The line in which the account's calls about the same resource begin."""
+    resource = None if message.route is None else getattr(message, message.route)
+    return None if resource is None else (actor, resource)
 
 
 def _full(message: str, operator: str | None = None) -> CairnError:

@@ -60,6 +60,11 @@ class Call(Struct, eq=False):
     actor: str | None
     admin: bool = False
 
+    @property
+    def api(self) -> str:
+        """Its name."""
+        return type(self.message).__name__
+
 
 class Node:
     """The slots of a node, with settings that a test may change."""
@@ -191,19 +196,6 @@ def test_removal_does_not_overtake_what_its_account_asked_for_before() -> None:
     assert node.take() == []
     other = node.wait(REMOVE, "admin", 7, admin=True)
     assert node.take() == [other]
-
-
-def test_nothing_overtakes_the_creation_of_its_resource_whoever_asks() -> None:
-    node = Node(20)
-    node.flood(MAKE, "mallory", 4)
-    make = Call(MAKE(resource_uuid=uuid(7)), "mallory")
-    turn = node.slots.wait(make)
-    remove = node.wait(REMOVE, "admin", 7, admin=True)
-    assert node.take() == []
-
-    node.slots.leave(turn)
-
-    assert node.take() == [remove]
 
 
 def test_job_that_had_begun_has_a_place_whatever_the_limits_are() -> None:
