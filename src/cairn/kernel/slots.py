@@ -232,4 +232,4 @@ def _line(message: ApiCommand[object], actor: str | None) -> tuple[str | None, s
 
 
 def _full(message: str, operator: str | None = None) -> CairnError:
-    return CairnError(BACKLOG_FULL, message, kind=ErrorKind.EXHAUSTED, operator=operator)
+    return CairnError("job.backlog-full", message, kind=ErrorKind.EXHAUSTED, operator=operator)

@@ -5,7 +5,6 @@ from typing import ClassVar, cast
 import pytest
 from msgspec import Struct
 
-from cairn.kernel import limits
 from cairn.kernel.api import Access, ApiChange, ApiCommand, ApiCreate, ApiDelete, Http, Uuid, action, delete, post
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind
@@ -270,12 +269,3 @@ def test_call_that_is_being_written_counts_until_it_is_a_job() -> None:
         raise ValueError("broken")
 
     assert refused(node, MAKE, "alice") is None
-
-
-def test_limit_s_settings_say_what_they_are() -> None:
-    assert [setting.key for setting in FETCH] == [
-        "test-slots.fetch.parallelism",
-        "test-slots.fetch.parallelism.account",
-    ]
-    assert FETCH.of_account.doc == "things being fetched at a time for one account"
-    assert limits.CONNECT.in_all.default == 50
