@@ -127,10 +127,10 @@ class _Open(Struct, kw_only=True, eq=False):
     finished: bool = False
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
-    #: how many creations it waits for before it may begin
-    ahead: int = 0
+    #: the creations that it waits for before it may begin
+    ahead: set[JobId] = msgspec.field(default_factory=set)
     #: the jobs that wait for the end of this creation
-    followers: list[_Open] = msgspec.field(default_factory=list)
+    followers: dict[JobId, _Open] = msgspec.field(default_factory=dict)
 
     def wake(self) -> None:
         """Wake everything that waits for its end."""
@@ -331,10 +331,9 @@ class Jobs:
     def _withdraw(self, opened: _Open) -> None:
         """Take a job out of whatever it waits for."""
         if opened.ahead:
-            opened.ahead = 0
-            for creation in self._creating.values():
-                if opened in creation.followers:
-                    creation.followers.remove(opened)
+            for creation in opened.ahead:
+                self._open[creation].followers.pop(opened.id)
+            opened.ahead.clear()
         elif opened.turn is not None:
             self._slots.leave(opened.turn)
 
@@ -386,9 +385,9 @@ class Jobs:
             opened.turn = self._slots.hold(opened)
             self._begin(opened)
         elif message is not None and (creations := self._creations_ahead(message)):
-            opened.ahead = len(creations)
             for creation in creations:
-                creation.followers.append(opened)
+                opened.ahead.add(creation.id)
+                creation.followers[opened.id] = opened
         else:
             opened.turn = self._slots.wait(opened)
         if isinstance(message, ApiCreate) and message.resource_uuid is not None:
@@ -458,8 +457,8 @@ class Jobs:
         """A creation has ended: those that waited for it may begin."""
         if isinstance(creation.message, ApiCreate):
             self._creating.pop(creation.message.resource_uuid or "", None)
-        for follower in creation.followers:
-            follower.ahead -= 1
+        for follower in creation.followers.values():
+            follower.ahead.discard(creation.id)
             if not follower.ahead:
                 follower.turn = self._slots.wait(follower)
 

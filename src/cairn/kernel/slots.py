@@ -89,17 +89,21 @@ class Slots(Generic[E]):
             CairnError: ``job.backlog-full``.
         """
         favoured = admin or message.frees()
-        most = self._most(limits.BACKLOG_ACCOUNT, favoured=favoured)
-        if not admin and self._open[actor] >= most:
-            raise _full(
-                f"{self._open[actor]} jobs of this account are open, and at most {most} may be. Wait until some have "
-                "ended, or cancel some, and repeat the call."
+        count, most = self._open[actor], self._most(limits.BACKLOG_ACCOUNT, favoured=favoured)
+        if not admin and count >= most:
+            raise CairnError(
+                "job.backlog-full",
+                f"{count} jobs of this account are open, and at most {most} may be. Wait until some have ended, or cancel "
+                "some, and repeat the call.",
+                kind=ErrorKind.EXHAUSTED,
             )
-        most = self._most(limits.BACKLOG, favoured=favoured)
-        if self._open_in_all >= most:
-            raise _full(
+        count, most = self._open_in_all, self._most(limits.BACKLOG, favoured=favoured)
+        if count >= most:
+            raise CairnError(
+                "job.backlog-full",
                 "The cloud has more open jobs than it takes. Repeat the call later.",
-                f"{self._open_in_all} jobs are open, and at most {most} may be (setting {limits.BACKLOG.key}).",
+                kind=ErrorKind.EXHAUSTED,
+                operator=f"{count} jobs are open, and at most {most} may be (setting {limits.BACKLOG.key}).",
             )
 
     @contextmanager
@@ -229,7 +233,3 @@ def _line(message: ApiCommand[object], actor: str | None) -> tuple[str | None, s
     """The line in which the account's calls about the same resource begin."""
     resource = None if message.route is None else getattr(message, message.route)
     return None if resource is None else (actor, resource)
-
-
-def _full(message: str, operator: str | None = None) -> CairnError:
-    return CairnError("job.backlog-full", message, kind=ErrorKind.EXHAUSTED, operator=operator)
