@@ -141,11 +141,10 @@ async def test_an_undo_that_was_owed_before_the_kill_never_takes_a_later_start_a
             cloud.agents.dials.turn(Dial(command=command, error_rate=1.0))
         assert await ending(cloud, await begin(cloud, "StartVmInstance")) != "Succeeded"
         assert [row["state"] for row in await cloud.query("WorkflowRun")] == ["UndoFailed"]
-        cloud.node.context.jobs._stopping = True  # the kill comes right after the commit that accepts the next job
-        again = await begin(cloud, "StartVmInstance")
-        cloud.agents.dials.clear()
-
-        await cloud.revive()
+        async with cloud.held():  # the kill comes right after the commit that accepts the next job
+            again = await begin(cloud, "StartVmInstance")
+            cloud.agents.dials.clear()
+            await cloud.revive()
 
         assert await ending(cloud, again) == "Succeeded"
         await cloud.quiet(120)

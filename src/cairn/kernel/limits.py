@@ -40,8 +40,12 @@ BACKLOG = Setting(
 BACKLOG_ACCOUNT = Setting(
     "job", "backlog.account", 1000, minimum=1, maximum=1_000_000, doc="jobs of one account that may be open"
 )
-JOB_RETENTION = Setting("job", "retention", 7 * _DAY, unit="s", minimum=60, doc="how long ended jobs are kept")
-EVENT_RETENTION = Setting("event", "retention", 7 * _DAY, unit="s", minimum=60, doc="how long events are kept")
+JOB_RETENTION = Setting(
+    "job", "retention", 7 * _DAY, unit="s", minimum=60, maximum=3650 * _DAY, doc="how long ended jobs are kept"
+)
+EVENT_RETENTION = Setting(
+    "event", "retention", 7 * _DAY, unit="s", minimum=60, maximum=3650 * _DAY, doc="how long events are kept"
+)
 UNDO_RETRY_INTERVAL = Setting(
     "flow", "undo.retryInterval", 60, unit="s", minimum=1, maximum=_DAY, doc="between two tries of an undo that failed"
 )
