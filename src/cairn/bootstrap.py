@@ -210,10 +210,11 @@ class Node:
     async def start(self, *, serve: bool = True) -> None:
         """Start everything; open jobs of an earlier run go on. `serve`: listen for calls."""
         context = self.context
+        unfinished = await context.flows.restore()  # before anything else may take a place in a queue
         await self._membership.start()
         await context.bus.start()
         await context.events.start()
-        resumed = await context.jobs.recover()
+        resumed = await context.jobs.recover(unfinished)
         await context.flows.recover_orphans()
         if serve:
             for server, addresses in self._doors:
