@@ -23,7 +23,7 @@ The list
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from zlib import crc32
@@ -90,17 +90,25 @@ class _Watch(Expiring):
         self.due(self)
 
 
+_Then = Callable[[], Awaitable[None]]
+_Failed = Callable[[Exception], None]
+_Work = Callable[[], Awaitable[_Then | None]]
+
+
 class _Places:
     """So many pieces of work at a time; the others wait in their order."""
 
-    def __init__(self, most: Callable[[], int], start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+    def __init__(
+        self, most: Callable[[], int], start: Callable[[Coroutine[object, object, None]], None], failed: _Failed
+    ) -> None:
         self._most = most
         self._start = start
+        self._failed = failed
         self._taken = 0
-        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._waiting: deque[_Work] = deque()
 
-    def take(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Have `work` done as soon as there is a place."""
+    def take(self, work: _Work) -> None:
+        """Have `work` done as soon as there is a place. What it returns is done after the place was given up."""
         self._waiting.append(work)
         self._fill()
 
@@ -111,14 +119,19 @@ class _Places:
     def _fill(self) -> None:
         while self._waiting and self._taken < self._most():
             self._taken += 1
-            self._start(partial(self._do, self._waiting.popleft()))
+            self._start(self._do(self._waiting.popleft()))
 
-    async def _do(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _do(self, work: _Work) -> None:
         try:
-            await work()
-        finally:
-            self._taken -= 1
-            self._fill()
+            try:
+                then = await work()
+            finally:
+                self._taken -= 1
+                self._fill()
+            if then is not None:
+                await then()
+        except Exception as error:  # noqa: BLE001 (one machine's trouble is no other's, and its next ping comes)
+            self._failed(error)
 
 
 class MachineMonitor:
@@ -144,17 +157,17 @@ class MachineMonitor:
         self._ring = ring
         self._clock = clock
         self._settings = settings
-        self._loops = loops
         self._log = _log.bind(kind=client.kind.noun)
         self._watches: dict[str, _Watch] = {}
         self._wheel = DeadlineWheel(clock)
         self._tasks = Tasks()
         self._running = False
         declared = client.kind.settings
-        self._pings = _Places(lambda: settings.get(declared.ping_parallelism), self._spawn)
-        self._doubts = _Places(lambda: settings.get(declared.ping_parallelism), self._spawn)
-        self._lost = _Places(lambda: settings.get(declared.ping_parallelism), self._spawn)
-        self._reconnects = _Places(lambda: settings.get(declared.reconnect_parallelism), self._spawn)
+        self._name = f"{client.kind.title} monitor"
+        self._pings, self._doubts, self._lost, self._reconnects = (
+            _Places(partial(settings.get, setting), self._spawn, partial(loops.failed, self._name))
+            for setting in (*[declared.ping_parallelism] * 3, declared.reconnect_parallelism)
+        )
         self._list = loops.every(f"list of {client.kind.title}s", self._interval, self._read_list, at_once=True)
 
     async def start(self) -> None:
@@ -233,30 +246,32 @@ class MachineMonitor:
         most = self._settings.get(self._kind.settings.ping_failures)
         return self._doubts if watch.failures < most else self._lost
 
-    async def _ping(self, watch: _Watch) -> None:
-        """Ping once. What follows from it is not done here, since others wait for the place."""
+    async def _ping(self, watch: _Watch) -> _Then | None:
+        """Ping once. What follows from it is returned, since others wait for the place."""
         asked_at = self._clock.now()
         seconds = float(self._settings.get(self._kind.settings.ping_timeout))
         try:
             pong = await self._client.ping(watch.uuid, timeout_seconds=seconds)
         except CairnError as error:
-            self._unanswered(watch, error.message)
+            return self._unanswered(watch, error.message)
         else:
-            self._spawn(partial(self._answered, watch, pong, asked_at))
+            return partial(self._answered, watch, pong, asked_at)
         finally:
             watch.pinging = False
 
-    def _unanswered(self, watch: _Watch, reason: str) -> None:
+    def _unanswered(self, watch: _Watch, reason: str) -> _Then | None:
         watch.failures += 1
         watch.answers = False
         if watch.failures < self._settings.get(self._kind.settings.ping_failures):
             self._set(watch, _DOUBT_SECONDS)
-        elif not watch.losing:
-            watch.losing = True
-            self._spawn(partial(self._silent, watch, reason))
+            return None
+        return partial(self._silent, watch, reason)
 
     async def _silent(self, watch: _Watch, reason: str) -> None:
         """It has failed as many pings as is allowed: it is lost now, or has been for a while and may be tried again."""
+        if watch.losing:
+            return
+        watch.losing = True
         try:
             row = await self._row(watch.uuid)
             if row is None or row.status is MachineStatus.CONNECTING:
@@ -338,14 +353,8 @@ class MachineMonitor:
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.start(self._supervised(work), f"{self._kind.title} monitor")
-
-    async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 (one machine's trouble is no other's, and its next ping comes)
-            self._loops.failed(f"{self._kind.title} monitor", error)
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        self._tasks.start(work, self._name)
 
 
 def _share(uuid: str) -> float:
