@@ -99,8 +99,10 @@ def test_work_in_the_background_repeats_itself_in_loops_only() -> None:
 
 
 def _sleeps_for_ever(node: ast.AST) -> bool:
-    """Whether this is a `while True` that sleeps."""
+    """Whether this is a `while True` that sleeps, and is no try that is repeated until it has a result to return."""
     if not (isinstance(node, ast.While) and isinstance(node.test, ast.Constant) and node.test.value):
+        return False
+    if any(isinstance(one, ast.Return) and one.value is not None for one in ast.walk(node)):
         return False
     calls = [one.func for one in ast.walk(node) if isinstance(one, ast.Call)]
     return any(isinstance(call, ast.Attribute) and call.attr in ("sleep", "call_later") for call in calls)
