@@ -102,8 +102,7 @@ class Rig:
             [ZONE_SERVICE, CLUSTER_SERVICE, stand_ins, *manifests], self.clock, self.ids, probe=self.probe
         )
         await self.context.store.write(self._geography)
-        for background in self.context.background:
-            await background.start()
+        await self.context.start_background()
         return self
 
     def _build(self, node: NodeContext) -> None:

@@ -236,5 +236,7 @@ def _show(found: state.State) -> None:
     output.table(("what", "how"), rows)
     if found.trouble:
         output.say(found.trouble)
+    for loop in found.behind:
+        output.say(f"Behind with its work in the background: {loop}. The node's log says why.")
     if found.node.running and not found.counts.get("Host"):
         output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")

@@ -39,6 +39,7 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     lab: list[HostStatus]
     counts: dict[str, dict[str, int]]  #: entity -> state -> how many
     trouble: str = ""  #: why nothing could be counted
+    behind: list[str] = []  #: what the node should have done in the background, and has not
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +49,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
     """Find out what runs; nothing is changed."""
-    ready = node.is_ready()
+    told = node.readiness()
+    ready = told is not None and told.ready
     found = node.daemon.running()
     pid = _by_hand(data_dir) if found is None else found.pid
     counts: dict[str, dict[str, int]] = {}
@@ -59,7 +61,8 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         except CliError as error:
             trouble = error.problem.detail
     elif pid is not None:
-        trouble = "The node's process is there, and it does not take calls (yet)."
+        reasons = "" if told is None else f" It says: {'; '.join(told.reasons)}."
+        trouble = f"The node's process is there, and it does not take calls (yet).{reasons}"
     simulator = Daemon("simulator", data_dir)
     return State(
         data_dir=str(data_dir),
@@ -73,6 +76,7 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         lab=_lab_hosts(lab),
         counts=counts,
         trouble=trouble,
+        behind=told.behind if told is not None else [],
     )
 
 

@@ -15,7 +15,7 @@ class HostState(StrEnum):
 
     ENABLED = "Enabled"  #: VMs may be placed on it
     DISABLED = "Disabled"  #: no new VMs; those that run stay
-    MAINTENANCE = "Maintenance"  #: no VMs, not watched
+    MAINTENANCE = "Maintenance"  #: no VMs; somebody works on it
 
 
 class Host(Machine, frozen=True, kw_only=True):
