@@ -99,6 +99,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         clock=clock,
         metrics=metrics,
         render=needs.render(query),
+        queues=queues,
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
         setting=config.get,

@@ -30,7 +30,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
+from cairn.kernel.api import ApiChangeState, ApiCommand, ApiCreate, ApiUpdate, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
@@ -42,6 +42,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
@@ -143,6 +144,7 @@ class Jobs:
 
     Args:
         render: makes the result body that the API shows of a command's answer, inside the job's last transaction.
+        queues: in which calls that are one transaction take their turn.
         parallelism: how many jobs run at a time; the others wait for their turn (`cairn.kernel.slots`).
         retention_seconds: how long ended jobs are kept.
         setting: the value of one of the settings of slots, now; by default the one that it has from the start.
@@ -156,6 +158,7 @@ class Jobs:
         clock: Clock,
         metrics: Metrics,
         render: Render,
+        queues: ResourceQueues,
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
         setting: Callable[[Setting[int]], int] = lambda setting: setting.default,
@@ -166,6 +169,7 @@ class Jobs:
         self._metrics = metrics
         self._render = render
         self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
+        self._queues = queues
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
         self._slots: Slots[_Open] = Slots(parallelism, setting)
@@ -340,8 +344,20 @@ class Jobs:
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
     async def commit(self, fn: Callable[[Tx], T]) -> T:
-        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once."""
+        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once.
+
+        It takes its turn in the queue of the resource that the call names, behind the workflows of that resource. Two kinds
+        of calls do not wait: what makes a resource, which nobody else knows yet, and what changes nothing but a name, a
+        description or whether a resource is enabled.
+        """
         context = current()
+        opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
+        key = None if opened is None or opened.message is None else _turn_of(opened.message)
+        if opened is None or key is None:
+            return await self._commit(fn, context)
+        return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
+
+    async def _commit(self, fn: Callable[[Tx], T], context: CallContext) -> T:
 
         def concluding(tx: Tx) -> T:
             result = fn(tx)
@@ -578,6 +594,13 @@ class Jobs:
 
 
 _OLD = up_to(Job, "finish_date")  # an open job has none, and stays
+
+
+def _turn_of(message: ApiCommand[object]) -> str | None:
+    """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
+    if message.route is None or isinstance(message, ApiCreate | ApiUpdate | ApiChangeState):
+        return None
+    return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:

@@ -36,6 +36,7 @@ class Do(ApiCommand[Reference], frozen=True, kw_only=True, tag="test-jobs.do"):
     """Does something."""
 
     http: ClassVar = action("/things/{uuid}/actions", "do")
+    route: ClassVar[str | None] = "uuid"
     uuid: str
     password: Annotated[str, Secret()] = ""
 
@@ -80,6 +81,7 @@ class Site:
             clock=self.clock,
             metrics=self.metrics,
             render=render,
+            queues=self.world.queues,
             parallelism=lambda: self.limit,
             retention_seconds=lambda: 3600.0,
             setting=lambda setting: self.backlog if setting is BACKLOG else setting.default,
@@ -753,6 +755,19 @@ async def test_jobs_that_had_begun_begin_at_once_however_many_may_run(site: Site
     assert (site.calls, site.jobs.counts()) == (["x", "z"], (2, 1))
     gate.set()
     assert [(await site.look(number)).state for number in (1, 2, 3)] == [JobState.SUCCEEDED] * 3
+
+
+async def test_call_that_is_one_transaction_waits_for_the_workflow_of_its_resource(site: Site) -> None:
+    site.handler = site.by_commit
+    place = site.world.queues.keep("test-jobs:x", name="a workflow", job=None)
+    await site.submit(1, "x")
+    await site.submit(2, "y")
+    assert (await site.look(2)).state is JobState.SUCCEEDED
+    assert (await site.look(1)).state is JobState.RUNNING
+
+    place.leave()
+
+    assert (await site.look(1)).state is JobState.SUCCEEDED
 
 
 # -- creations, and calls that wait for them ------------------------------------------------------------------------
