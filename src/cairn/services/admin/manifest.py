@@ -7,7 +7,9 @@ from cairn.services.admin.service import AdminService
 
 def build(node: NodeContext) -> None:
     node.bus.serve(
-        AdminService(node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded)
+        AdminService(
+            node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded, node.events
+        )
     )
     keep_house(node.loops, node.store, node.jobs, node.events)
 
