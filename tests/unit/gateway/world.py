@@ -43,6 +43,7 @@ from cairn.kernel.ids import NodeId, RandomIds
 from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
+from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
@@ -198,7 +199,7 @@ class BoxMade(Event, frozen=True, kw_only=True, tag="test-box.made"):
 
 
 APIS = (CreateBox, RenameBox, ShakeBox, DeleteBox, CreateSite, WeighBoxes, LogIn)
-PAINT = Setting("box", "paint.seconds", 60, unit="s", minimum=1, doc="how long paint dries")
+PAINT = Setting("box", "paint.seconds", 60, unit="s", minimum=1, maximum=3600, doc="how long paint dries")
 
 
 class Sessions:
@@ -242,6 +243,7 @@ class World:
             clock=clock,
             metrics=self.metrics,
             render=renderer(self.query),
+            queues=ResourceQueues(clock, self.metrics),
             parallelism=lambda: 10,
             retention_seconds=lambda: 3600.0,
         )
