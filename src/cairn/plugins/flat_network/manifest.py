@@ -1,7 +1,7 @@
 """DHCP, DNS and metadata for VMs, served on each VM's own host."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.plugins.flat_network.names import Neighbours
+from cairn.plugins.flat_network.names import LEAST_SECONDS, Neighbours
 from cairn.plugins.flat_network.provider import TYPE, FlatProvider
 from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.l3.provided import L3Networks
@@ -10,6 +10,7 @@ from cairn.services.l3.provided import L3Networks
 def build(node: NodeContext) -> None:
     agents = node.need(HostAgents)
     neighbours = Neighbours(node.store, node.clock, node.queues, agents)
+    node.loops.every("names of VMs", lambda: LEAST_SECONDS, neighbours.round)
     provider = FlatProvider(
         node.store,
         node.bus,
@@ -22,7 +23,7 @@ def build(node: NodeContext) -> None:
         node.config,
     )
     node.extensions.add(provider, name=TYPE)
-    node.background += [neighbours, provider]
+    node.background.append(provider)
 
 
 MANIFEST = Manifest(package="cairn.plugins.flat_network", build=build, requires=("host", "l3", "vm"))

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 import structlog
 
 from cairn.agents.protocol.network import SetNames
-from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
 from cairn.kernel.queue import ResourceQueues
@@ -47,37 +46,21 @@ class Neighbours:
         self._next: dict[L3NetworkId, float] = {}  #: when a network may have its next round
         #: network -> host -> the names that it was told; hosts that were told together share one
         self._told: dict[L3NetworkId, dict[HostId, Names]] = {}
-        self._tasks = Tasks()
-        self._wake = asyncio.Event()
 
     def changed(self, l3_network: L3NetworkId) -> None:
         """A VM of the network came to a host or left it: tell the others, soon."""
         self._changed.add(l3_network)
-        self._wake.set()
 
     def forget(self, host: HostId, l3_network: L3NetworkId | None = None) -> None:
         """A host's server (None: all of them) has lost what it was told: tell it everything, at the next change."""
         for network in list(self._told) if l3_network is None else [l3_network]:
             self._told.get(network, {}).pop(host, None)
 
-    async def start(self) -> None:
-        """Begin to tell hosts."""
-        self._tasks.start(self._run(), "names of VMs")
-
-    async def stop(self) -> None:
-        """End it. Safe to repeat."""
-        await self._tasks.stop()
-
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            await self._clock.sleep(LEAST_SECONDS)
-            self._wake.clear()
-            now = self._clock.monotonic()
-            for network in [one for one in self._changed if self._next.get(one, now) <= now]:
-                await self._try(network)
-            if self._changed:
-                self._wake.set()
+    async def round(self) -> None:
+        """Tell the hosts of each network that has changed, and had its pause; one network after the other."""
+        now = self._clock.monotonic()
+        for network in [one for one in self._changed if self._next.get(one, now) <= now]:
+            await self._try(network)
 
     async def _try(self, l3_network: L3NetworkId) -> None:
         self._changed.discard(l3_network)

@@ -4,6 +4,7 @@ from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.closed import ClosedPlaces
+from cairn.services.host.config import SYNC_RETRY
 from cairn.services.host.debts import Debts
 from cairn.services.host.extensions import HostFilter
 from cairn.services.host.kind import HostKind
@@ -16,7 +17,8 @@ def build(node: NodeContext) -> tuple[object, ...]:
     kind = HostKind(node.events, node.extensions, node.report_url)
     agents = add_kind(node, kind)
     allocator = Allocator(lambda: node.extensions.of(HostFilter))
-    syncs = Syncs(node.store, node.ids, node.clock, node.events, node.config)
+    syncs = Syncs(node.store, node.ids, node.events)
+    node.loops.every("host syncs", lambda: float(node.config.get(SYNC_RETRY)), syncs.round)
     debts = Debts(node.store, node.ids, node.jobs, syncs)
     node.bus.serve(HostService(node.store, node.jobs, agents))
     node.bus.serve(debts)

@@ -14,14 +14,11 @@ from typing import NamedTuple
 import structlog
 
 from cairn.kernel.bus.tasks import Tasks
-from cairn.kernel.clock import Clock
-from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host import config
 from cairn.services.host.messages import HostSyncFailed
 from cairn.services.host.model import Host, HostFault
 from cairn.services.host.provided import HostSyncs
@@ -45,12 +42,10 @@ class _Part(NamedTuple):
 class Syncs(HostSyncs):
     """Does parts' work, and remembers which of it failed."""
 
-    def __init__(self, store: Store, ids: IdSource, clock: Clock, events: Events, settings: GlobalConfig) -> None:
+    def __init__(self, store: Store, ids: IdSource, events: Events) -> None:
         self._store = store
         self._ids = ids
-        self._clock = clock
         self._events = events
-        self._settings = settings
         self._works: dict[str, Work] = {}
         self._failing: dict[_Part, str] = {}
         self._busy: set[_Part] = set()
@@ -128,22 +123,13 @@ class Syncs(HostSyncs):
     # -- trying again -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Read what failed before, and begin to try it again."""
+        """Read what failed before."""
         for row in await self._store.read(lambda tx: tx.find(HostFault)):
             self._failing[_Part(row.host_uuid, row.kind, row.subject)] = row.reason
-        self._tasks.start(self._again(), "host syncs")
 
     async def stop(self) -> None:
         """End what is being tried. Safe to repeat."""
         await self._tasks.stop()
-
-    async def _again(self) -> None:
-        while True:
-            await self._clock.sleep(float(self._settings.get(config.SYNC_RETRY)))
-            try:
-                await self.round()
-            except CairnError as error:
-                _log.warning("host.sync-round-failed", error=str(error))
 
     async def round(self) -> None:
         """Begin to try again what has failed on hosts that are connected. Hosts that are gone are forgotten."""
