@@ -14,7 +14,9 @@ from cairn.services.l2.service import L2Service
 
 def build(node: NodeContext) -> Sequence[object]:
     syncs = node.need(HostSyncs)
-    reconciler = L2Reconciler(node.store, node.bus, node.clock, node.queues, node.need(HostAgents), syncs, node.config)
+    reconciler = L2Reconciler(
+        node.store, node.bus, node.clock, node.queues, node.need(HostAgents), syncs, node.events, node.config
+    )
     node.bus.serve(L2Service(node.jobs, node.tags, node.config))
     node.provide(L2Networks, L2Registry(reconciler, syncs))
     node.extensions.add(reconciler, name="l2")

@@ -38,6 +38,7 @@ from cairn.kernel.bus.context import NOWHERE, entered
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.event import EventRow, Events
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
@@ -47,6 +48,7 @@ from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents, HostSyncs, network_queue
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
+from cairn.services.l2.messages import L2PeersChanged
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 
 _log = structlog.get_logger("cairn.l2")
@@ -84,6 +86,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         queues: ResourceQueues,
         agents: HostAgents,
         syncs: HostSyncs,
+        events: Events,
         settings: GlobalConfig,
     ) -> None:
         self._store = store
@@ -94,7 +97,9 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._settings = settings
         #: the ends of a network's tunnels; a cold host costs no look at all the others
         self._tunnels = Recent(clock, self._read_tunnels)
+        self._events = events
         syncs.register(KIND, self._sync)
+        events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
         #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
         self._realized: dict[HostId, dict[L2NetworkId, frozenset[str]]] = {}
         self._asked: set[L2NetworkId] = set()
@@ -135,8 +140,14 @@ class L2Reconciler(HostConnected, HostRemoval):
         row = tx.get(Host, host)
         for attached in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
             if attached.network.type is L2Type.VXLAN:
+                event = L2PeersChanged(l2_network=attached.network.uuid)
+                self._events.emit(tx, event, resource=attached.network.uuid)
                 tx.after_commit(partial(self._lost_peer, attached.network.uuid))
         tx.after_commit(lambda: self._realized.pop(host, None))
+
+    async def _peers_changed(self, event: EventRow) -> None:
+        """Refresh the network also if this node, or the one before, ended right after the change."""
+        self._lost_peer(L2NetworkId(event.resource_uuid or ""))
 
     def _lost_peer(self, l2_network: L2NetworkId) -> None:
         self._tunnels.drop(l2_network)

@@ -141,6 +141,7 @@ async def test_many_cold_hosts_cost_one_look_at_all_of_them(rig: Rig) -> None:
         rig.context.queues,
         rig.agents,
         Syncs(),
+        rig.context.events,
         rig.context.config,
     )
     rig.listed.clear()
