@@ -24,7 +24,8 @@ WHO = {
         "NetworkServiceProvider PrimaryStorage Zone"
     ),
     "administrators": (
-        "Event EventDelivery FlatDhcpServer GlobalConfig ImageCache KVMHost LocalStorageHostRef LocalStorageResourceRef "
+        "Event EventDelivery FlatDhcpServer GlobalConfig HostDebt HostFault ImageCache KVMHost LocalStorageHostRef "
+        "LocalStorageResourceRef "
         "ManagementNode SftpBackupStorage SimulatorBackupStorage SimulatorHost UsedIp WorkflowRun"
     ),
 }

@@ -328,6 +328,7 @@ async def _killed_with_another_waiting(workflow: str, write: int, moment: str) -
 
         await cloud.finish(first)
         await ended_well(cloud, second)
+        await cloud.quiet()  # durable subscribers hear of it a moment later
 
         assert_at_rest(cloud)
         ends = {row["uuid"]: str(row["finishDate"]) for row in await cloud.query("Job")}

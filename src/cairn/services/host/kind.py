@@ -21,13 +21,13 @@ from cairn.services.ids import HostId
 
 
 class HostKind(MachineKind[Host]):
-    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs cannot be removed."""
+    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs is removed by force only."""
 
     record = Host
     settings = config.MACHINE
     closed = HostState.MAINTENANCE
-    enforceable = False
-    remedy = "Move or expunge them first."
+    enforceable = True
+    remedy = "Move or expunge them first, or use deleteMode=Enforcing, which removes them."
 
     def __init__(self, events: Events, extensions: Extensions, report_url: Callable[[], str | None]) -> None:
         super().__init__(events)

@@ -29,7 +29,7 @@ from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents, HostLedger
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
-from cairn.services.vm.messages import ObserveVm, StrangeVmSeen
+from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmPlaceSeen
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates, queue_of
 
@@ -145,12 +145,16 @@ class VmReconciler(HostPinged):
         _log.warning("vm.turned-up", vm=vm.uuid, name=vm.name, host=host, before=vm.host_uuid)
         self._ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, VmState.RUNNING, "it was found running there", host_uuid=host, last_host_uuid=host)
+        for place in dict.fromkeys([vm.host_uuid or vm.last_host_uuid or host, host]):
+            self._events.emit(tx, VmPlaceSeen(vm=vm.uuid, host=place), resource=vm.uuid)
 
     def _settle(self, tx: Tx, vm: VmInstance, state: VmState, power: PowerState, reason: str | None) -> None:
         _log.info("vm.observed", vm=vm.uuid, name=vm.name, before=vm.state, state=state, power=power, reason=reason)
         if state is VmState.STOPPED:
             self._ledger.release(tx, vm.uuid)
             self._states.change(tx, vm, state, reason or f"it was found {power.value}", host_uuid=None)
+            if vm.host_uuid is not None:
+                self._events.emit(tx, VmPlaceSeen(vm=vm.uuid, host=vm.host_uuid), resource=vm.uuid)
             return
         if vm.host_uuid is not None:
             self._ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)

@@ -20,6 +20,7 @@ async def test_a_host_that_vms_hold_something_of_stays_even_when_enforcing(site:
     error = await site.refused(DeleteHost(uuid=host, delete_mode=DeleteMode.ENFORCING), "host.in-use")
 
     assert "1 VMs hold capacity of it" in error.message
+    assert "use deleteMode=Enforcing" not in error.message
     assert (await site.row(Host, host)).state.value == "Enabled"
 
 
