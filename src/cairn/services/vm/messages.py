@@ -209,6 +209,10 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
     uuid: Annotated[Uuid, Refers("VmInstance")]
     delete_mode: DeleteMode = DeleteMode.PERMISSIVE
 
+    def frees(self) -> bool:
+        """It gives the disk back."""
+        return True
+
 
 def by_force(vm: str) -> list[Command[object]]:
     """The calls that remove a VM for good, whether its host can be reached or not."""
@@ -216,10 +220,6 @@ def by_force(vm: str) -> list[Command[object]]:
         DestroyVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
         ExpungeVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
     ]
-
-    def frees(self) -> bool:
-        """It gives the disk back."""
-        return True
 
 
 #: a call that `machine.LIFE` has a row for
