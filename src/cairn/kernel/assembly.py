@@ -6,7 +6,7 @@ call that has a workflow is answered by it. Nothing is started here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from cairn.kernel.config import GlobalConfig, Setting
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
+from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs, Render
@@ -30,6 +32,7 @@ from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.fault import blame
 from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.query.catalog import TagTables
 from cairn.kernel.query.engine import QueryEngine
@@ -86,6 +89,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     """The kernel's parts with all services and plugins built on them, ready to be started.
 
     Raises:
+        PluginFault: what a plugin does wrong: assemble the node again without it.
         CairnError: ``workflow.wrong-list``, ``plugin.*``.
     """
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
@@ -133,12 +137,15 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         loaded=lambda: loaded,
     )
     node.loops.every("event loop lag", lambda: LAG_SECONDS, LagProbe(metrics, clock).look, at_once=True)
+    made: dict[str, list[AnyStep]] = {}
     for manifest in loaded.manifests:
+        known = len(node.steps)
         node.add(manifest)
+        made[manifest.name] = node.steps[known:]
     node.cascade.register_apis(loaded.api)
     flows = FlowEngine(
         store=store,
-        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, needs.settings), *needs.sources]),
+        book=_book(loaded, made, needs),
         clock=clock,
         ids=ids,
         queues=queues,
@@ -153,6 +160,21 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         config.listen(setting, jobs.changed)
     node.complete(flows)
     return node
+
+
+def _book(loaded: Loaded, made: Mapping[str, Sequence[AnyStep]], needs: NodeDependencies) -> WorkflowBook:
+    """The workflows (`PluginFault`: those of a plugin do not fit; ``workflow.wrong-list``: those of the operator)."""
+    steps = [step for those in made.values() for step in those]
+    try:
+        return WorkflowBook(loaded.workflows, steps, [*workflow_sources(loaded, needs.settings), *needs.sources])
+    except CairnError as error:
+        raise blame(loaded, lambda some: _book_of(some, made), error) from error
+
+
+def _book_of(loaded: Loaded, made: Mapping[str, Sequence[AnyStep]]) -> WorkflowBook:
+    """The workflows of these packages alone, without the operator's changes."""
+    steps = [step for manifest in loaded.manifests for step in made[manifest.name]]
+    return WorkflowBook(loaded.workflows, steps, _owners_sources(loaded))
 
 
 def _call_limits(loaded: Loaded) -> set[Setting[int]]:
@@ -170,9 +192,12 @@ def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:
 
 def workflow_sources(loaded: Loaded, settings: Settings) -> list[WorkflowSource]:
     """Workflow files: the owners', then the operator's, in the order of their names."""
-    files = [file for manifest in loaded.manifests if (file := manifest.workflow_file) is not None]
     folder = Path(settings.workflow_dir) if settings.workflow_dir else settings.data_dir / "workflows.d"
-    return [*map(_shown, files), *map(read_source, sorted(folder.glob("*.toml")))]
+    return [*_owners_sources(loaded), *map(read_source, sorted(folder.glob("*.toml")))]
+
+
+def _owners_sources(loaded: Loaded) -> list[WorkflowSource]:
+    return [_shown(file) for manifest in loaded.manifests if (file := manifest.workflow_file) is not None]
 
 
 def _shown(file: Path) -> WorkflowSource:

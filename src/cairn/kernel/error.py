@@ -11,6 +11,8 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from cairn.kernel.blame import plugin_of
+
 
 class ErrorKind(StrEnum):
     """Who can act on an error, and how."""
@@ -124,9 +126,17 @@ def not_found(noun: str, field: str, uuid: str, title: str = "") -> CairnError:
 
 
 def internal(message: str, error: BaseException) -> CairnError:
-    """A bug: an exception nobody expected, as an error that can be answered and stored."""
-    return CairnError(
-        "internal.bug",
-        f"{message}: {type(error).__name__}: {error}. This is a bug in cairn; the log has the trace.",
-        kind=ErrorKind.INTERNAL,
-    )
+    """A bug: an exception nobody expected, as an error that can be answered and stored.
+
+    It is ``plugin.bug``, with the plugin's name, if a plugin's code was at work, else ``internal.bug``.
+    """
+    what = f"{message}: {type(error).__name__}: {error}."
+    plugin = plugin_of(error)
+    if plugin is not None:
+        return CairnError(
+            "plugin.bug",
+            f"{what} This is a bug in the plugin {plugin}, or in what it was given; the log has the trace.",
+            kind=ErrorKind.INTERNAL,
+            details={"plugin": plugin},
+        )
+    return CairnError("internal.bug", f"{what} This is a bug in cairn; the log has the trace.", kind=ErrorKind.INTERNAL)

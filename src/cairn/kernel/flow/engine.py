@@ -577,7 +577,7 @@ def _known(error: BaseException, run: Run) -> CairnError:
             kind=ErrorKind.CANCELLED,
         )
     _log.error("workflow.bug", workflow=run.row.workflow, exc_info=error)
-    return internal(f"{run.row.workflow}, {run.title}", error)
+    return internal(f"{run.row.workflow}, in the step {run.step.name} ({run.title})", error)
 
 
 async def _settled(task: asyncio.Task[T]) -> None:
