@@ -19,9 +19,13 @@ _TEXTS: Final = (JSON, b"text/json")
 
 
 class HttpRequest:
-    """One request. `variables` are the path's, in their order; `name` is the API's, once it is known."""
+    """One request.
 
-    __slots__ = ("_query", "headers", "name", "path", "receive", "scope", "variables", "verb")
+    `variables` are the path's, in their order; `name` is the API's, once it is known; `from_admin`: an administrator sent
+    it, as far as is known.
+    """
+
+    __slots__ = ("_query", "from_admin", "headers", "name", "path", "receive", "scope", "variables", "verb")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -31,6 +35,7 @@ class HttpRequest:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.variables: tuple[str, ...] = ()
         self.name = ""
+        self.from_admin = False
         self._query: list[tuple[str, str]] | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -148,17 +153,20 @@ def json_reply(content: object, status: int = 200, *, headers: Mapping[str, str]
     return Reply(msgspec.json.encode(content), status, headers=headers)
 
 
-def problem_reply(error: CairnError, *, job: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+def problem_reply(
+    error: CairnError, *, job: str | None = None, headers: Mapping[str, str] | None = None, to_admin: bool = False
+) -> Reply:
     """An error as a response.
 
     Args:
         error: to be told.
+        to_admin: whether an administrator reads it.
         job: the job that failed with it.
         headers: in addition to those that the error brings.
     """
     status = status_of(error)
     own = error.headers if isinstance(error, HttpError) else {}
-    body = msgspec.json.encode(problem(error.record(), status=status, job=job))
+    body = msgspec.json.encode(problem(error.record(), status=status, job=job, to_admin=to_admin))
     return Reply(body, status, media_type=PROBLEM, headers={**own, **(headers or {})})
 
 

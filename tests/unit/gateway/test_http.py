@@ -108,3 +108,9 @@ def test_an_error_is_a_problem_with_its_job() -> None:
     assert (reply.status_code, told["code"], told["job"]) == (404, "zone.not-found", "j1")
     assert dict(reply.raw_headers)[b"content-type"] == b"application/problem+json"
     assert dict(reply.raw_headers)[b"x-more"] == b"1"
+
+
+def test_an_error_has_its_text_for_operators_only_for_administrators() -> None:
+    error = CairnError("vm.no", "No.", operator="host-1")
+    assert b"host-1" not in problem_reply(error).body
+    assert msgspec.json.decode(problem_reply(error, to_admin=True).body)["operator"] == "host-1"

@@ -22,6 +22,7 @@ from cairn.kernel.store.tx import Tx
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
 EVERYTHING = Scope()
+_UNSORTED = (Kind.JSON, Kind.OPAQUE, Kind.BYTES)
 
 
 class QueryRequest(Struct, frozen=True, kw_only=True):
@@ -216,7 +217,7 @@ def _sort(entity: Entity, text: str | None) -> tuple[Column, bool] | None:
     if text is None or not text.strip():
         return None
     name = text.strip().lstrip("+-")
-    sortable = {n: c for n, c in entity.columns.items() if not c.set and c.field.kind not in (Kind.JSON, Kind.BYTES)}
+    sortable = {n: c for n, c in entity.columns.items() if not c.set and c.field.kind not in _UNSORTED}
     if name not in sortable:
         what = f"sort: {entity.name} cannot be sorted by {name!r}; + or - and a field fit, with the fields"
         raise unknown("query.bad-sort", "sort", name, what, list(sortable))

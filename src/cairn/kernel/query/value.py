@@ -24,6 +24,7 @@ OPERATORS: dict[Kind, frozenset[Operator]] = {
     Kind.BOOL: _EQUALITY,
     Kind.BYTES: _NULLS,
     Kind.JSON: _NULLS | PATTERNS,
+    Kind.OPAQUE: _NULLS,
 }
 _EXPECTED = {
     Kind.INT: "a whole number of at most 64 bits would fit",
