@@ -15,6 +15,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+#: of a query string: room for a list of 10,000 uuids, and more than for one
+MOST_QUERY_BYTES: Final = 2**20
 _TEXTS: Final = (JSON, b"text/json")
 
 
@@ -48,11 +50,18 @@ class HttpRequest:
         """Names and values of the query string, in order.
 
         Raises:
-            CairnError: ``api.malformed-query`` when it is not UTF-8, or has more than 1000 parts.
+            CairnError: ``api.malformed-query`` when it is not UTF-8, or has more than 1000 parts; ``api.too-long`` (414).
         """
         if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            if len(raw) > MOST_QUERY_BYTES:
+                raise HttpError(
+                    "api.too-long",
+                    f"The query string has {len(raw)} bytes; at most {MOST_QUERY_BYTES} fit. Ask in several queries.",
+                    status=414,
+                )
             try:
-                text = self.scope["query_string"].decode("ascii")
+                text = raw.decode("ascii")
                 self._query = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
             except ValueError as error:
                 raise HttpError(

@@ -14,3 +14,6 @@ EVENT_RETENTION = Setting("event", "retention", 7 * _DAY, unit="s", minimum=60, 
 UNDO_RETRY_INTERVAL = Setting(
     "flow", "undo.retryInterval", 60, unit="s", minimum=1, maximum=_DAY, doc="between two tries of an undo that failed"
 )
+QUERY_TIMEOUT = Setting(
+    "query", "timeout", 10, unit="s", minimum=1, maximum=600, doc="how long a query may take, its turn included"
+)

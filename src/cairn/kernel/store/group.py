@@ -9,11 +9,11 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.driver import Connection, Driver, Trouble
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.statements import Statements
-from cairn.kernel.store.trouble import translate
+from cairn.kernel.store.trouble import explain, translate
 from cairn.kernel.store.tx import Tx
 
 R = TypeVar("R")
@@ -107,6 +107,18 @@ class TransactionRunner:
         """A transaction to hand to one function."""
         now = self.clock.now()
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
+
+    def read_until(self, connection: Connection, item: WorkItem[object], until: float) -> None:
+        """Run a function on a snapshot. When the clock's `monotonic` says `until`, it is broken off (``store.stopped``)."""
+        clock = self.clock
+        if clock.monotonic() >= until:
+            item.error = explain(Trouble.STOPPED, "", None)
+            return
+        connection.stop_when(lambda: clock.monotonic() >= until)
+        try:
+            self.read(connection, item)
+        finally:
+            connection.stop_when(None)
 
     def read(self, connection: Connection, item: WorkItem[object]) -> None:
         """Run a function on a snapshot."""
