@@ -86,6 +86,11 @@ class CairnError(Exception):
         cause = self.cause
         return f"{text} Cause: {_told(cause.message, cause.code, cause.operator)}" if cause else text
 
+    @property
+    def whole(self) -> str:
+        """The sentence with the operators' text behind it: for fields, events and logs that only administrators see."""
+        return self.message if self.operator is None else f"{self.message} {self.operator}"
+
     def record(self) -> ErrorRecord:
         """The error as data."""
         return ErrorRecord(

@@ -149,8 +149,8 @@ class MachineMonitor:
             except CairnError as error:
                 left -= 1
                 if left <= 0:
-                    self._log.warning("machine.lost", uuid=row.uuid, name=row.name, reason=error.message)
-                    await self._lose(row, watch, error.message, tries=0)
+                    self._log.warning("machine.lost", uuid=row.uuid, name=row.name, reason=error.whole)
+                    await self._lose(row, watch, error.whole, tries=0)
                     return None
             await self._clock.sleep(1.0)
 
