@@ -38,6 +38,11 @@ class ErrorRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: ErrorRecord | None = None
     operator: str | None = None  #: more, for administrators only
 
+    @property
+    def whole(self) -> str:
+        """The sentence with the operators' text behind it: for fields, events and logs that only administrators see."""
+        return self.message if self.operator is None else f"{self.message} {self.operator}"
+
     def public(self) -> ErrorRecord:
         """The error without what only administrators may read, in its causes either."""
         if self.operator is None and self.cause is None:
@@ -88,8 +93,8 @@ class CairnError(Exception):
 
     @property
     def whole(self) -> str:
-        """The sentence with the operators' text behind it: for fields, events and logs that only administrators see."""
-        return self.message if self.operator is None else f"{self.message} {self.operator}"
+        """As `ErrorRecord.whole`."""
+        return self.record().whole
 
     def record(self) -> ErrorRecord:
         """The error as data."""

@@ -63,6 +63,11 @@ def test_log_has_the_operators_texts() -> None:
     )
 
 
+def test_whole_sentence_has_the_operators_text_behind_it() -> None:
+    assert CairnError("vm.no", "No.", operator="h1 is off.").whole == "No. h1 is off."
+    assert CairnError("vm.no", "No.").whole == "No."
+
+
 def test_public_part_of_an_error_has_no_text_for_operators_at_any_depth() -> None:
     inner = CairnError("agent.gone", "It is gone.", operator="10.0.0.1", cause=CairnError("a.b", "C.", operator="x"))
     record = CairnError("vm.no", "No.", cause=inner, operator="h1").record()

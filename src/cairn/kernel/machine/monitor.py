@@ -162,7 +162,7 @@ class MachineMonitor:
             await self._reconnect(row)
         except CairnError as error:
             self._log.info("machine.still-lost", uuid=row.uuid, name=row.name, error=str(error))
-            reason = f"{error.message}{f' {error.cause.message}' if error.cause else ''}"
+            reason = f"{error.whole}{f' {error.cause.whole}' if error.cause else ''}"
             await self._lose(row, watch, reason, tries=watch.tries + 1)
         else:
             watch.tries = 0

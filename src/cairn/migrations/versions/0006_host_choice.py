@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "cairn_0006"
-down_revision = "cairn_0002"
+down_revision = "cairn_0003"
 branch_labels = None
 depends_on = None
 
