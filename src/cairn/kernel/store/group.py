@@ -117,13 +117,12 @@ class TransactionRunner:
             self._last = now
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
-    def read_until(self, connection: Connection, item: WorkItem[object], until: float) -> None:
-        """Run a function on a snapshot. When the clock's `monotonic` says `until`, it is broken off (``store.stopped``)."""
-        clock = self.clock
-        if clock.monotonic() >= until:
+    def read_until(self, connection: Connection, item: WorkItem[object], over: Callable[[], bool]) -> None:
+        """Run a function on a snapshot. As soon as `over` says so, it is broken off (``store.stopped``)."""
+        if over():
             item.error = explain(Trouble.STOPPED, "", None)
             return
-        connection.stop_when(lambda: clock.monotonic() >= until)
+        connection.stop_when(over)
         try:
             self.read(connection, item)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from cairn.kernel.error import CairnError, ErrorKind
@@ -122,6 +123,7 @@ class QueryLane:
     def __init__(self, runner: TransactionRunner, answer: Callable[[list[WorkItem[object]]], None]) -> None:
         self._runner = runner
         self._answer = answer
+        self._closing = False
         self._queue: FairQueue[tuple[WorkItem[object], float]] = FairQueue(READERS)
         self._connections = [runner.driver.connect(read_only=True) for _ in range(READERS)]
         self._threads = [
@@ -140,19 +142,23 @@ class QueryLane:
         self._queue.put(asker, (item, until))
 
     def close(self) -> None:
-        """End after what still waits. Blocks until then, and must not be called on the event loop."""
+        """Break off what runs and what waits, and end. Blocks until then, and must not be called on the event loop."""
+        self._closing = True
         self._queue.close()
         for thread in self._threads:
             thread.join()
         for connection in self._connections:
             connection.close()
 
+    def _over(self, until: float) -> bool:
+        return self._closing or self._runner.clock.monotonic() >= until
+
     def _serve(self, connection: Connection) -> None:
         while (found := self._queue.get()) is not None:
             asker, (item, until) = found
             try:
                 if item.future is None or not item.future.done():  # else nobody waits for it any more
-                    self._runner.read_until(connection, item, until)
+                    self._runner.read_until(connection, item, partial(self._over, until))
             except Exception as error:  # noqa: BLE001 (the asker gets it; the thread goes on)
                 item.error = error
             finally:

@@ -188,7 +188,8 @@ class Store:
         self._check_open()
         until = self._runner.clock.monotonic() + seconds
         if self._inline:
-            return self._run_inline(fn, writing=False, until=until)
+            clock = self._runner.clock
+            return self._run_inline(fn, writing=False, over=lambda: clock.monotonic() >= until)
         if self._lane is None:
             self._lane = QueryLane(self._runner, self._answer)
         item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
@@ -292,12 +293,12 @@ class Store:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_answer_all, items)
 
-    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool, until: float | None = None) -> R:
+    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool, over: Callable[[], bool] | None = None) -> R:
         item: WorkItem[R] = WorkItem(fn, None)
         if writing:
             self._runner.write(self._writer, cast("WorkItem[object]", item), lambda: None)
-        elif until is not None:
-            self._runner.read_until(self._writer, cast("WorkItem[object]", item), until)
+        elif over is not None:
+            self._runner.read_until(self._writer, cast("WorkItem[object]", item), over)
         else:
             self._runner.read(self._writer, cast("WorkItem[object]", item))
         item.answer()

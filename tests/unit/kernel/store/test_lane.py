@@ -154,3 +154,20 @@ async def test_one_account_cannot_make_an_endless_backlog(busy: Store) -> None:
     assert {getattr(task.exception(), "code", "") for task in done} == {"query.too-many"}
     go.set()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_closing_the_store_breaks_off_queries_that_run(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "x.db", sample.schema(), VirtualClock(), create_tables=True)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    started = threading.Event()
+
+    def work(tx: Tx) -> None:
+        started.set()
+        tx.fetch(endless, ())
+
+    query = asyncio.create_task(store.query(work, asker="a", seconds=3600))
+    assert await asyncio.to_thread(started.wait, 10)
+    await store.close()
+    with pytest.raises(CairnError) as caught:
+        await query
+    assert caught.value.code == "store.stopped"
