@@ -204,7 +204,9 @@ class Commands:
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
         if row.error is None:
             return Reply(self._answer(row, caller), headers=headers)
-        return problem_reply(from_record(row.error), job=job, headers=headers)
+        return problem_reply(
+            from_record(row.error), job=job, headers=headers, to_admin=caller is not None and caller.is_admin
+        )
 
     def _view(self, row: Job, progress: Progress | None, caller: Caller) -> JobView:
         return JobView(
@@ -213,7 +215,7 @@ class Commands:
             state=row.state,
             progress=progress,
             result=msgspec.Raw(self._answer(row, caller)) if row.state is JobState.SUCCEEDED else None,
-            error=problem(row.error, job=row.uuid) if row.error is not None else None,
+            error=problem(row.error, job=row.uuid, to_admin=caller.is_admin) if row.error is not None else None,
             create_date=row.create_date,
             finish_date=row.finish_date,
         )

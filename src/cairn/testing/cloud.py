@@ -92,6 +92,11 @@ class Refused(AssertionError):
         """The error's sentence."""
         return str(self.problem.get("detail") or self.problem.get("message"))
 
+    @property
+    def operator(self) -> str:
+        """The error's text for administrators; empty where it has none, or where somebody else asks."""
+        return str(self.problem.get("operator") or "")
+
 
 class Life:
     """Whether a node lives."""
@@ -131,6 +136,11 @@ class MortalStore(Store):
         """As of the store itself, while the node lives."""
         self._life.check()
         return await self._inner.read(fn)
+
+    async def query(self, fn: Callable[[Tx], T], *, asker: str | None, seconds: float) -> T:
+        """As of the store itself, while the node lives."""
+        self._life.check()
+        return await self._inner.query(fn, asker=asker, seconds=seconds)
 
     async def look(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""

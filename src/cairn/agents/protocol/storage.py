@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
 
@@ -103,6 +104,15 @@ class DownloadImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
 
     name: ClassVar[str] = "backup.download-image"
     answer: ClassVar[type[Result]] = ImageInfo
+    about_caller: ClassVar[frozenset[str]] = frozenset(
+        {
+            codes.DOWNLOAD_FAILED,
+            codes.NOT_AN_IMAGE,
+            codes.WRONG_FORMAT,
+            codes.IMAGE_TOO_LARGE,
+            codes.BACKING_FILE,
+        }
+    )
 
     url: str
     path: str

@@ -25,10 +25,16 @@ R = TypeVar("R", bound=Result)
 
 
 class AgentCommand(Struct, Generic[R], frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """One thing an agent can be asked for. `name` is its name on the wire, `answer` the type of its result."""
+    """One thing an agent can be asked for.
+
+    `name` is its name on the wire, `answer` the type of its result. `about_caller`: the codes of failures whose sentence
+    tells only of what the API's caller gave (a URL, a file behind it), so that the caller may read it. All others tell of
+    the machine, its paths and programs, and are for administrators.
+    """
 
     name: ClassVar[str]
     answer: ClassVar[type[Result]]
+    about_caller: ClassVar[frozenset[str]] = frozenset()
 
 
 class Request(Struct, frozen=True, kw_only=True, rename="camel"):

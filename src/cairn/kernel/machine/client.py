@@ -60,10 +60,11 @@ class MachineClient(MachineAgents[str]):
         if reason is not None:
             raise CairnError(
                 f"{self.kind.noun}.disconnected",
-                f"The {self.kind.title} at {endpoint.address} is not connected ({reason}). It is tried again from time "
-                "to time; when it is back, repeat the call.",
+                f"The {self.kind.title} is not connected. It is tried again from time to time; when it is back, repeat "
+                "the call.",
                 kind=ErrorKind.UNAVAILABLE,
                 details={"uuid": uuid},
+                operator=f"At {endpoint.address}: {reason}",
             )
         settings = self.kind.settings
         seconds = timeout_seconds or float(self._settings.get(settings.command_timeout))
@@ -81,7 +82,7 @@ class MachineClient(MachineAgents[str]):
             )
         except CairnError as error:
             if error.code in (UNREACHABLE, TIMEOUT):
-                self._suspect(uuid, error.message)
+                self._suspect(uuid, error.whole)
             raise
 
     async def connect(self, uuid: str, command: AgentCommand[R]) -> tuple[R, str]:

@@ -46,11 +46,32 @@ class Candidate(Struct, frozen=True, kw_only=True):
     hypervisor_type: str = ""
 
 
+class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The only hosts, and the only clusters, that may take a VM; None: no matter which."""
+
+    hosts: frozenset[HostId] | None = None
+    clusters: frozenset[ClusterId] | None = None
+
+
+ANYWHERE = Places()
+
+
 class HostFilter(Protocol):
     """A rule on which hosts may take a VM. Called inside the transaction that claims the host."""
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
-        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
+        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``).
+
+        Called with some candidates at a time, 500 at most, never with all hosts. Only administrators read the reasons.
+        """
+
+    def narrow(self, tx: Tx, need: HostNeed) -> Places:
+        """Tell where the hosts are that the rule allows, if it knows without looking at hosts.
+
+        Called once a claim, and only when the first sixty candidates were all refused. What it leaves out is not looked at;
+        what it allows, `refuse` is asked about.
+        """
+        return ANYWHERE
 
 
 class HostConnected(Protocol):

@@ -48,7 +48,11 @@ class Host(Machine, frozen=True, kw_only=True):
             "availableCpuCapacity",
             "availableMemoryCapacity",
         ),
-        indexes=(("state", "status", "available_memory_capacity"),),
+        indexes=(
+            ("state", "status", "available_memory_capacity", "uuid"),
+            ("state", "status", "available_cpu_capacity", "uuid"),
+            ("cluster_uuid", "state", "status", "available_memory_capacity", "uuid"),
+        ),
     )
 
     uuid: Annotated[HostId, Key()]

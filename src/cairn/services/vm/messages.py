@@ -54,7 +54,7 @@ class CreateVmInstance(ApiCreateFromImage, frozen=True, kw_only=True, tag="vm.cr
     Give either `instanceOfferingUuid`, or `cpuNum` and `memorySize`. Where it runs is chosen among connected hosts with
     enough memory and processors that reach all its networks; zone, cluster or host narrow that down.
 
-    Errors: ``host.none-fits`` (with each host's reason), ``l3.no-free-address``, ``image.not-ready``, ``vm.size-missing``.
+    Errors: ``host.none-fits``, ``l3.no-free-address``, ``image.not-ready``, ``vm.size-missing``.
     """
 
     http: ClassVar[Http] = post("/vm-instances")

@@ -222,13 +222,13 @@ def _usable(tx: Tx, uuid: str) -> BackupStorage:
             fields={"backupStorageUuids": f"found {uuid!r}; one that is Enabled would fit"},
         )
     if storage.status is not MachineStatus.CONNECTED:
-        reason = f" ({storage.status_reason})" if storage.status_reason else ""
         raise CairnError(
             "backup-storage.disconnected",
-            f"backupStorageUuids: the backup storage {storage.name} is {storage.status.value}{reason}. Reconnect it, or "
+            f"backupStorageUuids: the backup storage {storage.name} is {storage.status.value}. Reconnect it, or "
             "choose another.",
             kind=ErrorKind.UNAVAILABLE,
             fields={"backupStorageUuids": f"found {uuid!r}; one that is Connected would fit"},
+            operator=storage.status_reason,
         )
     return storage
 
@@ -243,6 +243,9 @@ def not_fetched(given: FetchImageInput, errors: Sequence[CairnError]) -> CairnEr
         kind=errors[0].kind,
         details={"backupStorages": {name: error.message for name, error in zip(names, errors, strict=True)}},
         cause=errors[0],
+        operator=" ".join(
+            f"{name}: {error.operator or error.message}" for name, error in zip(names, errors, strict=True)
+        ),
     )
 
 
