@@ -37,6 +37,7 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
@@ -175,7 +176,7 @@ class _NoSuchCommand(AgentCommand[Done], frozen=True, kw_only=True):
     answer: ClassVar[type[Result]] = Done
 
 
-class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True):
+class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True, omit_defaults=False):
     name: ClassVar[str] = "storage.capacity"
     answer: ClassVar[type[Result]] = Done
 
@@ -195,6 +196,17 @@ async def ping_tells_protocol_version_and_boot(site: Site) -> None:
     assert first.boot
     assert first.boot == again.boot
     assert first.version
+    assert first.machine == again.machine != ""
+
+
+@_check("protocol")
+async def agent_without_tls_has_no_certificate_to_renew(site: Site) -> None:
+    """It says so, and goes on; one with TLS takes a list of revoked certificates."""
+    renew = RenewTrust(revoked=[])
+    if site.endpoint.tls:
+        await site.do(renew)
+    else:
+        await site.refused(renew, codes.MISSING_FEATURE)
 
 
 @_check("protocol")

@@ -13,10 +13,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.replies: list[bytes] = []
+        self.machines: list[str | None] = []
+        self.revoked: set[int] = set()
         self.reports: list[Report] = []
-        self.app = AgentCallbacks(self.deliver, self.report)
+        self.app = AgentCallbacks(self.deliver, self.report, self.revoked.__contains__)
 
-    def deliver(self, body: bytes) -> bool:
+    def deliver(self, body: bytes, machine: str | None) -> bool:
+        self.machines.append(machine)
         if body == b"nonsense":
             raise CairnError("agent.bad-answer", "An agent's call-back is no reply.", kind=ErrorKind.INTERNAL)
         self.replies.append(body)

@@ -18,6 +18,7 @@ class MachineSettings(NamedTuple):
     ping_parallelism: Setting[int]
     auto_reconnect: Setting[bool]
     reconnect_max_interval: Setting[int]
+    upgrade_parallelism: Setting[int]
 
 
 def machine_settings(category: str, title: str, *, ping_parallelism: int) -> MachineSettings:
@@ -64,5 +65,13 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             unit="s",
             minimum=1,
             doc=f"the longest wait between two tries to reconnect a {title}",
+        ),
+        upgrade_parallelism=Setting(
+            category,
+            "agent.upgrade.parallelismDegree",
+            5,
+            minimum=0,
+            maximum=1000,
+            doc=f"{title}s whose agents are upgraded at a time after this node was; 0: only those that somebody reconnects",
         ),
     )
