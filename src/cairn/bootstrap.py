@@ -34,6 +34,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
+from cairn.kernel.deploy.renewal import NodeCertificate
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
@@ -182,6 +183,10 @@ class Node:
             probe=probe,
         )
         context = await assemble(loaded, needs)
+        context.background.append(NodeCertificate(authority, clock))
+        metrics.gauge(
+            "cairn_certificate_end_timestamp_seconds", "When a certificate of this node ends.", "certificate"
+        ).read_from(authority.ends)
         for prepare in context.preparations:
             await prepare()
         made: list[Node] = []

@@ -502,7 +502,7 @@ async def vm_lives(site: Site) -> None:
     start = _start(site, disk="root.qcow2", nics=[])
     for _ in range(2):
         assert (await site.do(start)).state is PowerState.RUNNING
-    assert (await site.do(ListVms())).vms[VM] is PowerState.RUNNING
+    assert (await site.do(ListVms())).vms[VM] == PowerState.RUNNING
     assert (await site.client.ping(site.endpoint, site.timeout_seconds)).vms[VM] == PowerState.RUNNING
     await site.do(GetConsole(vm=VM))
     await site.refused(DeleteFile(path=disk), codes.BUSY)
@@ -527,7 +527,7 @@ async def vm_stands_still_and_goes_on(site: Site) -> None:
     await site.do(_start(site, disk="root.qcow2", nics=[]))
     for _ in range(2):
         assert (await site.do(PauseVm(vm=VM))).state is PowerState.PAUSED
-    assert (await site.do(ListVms())).vms[VM] is PowerState.PAUSED
+    assert (await site.do(ListVms())).vms[VM] == PowerState.PAUSED
     await site.refused(DeleteFile(path=disk), codes.BUSY)
     for _ in range(2):
         assert (await site.do(ResumeVm(vm=VM))).state is PowerState.RUNNING

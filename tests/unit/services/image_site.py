@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, TypeVar, cast
@@ -79,6 +79,8 @@ class PaperDriver(BackupStorageDriver):
         self.taken_off: list[str] = []
         self.forgotten: list[str] = []
         self.refuse: CairnError | None = None
+        self.lasts_seconds = 0.0
+        self.sleep: Callable[[float], Awaitable[None]]
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
         """Nothing more is known of it."""
@@ -89,8 +91,13 @@ class PaperDriver(BackupStorageDriver):
     def image_url(self, tx: Tx, storage: str, path: str) -> str:
         return f"{ORIGIN}/hosts/{self.hosts[storage]}/v1/images{path}"
 
+    async def look_again(self) -> None:
+        """Nothing changes."""
+
     async def deploy(self, uuid: str) -> None:
         self.deployed.append(uuid)
+        if self.lasts_seconds:
+            await self.sleep(self.lasts_seconds)
         if self.refuse is not None:
             raise self.refuse
 
@@ -193,6 +200,7 @@ class Site:
         self.agents = SimulatedAgents(self.world, self.clock)
         self.transport = _Transport(self.agents.handle, self.clock)
         self.driver = PaperDriver()
+        self.driver.sleep = self.clock.sleep
         self.installer = PaperInstaller()
         self.dropped: list[str] = []  #: images whose caches were dropped
         self.refuse_drop: CairnError | None = None
@@ -298,6 +306,10 @@ class Site:
     async def events(self) -> list[str]:
         rows = await self.rows(EventRow, name="image.status-changed")
         return [str(row.content.get("status")) for row in sorted(rows, key=lambda row: row.sequence)]
+
+    async def warnings(self) -> list[str]:
+        """What was told of agents that are not as they should be."""
+        return [str(row.content["warning"]) for row in await self.rows(EventRow, name="machine.agent-warned")]
 
     async def shown(self, entity: str, uuid: str) -> dict[str, object]:
         """What the API shows of a resource."""

@@ -126,9 +126,10 @@ def explain(error: Exception) -> str:
     if code == _EXPIRED or "certificate expired" in said or "certificate has expired" in said:
         return "a certificate has expired. Look at both clocks (NTP); if they are right, reconnect the machine"
     if "alert" in said:
+        reason = getattr(error, "reason", None) or error
         return (
-            f"the other side refuses this side's certificate ({error.reason or error}). It is of another cloud, or its "
-            "clock is wrong: set it (NTP), or reconnect the machine"
+            f"the other side refuses this side's certificate ({reason}). It is of another cloud, or its clock is wrong: set it "
+            "(NTP), or reconnect the machine"
         )
     return str(error)
 

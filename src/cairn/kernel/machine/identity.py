@@ -7,8 +7,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.store.store import Tx
 
-CHANGED = "machine-changed"
-TAKEN = "machine-taken"
+#: how the codes end that say that the wrong machine answers: nothing may be changed on it
+WRONG_MACHINE = (".machine-changed", ".machine-taken")
 
 
 def check_identity(tx: Tx, kind: AnyKind, uuid: str, found: str | None, *, accept: bool = False) -> None:
@@ -27,7 +27,7 @@ def check_identity(tx: Tx, kind: AnyKind, uuid: str, found: str | None, *, accep
     for other in tx.find(kind.record, machine_identity=found):
         if other.uuid != uuid:
             raise CairnError(
-                f"{kind.noun}.{TAKEN}",
+                f"{kind.noun}.machine-taken",
                 f"The machine of the {kind.title} {row.name} is the {kind.title} {other.name} ({other.uuid}) already, which "
                 "reaches it by another address or name. Nothing was changed on it. Use that one; or delete it, and try again.",
                 kind=ErrorKind.CONFLICT,
@@ -36,7 +36,7 @@ def check_identity(tx: Tx, kind: AnyKind, uuid: str, found: str | None, *, accep
     known = row.machine_identity
     if known is not None and known != found and not accept:
         raise CairnError(
-            f"{kind.noun}.{CHANGED}",
+            f"{kind.noun}.machine-changed",
             f"The machine that answers for the {kind.title} {row.name} {difference(known, found)}. Nothing was changed on it. If "
             f"the address is wrong, correct it. If this machine is to go on as {row.name}, reconnect it with "
             f"acceptMachine=true; what was on it before is gone then, so better delete the {kind.title} and add it again.",

@@ -109,7 +109,8 @@ class MachineKind(ABC, Generic[M]):
 
         If not, the machine is connected again.
         """
-        return pong.boot == row.agent_boot and pong.protocol == PROTOCOL_VERSION
+        speaks = pong.protocol == PROTOCOL_VERSION and row.agent_protocol in (0, pong.protocol)
+        return pong.boot == row.agent_boot and speaks
 
     @abstractmethod
     async def pinged(self, agents: MachineAgents[str], row: M, pong: Pong, asked_at: datetime) -> None:

@@ -16,7 +16,7 @@ from cairn.kernel.deploy.installer import Identified
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.machine.client import MachineClient
-from cairn.kernel.machine.identity import CHANGED, TAKEN, check_identity
+from cairn.kernel.machine.identity import WRONG_MACHINE, check_identity
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.machine.machines import Machines
 from cairn.kernel.machine.messages import ApiReconnect
@@ -159,7 +159,7 @@ class Deploy(ActionStep[DeployInput, DeployOutput]):
         try:
             await self._replace(client, driver, given.uuid, accept=accepts(given.asked))
         except CairnError as error:
-            if asked_for or not found.usable or error.code.endswith((CHANGED, TAKEN)):
+            if asked_for or not found.usable or error.code.endswith(WRONG_MACHINE):
                 raise _with_cause(error, found.error) from error
             _log.warning("machine.agent-not-upgraded", uuid=given.uuid, name=row.name, error=str(error))
             return DeployOutput(deploy_warning=f"It could not be replaced: {error.message}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from tests.unit.services.image_site import ZONE, AddPaper, Site, trouble
 
@@ -82,6 +83,8 @@ async def test_an_agent_that_was_restarted_is_another_one(site: Site) -> None:
     assert kind.is_known(row, Pong(host=None, boot=row.agent_boot, version="1"))
     assert not kind.is_known(row, Pong(host=None, boot="another", version="1"))
     assert not kind.is_known(row, Pong(host=None, boot=row.agent_boot, version="1", protocol=99))
+    spoke = msgspec.structs.replace(row, agent_protocol=99)
+    assert not kind.is_known(spoke, Pong(host=None, boot=row.agent_boot, version="1"))
 
 
 async def test_one_that_is_erased_twice_is_forgotten_by_its_driver_once_with_what_points_to_it(site: Site) -> None:
