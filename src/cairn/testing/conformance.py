@@ -137,15 +137,19 @@ class Site(Struct, frozen=True, kw_only=True):
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """A plain GET below the agent's URL."""
-        return await self.transport.request("GET", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("GET", path, None)
 
     async def delete(self, path: str) -> tuple[int, bytes]:
         """A plain DELETE below the agent's URL."""
-        return await self.transport.request("DELETE", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("DELETE", path, None)
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """A plain POST below the agent's URL."""
-        return await self.transport.request("POST", self.endpoint.base_url + path, body, self.timeout_seconds)
+        return await self._send("POST", path, body)
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        url, machine = self.endpoint.base_url + path, self.endpoint.machine
+        return await self.transport.request(method, url, body, self.timeout_seconds, machine=machine)
 
     def path(self, name: str) -> str:
         """A file in a folder of its own below the storage folder."""
