@@ -15,5 +15,5 @@ CPU_RATIO = Setting(
     doc="virtual CPUs given out per logical processor",
 )
 RESERVED_MEMORY = Setting(
-    "host", "reservedMemory", 1 << 30, unit="bytes", minimum=0, doc="memory of each host kept from VMs"
+    "host", "reservedMemory", 1 << 30, unit="bytes", minimum=0, maximum=1 << 50, doc="memory of each host kept from VMs"
 )

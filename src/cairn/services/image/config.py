@@ -5,11 +5,29 @@ from __future__ import annotations
 from cairn.kernel.config import Setting
 
 DOWNLOAD_TIMEOUT = Setting(
-    "image", "download.timeout", 10_800, unit="s", minimum=1, doc="how long a backup storage may take to fetch an image"
+    "image",
+    "download.timeout",
+    10_800,
+    unit="s",
+    minimum=1,
+    maximum=604_800,
+    doc="how long a backup storage may take to fetch an image",
 )
 MAX_SIZE = Setting(
-    "image", "maxSize", 1 << 40, unit="bytes", minimum=1 << 20, doc="the largest file that is fetched as an image"
+    "image",
+    "maxSize",
+    1 << 40,
+    unit="bytes",
+    minimum=1 << 20,
+    maximum=1 << 50,
+    doc="the largest file that is fetched as an image",
 )
 FILE_TIMEOUT = Setting(
-    "image", "remove.timeout", 300, unit="s", minimum=1, doc="how long the removal of an image's file may take"
+    "image",
+    "remove.timeout",
+    300,
+    unit="s",
+    minimum=1,
+    maximum=86_400,
+    doc="how long the removal of an image's file may take",
 )
