@@ -34,7 +34,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
-from cairn.kernel.deploy.renewal import NodeCertificate
+from cairn.kernel.deploy.renewal import keep_certificate
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
@@ -182,10 +182,7 @@ class Node:
             probe=probe,
         )
         context = await assemble(loaded, needs)
-        context.background.append(NodeCertificate(authority, clock))
-        metrics.gauge(
-            "cairn_certificate_end_timestamp_seconds", "When a certificate of this node ends.", "certificate"
-        ).read_from(authority.ends)
+        keep_certificate(authority, context.loops, metrics)
         for prepare in context.preparations:
             await prepare()
         made: list[Node] = []

@@ -145,6 +145,11 @@ class Metrics(Collector):
         self.queue_keys = self.gauge("cairn_queues", "Resource queues that are not empty.", "kind")
         self.queue_wait = self.histogram("cairn_queue_wait_seconds", "Waiting for a turn in a resource queue.", "kind")
         self.jobs = self.gauge("cairn_jobs", "Jobs by state (running, waiting).", "state")
+        self.certificates = self.gauge(
+            "cairn_certificate_end_timestamp_seconds",
+            "When the authority's and the node's certificates end, in seconds since the epoch.",
+            "certificate",
+        )
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)
         self.loop_failures = self.counter(
