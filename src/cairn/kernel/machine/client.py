@@ -151,8 +151,10 @@ class MachineClient(MachineAgents[str]):
         """Ask whoever is where the machine's agent should be, and compare with what this node would put there."""
         driver = await self._store.look(lambda tx: self.kind.driver(self.kind.existing(tx, uuid)))
         await driver.look_again()
-        self.forget(uuid)
+        before = self._known.pop(uuid, None)
         known = await self._agent(uuid)
+        if before is not None and before.deployment != known.deployment:
+            self._known = {uuid: known}  # what the others should have may have changed as well
         try:
             pong = await self._ask(known, timeout_seconds=10.0)
         except CairnError as error:

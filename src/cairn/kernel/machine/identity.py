@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cairn.agents.protocol.machine import difference
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.store.store import Tx
+
+if TYPE_CHECKING:
+    from cairn.kernel.machine.kind import AnyKind
 
 #: how the codes end that say that the wrong machine answers: nothing may be changed on it
 WRONG_MACHINE = (".machine-changed", ".machine-taken")

@@ -21,6 +21,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.config import MachineSettings
+from cairn.kernel.machine.identity import check_identity
 from cairn.kernel.machine.messages import AgentWarned, HostKeyPinned
 from cairn.kernel.machine.model import AgentSeen, Machine, MachineStatus
 from cairn.kernel.resource import enter, erase, existing
@@ -155,8 +156,12 @@ class MachineKind(ABC, Generic[M]):
 
         Args:
             warning: what went wrong on the way, and does not keep the machine from working.
+
+        Raises:
+            CairnError: ``<noun>.machine-taken``.
         """
         row = self.existing(tx, uuid)
+        check_identity(tx, self, uuid, agent.machine_identity, accept=True)  # seen before; another may have come since
         warnings = " ".join(one for one in (warning, agent.agent_warning) if one)[:_WARNING_CHARACTERS] or None
         seen = msgspec.structs.asdict(agent) | {"agent_warning": warnings}
         if agent.machine_identity is None:
@@ -172,8 +177,12 @@ class MachineKind(ABC, Generic[M]):
 
         Args:
             given: whether somebody gave the key's fingerprint.
+
+        Raises:
+            CairnError: ``<noun>.machine-taken``.
         """
         row = self.existing(tx, uuid)
+        check_identity(tx, self, uuid, found.identity)
         tx.update(self.record, uuid, machine_identity=found.identity)
         if found.fingerprint is not None:
             pinned = HostKeyPinned(machine=uuid, name=row.name, fingerprint=found.fingerprint, given=given)

@@ -36,7 +36,8 @@ def check_address(field: str, address: str) -> None:
         raise invalid("machine.bad-address", field, address, fits) from None
 
 
-_NUMERIC = re.compile(r"(0[xX])?[0-9A-Fa-f.]*[0-9][0-9A-Fa-f.]*")
+_NUMBER = r"(0[xX][0-9A-Fa-f]+|[0-9]+)"
+_NUMERIC = re.compile(rf"{_NUMBER}(\.{_NUMBER})*\.?")
 
 
 class LoginGiven:

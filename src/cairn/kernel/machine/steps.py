@@ -112,7 +112,6 @@ class RecordIdentity(TransactionStep[RecordIdentityInput, Nothing]):
     def do(self, tx: Tx, given: RecordIdentityInput) -> Nothing:
         """Refuse a second row for a machine (``<noun>.machine-taken``), whatever its address is called."""
         kind = self._machines.of(given.asked).kind
-        check_identity(tx, kind, given.uuid, given.identified.identity)
         fingerprint = getattr(given.asked, "host_key_fingerprint", None)
         kind.identified(tx, given.uuid, given.identified, given=fingerprint is not None)
         return NOTHING

@@ -126,3 +126,21 @@ async def test_a_machine_is_given_no_command_before_it_is_certain_which_one_it_i
     assert asked == ["GET"]
     assert seen.machine_identity == site.host("sim-0001").identity
     assert (seen.agent_version, seen.agent_protocol, seen.agent_warning) == (site.agents.version, 1, None)
+
+
+async def test_what_was_put_together_anew_is_compared_with_all_machines_once_one_was_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await site.add_storage("first"), await site.add_storage("second", host="sim-0001")
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=first))
+    outdated: dict[str, str | None] = {}
+    client.tell(lambda uuid, pong, why: outdated.update({uuid: why}))
+    for uuid in (first, second):
+        await client.ping(uuid, timeout_seconds=5)
+    before = dict(outdated)
+    monkeypatch.setattr(site.driver, "deployment", lambda tx, uuid: "d2")
+    await client.examine(first)
+    await client.ping(second, timeout_seconds=5)
+
+    assert before == {first: None, second: None}
+    assert "other programs" in (outdated[second] or "")

@@ -129,3 +129,14 @@ async def test_a_machine_with_an_id_that_is_taken_is_not_added(site: Site) -> No
     await site.refused(again, "resource.uuid-taken")
 
     assert [row.name for row in await site.rows(BackupStorage)] == ["first"]
+
+
+async def test_of_two_rows_that_connect_to_one_machine_at_a_time_one_is_refused(site: Site) -> None:
+    first, second = await site.add_storage("first"), await site.add_storage("second", host="sim-0001")
+    kind, found = kind_of(site), (await site.storage(first)).machine_identity
+    seen = msgspec.structs.replace(SEEN, machine_identity=found)
+
+    with pytest.raises(CairnError) as caught:
+        await do(site, lambda tx: kind.connected(tx, second, seen))
+
+    assert caught.value.code == "backup-storage.machine-taken"
