@@ -20,6 +20,9 @@ from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 BACKUP: Final = "backup"
 """The name of the one simulated backup server."""
 
+LOCK_SUFFIX: Final = ".lock"
+"""Added to the name of a world's file: the name of its lock, which a simulator holds as long as it works with the file."""
+
 _BUILT_ON_BYTES = 20 << 30  #: what a simulated machine's own system takes
 
 

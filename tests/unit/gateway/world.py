@@ -43,6 +43,7 @@ from cairn.kernel.ids import NodeId, RandomIds
 from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
+from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
@@ -242,6 +243,7 @@ class World:
             clock=clock,
             metrics=self.metrics,
             render=renderer(self.query),
+            queues=ResourceQueues(clock, self.metrics),
             parallelism=lambda: 10,
             retention_seconds=lambda: 3600.0,
         )

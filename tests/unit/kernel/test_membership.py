@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -241,6 +242,33 @@ def test_folder_is_locked_until_released(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_locks_of_other_names_do_not_hinder_each_other(tmp_path: Path) -> None:
+    locks = [FolderLock(tmp_path), FolderLock(tmp_path, "other.lock")]
+    for lock in locks:
+        lock.release()
+
+
+def test_lock_whose_file_was_deleted_while_it_was_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[int] = []
+
+    def flock(file: int, how: int) -> None:
+        if not deleted:
+            (tmp_path / "node.lock").unlink()
+            deleted.append(file)
+        real(file, how)
+
+    real = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = FolderLock(tmp_path)
+
+    assert deleted
+    with pytest.raises(CairnError, match="already"):
+        FolderLock(tmp_path)
+    lock.release()
 
 
 async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_change(cloud: Cloud) -> None:

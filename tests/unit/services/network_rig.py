@@ -57,7 +57,9 @@ class Agents(HostAgents):
         self.gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.gated: set[str] = set()  #: hosts whose answers wait for their gate
 
-    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(
+        self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
+    ) -> R:
         self.calls.append((host, cast("AgentCommand[Result]", command)))
         if host in self.gated:
             await self.gates[host].wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,8 +11,10 @@ from msgspec import Struct
 from cairn.cli.client import Client
 from cairn.cli.errors import CliError
 from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.holder import holder
 from cairn.cli.up.node import NodeProcess
 from cairn.kernel.error import CairnError
+from cairn.kernel.membership import NODE_LOCK
 from cairn.lab.lab import HostStatus, Lab
 
 #: The entities that are counted, and by which field.
@@ -47,6 +50,7 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
     """Find out what runs; nothing is changed."""
     ready = node.is_ready()
     found = node.daemon.running()
+    pid = _by_hand(data_dir) if found is None else found.pid
     counts: dict[str, dict[str, int]] = {}
     trouble = ""
     if ready:
@@ -54,15 +58,15 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
             counts = {entity: _count(client, entity, field) for entity, field in _COUNTED}
         except CliError as error:
             trouble = error.problem.detail
-    elif found is not None:
+    elif pid is not None:
         trouble = "The node's process is there, and it does not take calls (yet)."
     simulator = Daemon("simulator", data_dir)
     return State(
         data_dir=str(data_dir),
         node=Program(
-            running=ready or found is not None,
+            running=ready or pid is not None,
             url=node.url,
-            pid=found.pid if found else None,
+            pid=pid,
             log=str(node.daemon.log) if found else "",
         ),
         simulator=_program(simulator),
@@ -70,6 +74,14 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         counts=counts,
         trouble=trouble,
     )
+
+
+def _by_hand(data_dir: Path) -> int | None:
+    """The process of a node that works in the folder, and that `up` has not started."""
+    with suppress(CliError):
+        found = holder(data_dir / NODE_LOCK)
+        return found.pid if found is not None else None
+    return None
 
 
 def _program(daemon: Daemon) -> Program:

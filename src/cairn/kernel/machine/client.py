@@ -25,6 +25,8 @@ from cairn.kernel.store.store import Store, Tx
 R = TypeVar("R", bound=Result)
 #: a machine's clock may be that far off before somebody is warned
 _SKEW_SECONDS: Final = 60.0
+#: how many more calls there may be at a time if they leave the machine idle
+_IDLE_FACTOR = 10
 
 
 class _Agent(Struct, frozen=True):
@@ -85,7 +87,9 @@ class MachineClient(MachineAgents[str]):
         for row in rows:
             self._lost[row.uuid] = row.status_reason or "it was lost before this node started"
 
-    async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(
+        self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
+    ) -> R:
         """Have the machine's agent do something: see `MachineAgents.call`."""
         known = await self._agent(uuid)
         endpoint = known.endpoint
@@ -106,12 +110,13 @@ class MachineClient(MachineAgents[str]):
         async def work() -> R:
             return await self._agents.call(endpoint, command, timeout_seconds=seconds, job=current().job)
 
+        key, factor = (f"{self.kind.noun}-idle:{uuid}", _IDLE_FACTOR) if idle else (f"{self.kind.noun}:{uuid}", 1)
         try:
             return await self._queues.run(
-                f"{self.kind.noun}:{uuid}",
+                key,
                 work,
                 name=command.name,
-                parallelism=lambda: self._settings.get(settings.parallelism),
+                parallelism=lambda: factor * self._settings.get(settings.parallelism),
             )
         except CairnError as error:
             if error.code in (UNREACHABLE, TIMEOUT):

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cairn.kernel.api import Http, Refers, Uuid, action, post
 from cairn.kernel.error import invalid
+from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.kernel.machine.messages import (
     Address,
     ApiReconnect,
@@ -84,3 +85,4 @@ class ReconnectSftpBackupStorage(ApiReconnect, frozen=True, kw_only=True, tag="b
 
     http: ClassVar[Http] = action("/backup-storage/sftp/{uuid}/actions", "reconnectSftpBackupStorage")
     entity: ClassVar[str | None] = "SftpBackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT

@@ -45,8 +45,7 @@ class Housekeeping:
                 await _try(chore)
 
     async def _clean_jobs(self) -> None:
-        while await self._jobs.clean():  # some thousand at a time, so that others can write in between
-            await self._clock.sleep(0)
+        await self._jobs.clean()
 
 
 async def _try(chore: Callable[[], Awaitable[None]]) -> None:

@@ -82,6 +82,10 @@ class RetryWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.r
 
     uuid: Annotated[Uuid, Refers("WorkflowRun")]
 
+    def frees(self) -> bool:
+        """What is undone is given back."""
+        return True
+
 
 class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.settle-workflow-run"):
     """Forget a failed undo: an operator has put right what it could not.
@@ -93,6 +97,10 @@ class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.
     http: ClassVar[Http] = action("/workflow-runs/{uuid}/actions", "settleWorkflowRun")
 
     uuid: Annotated[Uuid, Refers("WorkflowRun")]
+
+    def frees(self) -> bool:
+        """It ends the run."""
+        return True
 
 
 class StepView(Struct, frozen=True, kw_only=True):

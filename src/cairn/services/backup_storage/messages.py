@@ -21,6 +21,7 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.bus.message import Event
+from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.kernel.machine.messages import ApiReconnect
 
 
@@ -29,6 +30,7 @@ class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "BackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT
     storage_type: ClassVar[str]
 
     name: Name
@@ -63,6 +65,7 @@ class ReconnectBackupStorage(ApiReconnect, frozen=True, kw_only=True, tag="backu
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "reconnectBackupStorage")
     entity: ClassVar[str | None] = "BackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT
 
 
 class _ZoneCommand(ApiCommand[Reference], frozen=True, kw_only=True):
@@ -87,6 +90,10 @@ class DetachBackupStorageFromZone(_ZoneCommand, frozen=True, kw_only=True, tag="
     """Take a backup storage from a zone. One that is not attached there is success."""
 
     http: ClassVar[Http] = delete("/zones/{zoneUuid}/backup-storage/{backupStorageUuid}")
+
+    def frees(self) -> bool:
+        """A detachment ends something."""
+        return True
 
 
 class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-storage.delete"):

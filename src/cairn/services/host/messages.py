@@ -20,6 +20,7 @@ from cairn.kernel.api import (
     delete,
 )
 from cairn.kernel.bus.message import Event, Query
+from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.kernel.machine.messages import Address, ApiReconnect, check_address
 from cairn.services.host.machine import HostStateEvent
 from cairn.services.ids import ClusterId, HostId, ZoneId
@@ -30,6 +31,7 @@ class AddHost(ApiCreate, frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "Host"
+    limit: ClassVar[CallLimit | None] = CONNECT
     hypervisor_type: ClassVar[str]
 
     name: Name
@@ -66,6 +68,10 @@ class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-sta
 
     state_event: HostStateEvent
 
+    def frees(self) -> bool:
+        """All but enabling ends something."""
+        return self.state_event is not HostStateEvent.ENABLE
+
 
 class ReconnectHost(ApiReconnect, frozen=True, kw_only=True, tag="host.reconnect"):
     """Connect to a host again. Safe to repeat; nothing changes on a host that is as it should be.
@@ -78,6 +84,7 @@ class ReconnectHost(ApiReconnect, frozen=True, kw_only=True, tag="host.reconnect
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "reconnectHost")
     entity: ClassVar[str | None] = "Host"
+    limit: ClassVar[CallLimit | None] = CONNECT
 
 
 class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):

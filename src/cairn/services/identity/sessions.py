@@ -21,6 +21,7 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
 from cairn.kernel.resource import EnabledState
+from cairn.kernel.retention import remove, up_to
 from cairn.kernel.session import Authenticator, Caller
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
@@ -33,7 +34,10 @@ _REMEMBERED = 10_000
 _SWEEP_SECONDS = 3600.0
 
 _session = table_of(Session)
-_EXPIRED = delete(_session).where(_session.c.expired_date <= bindparam("now"))
+_EXPIRED = up_to(Session, "expired_date")
+_EXPIRED_OF_ACCOUNT = delete(_session).where(
+    _session.c.account_uuid == bindparam("account"), _session.c.expired_date <= bindparam("now")
+)
 
 _log = structlog.get_logger("cairn.identity")
 
@@ -113,7 +117,7 @@ class Sessions(Authenticator):
             now = tx.get(Account, account.uuid)
             if now is None or now.password_hash != account.password_hash or now.state is not EnabledState.ENABLED:
                 raise over()
-            tx.execute(_EXPIRED, {"now": tx.now})
+            tx.execute(_EXPIRED_OF_ACCOUNT, {"account": account.uuid, "now": tx.now})
             if tx.count(Session, account_uuid=account.uuid) >= most:
                 raise CairnError(
                     "auth.too-many-sessions",
@@ -187,7 +191,7 @@ class Sessions(Authenticator):
         while True:
             await self._clock.sleep(_SWEEP_SECONDS)
             try:
-                await self._store.write(lambda tx: tx.execute(_EXPIRED, {"now": tx.now}))
+                await remove(self._store, _EXPIRED, self._clock.now())
             except CairnError as error:
                 _log.warning("identity.sweep-failed", error=str(error))
             now = self._clock.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cairn.kernel.config import Setting
+from cairn.kernel.limits import call_limit
 
 DOWNLOAD_TIMEOUT = Setting(
     "image",
@@ -31,3 +32,4 @@ FILE_TIMEOUT = Setting(
     maximum=86_400,
     doc="how long the removal of an image's file may take",
 )
+ADD = call_limit("image", "add", "images that are fetched", in_all=40, of_account=4)

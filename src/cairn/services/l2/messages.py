@@ -112,3 +112,7 @@ class DetachL2NetworkFromCluster(ApiCommand[Reference], frozen=True, kw_only=Tru
 
     l2_network_uuid: Annotated[Uuid, Refers("L2Network")]
     cluster_uuid: Annotated[Uuid, Refers("Cluster")]
+
+    def frees(self) -> bool:
+        """A detachment ends something."""
+        return True

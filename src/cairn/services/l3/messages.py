@@ -194,6 +194,10 @@ class RemoveDnsFromL3Network(ApiCommand[Reference], frozen=True, kw_only=True, t
         """Refuse a text that is not an address (``l3.bad-address``)."""
         address("dns", self.dns)
 
+    def frees(self) -> bool:
+        """A removal does."""
+        return True
+
 
 class AttachNetworkServiceToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.attach-service"):
     """Have providers serve an L3 network. Services that are attached already are success.
@@ -220,6 +224,10 @@ class DetachNetworkServiceFromL3Network(ApiCommand[Reference], frozen=True, kw_o
 
     l3_network_uuid: Annotated[Uuid, Refers("L3Network")]
     network_services: ServiceMap
+
+    def frees(self) -> bool:
+        """A detachment ends something."""
+        return True
 
 
 class FreeIp(Struct, frozen=True, kw_only=True, rename="camel"):

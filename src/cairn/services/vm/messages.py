@@ -144,6 +144,10 @@ class StopVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.stop"):
 
     type: StopType = StopType.GRACE
 
+    def frees(self) -> bool:
+        """It gives memory and processors back."""
+        return True
+
 
 class RebootVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.reboot"):
     """Stop a VM and start it again where it is."""
@@ -195,6 +199,10 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
+
+    def frees(self) -> bool:
+        """It gives the disk back."""
+        return True
 
 
 #: a call that `machine.LIFE` has a row for

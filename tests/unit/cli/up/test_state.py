@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from tests.unit.cli.fakes import FakeNode
+from tests.unit.cli.up.test_holder import working
 
 from cairn.cli.client import Client
 from cairn.cli.up.daemon import Daemon
@@ -50,6 +51,12 @@ def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, 
     found = state(tmp_path, client, node.url)
     assert found.node.running
     assert (found.counts, bool(found.trouble)) == ({}, True)
+
+
+def test_a_node_that_was_started_by_hand_is_told(tmp_path: Path, client: Client) -> None:
+    with working(tmp_path, "cairn", "serve") as process:
+        found = state(tmp_path, client, NOWHERE)
+    assert (found.node.running, found.node.pid, found.node.log) == (True, process.pid, "")
 
 
 def test_a_process_that_takes_no_calls_yet_is_told(tmp_path: Path, client: Client) -> None:

@@ -17,11 +17,15 @@ class PaperAgents(HostAgents):
     def __init__(self, code: str | None = None) -> None:
         self.code = code
         self.asked: list[str] = []
+        self.idle: list[bool] = []
         self.commands: list[tuple[AgentCommand[Result], float | None]] = []  #: with the seconds that each may take
 
-    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(
+        self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
+    ) -> R:
         """Done, whatever it is."""
         self.asked.append(f"{command.name} on {host}")
+        self.idle.append(idle)
         self.commands.append((cast("AgentCommand[Result]", command), timeout_seconds))
         if self.code is not None:
             raise CairnError(self.code, "The host said no, for the test's sake.")
