@@ -47,15 +47,18 @@ OWN = {
 COMMON = {"systemTags", "userTags", "resourceUuid", "deleteMode"}
 #: fields that only we have
 MORE = {
-    "AddKVMHost": {"privateKey"},
-    "AddSftpBackupStorage": {"privateKey"},
+    "AddKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "AddSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
     "AddSimulatorHost": {"url"},
     "CreateAccount": {"passwordForm"},
     "LogInByAccount": {"passwordForm"},
+    "ReconnectBackupStorage": {"acceptMachine", "redeploy"},
+    "ReconnectHost": {"acceptMachine", "redeploy"},
+    "ReconnectSftpBackupStorage": {"acceptMachine", "redeploy"},
     "ResetGlobalConfig": {"category", "name"},
     "UpdateAccount": {"passwordForm"},
-    "UpdateKVMHost": {"privateKey"},
-    "UpdateSftpBackupStorage": {"privateKey"},
+    "UpdateKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "UpdateSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
 }
 #: fields that others need not send and we cannot do without
 NEEDED = {

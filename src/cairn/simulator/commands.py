@@ -33,6 +33,7 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     Console,
     DestroyVm,
@@ -105,6 +106,11 @@ def forget(world: World, host: SimHost, command: Forget) -> Done:
     host.dhcp.clear()
     host.metadata.clear()
     return _DONE
+
+
+def renew_trust(world: World, host: SimHost, command: RenewTrust) -> Done:
+    """Refuse, as any agent does that speaks without TLS."""
+    raise Refused(codes.MISSING_FEATURE, f"{host.name} speaks without TLS: it has no certificate to renew.")
 
 
 # Networks.
@@ -380,6 +386,7 @@ COMMANDS: Final = dict(
         _entry(Connect, connect),
         _entry(GetFacts, facts),
         _entry(Forget, forget),
+        _entry(RenewTrust, renew_trust),
         _entry(EnsureBridge, ensure_bridge),
         _entry(EnsureVxlan, ensure_vxlan),
         _entry(RemoveBridge, remove_bridge),

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from cairn.agents.protocol.machine import machine_identity
 from cairn.agents.protocol.network import DhcpEntry, MetadataEntry
 from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 
@@ -108,6 +109,12 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     metadata: dict[str, dict[str, MetadataEntry]] = {}  #: by network, then address
     next_vnc_port: int = 5900
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
+    anonymous: bool = False  #: it cannot tell which machine it is
+
+    @property
+    def identity(self) -> str | None:
+        """What the simulated machine is; each is one of its own."""
+        return None if self.anonymous else machine_identity(self.name, "")
 
     @property
     def available_bytes(self) -> int:

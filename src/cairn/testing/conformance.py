@@ -39,6 +39,7 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
@@ -138,15 +139,19 @@ class Site(Struct, frozen=True, kw_only=True):
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """A plain GET below the agent's URL."""
-        return await self.transport.request("GET", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("GET", path, None)
 
     async def delete(self, path: str) -> tuple[int, bytes]:
         """A plain DELETE below the agent's URL."""
-        return await self.transport.request("DELETE", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("DELETE", path, None)
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """A plain POST below the agent's URL."""
-        return await self.transport.request("POST", self.endpoint.base_url + path, body, self.timeout_seconds)
+        return await self._send("POST", path, body)
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        url, machine = self.endpoint.base_url + path, self.endpoint.machine
+        return await self.transport.request(method, url, body, self.timeout_seconds, machine=machine)
 
     def path(self, name: str) -> str:
         """A file in a folder of its own below the storage folder."""
@@ -177,7 +182,7 @@ class _NoSuchCommand(AgentCommand[Done], frozen=True, kw_only=True):
     answer: ClassVar[type[Result]] = Done
 
 
-class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True):
+class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True, omit_defaults=False):
     name: ClassVar[str] = "storage.capacity"
     answer: ClassVar[type[Result]] = Done
 
@@ -197,6 +202,17 @@ async def ping_tells_protocol_version_and_boot(site: Site) -> None:
     assert first.boot
     assert first.boot == again.boot
     assert first.version
+    assert first.machine == again.machine != ""
+
+
+@_check("protocol")
+async def agent_without_tls_has_no_certificate_to_renew(site: Site) -> None:
+    """It says so, and goes on; one with TLS takes a list of revoked certificates."""
+    renew = RenewTrust(revoked=[])
+    if site.endpoint.tls:
+        await site.do(renew)
+    else:
+        await site.refused(renew, codes.MISSING_FEATURE)
 
 
 @_check("protocol")
@@ -500,7 +516,7 @@ async def vm_lives(site: Site) -> None:
     start = _start(site, disk="root.qcow2", nics=[])
     for _ in range(2):
         assert (await site.do(start)).state is PowerState.RUNNING
-    assert (await site.do(ListVms())).vms[VM] is PowerState.RUNNING
+    assert (await site.do(ListVms())).vms[VM] == PowerState.RUNNING
     assert (await site.client.ping(site.endpoint, site.timeout_seconds)).vms[VM] == PowerState.RUNNING
     await site.do(GetConsole(vm=VM))
     await site.refused(DeleteFile(path=disk), codes.BUSY)
@@ -525,7 +541,7 @@ async def vm_stands_still_and_goes_on(site: Site) -> None:
     await site.do(_start(site, disk="root.qcow2", nics=[]))
     for _ in range(2):
         assert (await site.do(PauseVm(vm=VM))).state is PowerState.PAUSED
-    assert (await site.do(ListVms())).vms[VM] is PowerState.PAUSED
+    assert (await site.do(ListVms())).vms[VM] == PowerState.PAUSED
     await site.refused(DeleteFile(path=disk), codes.BUSY)
     for _ in range(2):
         assert (await site.do(ResumeVm(vm=VM))).state is PowerState.RUNNING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -124,7 +125,7 @@ class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
 class VmList(Result, frozen=True, kw_only=True):
     """All VMs of cairn on the host."""
 
-    vms: dict[str, PowerState]
+    vms: Mapping[str, str]  #: VM uuid -> `PowerState` value; a later agent may know more of those
 
 
 class ListVms(AgentCommand[VmList], frozen=True, kw_only=True):

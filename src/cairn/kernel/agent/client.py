@@ -86,11 +86,12 @@ class AgentEndpoint(Struct, frozen=True):
 
     Args:
         base_url: ``https://198.18.0.11:7171``, without a slash at the end; `/v1/commands` goes below it.
-        server_name: the name that its certificate is for, if it is not the URL's host.
+        machine: the uuid of the machine; only its certificate is accepted there, and only it may send late replies. None:
+            without TLS.
     """
 
     base_url: str
-    server_name: str | None = None
+    machine: str | None = None
 
     def __post_init__(self) -> None:
         if not _BASE_URL.fullmatch(self.base_url):
@@ -264,7 +265,7 @@ class AgentClient:
         """
         try:
             status, body = await self._transport.request(
-                "GET", endpoint.base_url + "/v1/ping", None, timeout_seconds, server_name=endpoint.server_name
+                "GET", endpoint.base_url + "/v1/ping", None, timeout_seconds, machine=endpoint.machine
             )
         except TransportError as error:
             raise _unreachable("ping", endpoint, str(error)) from error
@@ -275,13 +276,17 @@ class AgentClient:
         except msgspec.MsgspecError as error:
             raise _bad_answer("ping", endpoint, str(error)) from error
 
-    def deliver(self, reply_bytes: bytes) -> bool:
+    def deliver(self, reply_bytes: bytes, machine: str | None = None) -> bool:
         """Take a reply that an agent has sent to `callback_url`; whether somebody was waiting for it.
 
         A reply that comes twice, or after its call has ended, is not an error: the agent need not repeat it.
 
+        Args:
+            machine: whose certificate came with it; None: it came without TLS.
+
         Raises:
-            CairnError: ``agent.bad-answer`` (internal) if it is not a reply.
+            CairnError: ``agent.bad-answer`` (internal) if it is not a reply; ``agent.not-yours`` (forbidden) if another
+                machine was asked.
         """
         try:
             reply = _reply_decoder.decode(reply_bytes)
@@ -295,6 +300,13 @@ class AgentClient:
         call = self._calls.get(reply.task)
         if call is None or call.reply.done():
             return False
+        if call.endpoint.machine != machine and call.endpoint.machine is not None:
+            raise CairnError(
+                "agent.not-yours",
+                f"The reply is to a task of the machine {call.endpoint.machine}, but the certificate is for "
+                f"{machine or 'nobody'}. A machine replies to its own tasks only; deploy its agent again.",
+                kind=ErrorKind.FORBIDDEN,
+            )
         call.reply.set_result(reply)
         return True
 
@@ -353,7 +365,7 @@ class AgentClient:
         call.begun = before or method == "POST"
         try:
             answer = await self._transport.request(
-                method, endpoint.base_url + path, body, timeout_seconds, server_name=endpoint.server_name
+                method, endpoint.base_url + path, body, timeout_seconds, machine=endpoint.machine
             )
         except TransportError as error:
             call.begun = before or (call.begun and error.sent)
@@ -391,7 +403,7 @@ class AgentClient:
         while (left := until - self._clock.monotonic()) > 0:
             try:
                 status, _ = await self._transport.request(
-                    "DELETE", f"{endpoint.base_url}/v1/tasks/{call.task}", None, left, server_name=endpoint.server_name
+                    "DELETE", f"{endpoint.base_url}/v1/tasks/{call.task}", None, left, machine=endpoint.machine
                 )
             except TransportError as error:
                 if not error.sent:

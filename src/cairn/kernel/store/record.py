@@ -63,7 +63,7 @@ class Index(Struct, frozen=True):
 
 
 class Unique(Struct, frozen=True):
-    """No two rows have the same value (nulls excepted)."""
+    """No two rows have the same value (nulls excepted). With `Index` it can be added to a table that is there already."""
 
 
 class Text(Struct, frozen=True):

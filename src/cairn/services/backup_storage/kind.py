@@ -27,6 +27,7 @@ class BackupStorageKind(MachineKind[BackupStorage]):
     settings = config.MACHINE
     closed = EnabledState.DISABLED
     enforceable = True
+    serves_machines = True
     remedy = "Delete and expunge them first, or have them removed with deleteMode=Enforcing."
 
     def __init__(self, events: Events, extensions: Extensions, store: Store) -> None:

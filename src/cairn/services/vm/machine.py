@@ -102,7 +102,6 @@ def _changes() -> Iterator[tuple[VmState, VmState]]:
             yield change.during, change.after
     yield from ((state, true) for (state, _), true in OBSERVED.items())
     yield from ((state, VmState.UNKNOWN) for state in LOST_WITH_HOST)
-    yield from ((state, VmState.RUNNING) for state in (VmState.CREATED, VmState.RUNNING))  # it turns up on another host
 
 
 #: all (from, to) that there are

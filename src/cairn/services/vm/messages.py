@@ -296,8 +296,13 @@ class VmStateChanged(Event, frozen=True, kw_only=True, tag="vm.state-changed"):
 
 
 class StrangeVmSeen(Event, frozen=True, kw_only=True, tag="vm.strange-seen"):
-    """A host has a VM that the database does not place there."""
+    """A host says that it has a VM which the database does not place there: one that nobody knows, or one of another host.
+
+    It is not believed. A host that was broken into, or that is a copy of another, says what it likes; and the next start of the
+    VM is refused by its disk, if it really runs there.
+    """
 
     vm: str
     host: str
     power: str
+    placed_on: str | None = None  #: the host that the database places it on, or placed it on last; None: none

@@ -474,6 +474,23 @@ def test_callback_that_is_no_reply_is_told() -> None:
     assert caught.value.code == "agent.bad-answer"
 
 
+async def test_only_the_machine_that_was_asked_may_reply() -> None:
+    cloud = Cloud()
+    asked = AgentEndpoint(HOST.base_url, machine="a")
+    cloud.agents.dials.turn(Dial(command=GetFacts.name, slow=True, delay_seconds=30, lost_rate=1.0))
+    call = asyncio.create_task(cloud.client.call(asked, GetFacts(), task="t1", timeout_seconds=60))
+    await cloud.clock.advance(1)
+    forged = msgspec.json.encode({"task": "t1", "result": {"hostname": "evil", "architecture": "x"}})
+    for machine in ("b", None):
+        with pytest.raises(CairnError, match="replies to its own tasks only") as caught:
+            cloud.client.deliver(forged, machine)
+        assert caught.value.code == "agent.not-yours"
+    assert not call.done()
+
+    assert cloud.client.deliver(forged, "a")
+    assert (await cloud.clock.run(call)).hostname == "evil"
+
+
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:80", "ftp://a", "http://", "http://a/", "http://a b", "http://a\r\nX: y"]
 )
