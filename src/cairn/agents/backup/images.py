@@ -16,6 +16,7 @@ from cairn.agents.images import inspect
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import DownloadImage, ImageInfo
+from cairn.agents.reach import Reach
 
 MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 
@@ -35,8 +36,9 @@ class BackupImages:
         async with self._folders.locks(str(path)):
             part = temporary_of(path)
             try:
-                sha256 = await self._downloader.fetch(command.url, part, command.max_bytes)
-                info = await inspect(self._runner, part, command.format, MAX_VIRTUAL_SIZE_BYTES)
+                reach = Reach(command.denied_networks, command.allowed_networks)
+                sha256 = await self._downloader.fetch(command.url, part, command.max_bytes, reach)
+                info = await inspect(self._runner, part, command.format, MAX_VIRTUAL_SIZE_BYTES, iso=command.iso)
                 await settle(part, path)
             except BaseException:
                 await in_thread(self._clean_up, part)
