@@ -37,6 +37,7 @@ class Setting(Generic[V]):
         minimum: the least number that is taken.
         maximum: the greatest number that is taken.
         choices: the texts that are taken; empty: any.
+        check: says what would fit if a value does not; None: any value of the type that is within the bounds does.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Setting(Generic[V]):
         minimum: float | None = None,
         maximum: float | None = None,
         choices: tuple[str, ...] = (),
+        check: Callable[[V], str | None] | None = None,
     ) -> None:
         self.category = category
         self.name = name
@@ -59,6 +61,7 @@ class Setting(Generic[V]):
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+        self.check = check
 
     @property
     def key(self) -> str:
@@ -80,6 +83,9 @@ class Setting(Generic[V]):
                 raise self._bad(text)
         if self.choices and value not in self.choices:
             raise self._bad(text)
+        fits = self.check(value) if self.check is not None else None
+        if fits is not None:
+            raise self._bad(text, fits)
         return value
 
     def fits(self) -> str:
@@ -95,8 +101,8 @@ class Setting(Generic[V]):
         kind = "a whole number" if isinstance(self.default, int) else "a number"
         return f"{kind}{low}{high}{f' ({self.unit})' if self.unit else ''} would fit"
 
-    def _bad(self, text: str) -> CairnError:
-        return invalid("config.bad-value", "value", text, self.fits(), f"{self.key}: {self.doc}.")
+    def _bad(self, text: str, fits: str | None = None) -> CairnError:
+        return invalid("config.bad-value", "value", text, fits or self.fits(), f"{self.key}: {self.doc}.")
 
 
 AnySetting = Setting[int] | Setting[float] | Setting[bool] | Setting[str]

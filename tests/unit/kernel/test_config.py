@@ -13,6 +13,7 @@ RATIO = Setting("host", "ratio", 1.5, minimum=0, doc="how much is promised")
 RECONNECT = Setting("host", "reconnect", True, doc="whether lost hosts are reconnected")
 MODE = Setting("vm", "mode", "fast", choices=("fast", "safe"), doc="how it is done")
 NOTE = Setting("vm", "note", "", doc="a text")
+EVEN = Setting("vm", "even", 2, doc="a number", check=lambda n: "an even number would fit" if n % 2 else None)
 ALL: tuple[AnySetting, ...] = (INTERVAL, RATIO, RECONNECT, MODE, NOTE)
 
 
@@ -48,6 +49,7 @@ async def row_of(store: Store, name: str) -> GlobalConfigRow:
         (MODE, "safe", "safe"),
         (NOTE, "any thing", "any thing"),
         (NOTE, "", ""),
+        (EVEN, "4", 4),
     ],
 )
 def test_text_that_fits_is_its_value(setting: AnySetting, text: str, value: object) -> None:
@@ -68,6 +70,7 @@ def test_text_that_fits_is_its_value(setting: AnySetting, text: str, value: obje
         (RATIO, "1e999", "a number from 0"),
         (RECONNECT, "yes", "true or false would fit"),
         (MODE, "Fast", "one of fast, safe would fit"),
+        (EVEN, "3", "an even number would fit"),
     ],
 )
 def test_text_that_does_not_fit_is_refused_with_what_would(setting: AnySetting, text: str, fits: str) -> None:

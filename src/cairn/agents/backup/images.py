@@ -15,10 +15,8 @@ from cairn.agents.files import Folders, temporary_of
 from cairn.agents.images import inspect
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.storage import DownloadImage, ImageInfo
+from cairn.agents.protocol.storage import MOST_VIRTUAL_BYTES, DownloadImage, ImageInfo
 from cairn.agents.reach import Reach
-
-MAX_VIRTUAL_SIZE_BYTES = 1 << 42
 
 
 class BackupImages:
@@ -38,7 +36,7 @@ class BackupImages:
             try:
                 reach = Reach(command.denied_networks, command.allowed_networks)
                 sha256 = await self._downloader.fetch(command.url, part, command.max_bytes, reach)
-                info = await inspect(self._runner, part, command.format, MAX_VIRTUAL_SIZE_BYTES, iso=command.iso)
+                info = await inspect(self._runner, part, command.format, MOST_VIRTUAL_BYTES, iso=command.iso)
                 await settle(part, path)
             except BaseException:
                 await in_thread(self._clean_up, part)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from cairn.agents.protocol.urls import DENIED_NETWORKS
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
+
+MOST_VIRTUAL_BYTES: Final = 1 << 42
+"""The largest disk that an image may be of. The tables of a larger one would take more than the checks may have."""
 
 
 class Capacity(Result, frozen=True, kw_only=True):
@@ -48,7 +51,7 @@ class CacheImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
     path: str
     format: str
     sha256: str
-    max_virtual_size_bytes: int = 1 << 42
+    max_virtual_size_bytes: int = MOST_VIRTUAL_BYTES
 
 
 class VolumeInfo(Result, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 _HIDDEN: Final = "…"
+_SECRET_LENGTH = 3  #: shorter texts are found in every sentence, and no secrets
 
 DENIED_NETWORKS: Final = (
     "0.0.0.0/8",
@@ -34,6 +35,21 @@ def shown_url(url: str) -> str:
         return "the URL"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, _shown_query(parts.query), ""))
+
+
+def without_secrets(text: str, url: str) -> str:
+    """`text` without what `url` has of secrets, whoever wrote it: an older agent repeats URLs whole."""
+    text = text.replace(url, shown_url(url))
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return text
+    login = parts.netloc.rpartition("@")[0]
+    values = [part.partition("=")[2] or part for part in parts.query.split("&")]
+    for secret in (login, login.partition(":")[2], parts.query, *sorted(values, key=len, reverse=True)):
+        if len(secret) >= _SECRET_LENGTH:
+            text = text.replace(secret, _HIDDEN)
+    return text
 
 
 def _shown_query(query: str) -> str:

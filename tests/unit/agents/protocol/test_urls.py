@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.agents.protocol.urls import DENIED_NETWORKS, shown_url
+from cairn.agents.protocol.urls import DENIED_NETWORKS, shown_url, without_secrets
 
 WORDS = st.text(alphabet="abcXYZ019-_.~%!", min_size=4, max_size=12)
 
@@ -33,6 +33,16 @@ def test_no_password_and_no_value_is_ever_shown(password: str, value: str, bare:
     assert not {f"P{password}P", f"V{value}V", f"B{bare}B"} & set(shown.replace("&", "=").split("="))
     assert "user" not in shown
     assert shown == "http://host/path?name=…&…"
+
+
+@given(WORDS, WORDS)
+def test_secrets_are_taken_out_of_a_foreign_text(password: str, value: str) -> None:
+    url = f"http://bob:P{password}P@host/x?token=V{value}V"
+    for text in (f"{url}: the server answered 404", f"connecting with P{password}P and V{value}V failed"):
+        shown = without_secrets(text, url)
+        assert f"P{password}P" not in shown
+        assert f"V{value}V" not in shown
+    assert without_secrets("nothing of it", url) == "nothing of it"
 
 
 def test_private_networks_are_where_image_servers_are() -> None:
