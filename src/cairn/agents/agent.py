@@ -67,7 +67,9 @@ class Agent:
 
     async def _pong(self) -> Pong:
         vms = {vm: state.value for vm, state in (await self._role.vms()).items()}
-        return Pong(host=self._role.host, version=version(), boot=self._boot, vms=vms)
+        return Pong(
+            host=self._role.host, version=version(), boot=self._boot, vms=vms, folders=await self._role.spaces()
+        )
 
 
 def make_role(
@@ -93,7 +95,7 @@ def make_role(
         case Role.BACKUP:
             from cairn.agents.backup.role import BackupRole
 
-            return BackupRole(data=data, config=config, runner=SubprocessRunner())
+            return BackupRole(data=data, config=config, runner=SubprocessRunner(), clock=clock)
 
 
 async def serve(config: AgentConfig, role: Role) -> None:

@@ -61,7 +61,7 @@ class Setting(Generic[V]):
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
-        self.check = check
+        self.check: Callable[[V], str | None] | None = check
 
     @property
     def key(self) -> str:

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import Failure, Pong, Reply, Report, Request, Result
+from cairn.agents.protocol.wire import Failure, Pong, Reply, Report, Request, Result, Space
 from cairn.kernel.clock import Clock
-from cairn.simulator import commands
+from cairn.simulator import commands, storage
 from cairn.simulator.dials import Dial, Dials
 from cairn.simulator.refusal import Refused
 from cairn.simulator.world import SimHost, World, restart_agents
@@ -268,7 +268,8 @@ class SimulatedAgents:
 
     def _pong(self, host: SimHost) -> bytes:
         vms = {uuid: str(vm.state) for uuid, vm in host.vms.items()}
-        return _encoder.encode(Pong(host=host.host, version=self._version, boot=host.boot, vms=vms))
+        folders: dict[str, Space] = {path: storage.space(host, path) for path in host.storage}
+        return _encoder.encode(Pong(host=host.host, version=self._version, boot=host.boot, vms=vms, folders=folders))
 
 
 class _FutureExchange:

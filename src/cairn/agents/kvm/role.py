@@ -14,6 +14,7 @@ from cairn.agents import log
 from cairn.agents.blocking import KeyedLocks, in_thread
 from cairn.agents.clock import Clock
 from cairn.agents.delivery import Delivery
+from cairn.agents.disks import Disks
 from cairn.agents.downloads import Downloader
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
@@ -32,7 +33,7 @@ from cairn.agents.kvm.volumes import Volumes
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import Report
+from cairn.agents.protocol.wire import Report, Space
 from cairn.agents.state import Record, Records
 from cairn.agents.storage import Storage
 
@@ -71,6 +72,7 @@ class KvmRole:
             sockets=NamespaceSockets(),
         )
         folders = Folders(Record(data / "storage.json", PreparedFolders), data)
+        self._disks = Disks(folders, clock)
         vms = Vms(
             hypervisor=hypervisor,
             accelerator=self._accelerator,
@@ -104,6 +106,10 @@ class KvmRole:
     async def vms(self) -> dict[str, PowerState]:
         """Ask the hypervisor, each time."""
         return await in_thread(self._hypervisor.states)
+
+    async def spaces(self) -> dict[str, Space]:
+        """Measure the folders that volumes and cached images are in."""
+        return await self._disks.spaces()
 
     def add_routes(self, app: web.Application) -> None:
         """A host serves nothing but commands."""

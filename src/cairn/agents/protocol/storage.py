@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from cairn.agents.protocol.urls import DENIED_NETWORKS
-from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.agents.protocol.wire import AgentCommand, Done, Result, Space
 
 MOST_VIRTUAL_BYTES: Final = 1 << 42
 """The largest disk that an image may be of. The tables of a larger one would take more than the checks may have."""
 
 
-class Capacity(Result, frozen=True, kw_only=True):
+class Capacity(Space, frozen=True, kw_only=True):
     """Bytes of the file system under a folder."""
-
-    total_bytes: int
-    available_bytes: int
 
 
 class InitStorage(AgentCommand[Capacity], frozen=True, kw_only=True):

@@ -5,14 +5,19 @@ from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
 from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.service import LocalStorageService
+from cairn.plugins.local_storage.space import DiskSpace, Touched
+from cairn.plugins.local_storage.sums import Sums
 from cairn.services.host.provided import HostAgents
+from cairn.services.image.provided import ImageSources
 
 
 def build(node: NodeContext) -> None:
     agents = node.need(HostAgents)
-    caches = HostCaches(node.store, node.ids, node.queues, agents)
-    driver = LocalStorageDriver(node.store, node.ids, node.config, agents, caches)
-    node.extensions.add(driver, name=TYPE)
+    touched = Touched()
+    space = DiskSpace(node.ids, node.config, node.events, touched)
+    caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space)
+    node.extensions.add(LocalStorageDriver(node.store, agents, caches, space), name=TYPE)
+    node.background.append(Sums(node.store, node.clock, node.config, space, touched))
     node.bus.serve(LocalStorageService(node.jobs, node.tags))
 
 

@@ -29,7 +29,7 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.kernel.error import CairnError, ErrorKind, invalid
-from cairn.services.ids import BackupStorageId, ImageId
+from cairn.services.ids import ImageId
 
 _SCHEMES = ("http", "https", "file")
 
@@ -46,8 +46,6 @@ class ImageSpec(Struct, frozen=True, kw_only=True):
     size_bytes: int  #: virtual size: a root volume is at least this large
     actual_size_bytes: int  #: the size of its file
     sha256: str
-    backup_storage_uuid: BackupStorageId
-    url: str  #: hosts fetch it here
 
 
 class ImageFormat(StrEnum):
