@@ -25,6 +25,7 @@ from cairn.agents.kvm.features import Features
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
 from cairn.agents.kvm.forget import HostCleanup
+from cairn.agents.kvm.full_disks import FullDisks
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
@@ -60,6 +61,7 @@ class KvmRole:
         self._features = Features(runner)
         locks = KeyedLocks()
         self._events = DomainEvents(hypervisor, locks, clock, self._report)
+        self._full_disks = FullDisks(hypervisor, locks, clock)
         links = Links(runner)
         self._bridges = Bridges(links, Records(data / "bridges", BridgeRecord), (OUTER_PREFIX,))
         self._flat = Flat(
@@ -121,6 +123,7 @@ class KvmRole:
         for name, work in (
             ("flat networks", self._flat.run()),
             ("VMs", self._events.run()),
+            ("full disks", self._full_disks.run()),
         ):
             task = asyncio.create_task(work, name=f"watch {name}")
             task.add_done_callback(_log_end)

@@ -3,6 +3,7 @@
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.host.allocator import Allocator
+from cairn.services.host.capacity import HostCapacity
 from cairn.services.host.closed import ClosedPlaces
 from cairn.services.host.extensions import HostFilter
 from cairn.services.host.kind import HostKind
@@ -18,6 +19,7 @@ def build(node: NodeContext) -> tuple[object, ...]:
     node.provide(HostAgents, agents)
     node.provide(HostLedger, allocator)
     node.extensions.add(ClosedPlaces(), name="host")
+    node.background.append(HostCapacity(node.store, node.config))
     return kind, agents, allocator
 
 

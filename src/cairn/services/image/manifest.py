@@ -8,6 +8,7 @@ from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.provided import ImageSources
 from cairn.services.image.service import ImageService
 from cairn.services.image.sources import UsableSources
+from cairn.services.image.sweeper import ImageSweeper
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
@@ -19,6 +20,7 @@ def build(node: NodeContext) -> tuple[object, ...]:
         "Image",
         lambda uuid: [DeleteImage(uuid=uuid, delete_mode=DeleteMode.ENFORCING), ExpungeImage(image_uuid=uuid)],
     )
+    node.background.append(ImageSweeper(node.store, node.bus, node.clock, node.config, node.ring, node.node))
     sources = UsableSources(node.extensions)
     node.provide(ImageSources, sources)
     return files, sources
