@@ -39,7 +39,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
 from cairn.kernel.membership import FolderLock, Membership
-from cairn.kernel.metrics import Metrics, watch_loop
+from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.loader import find
 from cairn.kernel.plugin.manifest import Loaded
@@ -87,7 +87,6 @@ class Node:
         self._membership = membership
         self._doors = servers
         self._closers = closers
-        self._lag: asyncio.Task[None] | None = None
         self._ready = False
 
     @property
@@ -207,17 +206,18 @@ class Node:
     async def start(self, *, serve: bool = True) -> None:
         """Start everything; open jobs of an earlier run go on. `serve`: listen for calls."""
         context = self.context
+        unfinished = await context.flows.restore()  # before anything else may take a place in a queue
         await self._membership.start()
         await context.bus.start()
         await context.events.start()
-        resumed = await context.jobs.recover()
+        resumed = await context.jobs.recover(unfinished)
         await context.flows.recover_orphans()
         if serve:
             for server, addresses in self._doors:
                 self.addresses += await server.start(addresses)
         for background in context.background:
             await background.start()
-        self._lag = asyncio.get_running_loop().create_task(watch_loop(context.metrics, context.clock), name="loop lag")
+        context.loops.start()
         context.metrics.jobs.read_from(self._job_counts)
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
@@ -230,6 +230,7 @@ class Node:
         await self.gateway.stop()
         for server, _ in self._doors:
             await server.stop()
+        await context.loops.stop()
         for background in reversed(context.background):
             await background.stop()
         await context.jobs.stop()
@@ -237,8 +238,6 @@ class Node:
         await context.events.stop()
         await self._membership.stop()
         await context.bus.stop()
-        if self._lag is not None:
-            self._lag.cancel()
         for close in self._closers:
             await close()
 

@@ -1,13 +1,15 @@
 """Every workflow, put through everything that can happen to one.
 
 For each workflow in the node's book: its plain run; each action done twice; a failure before and after each step; an undo that
-fails at each step, and later succeeds; the node killed before and after each journal write. Afterwards nothing may be left over
-(neither in the database nor on a host), nothing may be stuck, and what the caller was told must be true.
+fails at each step, and later succeeds, in this life of the node or the next; the node killed before and after each journal write:
+on the way forward, on the way back, with another call waiting for the same resource, and once more while it recovers.
+Afterwards nothing may be left over (neither in the database nor on a host), nothing may be stuck, and what the caller was told
+must be true.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -16,6 +18,7 @@ from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
 from tests.flows.world import broken_rules, differences, snapshot
 
 from cairn.bootstrap import load_plugins
+from cairn.kernel.api import AnyApi, ApiCreate, ApiDelete
 from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
@@ -24,6 +27,7 @@ from cairn.kernel.settings import load
 from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 
 RETRY_SECONDS = 61
+NEW = "e" * 32
 
 
 class Broken(CairnError):
@@ -44,6 +48,7 @@ class Probe(FlowProbe):
         self.fail_after: str | None = None
         self.fail_undo: str | None = None
         self.kill_at: tuple[int, str] | None = None
+        self.die: Callable[[], None] = lambda: None
         self.writes = 0
         self.undone: list[str] = []
 
@@ -53,6 +58,7 @@ class Probe(FlowProbe):
         if moment == "before":
             self.writes += 1
         if self.kill_at == (self.writes, moment):
+            self.die()
             raise Killed
 
     def times(self, step: AnyStep) -> int:
@@ -111,7 +117,7 @@ async def prepared(workflow: str) -> AsyncIterator[tuple[Cloud, Probe, Scenario]
     scenario = SCENARIOS[workflow]
     async with Cloud.open(probe=probe, saved=await _saved(scenario.prepare)) as cloud:
         await cloud.quiet(1)
-        probe.armed = True
+        probe.armed, probe.die = True, cloud.die
         yield cloud, probe, scenario
 
 
@@ -179,8 +185,9 @@ async def test_failure_at_each_step_undoes_everything(workflow: str, step: str, 
             assert_unchanged(cloud, before)
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["lives", "killed"])
 @pytest.mark.parametrize(("workflow", "step"), STEPS)
-async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, step: str) -> None:
+async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, step: str, killed: bool) -> None:
     async with prepared(workflow) as (cloud, probe, scenario):
         before = snapshot(cloud)
         probe.fail_after = _lists()[workflow][-1]
@@ -192,6 +199,8 @@ async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, s
             runs = await cloud.query("WorkflowRun")
             assert [row["state"] for row in runs] == ["UndoFailed"]
             probe.fail_undo = None
+            if killed:
+                await cloud.revive()
             await cloud.quiet(RETRY_SECONDS)
         assert await cloud.query("WorkflowRun") == []
         if scenario.only_forward:
@@ -200,26 +209,146 @@ async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, s
             assert_unchanged(cloud, before)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("workflow", WORKFLOWS)
-async def test_node_killed_at_each_journal_write_leaves_nothing_half_done(workflow: str, moment: str) -> None:
+MOMENTS = ["before", "after"]
+Life = Callable[[str, int, str], Awaitable[bool]]
+
+
+async def _each_write(life: Life, workflow: str, moment: str) -> None:
+    """One life that ends at each journal write of a workflow, until one has fewer writes (the life says False)."""
     write = 1
-    while await _killed_at(workflow, write, moment):
+    while await life(workflow, write, moment):
         write += 1
     assert write > 1, "the workflow writes no journal at all"
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+async def test_node_killed_at_each_journal_write_leaves_nothing_half_done(workflow: str, moment: str) -> None:
+    await _each_write(_killed_at, workflow, moment)
+
+
 async def _killed_at(workflow: str, write: int, moment: str) -> bool:
-    """One life that ends at that write; False when the workflow has fewer writes."""
+    async with prepared(workflow) as (cloud, probe, scenario):
+        job = await _begun(cloud, probe, scenario, (write, moment))
+        if job is None:
+            return False
+        await cloud.revive()
+        await cloud.finish(job)
+        assert_at_rest(cloud)
+        return True
+
+
+async def _begun(cloud: Cloud, probe: Probe, scenario: Scenario, kill_at: tuple[int, str]) -> str | None:
+    """The job of the call, with the node dead at that journal write; None when there is no such write."""
+    probe.kill_at = kill_at
+    status, answer = await cloud.send(scenario.api, **scenario.fields(cloud))
+    assert status == 202, answer
+    await cloud.quiet()
+    if probe.writes < kill_at[0]:
+        return None
+    probe.armed = False
+    return str(answer["uuid"])
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+async def test_node_killed_at_each_journal_write_of_a_run_that_fails_leaves_nothing(workflow: str, moment: str) -> None:
+    await _each_write(_killed_while_it_fails, workflow, moment)
+
+
+async def _killed_while_it_fails(workflow: str, write: int, moment: str) -> bool:
+    async with prepared(workflow) as (cloud, probe, scenario):
+        before = snapshot(cloud)
+        probe.fail_after = _lists()[workflow][-1]
+        job = await _begun(cloud, probe, scenario, (write, moment))
+        if job is None:
+            return False
+        await cloud.revive()
+        done = await ended_well(cloud, job)
+        assert_at_rest(cloud)
+        if not done and not scenario.only_forward:
+            assert differences(before, snapshot(cloud)) == []
+        return True
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+async def test_node_killed_again_while_it_recovers_leaves_nothing_half_done(workflow: str, moment: str) -> None:
+    await _each_write(_killed_twice, workflow, moment)
+
+
+async def _killed_twice(workflow: str, write: int, moment: str) -> bool:
+    """The first life ends at the journal write `write`; the second at each of its own, until it survives."""
+    again = 1
+    while True:
+        async with prepared(workflow) as (cloud, probe, scenario):
+            job = await _begun(cloud, probe, scenario, (write, moment))
+            if job is None:
+                return False
+            second = Probe(workflow)
+            second.armed, second.die, second.kill_at = True, cloud.die, (again, moment)
+            await cloud.revive(second)
+            await cloud.quiet()
+            survived = second.writes < again
+            if not survived:
+                await cloud.revive()
+            await cloud.finish(job)
+            assert_at_rest(cloud)
+            if survived:
+                return True
+        again += 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+async def test_call_that_waits_for_the_resource_at_the_kill_comes_after(workflow: str, moment: str) -> None:
+    await _each_write(_killed_with_another_waiting, workflow, moment)
+
+
+async def _killed_with_another_waiting(workflow: str, write: int, moment: str) -> bool:
+    """The resource is deleted right behind the call. Neither may see the other's work half done."""
     async with prepared(workflow) as (cloud, probe, scenario):
         probe.kill_at = (write, moment)
-        status, answer = await cloud.send(scenario.api, **scenario.fields(cloud))
-        assert status == 202, answer
+        call = cloud.api(scenario.api)
+        fields = scenario.fields(cloud)
+        if issubclass(call, ApiCreate):
+            fields["resource_uuid"] = NEW
+        target = fields[call.route or "uuid"]
+        async with cloud.held():
+            first = await _accepted(cloud, scenario.api, fields)
+            second = await _accepted(cloud, _deletion(cloud, call), {"uuid": target})
         await cloud.quiet()
         if probe.writes < write:
             return False
         probe.armed = False
         await cloud.revive()
-        await cloud.finish(str(answer["uuid"]))
+
+        await cloud.finish(first)
+        await ended_well(cloud, second)
+
         assert_at_rest(cloud)
+        ends = {row["uuid"]: str(row["finishDate"]) for row in await cloud.query("Job")}
+        assert ends[first] < ends[second]
         return True
+
+
+def _deletion(cloud: Cloud, call: type[AnyApi]) -> str:
+    """The call that deletes what `call` is about."""
+    deletions = [api for api in cloud.apis() if issubclass(api, ApiDelete) and api.entity == call.entity]
+    assert len(deletions) == 1
+    return deletions[0].__name__
+
+
+async def _accepted(cloud: Cloud, api: str, fields: dict[str, object]) -> str:
+    status, answer = await cloud.send(api, **fields)
+    assert status == 202, answer
+    return str(answer["uuid"])
+
+
+async def ended_well(cloud: Cloud, job: str) -> bool:
+    """Wait for a job's end, whatever it is."""
+    try:
+        await cloud.finish(job)
+    except Refused:
+        return False
+    return True

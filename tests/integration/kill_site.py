@@ -65,9 +65,9 @@ class KillSite:
         api.create(f"/l3-networks/{l3}/ip-ranges/by-cidr", name="range", networkCidr="10.89.0.0/16")
         self.vm = {"imageUuid": image, "l3NetworkUuids": [l3], "cpuNum": 1, "memorySize": 64 << 20}
 
-    def begin_vm(self, name: str) -> str:
+    def begin_vm(self, name: str, **more: object) -> str:
         """Ask for a VM; returns the job."""
-        return self.api.submit("POST", "/vm-instances", {"params": {"name": name, **self.vm}})
+        return self.api.submit("POST", "/vm-instances", {"params": {"name": name, **self.vm, **more}})
 
     def arm(self, fault: Fault) -> None:
         """Let the node end itself at a place."""

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.kernel.flow.world import JOB, RETRY_SECONDS, Crash, Parameters, Watch, World, flow, new_world
 
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.store.store import Tx
@@ -246,15 +246,17 @@ async def test_orphan_whose_undo_could_not_begin_is_taken_up_again_in_a_while(wo
     assert await world.effects() == set()
 
 
-async def test_run_that_cannot_be_read_waits_for_its_plugin_and_is_undone_then(world: World) -> None:
+async def test_step_that_is_gone_is_undone_when_its_plugin_is_back_and_the_others_at_once(world: World) -> None:
     await stopped_at(world, engine_of(world), "a5")
-    without = engine_of(world, ["t1", "t2", "t4"])
+    without = engine_of(world, ["t1", "t2", "t4", "a5"])
 
-    with pytest.raises(CairnError, match=r"workflow\.step-gone"):
-        await without.recover(JOB)
+    with pytest.raises(CairnError, match=r"workflow\.step-gone") as caught:
+        await world.clock.run(without.recover(JOB))
 
     (row,) = await world.rows()
-    assert row.state is RunState.UNDO_FAILED
+    assert caught.value.details["undoPending"] == row.uuid
+    assert (row.state, row.undo_left, set(row.undo_errors)) == (RunState.UNDO_FAILED, [2], {"a3"})
+    assert await world.effects() == {"a3"}
     await world.clock.advance(RETRY_SECONDS)
     assert len(await world.rows()) == 1
     await without.stop()
@@ -262,6 +264,113 @@ async def test_run_that_cannot_be_read_waits_for_its_plugin_and_is_undone_then(w
     await world.clock.advance(RETRY_SECONDS)
     assert await world.rows() == []
     assert await world.effects() == set()
+
+
+async def test_finished_step_that_is_gone_and_has_nothing_to_undo_is_no_obstacle(world: World) -> None:
+    plan = ["t1", "q2", "a3", "t4"]
+    await stopped_at(world, engine_of(world, plan), "a3")
+
+    await world.clock.run(engine_of(world, ["t1", "a3", "t4"]).recover(JOB))
+
+    assert await world.answered()
+    assert await world.effects() == {"t1", "a3", "t4"}
+
+
+async def test_settling_undoes_what_is_left_in_the_database(world: World) -> None:
+    world.bad_late = {"a3"}
+    world.bad_undo.update({"a3": 9, "t1": 1})
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine, queue="thing:x")
+    (row,) = await world.rows()
+    assert row.undo_left == [2, 0]
+
+    await world.clock.run(engine.settle(row.uuid))
+
+    assert await world.rows() == []
+    assert await world.effects() == {"a3"}
+    assert world.story.count("undo a3") == 1
+
+
+async def test_run_keeps_its_place_from_the_first_moment_of_the_next_life(world: World) -> None:
+    await stopped_at(world, engine_of(world), "a5")
+    engine = engine_of(world)
+
+    assert await engine.restore() == {JOB}
+    other = asyncio.create_task(world.queues.run("thing:x", lambda: asyncio.sleep(0, "in"), name="other"))
+    await world.clock.settle()
+    assert not other.done()
+    await world.clock.run(engine.recover(JOB))
+
+    assert await other == "in"
+    assert await world.answered()
+    assert world.queues.inspect() == []
+
+
+async def test_places_of_inner_and_outer_runs_are_free_once_each_has_ended() -> None:
+    world = await new_world()
+    await stopped_at(world, world.engine(NESTED), "a_n2")
+    engine = world.engine(NESTED)
+    await engine.restore()
+    assert {report.key for report in world.queues.inspect()} == {"thing:x", "inner:n2"}
+
+    await world.clock.run(engine.recover(JOB))
+
+    assert await world.answered()
+    assert world.queues.inspect() == []
+
+
+async def test_place_of_a_run_that_cannot_be_read_is_given_away(world: World) -> None:
+    await stopped_at(world, engine_of(world), "a3")
+    await world.store.write(lambda tx: tx.update(FlowRun, tx.find(FlowRun)[0].uuid, data=b"{]"))
+    engine = engine_of(world)
+    await engine.restore()
+
+    with pytest.raises(CairnError, match=r"internal\.bug"):
+        await world.clock.run(engine.recover(JOB))
+
+    assert world.queues.inspect() == []
+
+
+async def test_undo_that_is_owed_is_known_before_anything_else_begins(world: World) -> None:
+    world.bad_late = {"a5"}
+    world.bad_undo["a3"] = 2
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine, queue="thing:x")
+    await engine.stop()
+    engine = engine_of(world)
+
+    assert await engine.restore() == frozenset()
+    with pytest.raises(CairnError, match=r"workflow\.undo-pending"):
+        await world.run(engine, queue="thing:x")
+    assert await world.effects() == {"a3"}
+
+
+async def test_place_is_kept_while_the_undo_cannot_be_written_down(world: World) -> None:
+    class Full(Watch):
+        full = False
+
+        def journal(self, workflow: str, moment: str) -> None:
+            if self.full and moment == "before":
+                raise CairnError("store.full", "The disk is full. Make room.", kind=ErrorKind.EXHAUSTED)
+
+    probe = Full()
+    world.bad_late = {"a3"}
+    world.hooks["a3"] = lambda: setattr(probe, "full", True)
+    task = world.start(engine_of(world, probe=probe), queue="thing:x")
+    other = asyncio.create_task(world.queues.run("thing:x", lambda: asyncio.sleep(0, "in"), name="other"))
+    await world.clock.advance(60)
+    assert not task.done()
+    assert not other.done()
+
+    probe.full = False
+    with pytest.raises(CairnError, match=r"test\.refused"):
+        await world.clock.run(task)
+
+    assert await other == "in"
+    assert await world.effects() == set()
+    assert await world.rows() == []
 
 
 async def test_changed_list_does_not_change_a_run_that_is_under_way(world: World) -> None:

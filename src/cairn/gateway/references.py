@@ -1,5 +1,7 @@
 """References of calls to other resources: before anything is done, these must exist and the caller may see them.
 
+A resource exists from the moment its creation was accepted; the call then waits for the end of that (`cairn.kernel.jobs`).
+
 A resource that exists now may be gone when the job runs, so services look again. The right to see a resource is checked here
 alone, and so is the right to change it: seeing a shared resource is enough to use it, but only its owner changes it.
 """
@@ -15,7 +17,8 @@ from cairn.kernel.api import AnyApi
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
-from cairn.kernel.store.record import Visible
+from cairn.kernel.resource import is_announced
+from cairn.kernel.store.record import RecordInfo, Visible
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.words import dashed
 
@@ -50,7 +53,8 @@ class References:
         return await self._store.look(fn)
 
     def _check_owner(self, tx: Tx, changed: Param, uuid: str, scope: Scope) -> None:
-        if self._owned.inventory(tx, str(changed.refers), uuid, scope) is None:
+        entity = str(changed.refers)
+        if self._owned.inventory(tx, entity, uuid, scope) is None and not is_announced(tx, entity, uuid, scope.owner):
             raise CairnError(
                 "auth.not-owner",
                 f"{changed.wire}: {uuid!r} is shared with you, so you can use it; only its owner can change it.",
@@ -62,11 +66,14 @@ class References:
         info = self._store.schema.by_entity.get(entity)
         if info is None:
             return False  # the plugin that has such resources is left out
-        if scope.owner is None and info.meta.extends is None:
-            return tx.count(info.record, **{info.key.name: uuid}) > 0
         if scope.owner is not None and info.meta.visible is Visible.ADMIN:
             return False
-        return self._query.inventory(tx, entity, uuid, scope) is not None
+        return self._is_there(tx, info, uuid, scope) or is_announced(tx, entity, uuid, scope.owner)
+
+    def _is_there(self, tx: Tx, info: RecordInfo, uuid: str, scope: Scope) -> bool:
+        if scope.owner is None and info.meta.extends is None:
+            return tx.count(info.record, **{info.key.name: uuid}) > 0
+        return self._query.inventory(tx, str(info.meta.entity), uuid, scope) is not None
 
     def not_found(self, binding: ApiBinding, missing: Sequence[Missing]) -> HttpError:
         """``<noun>.not-found``: 404 if the path names it, 422 if a field does. All that are missing are named."""

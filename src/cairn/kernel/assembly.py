@@ -25,7 +25,8 @@ from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs, Render
-from cairn.kernel.metrics import Metrics
+from cairn.kernel.loop import Loops
+from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.plugin.manifest import Loaded
@@ -117,6 +118,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         query=query,
         agents=needs.agents,
         metrics=metrics,
+        loops=Loops(clock, metrics),
         extensions=Extensions(),
         cascade=Cascade(store, needs.bus),
         authority=needs.authority,
@@ -125,6 +127,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         reports=Reports(),
         loaded=lambda: loaded,
     )
+    node.loops.every("event loop lag", lambda: LAG_SECONDS, LagProbe(metrics, clock).look, at_once=True)
     for manifest in loaded.manifests:
         node.add(manifest)
     node.cascade.register_apis(loaded.api)

@@ -2,7 +2,9 @@
 
 A service declares a `Setting` in one of its modules, next to the code that reads it::
 
-    PING_INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, doc="between two pings of a host")
+    PING_INTERVAL = Setting(
+        "host", "ping.interval", 60, unit="s", minimum=1, maximum=3600, doc="between two pings of a host"
+    )
 
 and reads it with ``config.get(PING_INTERVAL)``, typed, from memory. Every setting is a row, so that it can be queried; a default
 that a new version changes moves along unless an operator had set the value.
@@ -23,6 +25,8 @@ from cairn.kernel.store.store import Store, Tx
 
 V = TypeVar("V", int, float, bool, str)
 _log = structlog.get_logger("cairn.config")
+#: how many characters of a wrong value are shown
+_SHOWN = 100
 
 
 class Setting(Generic[V]):
@@ -34,10 +38,14 @@ class Setting(Generic[V]):
         default: until an operator says otherwise; its type is the setting's.
         doc: what it does, in a sentence.
         unit: of numbers: ``s``, ``bytes``, ``%``.
-        minimum: the least number that is taken.
-        maximum: the greatest number that is taken.
-        choices: the texts that are taken; empty: any.
+        minimum: the least number that is taken; every number has one.
+        maximum: the greatest number that is taken; every number has one.
+        choices: the texts that are taken; empty: any up to `longest`.
+        longest: the most characters of a text.
         check: says what would fit if a value does not; None: any value of the type that is within the bounds does.
+
+    Raises:
+        TypeError: a number without bounds, a default that does not fit.
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class Setting(Generic[V]):
         minimum: float | None = None,
         maximum: float | None = None,
         choices: tuple[str, ...] = (),
+        longest: int = 4096,
         check: Callable[[V], str | None] | None = None,
     ) -> None:
         self.category = category
@@ -61,7 +70,15 @@ class Setting(Generic[V]):
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+        self.longest = longest
         self.check: Callable[[V], str | None] | None = check
+        self._check()
+
+    def _check(self) -> None:
+        if self._is_number() and not _finite(self.minimum, self.maximum):
+            raise TypeError(f"the setting {self.key} is a number: give it a minimum and a maximum that are finite")
+        if not self._takes(self.default):
+            raise TypeError(f"the setting {self.key} has the default {self.default!r}, but {self.fits()}")
 
     @property
     def key(self) -> str:
@@ -76,17 +93,24 @@ class Setting(Generic[V]):
             value = {"true": True, "false": False}[text.lower()] if isinstance(self.default, bool) else kind(text)
         except (KeyError, ValueError):
             raise self._bad(text) from None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            low = self.minimum is not None and value < self.minimum
-            high = self.maximum is not None and value > self.maximum
-            if low or high or not math.isfinite(value):
-                raise self._bad(text)
-        if self.choices and value not in self.choices:
+        if not self._takes(value):
             raise self._bad(text)
         fits = self.check(value) if self.check is not None else None
         if fits is not None:
             raise self._bad(text, fits)
         return value
+
+    def _is_number(self) -> bool:
+        return isinstance(self.default, int | float) and not isinstance(self.default, bool)
+
+    def _takes(self, value: float | bool | str) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str):
+            return len(value) <= self.longest
+        if isinstance(value, bool) or self.minimum is None or self.maximum is None:
+            return True
+        return self.minimum <= value <= self.maximum  # false for what is no number
 
     def fits(self) -> str:
         """The values that are taken, in words."""
@@ -95,14 +119,24 @@ class Setting(Generic[V]):
         if isinstance(self.default, bool):
             return "true or false would fit"
         if isinstance(self.default, str):
-            return "any text would fit"
-        low = "" if self.minimum is None else f" from {self.minimum:.15g}"
-        high = "" if self.maximum is None else f" to {self.maximum:.15g}"
+            return f"any text of at most {self.longest} characters would fit"
         kind = "a whole number" if isinstance(self.default, int) else "a number"
-        return f"{kind}{low}{high}{f' ({self.unit})' if self.unit else ''} would fit"
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{kind} from {_plain(self.minimum)} to {_plain(self.maximum)}{unit} would fit"
 
     def _bad(self, text: str, fits: str | None = None) -> CairnError:
+        text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
         return invalid("config.bad-value", "value", text, fits or self.fits(), f"{self.key}: {self.doc}.")
+
+
+def _finite(*bounds: float | None) -> bool:
+    return all(bound is not None and math.isfinite(bound) for bound in bounds)
+
+
+def _plain(bound: float | None) -> str:
+    """A bound as people write it: 1099511627776, 0.5."""
+    assert bound is not None, "every number has bounds"
+    return str(int(bound)) if bound == int(bound) else f"{bound:.15g}"
 
 
 AnySetting = Setting[int] | Setting[float] | Setting[bool] | Setting[str]
@@ -179,7 +213,8 @@ class GlobalConfig:
             tx.update(GlobalConfigRow, row.uuid, **declared)
         try:
             return setting.parse(text)
-        except CairnError:
+        except CairnError as error:
+            _log.warning("config.value-dropped", setting=setting.key, default=default, error=str(error))
             tx.update(GlobalConfigRow, row.uuid, value=default)
             return setting.default
 

@@ -5,7 +5,11 @@ each open job is taken up by what the database knows of it:
 
 * its workflow's journal is there: the engine goes on from it, forward or back;
 * neither journal nor answer: nothing was done yet (handlers do all their work in one transaction that records the answer, see
-  `Jobs.commit`, or in a workflow whose end records it), so the call is simply made again.
+  `Jobs.commit`, or in a workflow whose end records it), so the call is simply made again;
+* its call cannot be read any more (its plugin was taken out): what its journal tells is undone, and it fails.
+
+A resource is there from the moment its creation was accepted: its row in ``resource`` is written with the job's. A call that
+names a resource whose creation has not ended waits for that end before it begins.
 
 A job does not end while one of its runs has neither come to its end nor been undone: if that cannot be written now (the disk is
 full), it is tried again, in this process or by the next.
@@ -16,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import Context
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,7 +31,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand, secret_fields
+from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
@@ -38,6 +42,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.resource import announce, retract
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
 from cairn.kernel.store.store import Store, Tx
 
@@ -97,7 +102,8 @@ class _Open(Struct, kw_only=True, eq=False):
     """A job of this node that has not ended."""
 
     id: JobId
-    message: ApiCommand[object]
+    api: str
+    message: ApiCommand[object] | None  #: None: it cannot be read any more
     actor: str | None
     timeout_seconds: float
     waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
@@ -109,8 +115,12 @@ class _Open(Struct, kw_only=True, eq=False):
     at_work: bool = False
     #: its success is durable
     finished: bool = False
-    #: what it failed with in a former try, whose end could not be written
+    #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
+    #: how many creations it waits for before it may begin
+    ahead: int = 0
+    #: the jobs that wait for the end of this creation
+    followers: list[_Open] = msgspec.field(default_factory=list)
 
     def wake(self) -> None:
         """Wake everything that waits for its end."""
@@ -148,6 +158,7 @@ class Jobs:
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
         self._waiting: deque[_Open] = deque()
+        self._creating: dict[str, _Open] = {}  #: by the resource that it makes
         self._running = 0
         self._stopping = False
         self._flows: FlowEngine | None = None
@@ -166,12 +177,14 @@ class Jobs:
         Safe to repeat: the same id with the same call is the same job (returns False then).
 
         Raises:
-            CairnError: ``job.id-taken`` when another call has that id.
+            CairnError: ``job.id-taken`` when another call has that id; ``resource.uuid-taken`` when a resource has the uuid
+                that the call chose for the one that it makes.
         """
         request = msgspec.json.encode(message)
         digest = _digest(message, actor)
 
-        opened = _Open(id=job, message=message, actor=actor, timeout_seconds=timeout_seconds)
+        api = type(message).__name__
+        opened = _Open(id=job, api=api, message=message, actor=actor, timeout_seconds=timeout_seconds)
 
         def fn(tx: Tx) -> bool:
             there = tx.get(Job, job)
@@ -180,7 +193,7 @@ class Jobs:
             tx.insert(
                 Job(
                     uuid=job,
-                    api=type(message).__name__,
+                    api=api,
                     tag=tag_of(message),
                     request=request,
                     digest=digest,
@@ -189,6 +202,8 @@ class Jobs:
                     create_date=tx.now,
                 )
             )
+            if isinstance(message, ApiCreate):
+                announce(tx, message, job=job, owner=actor)
             tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
             return True
 
@@ -264,11 +279,21 @@ class Jobs:
             return
         opened.cancelled = True
         if opened.task is None:
-            if opened in self._waiting and not opened.resumed:
-                self._waiting.remove(opened)
+            if not opened.resumed and (opened.ahead or opened in self._waiting):
+                self._withdraw(opened)
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
             opened.task.cancel()
+
+    def _withdraw(self, opened: _Open) -> None:
+        """Take a job out of whatever it waits for."""
+        if opened.ahead:
+            opened.ahead = 0
+            for creation in self._creating.values():
+                if opened in creation.followers:
+                    creation.followers.remove(opened)
+        else:
+            self._waiting.remove(opened)
 
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
@@ -287,8 +312,8 @@ class Jobs:
     def finish(self, tx: Tx, job: JobId, answer: object) -> None:
         """Record a job's success inside the transaction that completes its work."""
         opened = self._open.get(job)
-        message = opened.message if opened is not None else self._message(tx, job)
-        body = self._render(tx, message, answer)
+        message = opened.message if opened is not None else None
+        body = self._render(tx, message or self._message(tx, job), answer)
         tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=b"{}")
         if opened is not None:
             tx.after_commit(lambda: setattr(opened, "finished", True))
@@ -304,10 +329,33 @@ class Jobs:
         """Look again at how many jobs may run at a time. Call it after the setting changed."""
         self._dispatch()
 
-    def _enqueue(self, opened: _Open) -> None:
+    def _enqueue(self, opened: _Open, *, at_once: bool = False) -> None:
+        """Let a job wait for its turn; `at_once`: it had begun in a former process and begins before all others."""
         self._open[opened.id] = opened
-        self._waiting.append(opened)
+        message = opened.message
+        if at_once:
+            self._begin(opened)
+        elif message is not None and (creations := self._creations_ahead(message)):
+            opened.ahead = len(creations)
+            for creation in creations:
+                creation.followers.append(opened)
+        else:
+            self._waiting.append(opened)
+        if isinstance(message, ApiCreate) and message.resource_uuid is not None:
+            self._creating[message.resource_uuid] = opened
         self._dispatch()
+
+    def _creations_ahead(self, message: ApiCommand[object]) -> list[_Open]:
+        """The open jobs that make the resources which a call names."""
+        if not self._creating:
+            return []
+        ahead: dict[JobId, _Open] = {}
+        for name in message.__struct_fields__:
+            value = getattr(message, name)
+            for one in value if isinstance(value, list) else (value,):
+                if isinstance(one, str) and (creation := self._creating.get(one)) is not None:
+                    ahead[creation.id] = creation
+        return list(ahead.values())
 
     def _dispatch(self) -> None:
         while self._waiting and self._running < max(1, self._parallelism()) and not self._stopping:
@@ -330,7 +378,7 @@ class Jobs:
             ended = error is None or await self._fail(opened, error)
             if error is None:
                 seconds = round(self._clock.monotonic() - began, 3)
-                _log.info("job.succeeded", job=opened.id, api=type(opened.message).__name__, seconds=seconds)
+                _log.info("job.succeeded", job=opened.id, api=opened.api, seconds=seconds)
         except asyncio.CancelledError:
             if not self._stopping:
                 _log.error("job.lost", job=opened.id)
@@ -347,9 +395,20 @@ class Jobs:
         if ended:
             self._open.pop(opened.id, None)
             opened.wake()
+            if opened.followers or isinstance(opened.message, ApiCreate):
+                self._let_go(opened)
             return
         opened.task, opened.at_work, opened.resumed = None, False, True
         self._clock.call_later(_AGAIN_SECONDS, lambda: self._enqueue(opened))
+
+    def _let_go(self, creation: _Open) -> None:
+        """A creation has ended: those that waited for it may begin."""
+        if isinstance(creation.message, ApiCreate):
+            self._creating.pop(creation.message.resource_uuid or "", None)
+        for follower in creation.followers:
+            follower.ahead -= 1
+            if not follower.ahead:
+                self._waiting.append(follower)
 
     async def _work(self, opened: _Open) -> CairnError | None:
         context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor)
@@ -359,17 +418,18 @@ class Jobs:
                     return None
                 if opened.error is not None or opened.cancelled:
                     return opened.error or _cancelled()
+                assert opened.message is not None, "else it has an error"
                 answer = await self._bus.call(opened.message, timeout_seconds=opened.timeout_seconds)
                 await self._ensure_finished(opened, answer)
         except CairnError as error:
-            return error
+            return error if opened.message is not None else _unreadable(opened, error)
         except asyncio.CancelledError:
             if self._stopping or not opened.cancelled:
                 raise
             return _cancelled()
         except Exception as error:  # noqa: BLE001 (every job ends, also at a bug)
             _log.exception("job.bug", job=opened.id)
-            return internal(type(opened.message).__name__, error)
+            return internal(opened.api, error)
         return None
 
     async def _recover_flows(self, opened: _Open) -> bool:
@@ -379,8 +439,8 @@ class Jobs:
         if not await self._store.look(lambda tx: tx.count(FlowRun, job_uuid=job)):
             return not await self._store.look(lambda tx: _is_open(tx, job))
         until = self._clock.monotonic() + opened.timeout_seconds
-        work = self._flows.recover(job, cancel=opened.cancelled)
-        await limit(self._wheel, until, type(opened.message).__name__, work)
+        work = self._flows.recover(job, cancel=opened.cancelled or opened.message is None)
+        await limit(self._wheel, until, opened.api, work)
         return not await self._store.look(lambda tx: _is_open(tx, job))
 
     async def _ensure_finished(self, opened: _Open, answer: object) -> None:
@@ -409,38 +469,41 @@ class Jobs:
                 return False
             if runs:
                 error.details.setdefault("undoPending", runs[0].uuid)
+            if isinstance(opened.message, ApiCreate):
+                retract(tx, opened.message, job=job)
             tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=b"{}")
             return True
 
         ended = await self._store.write(fn)
         event = "job.failed" if ended else "job.not-undone-yet"
-        _log.info(event, job=job, api=type(opened.message).__name__, code=error.code, error=str(error))
+        _log.info(event, job=job, api=opened.api, code=error.code, error=str(error))
         return ended
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
-    async def recover(self) -> int:
-        """Take up every open job of the database. Returns how many there were.
+    async def recover(self, begun: Collection[str] = ()) -> int:
+        """Take up every open job of the database, in the order in which they were accepted. Returns how many there were.
 
-        One whose call cannot be read (its plugin was taken out) stays as it is until a start that can.
+        Args:
+            begun: the jobs that have a journal, from `FlowEngine.restore`. They hold places in queues, so they begin at
+                once, however many may run at a time: the others may wait for them.
         """
         rows = await self._store.read(lambda tx: tx.find(Job, state=list(OPEN), order_by="create_date"))
         for row in rows:
-            try:
-                message = _decode(row)
-            except (CairnError, msgspec.MsgspecError) as error:
+            message, error = _read(row)
+            if error is not None:
                 _log.error("job.unreadable", job=row.uuid, api=row.api, error=str(error))
-                continue
-            self._enqueue(
-                _Open(
-                    id=JobId(row.uuid),
-                    message=message,
-                    actor=row.account_uuid,
-                    timeout_seconds=row.timeout_seconds,
-                    resumed=True,
-                    cancelled=row.cancel_requested,
-                )
+            opened = _Open(
+                id=JobId(row.uuid),
+                api=row.api,
+                message=message,
+                actor=row.account_uuid,
+                timeout_seconds=row.timeout_seconds,
+                resumed=True,
+                cancelled=row.cancel_requested,
+                error=error,
             )
+            self._enqueue(opened, at_once=row.uuid in begun or error is not None)
         return len(rows)
 
     async def stop(self) -> None:
@@ -485,6 +548,28 @@ def _decode(row: Job) -> ApiCommand[object]:
     kind = message_type(row.tag)
     message: ApiCommand[object] = msgspec.json.decode(row.request, type=kind)
     return message
+
+
+def _read(row: Job) -> tuple[ApiCommand[object] | None, CairnError | None]:
+    """The call of a job, or why there is none any more."""
+    try:
+        return _decode(row), None
+    except (CairnError, msgspec.MsgspecError) as error:
+        return None, CairnError(
+            "job.unreadable",
+            f"The call {row.api} was accepted by another version of cairn, or with a plugin that is not there any more, and "
+            "cannot be read now. What was done of it is undone. Make the call again once its plugin is back.",
+            kind=ErrorKind.CONFLICT,
+            operator=str(error),
+        )
+
+
+def _unreadable(opened: _Open, undone: CairnError) -> CairnError:
+    """What a job fails with whose call could not be read, once its runs were undone with the error `undone`."""
+    assert opened.error is not None
+    if "undoPending" in undone.details:
+        opened.error.details["undoPending"] = undone.details["undoPending"]
+    return opened.error
 
 
 def _cancelled() -> CairnError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TextIO
@@ -39,7 +40,9 @@ class _Target:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        print(line, file=self._stream or sys.stderr, flush=True)
+        # What a line tells of has happened already: a full disk or a closed pipe must not make it an error of its own.
+        with suppress(OSError, ValueError):
+            print(line, file=self._stream or sys.stderr, flush=True)
 
     debug = info = warning = error = critical = msg
 

@@ -19,6 +19,8 @@ from cairn.kernel.clock import Clock
 
 #: Upper bounds in seconds, from a local message to a long download.
 SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
+#: How often a `LagProbe` looks.
+LAG_SECONDS = 1.0
 #: Upper bounds for numbers of things handled at once.
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
@@ -145,6 +147,12 @@ class Metrics(Collector):
         self.jobs = self.gauge("cairn_jobs", "Jobs by state (running, waiting).", "state")
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)
+        self.loop_failures = self.counter(
+            "cairn_loop_failures", "Rounds of background loops that failed, by loop.", "loop"
+        )
+        self.loop_success = self.gauge(
+            "cairn_loop_last_success_seconds", "Time since a background loop last did its work.", "loop"
+        )
         self.loop_lag = self.histogram("cairn_event_loop_lag_seconds", "How late the event loop runs what is due.")
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -221,10 +229,17 @@ class StoreCounts:
             self.reads.observe(seconds)
 
 
-async def watch_loop(metrics: Metrics, clock: Clock, interval_seconds: float = 1.0) -> None:
-    """Measure, until cancelled, how late the event loop wakes a sleeping task."""
-    lag = metrics.loop_lag.of()
-    while True:
-        due = clock.monotonic() + interval_seconds
-        await clock.sleep(interval_seconds)
-        lag.observe(max(0.0, clock.monotonic() - due))
+class LagProbe:
+    """Measures how late the event loop runs what is due. `look` is called every `LAG_SECONDS`."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._lag = metrics.loop_lag.of()
+        self._clock = clock
+        self._due: float | None = None
+
+    async def look(self) -> None:
+        """Note how late this call is."""
+        now = self._clock.monotonic()
+        if self._due is not None:
+            self._lag.observe(max(0.0, now - self._due))
+        self._due = now + LAG_SECONDS

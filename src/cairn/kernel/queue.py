@@ -12,6 +12,9 @@ Work runs in the task that asked for it. If it asks, through whatever calls, for
 wait for itself: the turns held are part of the context, and asking again is refused. A key with parallelism above 1 is
 refused as well: with all places taken by such work it would wait just the same. A task that was started by the work and
 outlives it may ask again once the work has ended, and a job that it started waits for its turn like any other.
+
+A place may be kept (`ResourceQueues.keep`) for work that is begun later: after a restart, the runs that a former process
+left half done have their places before anything else may ask for one.
 """
 
 from __future__ import annotations
@@ -146,9 +149,7 @@ class ResourceQueues:
         context = current()
         if held:
             _check_not_held(held, key, name, context.job)
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
+        queue = self._queue(key)
         queue.parallelism = parallelism
         now = self._clock.monotonic()
         entry = _Entry(queue, name, context.job, now, self._deadline(context, now, timeout_seconds))
@@ -157,13 +158,34 @@ class ResourceQueues:
         else:
             await self._wait(queue, entry)
         queue.series.observe(entry.since - now)
-        token = _HELD.set((*held, entry))
         try:
-            return await work()
+            return await _within(entry, work)
         finally:
-            _HELD.reset(token)
-            del queue.running[entry]
-            self._dispatch(queue)
+            self._free(entry)
+
+    def keep(self, key: str, *, name: str, job: JobId | None) -> Place:
+        """Take a place in the queue `key` now, beyond its parallelism if need be, and keep it until `Place.leave`.
+
+        Args:
+            key: as in `run`.
+            name: says what it is kept for, for reports and errors.
+            job: the job that the work in this place belongs to.
+        """
+        queue = self._queue(key)
+        now = self._clock.monotonic()
+        entry = _Entry(queue, name, job, now, now)
+        queue.running[entry] = None
+        return Place(entry, self._free)
+
+    def _queue(self, key: str) -> _Queue:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
+        return queue
+
+    def _free(self, entry: _Entry) -> None:
+        if entry.queue.running.pop(entry, entry) is None:
+            self._dispatch(entry.queue)
 
     def changed(self, prefix: str = "") -> None:
         """Look again at the parallelism of queues whose key begins with `prefix`. Call it after a setting changed."""
@@ -234,6 +256,31 @@ class ResourceQueues:
             labels = (kind_of(key),)
             found[labels] = found.get(labels, 0) + number(queue)
         return found
+
+
+class Place:
+    """A place that is kept, whatever task works in it. Made by `ResourceQueues.keep`."""
+
+    def __init__(self, entry: _Entry, free: Callable[[_Entry], None]) -> None:
+        self._entry = entry
+        self._free = free
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` in this place, and return its result. The place is still kept afterwards."""
+        return await _within(self._entry, work)
+
+    def leave(self) -> None:
+        """Give the place to the next in the queue. Safe to repeat."""
+        self._free(self._entry)
+
+
+async def _within(entry: _Entry, work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work` as the holder of `entry`'s place."""
+    token = _HELD.set((*_HELD.get(), entry))
+    try:
+        return await work()
+    finally:
+        _HELD.reset(token)
 
 
 def kind_of(key: str) -> str:

@@ -27,7 +27,7 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
-from cairn.kernel.store.record import Index, Key, Named, Owner, Record, TableMeta, info
+from cairn.kernel.store.record import Doc, Index, Key, Named, Owner, Record, TableMeta, info
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
@@ -47,6 +47,7 @@ class Resource(Record, frozen=True, kw_only=True):
     type: str
     name: str
     account_uuid: Annotated[str | None, Owner(), Index()] = None
+    job_uuid: Annotated[str | None, Doc("the job that made it")] = None
     create_date: datetime
 
 
@@ -68,6 +69,63 @@ def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
 def gone(kind: type[Named]) -> Callable[[Tx, Any], bool]:
     """A check that the resource which a call names is gone; for `workflow(..., unless=gone(Zone))`."""
     return lambda tx, message: tx.get(kind, getattr(message, message.route)) is None
+
+
+# -- accepted, not made yet ------------------------------------------------------------------------------------------------
+
+
+def announce(tx: Tx, message: ApiCreate, *, job: str, owner: str | None) -> None:
+    """Write the row in `Resource` of what `message` is going to make, so that the uuid is taken from now on.
+
+    Args:
+        job: the job that makes it.
+        owner: the account that asks.
+
+    Raises:
+        CairnError: ``resource.uuid-taken``.
+    """
+    kind, uuid = _kind_of(tx.schema, message.entity), message.resource_uuid
+    if kind is None or uuid is None:
+        return
+    _insert(tx, kind, uuid, name=getattr(message, "name", ""), owner=_owner(kind, uuid, owner), job=job)
+
+
+def retract(tx: Tx, message: ApiCreate, *, job: str) -> None:
+    """Give the uuid free that `announce` took, if what it was for was not made after all. Safe to repeat."""
+    kind, uuid = _kind_of(tx.schema, message.entity), message.resource_uuid
+    if kind is not None and uuid is not None and tx.get(kind, uuid) is None:
+        tx.delete_where(Resource, uuid=uuid, job_uuid=job)
+
+
+def is_announced(tx: Tx, entity: str, uuid: str, owner: str | None) -> bool:
+    """Whether the creation of a resource was accepted that is not there yet.
+
+    Args:
+        owner: only if it is this account's; None: whosever it is.
+    """
+    kind = _kind_of(tx.schema, entity)
+    row = None if kind is None else tx.get(Resource, uuid)
+    if kind is None or row is None or row.type != kind.meta.entity:
+        return False
+    return (owner is None or row.account_uuid == owner) and tx.get(kind, uuid) is None
+
+
+def _kind_of(schema: Schema, entity: str | None) -> type[Named] | None:
+    """The kind of resource that an entity's rows are, or are a part of; None: they are none (tags)."""
+    here = schema.by_entity.get(entity or "")
+    if here is None:
+        return None
+    if here.meta.extends is not None:
+        here = schema.resolve(here.record, here.meta.extends.parent)
+    return here.record if issubclass(here.record, Named) else None
+
+
+def _owner(kind: type[Named], uuid: str, account: str | None) -> str | None:
+    """Whose a new resource is: by its own field, or, of an account, its own."""
+    owner = info(kind).owner
+    if owner is None:
+        return None
+    return account if owner.key is None else uuid
 
 
 # -- making --------------------------------------------------------------------------------------------------------------
@@ -100,27 +158,43 @@ def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
 
 def write(tx: Tx, row: Named) -> None:
     """Insert a resource that has no message of its own (a VM's root volume)."""
-    owner = info(type(row)).owner
+    kind = type(row)
+    job = current().job
+    there = tx.get(Resource, row.uuid)
+    if there is None:
+        owner = info(kind).owner
+        account = None if owner is None else getattr(row, owner.name)
+        _insert(tx, kind, row.uuid, name=row.name, owner=account, job=job)
+    elif job is None or there.job_uuid != job or tx.get(kind, row.uuid) is not None:
+        raise _uuid_taken(row.uuid)
+    tx.insert(row)
+
+
+def _insert(tx: Tx, kind: type[Named], uuid: str, *, name: str, owner: str | None, job: str | None) -> None:
     try:
         tx.insert(
             Resource(
-                uuid=row.uuid,
-                type=type(row).meta.entity or "",
-                name=row.name,
-                account_uuid=None if owner is None else getattr(row, owner.name),
-                create_date=row.create_date,
+                uuid=uuid,
+                type=kind.meta.entity or "",
+                name=name,
+                account_uuid=owner,
+                job_uuid=job,
+                create_date=tx.now,
             )
         )
     except CairnError as error:
         if error.code != "store.duplicate":
             raise
-        raise CairnError(
-            "resource.uuid-taken",
-            f"resourceUuid: {row.uuid!r} belongs to another resource. Leave it out to have one chosen.",
-            kind=ErrorKind.CONFLICT,
-            fields={"resourceUuid": f"found {row.uuid!r}; a uuid that no resource has would fit"},
-        ) from error
-    tx.insert(row)
+        raise _uuid_taken(uuid) from error
+
+
+def _uuid_taken(uuid: str) -> CairnError:
+    return CairnError(
+        "resource.uuid-taken",
+        f"resourceUuid: {uuid!r} belongs to another resource. Leave it out to have one chosen.",
+        kind=ErrorKind.CONFLICT,
+        fields={"resourceUuid": f"found {uuid!r}; a uuid that no resource has would fit"},
+    )
 
 
 def taken(kind: type[S], *sources: Struct, **values: object) -> S:

@@ -9,11 +9,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from cairn.kernel.error import invalid
+from cairn.kernel.error import CairnError, invalid
 
 _PORT = re.compile("[0-9]{1,5}")
 
@@ -56,9 +57,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: json (a line of JSON per event) or console (for people)
     log_format: str = "json"
     #: how long sessions live without renewal, in seconds
-    session_seconds: int = 7200
+    session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 7200
     #: most bytes of a request's body
-    max_body_bytes: int = 1 << 20
+    max_body_bytes: Annotated[int, Meta(ge=1 << 10, le=1 << 30)] = 1 << 20
 
 
 def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settings:
@@ -74,16 +75,37 @@ def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settin
         if text is not None:
             values[field.name] = _parse(variable, field.type, text)
     values.update({name: value for name, value in given.items() if value is not None})
+    for field in msgspec.structs.fields(Settings):
+        _check(f"CAIRN_{field.name.upper()}", field.type, values.get(field.name, field.default))
     return Settings(**values)  # type: ignore[arg-type]
 
 
 def _parse(variable: str, kind: object, text: str) -> object:
-    if kind is int:
+    if _bounds(kind) is not None:
         try:
             return int(text)
         except ValueError:
-            raise invalid("settings.bad-value", variable, text, "a whole number would fit") from None
+            raise _bad(variable, kind, text) from None
     return Path(text) if kind is Path else text
+
+
+def _check(variable: str, kind: object, value: object) -> None:
+    """Refuse a number that is beyond its bounds."""
+    try:
+        msgspec.convert(value, kind if _bounds(kind) is not None else object)
+    except msgspec.ValidationError:
+        raise _bad(variable, kind, value) from None
+
+
+def _bounds(kind: object) -> Meta | None:
+    """Of a number; None: it is none."""
+    return next((one for one in getattr(kind, "__metadata__", ()) if isinstance(one, Meta)), None)
+
+
+def _bad(variable: str, kind: object, found: object) -> CairnError:
+    bounds = _bounds(kind)
+    assert bounds is not None, "only numbers can be wrong here"
+    return invalid("settings.bad-value", variable, found, f"a whole number from {bounds.ge} to {bounds.le} would fit")
 
 
 def listeners(setting: str, text: str) -> list[tuple[str, int]]:

@@ -301,9 +301,13 @@ class Cloud:
         )
         await self.clock.run(self.node.start(serve=False))
 
+    def die(self) -> None:
+        """From here on the node changes nothing, in the database or on hosts. Raise `Killed` behind it; then `revive`."""
+        self._life.dead = True
+
     async def kill(self) -> None:
         """End the node as ``kill -9`` does: from here on it changes nothing, in the database or on hosts."""
-        self._life.dead = True
+        self.die()
         me = asyncio.current_task()
         others = [task for task in asyncio.all_tasks() - self._before if task is not me]
         for task in others:
@@ -386,7 +390,7 @@ class Cloud:
     async def send(self, api: str, **fields: object) -> tuple[int, Json]:
         """Make an API call and do not wait: status and body of the first answer. `job_id` is sent as the job's id."""
         job = fields.pop("job_id", None)
-        cls = self._api(api)
+        cls = self.api(api)
         wire = _wire_names(cls)
         values = {wire[name]: value for name, value in fields.items()}
         path = "/v1" + cls.http.path
@@ -419,12 +423,27 @@ class Cloud:
             raise Refused(status, answer)
         return cast("list[Json]", answer["inventories"])
 
-    def _api(self, name: str) -> type[AnyApi]:
-        for manifest in self._loaded.manifests:
-            for api in manifest.api:
-                if api.__name__ == name:
-                    return api
+    def apis(self) -> list[type[AnyApi]]:
+        """All API calls that there are."""
+        return [api for manifest in self._loaded.manifests for api in manifest.api]
+
+    def api(self, name: str) -> type[AnyApi]:
+        """The API call of that name."""
+        for api in self.apis():
+            if api.__name__ == name:
+                return api
         raise AssertionError(f"there is no API {name}")
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Calls are accepted and none begins, until this is left; if it is never left, as if the node died right then."""
+        jobs = self.node.context.jobs
+        jobs._stopping = True
+        try:
+            yield
+        finally:
+            jobs._stopping = False
+            jobs.changed()
 
     # -- a site ---------------------------------------------------------------------------------------------------------
 

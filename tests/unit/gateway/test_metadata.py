@@ -64,6 +64,7 @@ async def test_settings_tell_their_bounds(cloud: World) -> None:
             "default": 60,
             "unit": "s",
             "minimum": 1.0,
+            "maximum": 3600.0,
         }
     ]
 

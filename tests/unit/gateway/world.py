@@ -198,7 +198,7 @@ class BoxMade(Event, frozen=True, kw_only=True, tag="test-box.made"):
 
 
 APIS = (CreateBox, RenameBox, ShakeBox, DeleteBox, CreateSite, WeighBoxes, LogIn)
-PAINT = Setting("box", "paint.seconds", 60, unit="s", minimum=1, doc="how long paint dries")
+PAINT = Setting("box", "paint.seconds", 60, unit="s", minimum=1, maximum=3600, doc="how long paint dries")
 
 
 class Sessions:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cairn.kernel.config import AnySetting, GlobalConfig, GlobalConfigRow, Setting, show
 from cairn.kernel.error import CairnError
@@ -9,11 +13,13 @@ from cairn.kernel.store.store import Store
 from cairn.testing.clock import VirtualClock
 
 INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, maximum=600, doc="between two pings")
-RATIO = Setting("host", "ratio", 1.5, minimum=0, doc="how much is promised")
+RATIO = Setting("host", "ratio", 1.5, minimum=0, maximum=1000, doc="how much is promised")
 RECONNECT = Setting("host", "reconnect", True, doc="whether lost hosts are reconnected")
 MODE = Setting("vm", "mode", "fast", choices=("fast", "safe"), doc="how it is done")
 NOTE = Setting("vm", "note", "", doc="a text")
-EVEN = Setting("vm", "even", 2, doc="a number", check=lambda n: "an even number would fit" if n % 2 else None)
+EVEN = Setting(
+    "vm", "even", 2, minimum=0, maximum=9, doc="a number", check=lambda n: "an even number would fit" if n % 2 else None
+)
 ALL: tuple[AnySetting, ...] = (INTERVAL, RATIO, RECONNECT, MODE, NOTE)
 
 
@@ -64,10 +70,15 @@ def test_text_that_fits_is_its_value(setting: AnySetting, text: str, value: obje
         (INTERVAL, "601", "a whole number"),
         (INTERVAL, "1.5", "a whole number"),
         (INTERVAL, "", "a whole number"),
-        (RATIO, "-0.1", "a number from 0 would fit"),
+        (RATIO, "-0.1", "a number from 0 to 1000 would fit"),
         (RATIO, "nan", "a number from 0"),
         (RATIO, "inf", "a number from 0"),
         (RATIO, "1e999", "a number from 0"),
+        (RATIO, "9" * 400, "a number from 0"),
+        (INTERVAL, "9" * 400, r"found '9{100}… \(400 characters\)'; a whole number"),
+        (INTERVAL, "9" * 5000, "a whole number"),
+        (INTERVAL, "99999999999", "a whole number"),
+        (NOTE, "x" * 4097, "any text of at most 4096 characters would fit"),
         (RECONNECT, "yes", "true or false would fit"),
         (MODE, "Fast", "one of fast, safe would fit"),
         (EVEN, "3", "an even number would fit"),
@@ -80,8 +91,44 @@ def test_text_that_does_not_fit_is_refused_with_what_would(setting: AnySetting, 
     assert caught.value.code == "config.bad-value"
 
 
+@pytest.mark.parametrize(
+    ("default", "bounds", "says"),
+    [
+        (5, {}, "host.size is a number: give it a minimum and a maximum"),
+        (5, {"minimum": 1}, "host.size is a number"),
+        (0.5, {"maximum": 1}, "host.size is a number"),
+        (5, {"minimum": 1, "maximum": inf}, "that are finite"),
+        (5, {"minimum": nan, "maximum": 9}, "that are finite"),
+        (5, {"minimum": 6, "maximum": 9}, "has the default 5, but a whole number from 6 to 9 would fit"),
+        (nan, {"minimum": 0, "maximum": 9}, "has the default nan"),
+    ],
+)
+def test_number_without_bounds_or_beyond_them_is_refused_where_it_is_declared(
+    default: float, bounds: dict[str, float], says: str
+) -> None:
+    with pytest.raises(TypeError, match=says):
+        Setting("host", "size", default, doc="how large", **bounds)  # type: ignore[arg-type]
+
+
+def test_text_without_choices_that_does_not_fit_as_default_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"vm\.mode has the default 'odd', but one of fast would fit"):
+        Setting("vm", "mode", "odd", choices=("fast",), doc="how it is done")
+
+
+@given(st.text() | st.integers().map(str) | st.floats().map(str) | st.integers(400, 9000).map(lambda n: "9" * n))
+def test_any_text_becomes_a_value_within_the_bounds_or_is_refused(text: str) -> None:
+    for setting in (INTERVAL, RATIO):
+        try:
+            value = setting.parse(text)
+        except CairnError as error:
+            assert error.code == "config.bad-value"
+        else:
+            assert setting.minimum is not None and setting.maximum is not None
+            assert setting.minimum <= value <= setting.maximum
+
+
 def test_any_text_is_said_to_fit_where_it_does() -> None:
-    assert NOTE.fits() == "any text would fit"
+    assert NOTE.fits() == "any text of at most 4096 characters would fit"
     assert show(value=False) == "false"
 
 
@@ -143,7 +190,7 @@ async def test_unknown_setting_is_refused_with_those_of_its_category(store: Stor
 async def test_new_default_moves_along_unless_an_operator_had_set_the_value(store: Store) -> None:
     config = await started(store)
     await change(config, store, MODE, "safe")
-    interval = Setting("host", "ping.interval", 30, doc="between two pings")
+    interval = Setting("host", "ping.interval", 30, minimum=1, maximum=600, doc="between two pings")
     mode = Setting("vm", "mode", "best", choices=("best", "fast", "safe"), doc="how it is done now")
 
     later = await started(store, interval, mode)
@@ -166,7 +213,7 @@ async def test_value_that_fits_no_more_gives_way_to_the_default(store: Store) ->
     config = await started(store)
     await change(config, store, INTERVAL, "600")
 
-    shorter = Setting("host", "ping.interval", 60, maximum=100, doc="between two pings")
+    shorter = Setting("host", "ping.interval", 60, minimum=1, maximum=100, doc="between two pings")
 
     assert (await started(store, shorter)).get(shorter) == 60
     assert (await row_of(store, "ping.interval")).value == "60"

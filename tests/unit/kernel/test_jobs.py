@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated, ClassVar, cast
 
 import msgspec
 import pytest
 from tests.unit.kernel.flow.world import ACTOR, Answer, Crash, Effect, Parameters, Watch, World, flow
 
-from cairn.kernel.api import ApiCommand, Reference, Secret, action
+from cairn.kernel.api import ApiCommand, ApiCreate, Reference, Secret, action, post
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.transport import NoTransport
@@ -38,6 +39,12 @@ class Do(ApiCommand[Reference], frozen=True, kw_only=True, tag="test-jobs.do"):
     password: Annotated[str, Secret()] = ""
 
 
+class Make(ApiCreate, frozen=True, kw_only=True, tag="test-jobs.make"):
+    """Makes something."""
+
+    http: ClassVar = post("/things")
+
+
 def job_id(number: int = 1) -> JobId:
     return JobId(f"{number:032x}")
 
@@ -63,6 +70,7 @@ class Site:
         ring.set_members([NODE], 1)
         self.bus = Bus(NODE, ring, NoTransport(), self.clock, Metrics(), RandomIds(seed=1))
         self.bus.register(Do, self._handle)
+        self.bus.register(Make, self._make)
         self.jobs = Jobs(
             store=self.store,
             bus=self.bus,
@@ -78,6 +86,11 @@ class Site:
     async def _handle(self, message: Do) -> object:
         self.calls.append(message.uuid)
         return await self.handler(message)
+
+    async def _make(self, message: Make) -> Reference:
+        self.calls.append("make")
+        await self.handler(do(message.resource_uuid or ""))  # type: ignore[arg-type]
+        return Reference(uuid=message.resource_uuid or "")
 
     async def answer(self, message: Do) -> Reference:
         return Reference(uuid=message.uuid)
@@ -139,7 +152,8 @@ async def test_accepted_call_runs_and_succeeds(site: Site) -> None:
 
     assert (row.state, row.api, row.account_uuid) == (JobState.SUCCEEDED, "Do", ACTOR)
     assert row.answer == b'{"answer":{"uuid":"x"},"effects":0}'
-    assert row.finish_date == site.clock.now()
+    assert row.finish_date is not None
+    assert row.create_date < row.finish_date < site.clock.now() + timedelta(seconds=1)
     assert site.jobs.counts() == (0, 0)
 
 
@@ -622,16 +636,110 @@ async def test_crash_at_any_journal_write_ends_in_one_answer(bad: bool) -> None:
         await store.close()
 
 
-async def test_job_whose_call_nobody_knows_any_more_does_not_keep_the_node_from_starting(site: Site) -> None:
-    site.handler = gate_handler(asyncio.Event())
+@pytest.mark.parametrize("journaled", [True, False])
+async def test_job_whose_call_nobody_knows_any_more_is_undone_and_fails(site: Site, journaled: bool) -> None:
+    site.handler = site.by_flow if journaled else gate_handler(asyncio.Event())
+    site.world.gates["a3"] = asyncio.Event()
     await site.submit()
+    await site.clock.settle()
     await site.jobs.stop()
+    site.world.gates.clear()
     await site.store.write(lambda tx: tx.update(Job, job_id(), tag="gone.plugin"))
 
     site.restart()
+    assert await site.jobs.recover(await site.flows.restore()) == 1
 
-    assert await site.jobs.recover() == 1
-    assert (await site.row()).state is JobState.WAITING
+    row = await site.look()
+    assert row.state is JobState.FAILED
+    assert row.error is not None
+    assert row.error.code == "job.unreadable"
+    assert await site.world.effects() == set()
+    assert await site.world.rows() == []
+    assert site.jobs.counts() == (0, 0)
+
+
+async def test_job_whose_call_nobody_knows_names_what_could_not_be_undone(site: Site) -> None:
+    site.handler = site.by_flow
+    site.world.gates["a3"] = asyncio.Event()
+    site.world.bad_undo["a3"] = 1
+    await site.submit()
+    await site.clock.settle()
+    await site.jobs.stop()
+    site.world.gates.clear()
+    await site.store.write(lambda tx: tx.update(Job, job_id(), tag="gone.plugin"))
+
+    site.restart()
+    await site.jobs.recover(await site.flows.restore())
+
+    row = await site.look()
+    assert row.error is not None
+    assert row.error.details["undoPending"] == (await site.world.rows())[0].uuid
+
+
+async def test_jobs_that_had_begun_begin_at_once_however_many_may_run(site: Site) -> None:
+    """Older jobs may wait for the places that they hold: with all slots taken by these nothing would ever move."""
+    site.handler = gate_handler(gate := asyncio.Event())
+    for number, thing in enumerate("xyz", 1):
+        await site.submit(number, thing)
+    await site.clock.settle()
+    await site.jobs.stop()
+    site.calls.clear()
+
+    site.limit = 1
+    site.restart()
+    assert await site.jobs.recover({job_id(3)}) == 3
+    await site.clock.settle()
+    assert (site.calls, site.jobs.counts()) == (["x", "z"], (2, 1))
+    gate.set()
+    assert [(await site.look(number)).state for number in (1, 2, 3)] == [JobState.SUCCEEDED] * 3
+
+
+# -- creations, and calls that wait for them ------------------------------------------------------------------------
+
+
+async def create(site: Site, number: int, uuid: str) -> None:
+    call = cast("ApiCommand[object]", Make(resource_uuid=uuid))
+    await site.jobs.submit(job_id(number), call, actor=ACTOR, timeout_seconds=100.0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_call_that_names_a_new_resource_waits_for_the_end_of_its_creation(site: Site, again: bool) -> None:
+    new = "e" * 32
+    made = asyncio.Event()
+    site.handler = gate_handler(made)
+    await create(site, 1, new)
+    await site.submit(2, new)
+    await site.submit(3, "other")
+    await site.clock.settle()
+    if again:
+        await site.jobs.stop()
+        site.calls.clear()
+        site.restart()
+        await site.jobs.recover()
+        await site.clock.settle()
+    assert sorted(site.calls) == ["make", "other"]
+
+    made.set()
+    await site.clock.settle()
+
+    assert site.calls[2:] == [new]
+    assert (await site.look(2)).state is JobState.SUCCEEDED
+    await site.submit(4, new)
+    assert (await site.look(4)).state is JobState.SUCCEEDED
+
+
+async def test_call_that_waits_for_a_creation_can_be_cancelled(site: Site) -> None:
+    site.handler = gate_handler(asyncio.Event())
+    await create(site, 1, "e" * 32)
+    await site.submit(2, "e" * 32)
+    await site.clock.settle()
+
+    await site.jobs.cancel(job_id(2))
+
+    assert (await site.look(2)).state is JobState.CANCELLED
+    await site.jobs.cancel(job_id(1))
+    assert (await site.look(1)).state is JobState.CANCELLED
+    assert site.jobs.counts() == (0, 0)
 
 
 async def test_clean_removes_what_has_ended_long_ago(site: Site) -> None:

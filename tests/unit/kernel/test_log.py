@@ -116,3 +116,16 @@ def test_console_form_writes_one_line_for_people() -> None:
 def test_unknown_level_or_form_is_refused(level: str, form: str) -> None:
     with pytest.raises(ValueError, match=r"loud|xml"):
         configure(level=level, form=form)
+
+
+def test_line_that_cannot_be_written_hurts_nobody() -> None:
+    class FullDisk(io.StringIO):
+        def write(self, text: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    full, closed = FullDisk(), io.StringIO()
+    closed.close()
+    for stream in (full, closed):
+        configure(stream, "info", "json")
+        get_logger("vm").info("started")
+    assert full.getvalue() == ""

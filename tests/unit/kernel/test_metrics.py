@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-
-from cairn.kernel.metrics import Metrics, Series, watch_loop
+from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics, Series
 from cairn.testing.clock import VirtualClock
 
 
@@ -77,14 +75,12 @@ def test_two_nodes_in_one_process_count_apart() -> None:
     assert lines(other, "cairn_jobs{") == []
 
 
-async def test_loop_lag_is_how_late_a_sleeper_wakes() -> None:
-    class LateClock(VirtualClock):
-        async def sleep(self, seconds: float) -> None:
-            await super().sleep(seconds + 0.25)
-
-    clock, metrics = LateClock(), Metrics()
-    watching = asyncio.create_task(watch_loop(metrics, clock))
-    await clock.advance(2.5)
-    watching.cancel()
-    assert lines(metrics, "cairn_event_loop_lag_seconds_count") == ["cairn_event_loop_lag_seconds_count 2.0"]
-    assert lines(metrics, "cairn_event_loop_lag_seconds_sum") == ["cairn_event_loop_lag_seconds_sum 0.5"]
+async def test_loop_lag_is_how_late_the_probe_is_called() -> None:
+    clock, metrics = VirtualClock(), Metrics()
+    probe = LagProbe(metrics, clock)
+    for seconds in (LAG_SECONDS, LAG_SECONDS + 0.25, LAG_SECONDS + 0.5):
+        await probe.look()
+        await clock.advance(seconds)
+    await probe.look()
+    assert lines(metrics, "cairn_event_loop_lag_seconds_count") == ["cairn_event_loop_lag_seconds_count 3.0"]
+    assert lines(metrics, "cairn_event_loop_lag_seconds_sum") == ["cairn_event_loop_lag_seconds_sum 0.75"]

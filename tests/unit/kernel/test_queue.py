@@ -393,3 +393,40 @@ async def _run_plans(plans: list[Plan], places: int, changes: list[tuple[int, in
         else:
             assert isinstance(error, CairnError)
             assert error.code == "queue.deadline-passed"
+
+
+async def test_a_kept_place_holds_back_the_others_until_it_is_left(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    place = queues.keep("vm:1", name="start", job=None)
+    diary.start(queues.run("vm:1", diary.work("next", 1), name="next"))
+    await clock.settle()
+    assert diary.lines == []
+    assert await clock.run(place.run(diary.work("kept", 2))) == "kept"
+    await clock.settle()
+    assert diary.lines == ["kept begins at 0", "kept ends at 2"]
+
+    place.leave()
+    place.leave()
+    await clock.advance(1)
+
+    assert diary.lines[2:] == ["next begins at 2", "next ends at 3"]
+    assert queues.inspect() == []
+
+
+async def test_places_are_kept_beyond_the_parallelism(queues: ResourceQueues) -> None:
+    places = [queues.keep("host:1", name=name, job=None) for name in ("a", "b")]
+    assert [entry.name for entry in queues.inspect()[0].running] == ["a", "b"]
+    for place in places:
+        place.leave()
+    assert queues.inspect() == []
+
+
+async def test_work_in_a_kept_place_must_not_ask_for_its_own_queue(queues: ResourceQueues, clock: VirtualClock) -> None:
+    place = queues.keep("vm:1", name="start", job=None)
+
+    async def inner() -> str:
+        return await queues.run("vm:1", lambda: asyncio.sleep(0, "never"), name="inner")
+
+    error = await error_of(clock.run(place.run(inner)))
+    assert error.code == "queue.would-deadlock"

@@ -23,18 +23,21 @@ from cairn.kernel.api import StateEvent as Event
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.ids import RandomIds
+from cairn.kernel.ids import JobId, RandomIds
 from cairn.kernel.resource import (
     EnabledState,
     EraseInput,
     EraseResource,
     Resource,
+    announce,
     changed,
     create,
     erase,
     erase_unless_used,
     existing,
     gone,
+    is_announced,
+    retract,
     state_changed,
     taken,
     write,
@@ -162,6 +165,58 @@ async def test_a_uuid_is_given_once_whatever_the_type(world: World) -> None:
     assert (caught.value.code, caught.value.kind) == ("resource.uuid-taken", ErrorKind.CONFLICT)
     assert set(caught.value.fields) == {"resourceUuid"}
     assert (await world.garden()).name == "rose"
+
+
+async def test_a_resource_is_taken_from_the_moment_its_creation_was_accepted(world: World) -> None:
+    message = CreateGarden(name="rose", resource_uuid=UUID)
+    await world.do(lambda tx: announce(tx, message, job="j1", owner="gardener"))
+    row = await world.do(lambda tx: tx.get(Resource, UUID))
+    assert row is not None
+    assert (row.type, row.name, row.account_uuid, row.job_uuid) == ("Garden", "rose", "gardener", "j1")
+    with pytest.raises(CairnError, match=r"resource\.uuid-taken"):
+        await world.do(lambda tx: announce(tx, message, job="j2", owner="thief"))
+
+    with pytest.raises(CairnError, match=r"resource\.uuid-taken"):
+        await world.create()  # of no job, or of another
+    with entered(CallContext(actor="gardener", job=JobId("j1"))):
+        await world.do(lambda tx: create(tx, world.tags, Garden, message))
+
+    assert (await world.garden()).account_uuid == "gardener"
+    assert await world.count(Resource) == 1
+
+
+async def test_what_is_announced_is_seen_by_its_owner_until_it_is_there(world: World) -> None:
+    message = CreateGarden(name="rose", resource_uuid=UUID)
+    await world.do(lambda tx: announce(tx, message, job="j1", owner="gardener"))
+
+    async def seen(entity: str = "Garden", uuid: str = UUID, owner: str | None = None) -> bool:
+        return await world.do(lambda tx: is_announced(tx, entity, uuid, owner))
+
+    assert await seen()
+    assert await seen(owner="gardener")
+    assert not await seen(owner="thief")
+    assert not await seen("Plant")
+    assert not await seen("Nothing")
+    assert not await seen(uuid="0" * 32)
+    with entered(CallContext(actor="gardener", job=JobId("j1"))):
+        await world.do(lambda tx: create(tx, world.tags, Garden, message))
+    assert not await seen()
+
+
+async def test_what_was_not_made_after_all_is_free_again_and_what_was_made_stays(world: World) -> None:
+    message = CreateGarden(name="rose", resource_uuid=UUID)
+    await world.do(lambda tx: announce(tx, message, job="j1", owner="gardener"))
+    await world.do(lambda tx: retract(tx, message, job="another"))
+    assert await world.count(Resource) == 1
+    await world.do(lambda tx: retract(tx, message, job="j1"))
+    await world.do(lambda tx: retract(tx, message, job="j1"))
+    assert await world.count(Resource) == 0
+
+    await world.do(lambda tx: announce(tx, message, job="j1", owner="gardener"))
+    with entered(CallContext(actor="gardener", job=JobId("j1"))):
+        await world.do(lambda tx: create(tx, world.tags, Garden, message))
+    await world.do(lambda tx: retract(tx, message, job="j1"))
+    assert await world.count(Resource) == 1
 
 
 async def test_a_resource_without_a_message_is_written_with_its_owner(world: World) -> None:

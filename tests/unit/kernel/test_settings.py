@@ -23,10 +23,20 @@ def test_numbers_are_read_as_such() -> None:
 
 
 def test_wrong_number_is_refused_by_the_name_of_its_variable() -> None:
-    with pytest.raises(CairnError, match=r"CAIRN_MAX_BODY_BYTES: found '1M'; a whole number would fit") as caught:
+    with pytest.raises(
+        CairnError, match=r"CAIRN_MAX_BODY_BYTES: found '1M'; a whole number from 1024 to 1073741824 would fit"
+    ) as caught:
         load({"CAIRN_MAX_BODY_BYTES": "1M"})
 
     assert caught.value.code == "settings.bad-value"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "99999999999999"])
+def test_number_beyond_its_bounds_is_refused_wherever_it_comes_from(seconds: str) -> None:
+    with pytest.raises(CairnError, match="a whole number from 60 to 31536000 would fit"):
+        load({"CAIRN_SESSION_SECONDS": seconds})
+    with pytest.raises(CairnError, match="CAIRN_SESSION_SECONDS"):
+        load({}, session_seconds=int(seconds))
 
 
 def test_data_folder_of_root_is_the_system_s_and_that_of_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

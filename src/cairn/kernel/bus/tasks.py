@@ -7,6 +7,10 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
+import structlog
+
+_log = structlog.get_logger("cairn.task")
+
 
 class Tasks:
     """A set of named tasks. Each starts in an empty context: it is not part of the call that happened to start it."""
@@ -15,10 +19,10 @@ class Tasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work`, which must not raise, in a task of its own."""
+        """Run `work` in a task of its own. It should not raise; what it raises is logged, and ends nothing else."""
         task = asyncio.create_task(work, name=name, context=Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
 
     def cancel(self) -> None:
@@ -36,6 +40,12 @@ class Tasks:
         """Wait until there are none."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("task.failed", name=task.get_name(), error=repr(error), exc_info=error)
 
     def _others(self) -> list[asyncio.Task[None]]:
         return [task for task in self._tasks if task is not asyncio.current_task()]

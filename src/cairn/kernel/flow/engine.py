@@ -21,15 +21,21 @@ The end
     The last entry removes the row and, for the run that a job's own handler started, records the job's answer in the same
     transaction: a job is never seen as open with its work done, nor as done with its work open.
 
+The place
+    A run keeps its place in the resource queue until it has ended. While its undo cannot be written down (the disk is full) that
+    is tried again in the place. After a crash `restore` takes the places of all runs in the journal before anything else may
+    ask for one, so that nothing that had waited overtakes what is half done.
+
 Failed undo
     A failing undo does not stop the others. The rest is written down and tried again every `retry_seconds`, until it
-    succeeds or an operator settles it (`settle`). So is a run that can no longer be read (a plugin was taken out).
+    succeeds or an operator settles it (`settle`). What comes next in that queue has it tried first.
+    A step that is not there any more (a plugin was taken out) is such a rest, if there is something to undo in it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
@@ -41,20 +47,12 @@ from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.context import CONTEXT, CallContext, current, entered
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
-from cairn.kernel.flow.executor import Executor, Fence, Finisher
-from cairn.kernel.flow.journal import FlowRun, RunState, decode_data, fill
+from cairn.kernel.flow.executor import Executor, Fence, Finisher, is_not_ours
+from cairn.kernel.flow.journal import FlowRun, RunState, fill
+from cairn.kernel.flow.loading import load
+from cairn.kernel.flow.places import Places
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
-from cairn.kernel.flow.step import AnyStep
-from cairn.kernel.flow.workflow import (
-    AnyWorkflow,
-    Asked,
-    EffectiveWorkflow,
-    M,
-    Workflow,
-    WorkflowBook,
-    conclusion,
-    types_of,
-)
+from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Workflow, WorkflowBook, conclusion
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
@@ -66,6 +64,8 @@ A = TypeVar("A", bound=Struct)
 T = TypeVar("T")
 
 _log = structlog.get_logger("cairn.flow")
+#: until an undo is tried again whose begin or end could not be written down
+_WRITE_AGAIN_SECONDS = 5.0
 
 
 class FlowEngine:
@@ -107,6 +107,7 @@ class FlowEngine:
         self._live: set[str] = set()  #: runs that a task of this engine works on
         self._again: set[str] = set()  #: runs that are taken up again in a while
         self._owed: dict[str, str | None] = {}  #: those, and those that are being tried: in which queue
+        self._places = Places(queues)  #: of runs that a former process left
         self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
         self._tasks: set[asyncio.Task[object]] = set()
         self._stopping = False
@@ -175,6 +176,20 @@ class FlowEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def restore(self) -> frozenset[str]:
+        """Take the places of all runs that a former process left, and learn which undos are owed. Before anything else begins.
+
+        Returns:
+            The jobs that they work for.
+        """
+        rows = await self._store.read(lambda tx: tx.find(FlowRun, order_by="create_date"))
+        for row in rows:
+            if row.state is RunState.UNDO_FAILED:
+                self._owed[row.uuid] = row.queue_key
+        left = [row for row in rows if row.state is not RunState.UNDO_FAILED]
+        self._places.take(left)
+        return frozenset(row.job_uuid for row in left if row.job_uuid is not None)
+
     async def recover(self, job: JobId | None, *, cancel: bool = False) -> None:
         """Take up every run that works for `job` (None: those of no job), inner ones first.
 
@@ -210,7 +225,29 @@ class FlowEngine:
         return await self._in_turn(row.queue_key, f"undo {row.workflow}", lambda: self._undo_again(uuid))
 
     async def settle(self, uuid: str) -> None:
-        """Forget a run that an operator has cleaned up after by hand. Does nothing if there is no such run."""
+        """Forget a run that an operator has cleaned up after by hand. Does nothing if there is no such run.
+
+        What is left of it in the database (a state, a claim) is undone before, so that nothing stays in between.
+
+        Raises:
+            CairnError: ``workflow.still-running``.
+        """
+        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        if row is not None:
+            await self._in_turn(row.queue_key, f"settle {row.workflow}", lambda: self._forget(uuid))
+
+    async def _forget(self, uuid: str) -> None:
+        if uuid in self._live:
+            raise _still_running(uuid)
+        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        try:
+            run = None if row is None else load(self.book, row)
+        except Exception as error:  # noqa: BLE001 (a plugin has changed; an operator gets rid of it all the same)
+            _log.warning("workflow.settled-unread", run=uuid, error=str(error))
+            run = None
+        if run is not None:
+            with entered(_context_of(run.row)):
+                await self._executor.undo_in_database(run)
         await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
         self._owed.pop(uuid, None)
 
@@ -231,18 +268,12 @@ class FlowEngine:
             actor=context.actor,
             concludes=context.job is not None and outer is None and len(context.stack) <= 1,
             steps=[step.name for step in effective.steps],
+            undo_left=list(effective.undo_order),
             data=b"",
             create_date=now,
             last_op_date=now,
         )
         return Run(effective, row, data, persisted=False)
-
-    def _load(self, row: FlowRun) -> Run:
-        effective = self.book.effective(row.workflow)
-        steps = tuple(self.book.step(name) for name in row.steps)
-        types = _types_then(effective.workflow, steps)
-        effective = EffectiveWorkflow(workflow=effective.workflow, entries=effective.entries, steps=steps, types=types)
-        return Run(effective, row, decode_data(row.data, types), persisted=True)
 
     async def _owned(self, run: Run, work: Coroutine[object, object, T]) -> T:
         """Await `work` on a run in a task of the engine's own. The caller's cancellation is the run's, and waits for its end."""
@@ -271,7 +302,7 @@ class FlowEngine:
                 await self._forward(run)
             else:
                 error = _recorded(row)
-                raise error if await self._executor.undo(run) else self._pending(run, error)
+                raise error if await self._undone(run, lambda: self._executor.undo(run)) else self._pending(run, error)
         finally:
             self._live.discard(row.uuid)
             if row.job_uuid is not None and self._outermost.get(row.job_uuid) is run:
@@ -291,13 +322,21 @@ class FlowEngine:
             raise known from error
 
     async def _back(self, run: Run, error: CairnError) -> None:
-        try:
-            if not await self._executor.begin_undo(run, error):
-                self._pending(run, error)
-        except Exception:
-            if run.row.job_uuid is None and run.row.parent_uuid is None:
-                self._later(run.row)  # a run that works for a job is taken up again by the job
-            raise
+        if not await self._undone(run, lambda: self._executor.begin_undo(run, error)):
+            self._pending(run, error)
+
+    async def _undone(self, run: Run, undo: Callable[[], Awaitable[bool]]) -> bool:
+        """Undo, for as long as it takes until that is written down: only then may the run lose its place."""
+        while True:
+            try:
+                return await undo()
+            except Exception as error:
+                if self._stopping or is_not_ours(error):
+                    if run.row.job_uuid is None and run.row.parent_uuid is None:
+                        self._later(run.row)  # a run that works for a job is taken up again by the job
+                    raise
+                _log.warning("workflow.undo-not-written", workflow=run.row.workflow, run=run.row.uuid, error=str(error))
+            await self._clock.sleep(_WRITE_AGAIN_SECONDS)
 
     def _pending(self, run: Run, error: CairnError) -> CairnError:
         self._later(run.row)
@@ -338,17 +377,31 @@ class FlowEngine:
             run.cancel(reason)
         _log.info("workflow.resumed", workflow=row.workflow, run=row.uuid, state=row.state, position=row.position)
         with entered(_context_of(row)):
-            await self._owned(run, self._in_turn(row.queue_key, f"resume {row.workflow}", lambda: self._go(run)))
+            await self._owned(run, self._in_its_place(run))
+
+    async def _in_its_place(self, run: Run) -> None:
+        """Go on with a run that a former process left: in the place that was kept for it, or else in its turn."""
+        row = run.row
+        place = self._places.of(row)
+        if place is None:
+            await self._in_turn(row.queue_key, f"resume {row.workflow}", lambda: self._go(run))
+            return
+        try:
+            await place.run(lambda: self._go(run))
+        finally:
+            if not self._stopping:
+                self._places.leave(row.uuid)
 
     async def _loaded(self, row: FlowRun) -> Run:
         """The run of a row. One that cannot be read is left to be undone when it can."""
         try:
-            return self._load(row)
-        except Exception as error:  # a plugin that is gone or has changed; the node must go on
+            return load(self.book, row)
+        except Exception as error:  # a plugin has changed; the node must go on
             known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
             _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
             await self._executor.park(row, known)
             self._later(row)
+            self._places.leave(row.uuid)
             known.details["undoPending"] = row.uuid
             raise known from error
 
@@ -370,7 +423,7 @@ class FlowEngine:
                 self._owed.pop(uuid, None)
                 return True
             with entered(_context_of(row)):
-                return await self._owned(run := self._load(row), self._undo_rest(run))
+                return await self._owned(run := load(self.book, row), self._undo_rest(run))
         finally:
             self._live.discard(uuid)
 
@@ -436,15 +489,6 @@ def _context_of(row: FlowRun) -> CallContext:
     """The context for a run that is taken up again. Its deadline is the matter of the task that waits for it."""
     job = JobId(row.job_uuid) if row.job_uuid else None
     return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)
-
-
-def _types_then(workflow: AnyWorkflow, steps: Iterable[AnyStep]) -> dict[str, object]:
-    """The types of all fields when a run began: by its own steps, which may no longer be on the list."""
-    records: list[type[Struct]] = [workflow.parameters, *(step.output for step in steps)]
-    types: dict[str, object] = {}
-    for record in records:
-        types.update(types_of(record))
-    return types
 
 
 def _inner_first(rows: Sequence[FlowRun]) -> list[FlowRun]:

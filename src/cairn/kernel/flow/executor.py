@@ -159,11 +159,8 @@ class Executor:
         """Undo all that a run did, because of `error`. Returns whether nothing is left."""
         if not run.persisted:
             return True
-        started = run.row.position
-        steps = run.effective.steps
-        if started < len(steps) and isinstance(steps[started], ActionStep):
-            started += 1
-        row = replace(run.row, state=RunState.UNDOING, undo_left=list(range(started - 1, -1, -1)), error=error.record())
+        left = [index for index in run.row.undo_left if index < _begun(run)]
+        row = replace(run.row, state=RunState.UNDOING, undo_left=left, error=error.record())
 
         def fn(tx: Tx) -> None:
             self._fence(tx)
@@ -204,8 +201,6 @@ class Executor:
 
     async def _undo_step(self, run: Run, index: int, left: list[int], errors: dict[str, str]) -> None:
         step = run.effective.steps[index]
-        if step.nothing_to_undo is not None:
-            return
         self._probe.undoing(run.row.workflow, step)
         given = fill(step.input, run.data)
         made = fill(step.output, run.data) if index < run.row.position else None
@@ -244,11 +239,22 @@ class Executor:
         await self._journal(run, fn)
         run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
 
+    async def undo_in_database(self, run: Run) -> None:
+        """Undo those of the steps that are left which only write to the database, as far as they can be."""
+        for index in run.row.undo_left:
+            if isinstance(run.effective.steps[index], TransactionStep):
+                try:
+                    await self._undo_step(run, index, list(run.row.undo_left), run.row.undo_errors)
+                except CairnError as error:
+                    _log.warning(
+                        "workflow.undo-given-up", workflow=run.row.workflow, run=run.row.uuid, error=str(error)
+                    )
+
     async def park(self, row: FlowRun, error: CairnError) -> None:
         """Write down that a run can be taken neither forward nor back now; its undo is left to do."""
-        left = row.undo_left
+        left = row.undo_left or list(range(len(row.steps) - 1, -1, -1))
         if row.state is RunState.RUNNING:
-            left = list(range(min(row.position, len(row.steps) - 1), -1, -1))
+            left = [index for index in left if index <= row.position]
         record: ErrorRecord = row.error or error.record()
 
         def fn(tx: Tx) -> None:
@@ -264,6 +270,12 @@ class Executor:
             )
 
         await self._store.write(fn)
+
+
+def _begun(run: Run) -> int:
+    """How many of a run's steps were begun: an action at `position` may have been."""
+    position, steps = run.row.position, run.effective.steps
+    return position + 1 if position < len(steps) and isinstance(steps[position], ActionStep) else position
 
 
 def _merge(data: dict[str, object], made: Struct) -> None:
@@ -291,9 +303,14 @@ def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[Transaction
     return batch
 
 
+def is_not_ours(error: BaseException) -> bool:
+    """Whether `error` says that this node must do nothing more for a run."""
+    return isinstance(error, CairnError) and error.code in _NOT_OURS
+
+
 def _is_of_the_undo(error: BaseException) -> bool:
     """Whether `error` is a failing undo, rather than the end of this node's work on the run."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or not task.cancelling()
-    return not (isinstance(error, CairnError) and error.code in _NOT_OURS)
+    return not is_not_ours(error)

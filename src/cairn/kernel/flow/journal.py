@@ -37,7 +37,10 @@ class FlowRun(Record, frozen=True, kw_only=True):
     state: RunState = RunState.RUNNING
     position: Annotated[int, Doc("how many steps are done")] = 0
     steps: Annotated[list[str], Doc("the effective list when it began")]
-    undo_left: Annotated[list[int], Doc("the steps that are still to be undone, by index, next first")] = []
+    undo_left: Annotated[
+        list[int],
+        Doc("the steps that are still to be undone, by index, next first; if it fails, while it goes forward"),
+    ] = []
     undo_errors: Annotated[dict[str, str], Doc("step -> why its undo failed last")] = {}
     data: Annotated[bytes, Hidden()]
     error: Annotated[ErrorRecord | None, Doc("why it is being undone")] = None
@@ -52,9 +55,17 @@ def encode_data(data: Mapping[str, object]) -> bytes:
 
 
 def decode_data(raw: bytes, types: Mapping[str, object]) -> dict[str, object]:
-    """Read what `encode_data` wrote, each field in its declared type; fields that no step declares now are left out."""
+    """Read what `encode_data` wrote, each field in its declared type.
+
+    Fields that no step declares now are kept as they are: the undo of a step whose plugin comes back may need them.
+    """
     parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    return {name: msgspec.json.decode(part, type=types[name]) for name, part in parts.items() if name in types}
+    return {name: _typed(part, types[name]) if name in types else part.copy() for name, part in parts.items()}
+
+
+def _typed(part: msgspec.Raw, kind: object) -> object:
+    value: object = msgspec.json.decode(part, type=kind)
+    return value
 
 
 def fill(record: type[Struct], data: Mapping[str, object]) -> Struct:

@@ -121,6 +121,7 @@ class EffectiveWorkflow(Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
     steps: tuple[AnyStep, ...]
     types: dict[str, object]  #: field name -> type, of the parameters and all outputs
+    undo_order: tuple[int, ...]  #: the steps that have something to undo, by index, in the order of their undos
 
 
 class _List(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -221,12 +222,7 @@ class WorkflowBook:
         try:
             return self._steps[name]
         except KeyError:
-            raise CairnError(
-                "workflow.step-gone",
-                f"A workflow that was under way needs the step {name!r}, which no plugin provides now. "
-                "Put the plugin back and start again, or settle the run.",
-                kind=ErrorKind.CONFLICT,
-            ) from None
+            raise step_gone(name) from None
 
     def _take_lists(self, source: str, lists: Mapping[str, _List]) -> None:
         for name, steps in lists.items():
@@ -292,7 +288,25 @@ class WorkflowBook:
                 known[field] = kind
             steps.append(step)
         _check(workflow.name, entries[-1], "the answer", workflow.answer, known)
-        return EffectiveWorkflow(workflow=workflow, entries=entries, steps=tuple(steps), types=known)
+        return EffectiveWorkflow(
+            workflow=workflow, entries=entries, steps=tuple(steps), types=known, undo_order=undo_order(steps)
+        )
+
+
+def undo_order(steps: Sequence[AnyStep]) -> tuple[int, ...]:
+    """The steps that have something to undo, by index, in the order of their undos: the last one first."""
+    return tuple(index for index in reversed(range(len(steps))) if steps[index].nothing_to_undo is None)
+
+
+def step_gone(name: str) -> CairnError:
+    """``workflow.step-gone``: a run that was under way needs a step whose plugin was taken out."""
+    return CairnError(
+        "workflow.step-gone",
+        f"A workflow that was under way needs the step {name!r}, which no plugin provides now. "
+        "Put the plugin back and start again, or settle the run.",
+        kind=ErrorKind.CONFLICT,
+        details={"step": name},
+    )
 
 
 def conclusion(answer: Struct) -> Struct | None:

@@ -33,12 +33,20 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             category, "parallelism", 10, minimum=1, maximum=1000, doc=f"agent commands that run on a {title} at a time"
         ),
         command_timeout=Setting(
-            category, "command.timeout", 300, unit="s", minimum=1, doc="how long an agent may take for a command"
+            category,
+            "command.timeout",
+            300,
+            unit="s",
+            minimum=1,
+            maximum=86_400,
+            doc="how long an agent may take for a command",
         ),
         ping_interval=Setting(
             category, "ping.interval", 60, unit="s", minimum=1, maximum=3600, doc=f"between two pings of a {title}"
         ),
-        ping_timeout=Setting(category, "ping.timeout", 10, unit="s", minimum=1, doc="how long a ping may take"),
+        ping_timeout=Setting(
+            category, "ping.timeout", 10, unit="s", minimum=1, maximum=600, doc="how long a ping may take"
+        ),
         ping_failures=Setting(
             category,
             "ping.maxFailure",
@@ -52,6 +60,7 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             "ping.parallelismDegree",
             ping_parallelism,
             minimum=1,
+            maximum=10_000,
             doc=f"{title}s that are pinged at a time",
         ),
         auto_reconnect=Setting(
@@ -63,6 +72,7 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             600,
             unit="s",
             minimum=1,
+            maximum=86_400,
             doc=f"the longest wait between two tries to reconnect a {title}",
         ),
     )

@@ -23,6 +23,7 @@ from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.ids import IdSource, NodeId
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.plugin.steps import make_step, offered
@@ -58,6 +59,7 @@ class NodeContext:
         report_url: where agents report to; None: nowhere, they are asked.
         loaded: which plugins there are, and which were left out.
         steps: of all workflows; added to by `add`.
+        loops: work that is done again and again; started when all background parts are, and stopped before them.
         background: parts that run as long as the node does, started in this order.
         preparations: awaited in this order once everything is built, before the node starts.
         flow_probe: looks at each step and journal write of all workflows; for tests, where the node's maker gives no other.
@@ -79,6 +81,7 @@ class NodeContext:
     query: QueryEngine
     agents: AgentClient
     metrics: Metrics
+    loops: Loops
     extensions: Extensions
     cascade: Cascade
     authority: Authority

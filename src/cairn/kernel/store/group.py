@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
+from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
@@ -92,6 +93,9 @@ def _lost() -> CairnError:
     )
 
 
+_TICK = timedelta(microseconds=1)
+
+
 class TransactionRunner:
     """Runs functions on a connection, for writer, readers and the inline mode alike."""
 
@@ -102,10 +106,15 @@ class TransactionRunner:
         self.metrics = metrics
         self.statements = Statements(driver.dialect)
         self.changes = Changes()
+        self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 
     def tx(self, connection: Connection, *, writable: bool) -> Tx:
-        """A transaction to hand to one function."""
+        """A transaction to hand to one function. No two that write have the same `now`: it tells their order."""
         now = self.clock.now()
+        if writable:
+            if self._last is not None and now <= self._last:
+                now = self._last + _TICK
+            self._last = now
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
     def read(self, connection: Connection, item: WorkItem[object]) -> None:

@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0009"
-down_revision = "cairn_0002"
+down_revision = "cairn_0003"
 branch_labels = None
 depends_on = None
 

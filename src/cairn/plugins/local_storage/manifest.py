@@ -1,6 +1,7 @@
 """Primary storage on each host's own disk."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
 from cairn.plugins.local_storage.model import TYPE
@@ -17,7 +18,10 @@ def build(node: NodeContext) -> None:
     space = DiskSpace(node.ids, node.config, node.events, touched)
     caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space)
     node.extensions.add(LocalStorageDriver(node.store, agents, caches, space), name=TYPE)
-    node.background.append(Sums(node.store, node.clock, node.config, space, touched))
+    sums = Sums(node.store, node.clock, space, touched)
+    touched.listen(node.loops.every("sums of local storage", lambda: 60.0, sums.gather, at_once=True).wake)
+    for setting in (config.OVER_PROVISIONING, config.RESERVED):
+        node.config.listen(setting, sums.setting_changed)
     node.bus.serve(LocalStorageService(node.jobs, node.tags))
 
 

@@ -19,7 +19,7 @@ all hosts with each VM would cost more with each host.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,26 +60,37 @@ class Touched:
     """The storages whose sums are out of date."""
 
     def __init__(self) -> None:
-        self.storages: set[PrimaryStorageId] = set()
-        self.all = True  #: at the start it is not known what was summed up before
-        self.wake = asyncio.Event()
+        self._storages: set[PrimaryStorageId] = set()
+        self._all = True  #: at the start it is not known what was summed up before
+        self._told: Callable[[], None] = _nobody
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """Call `told` whenever something was touched."""
+        self._told = told
 
     def add(self, storage: PrimaryStorageId) -> None:
         """A host's share of the storage changed."""
-        self.storages.add(storage)
-        self.wake.set()
+        self._storages.add(storage)
+        self._told()
 
     def add_all(self) -> None:
         """All shares may have changed."""
-        self.all = True
-        self.wake.set()
+        self._all = True
+        self._told()
+
+    def __bool__(self) -> bool:
+        """Whether anything was touched since the last `take`."""
+        return self._all or bool(self._storages)
 
     def take(self) -> set[PrimaryStorageId] | None:
         """The storages that were touched since the last time; None: all."""
-        self.wake.clear()
-        storages, everything = self.storages, self.all
-        self.storages, self.all = set(), False
+        storages, everything = self._storages, self._all
+        self._storages, self._all = set(), False
         return None if everything else storages
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""
 
 
 class Terms(Struct, frozen=True):

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
 from sqlalchemy import ColumnElement, bindparam, func, select
 
 from cairn.kernel.clock import Clock
-from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
-from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost
 from cairn.plugins.local_storage.space import DiskSpace, Touched
 from cairn.services.ids import PrimaryStorageId
 from cairn.services.primary_storage.model import PrimaryStorage
 
-_log = structlog.get_logger("cairn.local-storage")
 _GATHER_SECONDS = 1.0
 _space = table_of(LocalStorageHost)
 
@@ -38,41 +31,23 @@ _SUMS = select(
 class Sums:
     """Sums up the storages that were touched, all changes of a second at once; and has settings show when they change."""
 
-    def __init__(self, store: Store, clock: Clock, settings: GlobalConfig, space: DiskSpace, touched: Touched) -> None:
+    def __init__(self, store: Store, clock: Clock, space: DiskSpace, touched: Touched) -> None:
         self._store = store
         self._clock = clock
-        self._settings = settings
         self._space = space
         self._touched = touched
         self._anew = True  #: a setting changed, or may have changed before the start
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin, with all storages."""
-        for setting in (config.OVER_PROVISIONING, config.RESERVED):
-            self._settings.listen(setting, self._setting_changed)
-        self._touched.add_all()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="sums of local storage")
-
-    async def stop(self) -> None:
-        """End; what is not summed up yet is at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def _setting_changed(self) -> None:
+    def setting_changed(self) -> None:
+        """Compute what is shown of all disks anew."""
         self._anew = True
         self._touched.add_all()
 
-    async def _run(self) -> None:
-        while True:
-            await self._touched.wake.wait()
+    async def gather(self) -> None:
+        """Let a second pass, so that one sum stands for all changes in it, and sum up; nothing was touched: do nothing."""
+        if self._touched:
             await self._clock.sleep(_GATHER_SECONDS)
-            try:
-                await self.sum_up()
-            except CairnError as error:
-                _log.warning("local-storage.not-summed-up", error=str(error))
-                self._setting_changed()
+            await self.sum_up()
 
     async def sum_up(self) -> None:
         """Sum up the storages that were touched. Safe to repeat."""
@@ -85,7 +60,11 @@ class Sums:
             for storage in tx.find(PrimaryStorage, type=TYPE) if touched is None else _those(tx, touched):
                 sum_up(tx, storage)
 
-        await self._store.write(fn)
+        try:
+            await self._store.write(fn)
+        except BaseException:
+            self.setting_changed()  # what was touched is not known any more
+            raise
 
 
 def _those(tx: Tx, storages: set[PrimaryStorageId]) -> list[PrimaryStorage]:

@@ -6,20 +6,13 @@ the rows are computed anew, all of them in one statement, from what the machines
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
 from sqlalchemy import BigInteger, ColumnElement, Float, Update, bindparam, case, cast, update
 
 from cairn.kernel.config import GlobalConfig
-from cairn.kernel.error import CairnError
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host import config
 from cairn.services.host.model import Host
-
-_log = structlog.get_logger("cairn.host")
-_AGAIN_SECONDS = 60.0
 
 _host = table_of(Host)
 _LEFT: ColumnElement[int] = _host.c.memory_bytes - bindparam("reserve", type_=BigInteger)
@@ -44,36 +37,15 @@ def totals(settings: GlobalConfig, cpu_num: int, memory_bytes: int) -> tuple[int
 
 
 class HostCapacity:
-    """Computes the capacity of all hosts anew when a setting changes, and once at the start."""
+    """Computes the capacity of all hosts anew."""
 
     def __init__(self, store: Store, settings: GlobalConfig) -> None:
         self._store = store
         self._settings = settings
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin with what may have changed before the start."""
-        for setting in (config.CPU_RATIO, config.RESERVED_MEMORY):
-            self._settings.listen(setting, self._wake.set)
-        self._wake.set()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="capacity of hosts")
-
-    async def stop(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._store.write(self.apply)
-            except CairnError as error:
-                _log.warning("host.capacity-not-applied", error=str(error))
-                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._wake.set)
+    async def compute(self) -> None:
+        """Apply the settings to all hosts. Safe to repeat."""
+        await self._store.write(self.apply)
 
     def apply(self, tx: Tx) -> None:
         """Compute all rows anew; what VMs hold stays taken. A host that has less than they hold is shown with less than 0."""

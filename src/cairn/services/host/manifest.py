@@ -2,6 +2,7 @@
 
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host import config
 from cairn.services.host.allocator import Allocator
 from cairn.services.host.capacity import HostCapacity
 from cairn.services.host.closed import ClosedPlaces
@@ -19,7 +20,11 @@ def build(node: NodeContext) -> tuple[object, ...]:
     node.provide(HostAgents, agents)
     node.provide(HostLedger, allocator)
     node.extensions.add(ClosedPlaces(), name="host")
-    node.background.append(HostCapacity(node.store, node.config))
+    capacity = node.loops.every(
+        "capacity of hosts", lambda: 3600.0, HostCapacity(node.store, node.config).compute, at_once=True
+    )
+    for setting in (config.CPU_RATIO, config.RESERVED_MEMORY):
+        node.config.listen(setting, capacity.wake)
     return kind, agents, allocator
 
 

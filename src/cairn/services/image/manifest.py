@@ -8,7 +8,7 @@ from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.provided import ImageSources
 from cairn.services.image.service import ImageService
 from cairn.services.image.sources import UsableSources
-from cairn.services.image.sweeper import ImageSweeper
+from cairn.services.image.sweeper import ROUND_SECONDS, ImageSweeper
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
@@ -20,7 +20,8 @@ def build(node: NodeContext) -> tuple[object, ...]:
         "Image",
         lambda uuid: [DeleteImage(uuid=uuid, delete_mode=DeleteMode.ENFORCING), ExpungeImage(image_uuid=uuid)],
     )
-    node.background.append(ImageSweeper(node.store, node.bus, node.clock, node.config, node.ring, node.node))
+    sweeper = ImageSweeper(node.store, node.bus, node.config, node.ring, node.node)
+    node.loops.every("image sweeper", lambda: ROUND_SECONDS, sweeper.sweep)
     sources = UsableSources(node.extensions)
     node.provide(ImageSources, sources)
     return files, sources

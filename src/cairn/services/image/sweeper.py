@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import structlog
 
 from cairn.kernel.bus.bus import Bus
-from cairn.kernel.bus.context import NOWHERE, entered
-from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import NodeId
@@ -21,40 +18,19 @@ from cairn.services.image.messages import ExpungeImage
 from cairn.services.image.model import Image, ImageStatus
 
 _log = structlog.get_logger("cairn.image")
-_ROUND_SECONDS = 3600.0
+ROUND_SECONDS = 3600.0
 _MOST = 1000  #: in one round
 
 
 class ImageSweeper:
-    """Looks every hour for images whose time is over. Each is expunged by the call that users have."""
+    """Looks for images whose time is over. Each is expunged by the call that users have."""
 
-    def __init__(self, store: Store, bus: Bus, clock: Clock, settings: GlobalConfig, ring: Ring, node: NodeId) -> None:
+    def __init__(self, store: Store, bus: Bus, settings: GlobalConfig, ring: Ring, node: NodeId) -> None:
         self._store = store
         self._bus = bus
-        self._clock = clock
         self._settings = settings
         self._ring = ring
         self._node = node
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin; the first round comes after an hour."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="image sweeper")
-
-    async def stop(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await self._clock.sleep(_ROUND_SECONDS)
-            with entered(NOWHERE):
-                try:
-                    await self.sweep()
-                except CairnError as error:
-                    _log.warning("image.sweep-failed", error=str(error))
 
     async def sweep(self) -> None:
         """Expunge the images whose time is over, one after the other; one that cannot be is tried again in the next round."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from cairn.kernel.bus.context import NOWHERE, CallContext, current, entered
 from cairn.kernel.bus.tasks import Tasks
 
@@ -49,3 +51,19 @@ async def test_task_is_named_and_starts_in_an_empty_context() -> None:
     await tasks.settle()
     assert task.get_name() == "worker"
     assert seen == [NOWHERE]
+
+
+async def test_task_that_raises_is_logged_and_ends_no_other() -> None:
+    async def work() -> None:
+        raise KeyError("surprise")
+
+    tasks = Tasks()
+    other = tasks.start(asyncio.Event().wait(), "other")  # type: ignore[arg-type]
+    with capture_logs() as logged:
+        await asyncio.gather(tasks.start(work(), "worker"), return_exceptions=True)
+        await asyncio.sleep(0)
+    assert [(line["event"], line["name"], line["error"]) for line in logged] == [
+        ("task.failed", "worker", "KeyError('surprise')")
+    ]
+    assert not other.done()
+    await tasks.stop()

@@ -96,7 +96,8 @@ class World:
     def engine(
         self, plans: Mapping[str, Sequence[str]], probe: FlowProbe | None = None, *, finish: Finisher | None = None
     ) -> FlowEngine:
-        """An engine whose workflows have these steps: names begin with t (transaction), a (action) or n (nested)."""
+        """An engine whose workflows have these steps: names begin with t (transaction), a (action), n (nested) or
+        q (an action that leaves nothing to undo)."""
         names = sorted({name for steps in plans.values() for name in steps})
         text = "\n".join(f'[workflow."{name}"]\nsteps = {list(steps)!r}' for name, steps in plans.items())
         engine = FlowEngine(
@@ -252,7 +253,20 @@ class Nesting(Base, ActionStep[Parameters, Struct]):
         await self.world.store.write(lambda tx: tx.delete(Effect, f"t_{self.name}"))
 
 
-_STEPS: dict[str, type[Base]] = {"t": Noting, "a": Acting, "n": Nesting}
+class Looking(Base, ActionStep[Parameters, Struct]):
+    """Leaves nothing to undo."""
+
+    name = "q"
+    title = "looking"
+    nothing_to_undo: ClassVar[str | None] = "it only looks"
+
+    async def do(self, given: Parameters) -> Struct:
+        self.world.story.append(f"do {self.name}")
+        await self.world.pass_gate(self.name)
+        return self.output_value()
+
+
+_STEPS: dict[str, type[Base]] = {"t": Noting, "a": Acting, "n": Nesting, "q": Looking}
 
 
 def step_of(world: World, name: str) -> AnyStep:

@@ -64,7 +64,7 @@ class Look(TransactionStep[Nothing, Nothing]):
 CONFIG = """
 from cairn.kernel.config import Setting
 
-SIZE = Setting("written", "size", 1, doc="of boxes")
+SIZE = Setting("written", "size", 1, minimum=0, maximum=9, doc="of boxes")
 COLOR = Setting("written", "color", "red", doc="of boxes")
 ALL = (SIZE, COLOR)
 """

@@ -208,7 +208,10 @@ def test_touched_storages_are_taken_once() -> None:
     assert touched.take() is None, "at the start nothing is known"
     touched.add(PrimaryStorageId("a"))
     touched.add(PrimaryStorageId("a"))
-    assert (touched.wake.is_set(), touched.take()) == (True, {"a"})
-    assert (touched.wake.is_set(), touched.take()) == (False, set())
+    assert (bool(touched), touched.take()) == (True, {"a"})
+    assert (bool(touched), touched.take()) == (False, set())
+    told: list[int] = []
+    touched.listen(lambda: told.append(1))
+    touched.add(PrimaryStorageId("a"))
     touched.add_all()
-    assert touched.take() is None
+    assert (touched.take(), told) == (None, [1, 1])

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.loop import Loops
+from cairn.kernel.metrics import Metrics
 from cairn.kernel.store.store import Tx
 from cairn.plugins.local_storage.model import LocalStorageHost
 from cairn.plugins.local_storage.space import DiskSpace, Touched
@@ -43,20 +45,18 @@ async def test_capacity_of_a_storage_moves_with_its_volumes(cloud: Cloud) -> Non
     assert before - whole(cloud).available_capacity == taken - 500 * GIB
 
 
-async def test_changes_of_a_second_are_summed_up_together(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_of_a_second_are_summed_up_together(cloud: Cloud) -> None:
     context = cloud.node.context
     rounds = 0
-    real = Sums.sum_up
 
-    async def counted(sums: Sums) -> None:
-        nonlocal rounds
-        rounds += 1
-        await real(sums)
+    class Counted(Sums):
+        async def sum_up(self) -> None:
+            nonlocal rounds
+            rounds += 1
+            await super().sum_up()
 
-    monkeypatch.setattr(Sums, "sum_up", counted)
     touched = Touched()
-    sums = Sums(context.store, cloud.clock, context.config, _space(cloud, touched), touched)
-    await sums.start()
+    loops = _at_work(cloud, Counted(context.store, cloud.clock, _space(cloud, touched), touched), touched)
     await cloud.quiet(0.5)
     for _ in range(10):
         touched.add(PrimaryStorageId(cloud.site["storage"]))
@@ -65,7 +65,9 @@ async def test_changes_of_a_second_are_summed_up_together(cloud: Cloud, monkeypa
     touched.add(PrimaryStorageId("f" * 32))
     await cloud.quiet(5)
     assert rounds == 2
-    await sums.stop()
+    await cloud.quiet(300)
+    assert rounds == 2, "without a change nothing is done"
+    await loops.stop()
 
 
 async def test_settings_show_in_all_rows_and_sums(cloud: Cloud) -> None:
@@ -83,7 +85,7 @@ async def test_what_could_not_be_written_is_summed_up_later(cloud: Cloud, monkey
     context = cloud.node.context
     touched = Touched()
     space = _space(cloud, touched)
-    sums = Sums(context.store, cloud.clock, context.config, space, touched)
+    sums = Sums(context.store, cloud.clock, space, touched)
     fails = [True]
 
     def anew(tx: Tx, host: HostId | None = None) -> None:
@@ -94,10 +96,18 @@ async def test_what_could_not_be_written_is_summed_up_later(cloud: Cloud, monkey
 
     monkeypatch.setattr(space, "anew", anew)
     await context.store.write(lambda tx: tx.update(PrimaryStorage, cloud.site["storage"], total_capacity=7))
-    await sums.start()
-    await cloud.quiet(5)
+    loops = _at_work(cloud, sums, touched)
+    await cloud.quiet(70)
     assert whole(cloud).total_capacity > 7
-    await sums.stop()
+    await loops.stop()
+
+
+def _at_work(cloud: Cloud, sums: Sums, touched: Touched) -> Loops:
+    """The sums as a node has them done."""
+    loops = Loops(cloud.clock, Metrics())
+    touched.listen(loops.every("sums", lambda: 60.0, sums.gather, at_once=True).wake)
+    loops.start()
+    return loops
 
 
 def _space(cloud: Cloud, touched: Touched) -> DiskSpace:

@@ -1,0 +1,45 @@
+"""The places of runs that a former process left: taken before anything else begins, kept until each run has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.ids import JobId
+from cairn.kernel.queue import Place, ResourceQueues
+
+
+class Places:
+    """Places by run. An inner run works in the place of the outer one, unless it has a queue of its own."""
+
+    def __init__(self, queues: ResourceQueues) -> None:
+        self._queues = queues
+        self._own: dict[str, Place] = {}
+        self._outer: dict[str, str] = {}  #: run -> the run in whose place it works
+
+    def take(self, rows: Sequence[FlowRun]) -> None:
+        """Take the places of these runs, at once."""
+        by_uuid = {row.uuid: row for row in rows}
+        for row in rows:
+            outer = by_uuid.get(row.parent_uuid or "")
+            if row.queue_key is None:
+                continue
+            if outer is not None and outer.queue_key == row.queue_key:
+                self._outer[row.uuid] = outer.uuid
+                continue
+            job = JobId(row.job_uuid) if row.job_uuid else None
+            self._own[row.uuid] = self._queues.keep(row.queue_key, name=row.workflow, job=job)
+
+    def of(self, row: FlowRun) -> Place | None:
+        """The place in which a run is to go on; None when none was taken for it."""
+        uuid = row.uuid
+        while uuid in self._outer:
+            uuid = self._outer[uuid]
+        return self._own.get(uuid)
+
+    def leave(self, run: str) -> None:
+        """Give a run's own place to the next in the queue. Safe to repeat, and for a run that has none."""
+        self._outer.pop(run, None)
+        place = self._own.pop(run, None)
+        if place is not None:
+            place.leave()

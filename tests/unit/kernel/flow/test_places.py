@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+
+from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.flow.places import Places
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.queue import ResourceQueues
+from cairn.testing.clock import VirtualClock
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(uuid: str, key: str | None, parent: str | None = None) -> FlowRun:
+    return FlowRun(
+        uuid=uuid,
+        workflow=f"flow.{uuid}",
+        queue_key=key,
+        parent_uuid=parent,
+        steps=[],
+        data=b"{}",
+        create_date=NOW,
+        last_op_date=NOW,
+    )
+
+
+def taken(queues: ResourceQueues) -> dict[str, list[str]]:
+    return {report.key: [entry.name for entry in report.running] for report in queues.inspect()}
+
+
+def test_each_run_with_a_queue_takes_its_place_and_an_inner_one_shares_its_outer_ones() -> None:
+    queues = ResourceQueues(VirtualClock(), Metrics())
+    places = Places(queues)
+    outer, inner, other = row("outer", "vm:1"), row("inner", "vm:1", "outer"), row("other", "host:1", "outer")
+    innermost = row("innermost", "vm:1", "inner")
+    places.take([innermost, inner, outer, other, row("free", None)])
+
+    assert taken(queues) == {"vm:1": ["flow.outer"], "host:1": ["flow.other"]}
+    assert places.of(innermost) is places.of(inner) is places.of(outer)
+    assert places.of(other) is not places.of(outer)
+    assert places.of(row("free", None)) is None
+
+    places.leave("inner")
+    assert taken(queues) == {"vm:1": ["flow.outer"], "host:1": ["flow.other"]}
+    places.leave("outer")
+    places.leave("other")
+    places.leave("outer")
+    assert taken(queues) == {}
+
+
+def test_an_inner_run_whose_outer_one_is_gone_has_a_place_of_its_own() -> None:
+    queues = ResourceQueues(VirtualClock(), Metrics())
+    places = Places(queues)
+    orphan = replace(row("inner", "vm:1"), parent_uuid="gone")
+    places.take([orphan])
+    assert places.of(orphan) is not None
