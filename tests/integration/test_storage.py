@@ -48,7 +48,11 @@ async def test_levels_are_told_as_events_and_shown(cloud: Cloud) -> None:
         host.used_bytes = max(used, int(host.machine.disk_bytes * share))
         await cloud.quiet(61)
     events = [row["name"] for row in await cloud.query("Event") if str(row["name"]).startswith("primary-storage.")]
-    assert sorted(events) == ["primary-storage.full", "primary-storage.has-room", "primary-storage.nearly-full"]
+    assert sorted(map(str, events)) == [
+        "primary-storage.full",
+        "primary-storage.has-room",
+        "primary-storage.nearly-full",
+    ]
     shares = await cloud.query("LocalStorageHostRef")
     assert {row["level"] for row in shares} == {"Ok"}
 

@@ -8,6 +8,8 @@ not exist, and nothing listens on port 9. ``?virtual=BYTES&size=BYTES`` sets the
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+from collections.abc import Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from msgspec import Struct
@@ -28,6 +30,23 @@ class Download(Struct, frozen=True, kw_only=True):
     virtual_size_bytes: int
     actual_size_bytes: int
     sha256: str
+
+
+def check_reach(url: str, denied: Sequence[str], allowed: Sequence[str]) -> None:
+    """Refuse an address that images may not come from. Names are not looked up here, so they may."""
+    split = urlsplit(url)
+    try:
+        address = ipaddress.ip_address((split.hostname or "") if split.scheme in ("http", "https") else "")
+    except ValueError:
+        return
+
+    def is_in(networks: Sequence[str]) -> bool:
+        return any(address in ipaddress.ip_network(network) for network in networks)
+
+    if is_in(denied) and not is_in(allowed):
+        raise Refused(
+            codes.DOWNLOAD_REFUSED, f"{shown_url(url)} is not fetched: {address} is denied. Serve it elsewhere."
+        )
 
 
 def fetch(url: str, wanted_format: str, max_bytes: int) -> Download:

@@ -84,6 +84,7 @@ def download_image(world: World, host: SimHost, command: DownloadImage) -> Image
     _clean_path(command.path)
     image = host.images.get(command.path)
     if image is None:
+        images.check_reach(command.url, command.denied_networks, command.allowed_networks)
         got = images.fetch(command.url, command.format, command.max_bytes)
         _need_space(host, got.actual_size_bytes)
         image = SimFile(
