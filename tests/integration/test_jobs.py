@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 from tests.flows.world import broken_rules
@@ -130,3 +130,136 @@ async def test_how_much_a_host_does_at_a_time_is_changed_at_once(cloud: Cloud) -
     assert len(await cloud.query("VmInstance", "state=Running")) == 4
     for uuid in jobs:
         await cloud.finish(uuid)
+
+
+class Tenant(NamedTuple):
+    """An account with an image of its own."""
+
+    name: str
+    uuid: str
+    image: str
+
+    async def log_in(self, cloud: Cloud) -> None:
+        """Go on as this account."""
+        await cloud.log_in(self.name, f"pw-{self.name}")
+
+    def vm(self, cloud: Cloud, name: str) -> Json:
+        """The fields of a VM."""
+        return cloud.vm_fields(name, image_uuid=self.image)
+
+
+async def tenant(cloud: Cloud, name: str) -> Tenant:
+    """A new account."""
+    await cloud.log_in()
+    uuid = await cloud.create_account(name, f"pw-{name}")
+    await cloud.log_in(name, f"pw-{name}")
+    image = await cloud.call("AddImage", **image_fields(cloud, f"of-{name}"))
+    await cloud.log_in()
+    return Tenant(name, uuid, str(image["uuid"]))
+
+
+def image_fields(cloud: Cloud, name: str) -> Json:
+    """The fields of an image."""
+    return {
+        "name": name,
+        "url": "http://images.example/tiny.qcow2",
+        "format": "qcow2",
+        "backup_storage_uuids": [cloud.site["backup"]],
+    }
+
+
+async def test_account_that_floods_with_slow_calls_stops_nobody(cloud: Cloud) -> None:
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    cloud.agents.dials.turn(Dial(host="backup", command="backup.download-image", delay_seconds=9000, slow=True))
+    await mallory.log_in(cloud)
+    for number in range(520):
+        status, answer = await cloud.send("AddImage", **image_fields(cloud, f"i{number}"))
+        assert status == 202, answer
+    await cloud.quiet(1)
+    assert cloud.node.context.jobs.counts() == (4, 516)
+    began = cloud.clock.monotonic()
+    await cloud.call("CreateVmInstance", **mallory.vm(cloud, "not-an-image"))
+
+    await alice.log_in(cloud)
+    await cloud.call("CreateVmInstance", **alice.vm(cloud, "hers"))
+    await cloud.log_in()
+    await cloud.call("CreateZone", name="urgent")
+    await cloud.call("ChangeAccountState", uuid=mallory.uuid, state_event="disable")
+
+    assert cloud.clock.monotonic() - began < 10
+    await cancel_all(cloud)
+
+
+async def cancel_all(cloud: Cloud) -> None:
+    """End all jobs that are open."""
+    cloud.agents.dials.clear()
+    for row in await cloud.query("Job", "state=Waiting"):
+        await cloud.request("DELETE", f"/v1/api-jobs/{row['uuid']}")
+    await cloud.quiet(120)
+    assert cloud.node.context.jobs.counts() == (0, 0)
+
+
+async def test_backlog_is_bounded_for_each_account(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="job", name="backlog.account", value="5")
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    cloud.agents.dials.turn(Dial(command="vm.start", delay_seconds=100))
+    await mallory.log_in(cloud)
+    for number in range(5):
+        status, answer = await cloud.send("CreateVmInstance", **mallory.vm(cloud, f"vm-{number}"))
+        assert status == 202, answer
+
+    status, problem = await cloud.send("CreateVmInstance", **mallory.vm(cloud, "one-too-many"))
+
+    assert (status, problem["code"], problem["kind"]) == (429, "job.backlog-full", "exhausted")
+    assert "5 jobs of this account are open" in cast("str", problem["detail"])
+    status, _ = await cloud.request("DELETE", f"/v1/api-jobs/{answer['uuid']}")
+    assert status == 202
+    await alice.log_in(cloud)
+    assert (await cloud.send("CreateVmInstance", **alice.vm(cloud, "hers")))[0] == 202
+    await cloud.log_in()
+    await cancel_all(cloud)
+    assert await cloud.query("VmInstance") == []
+
+
+async def test_guests_that_ignore_the_power_button_hold_up_no_start(cloud: Cloud) -> None:
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    host = cloud.site["host-1"]
+    await mallory.log_in(cloud)
+    vms = [await cloud.call("CreateVmInstance", **mallory.vm(cloud, f"m{n}"), host_uuid=host) for n in range(12)]
+    cloud.agents.dials.turn(Dial(command="vm.stop", delay_seconds=60, slow=True))
+    for vm in vms:
+        await cloud.send("StopVmInstance", uuid=vm["uuid"])
+    await cloud.quiet(1)
+    queues = {report.key: len(report.running) for report in cloud.node.context.queues.inspect("host")}
+    assert queues == {f"host-idle:{host}": 12}
+
+    await alice.log_in(cloud)
+    began = cloud.clock.monotonic()
+    await cloud.call("CreateVmInstance", **alice.vm(cloud, "hers"), host_uuid=host)
+
+    assert cloud.clock.monotonic() - began < 10
+    await cloud.quiet(120)
+    await cloud.log_in()
+    assert len(await cloud.query("VmInstance", "state=Stopped")) == 12
+
+
+async def test_account_s_slow_work_on_a_host_leaves_places_to_others(cloud: Cloud) -> None:
+    mallory, alice = await tenant(cloud, "mallory"), await tenant(cloud, "alice")
+    host = cloud.site["host-1"]
+    await mallory.log_in(cloud)
+    vms = [await cloud.call("CreateVmInstance", **mallory.vm(cloud, f"m{n}"), host_uuid=host) for n in range(12)]
+    cloud.agents.dials.turn(Dial(command="vm.pause", delay_seconds=60, slow=True))
+    for vm in vms:
+        await cloud.send("PauseVmInstance", uuid=vm["uuid"])
+    await cloud.quiet(1)
+    (queue,) = cloud.node.context.queues.inspect("host:")
+    assert (len(queue.running), len(queue.waiting)) == (8, 4)
+
+    await alice.log_in(cloud)
+    began = cloud.clock.monotonic()
+    await cloud.call("CreateVmInstance", **alice.vm(cloud, "hers"), host_uuid=host)
+
+    assert cloud.clock.monotonic() - began < 10
+    await cloud.quiet(180)
+    await cloud.log_in()
+    assert len(await cloud.query("VmInstance", "state=Paused")) == 12

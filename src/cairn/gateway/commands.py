@@ -35,10 +35,12 @@ from cairn.kernel.ids import IdSource, JobId, is_uuid
 from cairn.kernel.jobs import OPEN, Job, JobState, Progress
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
+from cairn.kernel.slots import BACKLOG_FULL
 from cairn.kernel.tag import Tags
 
 LONGEST_WAIT_SECONDS: Final = 300.0
 LONGEST_TIMEOUT_SECONDS: Final = 7 * 86_400.0
+RETRY_AFTER_SECONDS: Final = 10
 JOBS_PATH: Final = "/v1/api-jobs"
 _WAIT: Final = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
 
@@ -47,7 +49,13 @@ class JobControl(Protocol):
     """The part of `cairn.kernel.jobs.Jobs` that the gateway needs."""
 
     async def submit(
-        self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
+        self,
+        job: JobId,
+        message: ApiCommand[object],
+        *,
+        actor: str | None,
+        timeout_seconds: float,
+        admin: bool = False,
     ) -> bool:
         """Accept a call; False if it had been accepted before."""
 
@@ -118,8 +126,8 @@ class Commands:
 
         Raises:
             CairnError: ``api.invalid-header`` (400); what the message's own check refuses, ``tag.unknown`` and
-                ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); with ``Prefer: wait``
-                also what the job failed with.
+                ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); ``job.backlog-full``
+                (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
         """
         check_call(message, self._tags, by_admin=caller is None or caller.is_admin)
         job, chosen = self._job_id(request)
@@ -132,12 +140,26 @@ class Commands:
             if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
                 return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
             raise self._references.not_found(binding, missing)
-        fresh = not missing and await self._jobs.submit(
-            job, message, actor=None if caller is None else caller.account_uuid, timeout_seconds=timeout_seconds
-        )
+        fresh = not missing and await self._accept(job, message, caller, timeout_seconds)
         if fresh and wait_seconds <= 0:
             return _accepted(job, JobState.WAITING)
         return await self._outcome(job, wait_seconds, caller)
+
+    async def _accept(
+        self, job: JobId, message: ApiCommand[object], caller: Caller | None, timeout_seconds: float
+    ) -> bool:
+        try:
+            return await self._jobs.submit(
+                job,
+                message,
+                actor=None if caller is None else caller.account_uuid,
+                timeout_seconds=timeout_seconds,
+                admin=caller is not None and caller.is_admin,
+            )
+        except CairnError as error:
+            if error.code == BACKLOG_FULL:
+                raise _try_later(error) from error
+            raise
 
     async def show(self, request: HttpRequest) -> Response:
         """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
@@ -229,6 +251,14 @@ def resource_of(job: JobId) -> str:
 def _accepted(job: JobId, state: JobState) -> Reply:
     location = f"{JOBS_PATH}/{job}"
     return json_reply(Accepted(uuid=job, location=location, state=state), 202, headers={"Location": location})
+
+
+def _try_later(error: CairnError) -> HttpError:
+    later = HttpError(
+        error.code, error.message, status=429, kind=error.kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
+    )
+    later.operator = error.operator
+    return later
 
 
 def _timeout(request: HttpRequest, binding: ApiBinding) -> float:

@@ -20,6 +20,7 @@ from msgspec.structs import fields
 
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.ids import UUID_PATTERN
+from cairn.kernel.limits import CallLimit
 from cairn.kernel.words import dashed
 
 R = TypeVar("R")
@@ -107,6 +108,12 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
     access: ClassVar[Access] = Access.ADMIN
     #: seconds allowed when the caller does not say
     default_timeout_seconds: ClassVar[float] = 1800.0
+    #: how many such calls run at a time, where they are slow (`cairn.kernel.limits.call_limit`)
+    limit: ClassVar[CallLimit | None] = None
+
+    def frees(self) -> bool:
+        """Whether the call gives something back or ends something. A reserve of places is kept for such calls."""
+        return False
 
     def check(self) -> None:
         """Refuse the call if its fields alone show that it is wrong. Called before it is accepted; pure, and quick.
@@ -138,6 +145,10 @@ class ApiDelete(ApiCommand[None], frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     delete_mode: DeleteMode = DeleteMode.PERMISSIVE
+
+    def frees(self) -> bool:
+        """A removal does."""
+        return True
 
 
 class ApiChange(ApiCommand[Reference], frozen=True, kw_only=True):
@@ -171,6 +182,10 @@ class ApiChangeState(ApiChange, frozen=True, kw_only=True):
     abstract: ClassVar[bool] = True
 
     state_event: StateEvent
+
+    def frees(self) -> bool:
+        """Disabling ends something."""
+        return self.state_event is StateEvent.DISABLE
 
 
 class ApiQuery(Query[R], Generic[R], frozen=True, kw_only=True):

@@ -13,10 +13,11 @@ from pathlib import Path
 from cairn.kernel import limits
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.reports import Reports
+from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.clock import Clock
-from cairn.kernel.config import GlobalConfig
+from cairn.kernel.config import GlobalConfig, Setting
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
@@ -98,8 +99,10 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         clock=clock,
         metrics=metrics,
         render=needs.render(query),
+        queues=queues,
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
+        setting=config.get,
     )
     node = NodeContext(
         node=needs.bus.node,
@@ -112,7 +115,9 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         ids=ids,
         queues=queues,
         jobs=jobs,
-        events=Events(store, clock, lambda: float(config.get(limits.EVENT_RETENTION))),
+        events=Events(
+            store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
+        ),
         config=config,
         tags=Tags(ids, loaded.tags),
         query=query,
@@ -144,9 +149,16 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     )
     _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)
-    config.listen(limits.API_PARALLELISM, jobs.changed)
+    for setting in (limits.API_PARALLELISM, limits.API_RESERVE, limits.API_SHARE, *_call_limits(loaded)):
+        config.listen(setting, jobs.changed)
     node.complete(flows)
     return node
+
+
+def _call_limits(loaded: Loaded) -> set[Setting[int]]:
+    """The settings that say how many slow calls run at a time."""
+    found = {api.limit for api in loaded.api if issubclass(api, ApiCommand) and api.limit is not None}
+    return {setting for limit in found for setting in limit}
 
 
 def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Callable, Collection
 from contextvars import Context
 from datetime import datetime, timedelta
@@ -31,20 +30,25 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
+from cairn.kernel.api import ApiChangeState, ApiCommand, ApiCreate, ApiUpdate, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import message_type, tag_of
 from cairn.kernel.clock import Clock
+from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
+from cairn.kernel.retention import remove, up_to
+from cairn.kernel.slots import Slots
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
 from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.turns import Turn
 
 T = TypeVar("T")
 _log = structlog.get_logger("cairn.jobs")
@@ -63,7 +67,6 @@ class JobState(StrEnum):
 OPEN = (JobState.WAITING, JobState.RUNNING)
 #: until a job whose end could not be written down is taken up again
 _AGAIN_SECONDS = 5.0
-_CLEAN_BATCH = 1000
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -106,10 +109,18 @@ class _Open(Struct, kw_only=True, eq=False):
     message: ApiCommand[object] | None  #: None: it cannot be read any more
     actor: str | None
     timeout_seconds: float
+    #: it is an administrator's, as far as is known
+    admin: bool = False
+    #: when it was accepted, or taken up again, in seconds of the clock
+    since: float = 0.0
+    #: its place, or its wait for one
+    turn: Turn[_Open] | None = None
     waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
     task: asyncio.Task[None] | None = None
     #: an earlier run of the node, or an earlier try, may have left a journal
     resumed: bool = False
+    #: it left a journal, or an end that could not be written: it goes on without waiting for a place
+    begun: bool = False
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
     at_work: bool = False
@@ -117,10 +128,10 @@ class _Open(Struct, kw_only=True, eq=False):
     finished: bool = False
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
-    #: how many creations it waits for before it may begin
-    ahead: int = 0
+    #: the creations that it waits for before it may begin
+    ahead: set[JobId] = msgspec.field(default_factory=set)
     #: the jobs that wait for the end of this creation
-    followers: list[_Open] = msgspec.field(default_factory=list)
+    followers: dict[JobId, _Open] = msgspec.field(default_factory=dict)
 
     def wake(self) -> None:
         """Wake everything that waits for its end."""
@@ -133,8 +144,10 @@ class Jobs:
 
     Args:
         render: makes the result body that the API shows of a command's answer, inside the job's last transaction.
-        parallelism: how many jobs run at a time; the others wait in the order of their arrival.
+        queues: in which calls that are one transaction take their turn.
+        parallelism: how many jobs run at a time; the others wait for their turn (`cairn.kernel.slots`).
         retention_seconds: how long ended jobs are kept.
+        setting: the value of one of the settings of slots, now; by default the one that it has from the start.
     """
 
     def __init__(
@@ -145,8 +158,10 @@ class Jobs:
         clock: Clock,
         metrics: Metrics,
         render: Render,
+        queues: ResourceQueues,
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
+        setting: Callable[[Setting[int]], int] = lambda setting: setting.default,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -154,14 +169,16 @@ class Jobs:
         self._metrics = metrics
         self._render = render
         self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
-        self._parallelism = parallelism
+        self._queues = queues
         self._retention_seconds = retention_seconds
         self._open: dict[JobId, _Open] = {}
-        self._waiting: deque[_Open] = deque()
+        self._slots: Slots[_Open] = Slots(parallelism, setting)
         self._creating: dict[str, _Open] = {}  #: by the resource that it makes
         self._running = 0
         self._stopping = False
         self._flows: FlowEngine | None = None
+        metrics.jobs_waiting.read_from(self._waiting_by_api)
+        metrics.job_oldest_wait.read_from(lambda: {(): self._oldest_wait()})
 
     def attach(self, flows: FlowEngine) -> None:
         """Take the engine, whose runs give jobs their answers. Each of the two needs the other, so it comes late."""
@@ -170,21 +187,38 @@ class Jobs:
     # -- accepting ------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, job: JobId, message: ApiCommand[object], *, actor: str | None, timeout_seconds: float
+        self,
+        job: JobId,
+        message: ApiCommand[object],
+        *,
+        actor: str | None,
+        timeout_seconds: float,
+        admin: bool = False,
     ) -> bool:
         """Accept a call. When this returns the job is durable and will end.
 
         Safe to repeat: the same id with the same call is the same job (returns False then).
 
+        Args:
+            actor: the account that makes it.
+            timeout_seconds: how long it may take once it has begun.
+            admin: that account is an administrator's.
+
         Raises:
             CairnError: ``job.id-taken`` when another call has that id; ``resource.uuid-taken`` when a resource has the uuid
-                that the call chose for the one that it makes.
+                that the call chose for the one that it makes; ``job.backlog-full`` when too many jobs are open already, of
+                this account or in all: nothing was written.
         """
         request = msgspec.json.encode(message)
         digest = _digest(message, actor)
-
+        try:
+            self._slots.check(message, actor, admin=admin)
+        except CairnError:
+            if await self._is_repeated(job, digest):
+                return False
+            raise
         api = type(message).__name__
-        opened = _Open(id=job, api=api, message=message, actor=actor, timeout_seconds=timeout_seconds)
+        opened = _Open(id=job, api=api, message=message, actor=actor, timeout_seconds=timeout_seconds, admin=admin)
 
         def fn(tx: Tx) -> bool:
             there = tx.get(Job, job)
@@ -207,7 +241,12 @@ class Jobs:
             tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
             return True
 
-        return await self._store.write(fn)
+        with self._slots.entering(actor):
+            return await self._store.write(fn)
+
+    async def _is_repeated(self, job: JobId, digest: str) -> bool:
+        there = await self._store.look(lambda tx: tx.get(Job, job))
+        return there is not None and not self._same(there, digest)
 
     def _same(self, there: Job, digest: str) -> bool:
         if there.digest != digest:
@@ -260,7 +299,14 @@ class Jobs:
 
     def counts(self) -> tuple[int, int]:
         """How many jobs run and how many wait on this node."""
-        return self._running, len(self._waiting)
+        return self._running, self._slots.waiting
+
+    def _waiting_by_api(self) -> dict[tuple[str, ...], float]:
+        return {(api,): float(count) for api, count in self._slots.waiting_by_api.items()}
+
+    def _oldest_wait(self) -> float:
+        oldest = self._slots.oldest
+        return 0.0 if oldest is None else max(0.0, self._clock.monotonic() - oldest.since)
 
     # -- cancelling ------------------------------------------------------------------------------------------------------
 
@@ -279,7 +325,8 @@ class Jobs:
             return
         opened.cancelled = True
         if opened.task is None:
-            if not opened.resumed and (opened.ahead or opened in self._waiting):
+            waits = opened.turn is not None and self._slots.waits(opened.turn)
+            if not opened.resumed and (opened.ahead or waits):
                 self._withdraw(opened)
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
@@ -288,18 +335,29 @@ class Jobs:
     def _withdraw(self, opened: _Open) -> None:
         """Take a job out of whatever it waits for."""
         if opened.ahead:
-            opened.ahead = 0
-            for creation in self._creating.values():
-                if opened in creation.followers:
-                    creation.followers.remove(opened)
-        else:
-            self._waiting.remove(opened)
+            for creation in opened.ahead:
+                self._open[creation].followers.pop(opened.id)
+            opened.ahead.clear()
+        elif opened.turn is not None:
+            self._slots.leave(opened.turn)
 
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
     async def commit(self, fn: Callable[[Tx], T]) -> T:
-        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once."""
+        """Run a transaction that is all a handler does: it and the job's end happen together, exactly once.
+
+        It takes its turn in the queue of the resource that the call names, behind the workflows of that resource. Two kinds
+        of calls do not wait: what makes a resource, which nobody else knows yet, and what changes nothing but a name, a
+        description or whether a resource is enabled.
+        """
         context = current()
+        opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
+        key = None if opened is None or opened.message is None else _turn_of(opened.message)
+        if opened is None or key is None:
+            return await self._commit(fn, context)
+        return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
+
+    async def _commit(self, fn: Callable[[Tx], T], context: CallContext) -> T:
 
         def concluding(tx: Tx) -> T:
             result = fn(tx)
@@ -326,21 +384,28 @@ class Jobs:
     # -- running ------------------------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Look again at how many jobs may run at a time. Call it after the setting changed."""
+        """Look again at how many jobs may run at a time. Call it after one of the settings changed."""
+        self._slots.changed()
         self._dispatch()
 
-    def _enqueue(self, opened: _Open, *, at_once: bool = False) -> None:
-        """Let a job wait for its turn; `at_once`: it had begun in a former process and begins before all others."""
-        self._open[opened.id] = opened
+    def _enqueue(self, opened: _Open) -> None:
+        """Let a job wait for its turn; one that had begun goes on at once."""
+        if self._stopping:
+            return
+        if opened.id not in self._open:
+            self._open[opened.id] = opened
+            self._slots.opened(opened.actor)
+        opened.since = self._clock.monotonic()
         message = opened.message
-        if at_once:
+        if opened.begun:
+            opened.turn = self._slots.hold(opened)
             self._begin(opened)
         elif message is not None and (creations := self._creations_ahead(message)):
-            opened.ahead = len(creations)
             for creation in creations:
-                creation.followers.append(opened)
+                opened.ahead.add(creation.id)
+                creation.followers[opened.id] = opened
         else:
-            self._waiting.append(opened)
+            opened.turn = self._slots.wait(opened)
         if isinstance(message, ApiCreate) and message.resource_uuid is not None:
             self._creating[message.resource_uuid] = opened
         self._dispatch()
@@ -358,8 +423,8 @@ class Jobs:
         return list(ahead.values())
 
     def _dispatch(self) -> None:
-        while self._waiting and self._running < max(1, self._parallelism()) and not self._stopping:
-            self._begin(self._waiting.popleft())
+        while not self._stopping and (opened := self._slots.take()) is not None:
+            self._begin(opened)
 
     def _begin(self, opened: _Open) -> None:
         """Start a job's task, in an empty context: it is not part of the call that happened to start it."""
@@ -388,27 +453,30 @@ class Jobs:
         finally:
             self._running -= 1
             if not self._stopping:
+                if opened.turn is not None:
+                    self._slots.leave(opened.turn)
                 self._leave(opened, ended=ended)
                 self._dispatch()
 
     def _leave(self, opened: _Open, *, ended: bool) -> None:
         if ended:
-            self._open.pop(opened.id, None)
+            if self._open.pop(opened.id, None) is not None:
+                self._slots.ended(opened.actor)
             opened.wake()
             if opened.followers or isinstance(opened.message, ApiCreate):
                 self._let_go(opened)
             return
-        opened.task, opened.at_work, opened.resumed = None, False, True
+        opened.task, opened.at_work, opened.resumed, opened.begun = None, False, True, True
         self._clock.call_later(_AGAIN_SECONDS, lambda: self._enqueue(opened))
 
     def _let_go(self, creation: _Open) -> None:
         """A creation has ended: those that waited for it may begin."""
         if isinstance(creation.message, ApiCreate):
             self._creating.pop(creation.message.resource_uuid or "", None)
-        for follower in creation.followers:
-            follower.ahead -= 1
+        for follower in creation.followers.values():
+            follower.ahead.discard(creation.id)
             if not follower.ahead:
-                self._waiting.append(follower)
+                follower.turn = self._slots.wait(follower)
 
     async def _work(self, opened: _Open) -> CairnError | None:
         context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor)
@@ -500,10 +568,11 @@ class Jobs:
                 actor=row.account_uuid,
                 timeout_seconds=row.timeout_seconds,
                 resumed=True,
+                begun=row.uuid in begun or error is not None,
                 cancelled=row.cancel_requested,
                 error=error,
             )
-            self._enqueue(opened, at_once=row.uuid in begun or error is not None)
+            self._enqueue(opened)
         return len(rows)
 
     async def stop(self) -> None:
@@ -520,23 +589,18 @@ class Jobs:
             opened.wake()
 
     async def clean(self) -> int:
-        """Remove ended jobs whose time of keeping is over. Returns how many."""
-        before = self._clock.now() - timedelta(seconds=self._retention_seconds())
+        """Remove ended jobs whose time of keeping is over, a bite in each transaction. Returns how many."""
+        return await remove(self._store, _OLD, self._clock.now() - timedelta(seconds=self._retention_seconds()))
 
-        def fn(tx: Tx) -> int:
-            ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
-            old = [
-                row.uuid
-                for row in tx.find(Job, state=ended, order_by="create_date", limit=_CLEAN_BATCH)
-                if row.finish_date is not None and row.finish_date < before
-            ]
-            return tx.delete_where(Job, uuid=old) if old else 0
 
-        removed = count = await self._store.write(fn)
-        while count == _CLEAN_BATCH:
-            count = await self._store.write(fn)
-            removed += count
-        return removed
+_OLD = up_to(Job, "finish_date")  # an open job has none, and stays
+
+
+def _turn_of(message: ApiCommand[object]) -> str | None:
+    """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
+    if message.route is None or isinstance(message, ApiCreate | ApiUpdate | ApiChangeState):
+        return None
+    return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:

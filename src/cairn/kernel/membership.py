@@ -18,9 +18,11 @@ hold. So it knows that its predecessor's row is dead, and takes it over at once 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -30,7 +32,7 @@ from typing import Annotated, ClassVar
 import structlog
 from sqlalchemy import bindparam, select, update
 
-from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
@@ -188,6 +190,15 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
+    def trouble(self) -> str | None:
+        """Why this node may be no member any more, in a sentence; None: it is one."""
+        silence = self._clock.monotonic() - self._last_beat
+        if not self._joined:
+            return "it is not in the ring of nodes"
+        if silence < MISSED_HEARTBEATS * self._heartbeat_seconds():
+            return None
+        return f"its heartbeat has not been written for {silence:.0f} s"
+
     def drop(self) -> None:
         """End without a goodbye, as a crash does. For tests."""
         self._tasks.cancel()
@@ -225,8 +236,11 @@ class Membership:
                 if not await self.beat():
                     self._tell_fenced()
                     return
-            except CairnError as error:
-                _log.error("node.heartbeat-not-written", node=self._node, error=str(error))
+            except (Exception, asyncio.CancelledError) as error:
+                if being_cancelled():
+                    raise
+                trace = None if isinstance(error, CairnError) else error
+                _log.error("node.heartbeat-not-written", node=self._node, error=str(error), exc_info=trace)
                 if self._silent_too_long():
                     self._tell_fenced()
                     return
@@ -314,27 +328,23 @@ class Membership:
         self._ring.set_members(nodes, epoch, restarted=restarted)
 
 
+NODE_LOCK = "node.lock"
+
+
 class FolderLock:
     """The lock of a data folder: one process at a time works with it. It ends with the process, however that ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = NODE_LOCK) -> None:
         """Take the lock of `folder`, which must exist.
+
+        Args:
+            folder: it is locked for all that use the same `name`.
+            name: of the file, in the folder, in which the number of the process stands.
 
         Raises:
             CairnError: ``node.folder-in-use``.
         """
-        self._file = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._file, 20).decode(errors="replace").strip()
-            os.close(self._file)
-            raise CairnError(
-                "node.folder-in-use",
-                f"Process {holder or '(unknown)'} works with {folder} already. Stop it, or choose another data folder.",
-                kind=ErrorKind.CONFLICT,
-                details={"folder": str(folder), "process": holder},
-            ) from error
+        self._file = _locked(folder, name)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
@@ -343,6 +353,27 @@ class FolderLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _locked(folder: Path, name: str) -> int:
+    """The file, open and locked. One that was deleted while it was waited for is no lock: another is made then."""
+    while True:
+        file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(file, 20).decode(errors="replace").strip()
+            os.close(file)
+            raise CairnError(
+                "node.folder-in-use",
+                f"Process {holder or '(unknown)'} works with {folder} already. Stop it, or choose another data folder.",
+                kind=ErrorKind.CONFLICT,
+                details={"folder": str(folder), "process": holder},
+            ) from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(folder / name)):
+                return file
+        os.close(file)
 
 
 def _next_epoch(tx: Tx) -> int:

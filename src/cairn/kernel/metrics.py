@@ -145,6 +145,8 @@ class Metrics(Collector):
         self.queue_keys = self.gauge("cairn_queues", "Resource queues that are not empty.", "kind")
         self.queue_wait = self.histogram("cairn_queue_wait_seconds", "Waiting for a turn in a resource queue.", "kind")
         self.jobs = self.gauge("cairn_jobs", "Jobs by state (running, waiting).", "state")
+        self.jobs_waiting = self.gauge("cairn_jobs_waiting", "Jobs that wait for their turn, by API.", "api")
+        self.job_oldest_wait = self.gauge("cairn_job_oldest_wait_seconds", "How long the oldest of them has waited.")
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)
         self.loop_failures = self.counter(

@@ -1,8 +1,12 @@
 """Resource queues: everything that is done to one resource takes its turn in the resource's queue.
 
 There are no locks in cairn. Work on a resource runs on the node that owns it, in the queue under its key, first in
-first out, one at a time or N at a time. The number is read whenever a place is given away, so that a changed setting
-takes effect at once.
+first out, one at a time.
+
+What many accounts use at the same time, such as the agent of a host, has a shared queue of N places (`run` is given a
+callable, or a number above 1): there accounts take turns (`cairn.kernel.turns`), and none has more than three quarters of
+the places, so that ten calls of one that take a minute do not keep others waiting. The cloud's own work is held to no
+share. The number is read whenever a place is given away, so that a changed setting takes effect at once.
 
 Each entry is answered exactly once: by its work, by its cancellation, or, while it waits, by its deadline. An entry
 that leaves while it waits frees nothing and holds up no other. A place is handed from the work that ends to the entry
@@ -33,6 +37,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics, Series
+from cairn.kernel.turns import Pool, Turn, Turns
 
 T = TypeVar("T")
 
@@ -60,13 +65,14 @@ class QueueReport(Struct, frozen=True, kw_only=True):
 class _Entry(Expiring):
     """One piece of work: first waiting, then running."""
 
-    __slots__ = ("job", "name", "queue", "since", "turn")
+    __slots__ = ("actor", "job", "name", "queue", "since", "turn")
 
-    def __init__(self, queue: _Queue, name: str, job: JobId | None, since: float, at: float) -> None:
+    def __init__(self, queue: _Queue, name: str, context: CallContext, since: float, at: float) -> None:
         super().__init__(at)
         self.queue = queue
         self.name = name
-        self.job = job
+        self.job = context.job
+        self.actor = context.actor
         self.since = since
         self.turn: asyncio.Future[None] | None = None
 
@@ -80,7 +86,7 @@ _HELD: ContextVar[tuple[_Entry, ...]] = ContextVar("cairn-held-turns", default=(
 
 
 class _Queue:
-    """The entries of one key."""
+    """The entries of one key, one after another."""
 
     __slots__ = ("key", "parallelism", "running", "series", "waiting")
 
@@ -96,9 +102,68 @@ class _Queue:
         limit = self.parallelism
         return max(1, limit if isinstance(limit, int) else limit())
 
-    def has_place(self) -> bool:
-        """Whether a new entry can run at once."""
-        return not self.waiting and len(self.running) < self.places()
+    def enter(self, entry: _Entry) -> None:
+        """Let an entry wait. `next` until it gives nothing more."""
+        self.waiting[entry] = None
+
+    def next(self) -> _Entry | None:
+        """Give a free place to the entry whose turn it is; None when there is none."""
+        if not self.waiting or len(self.running) >= self.places():
+            return None
+        entry, _ = self.waiting.popitem(last=False)
+        self.running[entry] = None
+        return entry
+
+    def leave(self, entry: _Entry) -> None:
+        """Take an entry out, whether it waits or runs. Safe to repeat."""
+        self.waiting.pop(entry, None)
+        self.running.pop(entry, None)
+
+    def changed(self) -> None:
+        """Look again at how many places there are; they are counted at each turn anyway."""
+
+
+class _SharedQueue(_Queue):
+    """The entries of one key that many accounts use: they take turns."""
+
+    __slots__ = ("_fair", "_pool", "_turns")
+
+    def __init__(self, key: str, series: Series) -> None:
+        super().__init__(key, series)
+        self._pool = Pool(key, self.places, self._share)
+        self._turns: dict[_Entry, Turn[_Entry]] = {}
+        self._fair: Turns[_Entry] = Turns([self._pool])
+
+    def enter(self, entry: _Entry) -> None:
+        """Let an entry wait. `next` until it gives nothing more."""
+        self.waiting[entry] = None
+        turn = self._turns[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
+        self._fair.add(turn)
+
+    def next(self) -> _Entry | None:
+        """Give a free place to the entry whose turn it is; None when there is none."""
+        turn = self._fair.take()
+        if turn is None:
+            return None
+        del self.waiting[turn.what]
+        self.running[turn.what] = None
+        return turn.what
+
+    def leave(self, entry: _Entry) -> None:
+        """Take an entry out, whether it waits or runs. Safe to repeat."""
+        super().leave(entry)
+        turn = self._turns.pop(entry, None)
+        if turn is not None:
+            self._fair.leave(turn)
+
+    def changed(self) -> None:
+        """Look again at how many places there are."""
+        self._fair.changed()
+
+    def _share(self, privileged: bool) -> int:
+        """How many places an account may have: a quarter is for others. The cloud's own work may have them all."""
+        places = self.places()
+        return places if privileged or places == 1 else places - max(1, places // 4)
 
 
 class ResourceQueues:
@@ -137,7 +202,8 @@ class ResourceQueues:
             key: ``<kind>:<uuid>``, e.g. ``"vm:…"``.
             work: called when its turn has come; what it raises is raised here.
             name: says what is done, for reports and errors.
-            parallelism: how many may run at once; a callable is asked at each turn. Below 1 counts as 1.
+            parallelism: how many may run at once; a callable is asked at each turn. Below 1 counts as 1. With a callable,
+                or a number above 1, accounts take turns.
             timeout_seconds: how long to wait for a turn, at most until the context's deadline. None: until that, or
                 without one the default.
 
@@ -149,13 +215,13 @@ class ResourceQueues:
         context = current()
         if held:
             _check_not_held(held, key, name, context.job)
-        queue = self._queue(key)
+        queue = self._queue(key, shared=parallelism != 1)
         queue.parallelism = parallelism
         now = self._clock.monotonic()
-        entry = _Entry(queue, name, context.job, now, self._deadline(context, now, timeout_seconds))
-        if queue.has_place():
-            queue.running[entry] = None
-        else:
+        entry = _Entry(queue, name, context, now, self._deadline(context, now, timeout_seconds))
+        queue.enter(entry)
+        self._dispatch(queue)
+        if entry not in queue.running:
             await self._wait(queue, entry)
         queue.series.observe(entry.since - now)
         try:
@@ -171,25 +237,27 @@ class ResourceQueues:
             name: says what it is kept for, for reports and errors.
             job: the job that the work in this place belongs to.
         """
-        queue = self._queue(key)
+        queue = self._queue(key, shared=False)
         now = self._clock.monotonic()
-        entry = _Entry(queue, name, job, now, now)
+        entry = _Entry(queue, name, CallContext(job=job), now, now)
         queue.running[entry] = None
         return Place(entry, self._free)
 
-    def _queue(self, key: str) -> _Queue:
+    def _queue(self, key: str, *, shared: bool) -> _Queue:
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
+            kind = _SharedQueue if shared else _Queue
+            queue = self._queues[key] = kind(key, self._metrics.queue_wait.of(kind_of(key)))
         return queue
 
     def _free(self, entry: _Entry) -> None:
-        if entry.queue.running.pop(entry, entry) is None:
-            self._dispatch(entry.queue)
+        if entry in entry.queue.running:
+            self._leave(entry.queue, entry)
 
     def changed(self, prefix: str = "") -> None:
         """Look again at the parallelism of queues whose key begins with `prefix`. Call it after a setting changed."""
         for queue in [queue for key, queue in self._queues.items() if key.startswith(prefix)]:
+            queue.changed()
             self._dispatch(queue)
 
     def inspect(self, prefix: str = "") -> list[QueueReport]:
@@ -215,7 +283,6 @@ class ResourceQueues:
     async def _wait(self, queue: _Queue, entry: _Entry) -> None:
         """Wait for `entry`'s turn. If the task is watched for this deadline anyway, the wheel needs no entry."""
         turn = entry.turn = asyncio.get_running_loop().create_future()
-        queue.waiting[entry] = None
         if not is_watched(entry.at):
             self._wheel.add(entry)
         try:
@@ -232,21 +299,21 @@ class ResourceQueues:
             self._wheel.discard(entry)
 
     def _leave(self, queue: _Queue, entry: _Entry) -> None:
-        """Take out an entry that no longer wants its turn, even if the turn has just come."""
-        queue.waiting.pop(entry, None)
-        queue.running.pop(entry, None)
+        """Take out an entry that has ended, or no longer wants its turn, even if the turn has just come."""
+        queue.leave(entry)
         self._dispatch(queue)
 
     def _dispatch(self, queue: _Queue) -> None:
         """Give free places to the next entries, and forget a queue in which nothing is left."""
-        places = queue.places() if queue.waiting else 0
-        while queue.waiting and len(queue.running) < places:
-            entry, _ = queue.waiting.popitem(last=False)
+        while queue.waiting and (entry := queue.next()) is not None:
             turn = entry.turn
-            if turn is not None and not turn.done():  # else it is leaving
-                entry.since = self._clock.monotonic()
-                queue.running[entry] = None
-                turn.set_result(None)
+            if turn is None:
+                continue  # it has only just come, and goes on by itself
+            if turn.done():
+                queue.leave(entry)  # it was about to leave
+                continue
+            entry.since = self._clock.monotonic()
+            turn.set_result(None)
         if not queue.running and not queue.waiting and self._queues.get(queue.key) is queue:
             del self._queues[queue.key]
 

@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from cairn.kernel.agent.http import HttptoolsTransport, TransportError
 from cairn.kernel.clock import SystemClock
+from cairn.kernel.error import CairnError
+from cairn.kernel.membership import FolderLock
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.control import Control
 from cairn.simulator.server import SimulatorServer
-from cairn.simulator.world import Machine, World, load, new_world, save
+from cairn.simulator.world import LOCK_SUFFIX, Machine, World, load, new_world, save
 
 _SAVE_SECONDS = 1.0
 _SEND_SECONDS = 10.0
@@ -57,14 +59,18 @@ def simulator(
     machine = Machine(cpu_num=cpus, memory_bytes=memory << 30, disk_bytes=disk << 30)
     options = Options(listen=listen, port=port, hosts=hosts, seed=seed, machine=machine, state=state)
     try:
+        lock = None if state is None else FolderLock(state.absolute().parent, state.name + LOCK_SUFFIX)
         world = load(state) if state is not None and state.exists() else _fresh(options)
-    except ValueError as error:
+    except (ValueError, CairnError) as error:
         raise click.ClickException(str(error)) from error
     gc.set_threshold(50_000, 50, 100)
     try:
         uvloop.run(_serve(options, world))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {listen}:{port}: {error.strerror or error}") from error
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _fresh(options: Options) -> World:

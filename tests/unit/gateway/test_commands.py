@@ -13,6 +13,7 @@ from tests.unit.gateway.world import (
 
 from cairn.gateway.commands import resource_of
 from cairn.kernel.bus.context import current
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId, is_uuid
 from cairn.testing.clock import VirtualClock
 
@@ -118,6 +119,21 @@ async def test_same_job_id_for_another_call_is_a_conflict(cloud: World) -> None:
 
     assert answer.status == 409
     assert answer.json()["code"] == "job.id-taken"
+
+
+async def test_call_beyond_the_backlog_is_told_when_to_come_again(cloud: World) -> None:
+    site = await cloud.site()
+    full = CairnError("job.backlog-full", "Too many are open.", kind=ErrorKind.EXHAUSTED, operator="1000 are open.")
+
+    async def submit(*_: object, **__: object) -> bool:
+        raise full
+
+    cloud.jobs.submit = submit  # type: ignore[method-assign]
+
+    answer = await cloud.call("POST", "/v1/boxes", {"params": {"name": "web", "siteUuid": site}}, AS_ALICE)
+
+    assert (answer.status, answer.headers["retry-after"]) == (429, "10")
+    assert answer.json().items() >= {"code": "job.backlog-full", "kind": "exhausted", "status": 429}.items()
 
 
 async def test_repeated_call_whose_resource_has_gone_is_answered_with_its_job(

@@ -43,6 +43,8 @@ from cairn.kernel.ids import NodeId, RandomIds
 from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
@@ -242,11 +244,12 @@ class World:
             clock=clock,
             metrics=self.metrics,
             render=renderer(self.query),
+            queues=ResourceQueues(clock, self.metrics),
             parallelism=lambda: 10,
             retention_seconds=lambda: 3600.0,
         )
         self.shaken = asyncio.Event()
-        self.ready = True
+        self.readiness = Readiness()
         self._register()
         self.gateway = Gateway(
             apis=APIS,
@@ -262,7 +265,7 @@ class World:
             clock=clock,
             tags=Tags(ids, [PLACE]),
             configuration=(PAINT,),
-            ready=lambda: self.ready,
+            readiness=lambda: self.readiness,
         )
 
     def _register(self) -> None:

@@ -19,6 +19,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId, NodeId, RandomIds
 from cairn.kernel.jobs import Job, Jobs, JobState
+from cairn.kernel.limits import BACKLOG
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.ring import Ring
@@ -35,6 +36,7 @@ class Do(ApiCommand[Reference], frozen=True, kw_only=True, tag="test-jobs.do"):
     """Does something."""
 
     http: ClassVar = action("/things/{uuid}/actions", "do")
+    route: ClassVar[str | None] = "uuid"
     uuid: str
     password: Annotated[str, Secret()] = ""
 
@@ -61,6 +63,7 @@ class Site:
         self.clock = clock
         self.world = World(store, clock)
         self.limit = 10
+        self.backlog = 100
         self.handler: Handler = self.answer
         self.calls: list[str] = []
         self.restart()
@@ -70,15 +73,18 @@ class Site:
         ring.set_members([NODE], 1)
         self.bus = Bus(NODE, ring, NoTransport(), self.clock, Metrics(), RandomIds(seed=1))
         self.bus.register(Do, self._handle)
+        self.metrics = Metrics()
         self.bus.register(Make, self._make)
         self.jobs = Jobs(
             store=self.store,
             bus=self.bus,
             clock=self.clock,
-            metrics=Metrics(),
+            metrics=self.metrics,
             render=render,
+            queues=self.world.queues,
             parallelism=lambda: self.limit,
             retention_seconds=lambda: 3600.0,
+            setting=lambda setting: self.backlog if setting is BACKLOG else setting.default,
         )
         self.flows: FlowEngine = self.world.engine(PLANS, probe, finish=self.jobs.finish)
         self.jobs.attach(self.flows)
@@ -255,6 +261,63 @@ async def test_changed_limit_is_in_force_at_once(site: Site) -> None:
     site.jobs.changed()
 
     assert site.jobs.counts() == (3, 1)
+
+
+async def test_call_beyond_the_backlog_is_refused_before_anything_is_written(site: Site) -> None:
+    site.backlog = 3
+    site.handler = gate_handler(gate := asyncio.Event())
+    for number in (1, 2, 3):
+        await site.submit(number)
+
+    with pytest.raises(CairnError, match=r"job\.backlog-full"):
+        await site.submit(4)
+
+    assert await site.store.read(lambda tx: tx.count(Job)) == 3
+    assert not await site.submit(3)  # it was accepted already
+    gate.set()
+    await site.clock.settle()
+    assert await site.submit(4)
+
+
+async def test_call_that_could_not_be_written_does_not_count(site: Site) -> None:
+    site.backlog = 2
+    site.handler = gate_handler(asyncio.Event())
+    await site.submit(1)
+    for _ in range(5):
+        with pytest.raises(CairnError, match=r"job\.id-taken"):
+            await site.submit(1, "y")
+
+    assert await site.submit(2)
+
+
+async def test_jobs_of_the_last_life_are_never_refused_and_one_that_had_begun_does_not_wait(site: Site) -> None:
+    gate = gate_handler(asyncio.Event())
+    site.handler = lambda message: gate(message) if message.uuid == "slow" else site.by_flow(message)
+    site.world.gates["a3"] = asyncio.Event()
+    for number, thing in enumerate(("slow", "x", "slow"), 1):
+        await site.submit(number, thing)
+    await site.world.wait_at("a3")
+    await site.jobs.stop()
+
+    site.limit, site.backlog = 1, 1
+    site.world.gates.clear()
+    site.restart()
+    await site.jobs.recover(await site.flows.restore())
+
+    assert (await site.look(2)).state is JobState.SUCCEEDED  # it holds its turn in a queue: others may wait for it
+    assert (await site.look(1)).state is JobState.RUNNING
+    assert site.jobs.counts() == (1, 1)
+
+
+async def test_metrics_say_what_waits_and_for_how_long(site: Site) -> None:
+    site.limit = 1
+    site.handler = gate_handler(asyncio.Event())
+    for number in (1, 2, 3):
+        await site.submit(number)
+    await site.clock.advance(7.0)
+
+    assert site.metrics.jobs_waiting.values() == {("Do",): 2.0}
+    assert site.metrics.job_oldest_wait.values() == {(): 7.0}
 
 
 # -- looking ------------------------------------------------------------------------------------------------------
@@ -692,6 +755,19 @@ async def test_jobs_that_had_begun_begin_at_once_however_many_may_run(site: Site
     assert (site.calls, site.jobs.counts()) == (["x", "z"], (2, 1))
     gate.set()
     assert [(await site.look(number)).state for number in (1, 2, 3)] == [JobState.SUCCEEDED] * 3
+
+
+async def test_call_that_is_one_transaction_waits_for_the_workflow_of_its_resource(site: Site) -> None:
+    site.handler = site.by_commit
+    place = site.world.queues.keep("test-jobs:x", name="a workflow", job=None)
+    await site.submit(1, "x")
+    await site.submit(2, "y")
+    assert (await site.look(2)).state is JobState.SUCCEEDED
+    assert (await site.look(1)).state is JobState.RUNNING
+
+    place.leave()
+
+    assert (await site.look(1)).state is JobState.SUCCEEDED
 
 
 # -- creations, and calls that wait for them ------------------------------------------------------------------------

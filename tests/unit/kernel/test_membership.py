@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import fcntl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,8 +22,11 @@ class FlakyStore:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.reachable = True
+        self.bug: BaseException | None = None
 
     def __getattr__(self, name: str) -> object:
+        if self.bug is not None:
+            raise self.bug
         if not self.reachable:
             raise CairnError("store.broken", "The database cannot be reached.", kind=ErrorKind.UNAVAILABLE)
         return getattr(self.store, name)
@@ -168,6 +173,24 @@ async def test_lone_node_whose_database_is_away_goes_on(cloud: Cloud, clock: Vir
     assert await cloud.store.write(a.membership.fence) == 1
 
 
+@pytest.mark.parametrize("bug", [KeyError("surprise"), OSError("log is full"), asyncio.CancelledError()])
+async def test_heart_beats_on_whatever_went_wrong(cloud: Cloud, clock: VirtualClock, bug: BaseException) -> None:
+    a = await cloud.start("a")
+    assert a.membership.trouble() is None
+    a.store.bug = bug
+    await clock.advance(20)
+    assert a.membership.trouble() == "its heartbeat has not been written for 20 s"
+    a.store.bug = None
+    await clock.advance(2)
+    assert (a.membership.trouble(), a.fenced) == (None, [])
+
+
+async def test_node_that_has_left_says_so(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+    await a.membership.stop()
+    assert a.membership.trouble() == "it is not in the ring of nodes"
+
+
 async def test_fence_lets_members_write_and_gives_the_epoch(cloud: Cloud, clock: VirtualClock) -> None:
     a = await cloud.start("a")
     await cloud.start("b")
@@ -241,6 +264,33 @@ def test_folder_is_locked_until_released(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_locks_of_other_names_do_not_hinder_each_other(tmp_path: Path) -> None:
+    locks = [FolderLock(tmp_path), FolderLock(tmp_path, "other.lock")]
+    for lock in locks:
+        lock.release()
+
+
+def test_lock_whose_file_was_deleted_while_it_was_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[int] = []
+
+    def flock(file: int, how: int) -> None:
+        if not deleted:
+            (tmp_path / "node.lock").unlink()
+            deleted.append(file)
+        real(file, how)
+
+    real = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = FolderLock(tmp_path)
+
+    assert deleted
+    with pytest.raises(CairnError, match="already"):
+        FolderLock(tmp_path)
+    lock.release()
 
 
 async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_change(cloud: Cloud) -> None:

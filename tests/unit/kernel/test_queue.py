@@ -114,6 +114,63 @@ async def test_parallelism_below_one_counts_as_one(queues: ResourceQueues) -> No
     assert await queues.run("vm:1", work, name="work", parallelism=0) == 7
 
 
+def ask(queues: ResourceQueues, diary: Diary, actor: str | None, name: str, seconds: float, places: int = 10) -> None:
+    """Let an account's work wait in a queue of `places`."""
+    with entered(CallContext(actor=actor)):
+        diary.start(queues.run("host:1", diary.work(name, seconds), name=name, parallelism=lambda: places))
+
+
+async def test_account_s_slow_work_leaves_places_of_a_shared_queue_to_others(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    for number in range(30):
+        ask(queues, diary, "mallory", f"slow {number}", 60)
+    await clock.advance(1)
+    for number in range(4):
+        ask(queues, diary, "alice", f"quick {number}", 1)
+
+    await clock.advance(2)
+
+    assert len([line for line in diary.lines if line.startswith("slow")]) == 8
+    assert [line for line in diary.lines if "quick" in line and "begins" in line] == [
+        f"quick {number} begins at {1 + number // 2}" for number in range(4)
+    ]
+    await clock.advance(600)
+
+
+async def test_accounts_take_turns_in_a_shared_queue(queues: ResourceQueues, clock: VirtualClock, diary: Diary) -> None:
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        ask(queues, diary, name[0], name, 1, places=1)
+
+    await clock.advance(10)
+
+    begun = [line.split()[0] for line in diary.lines if "begins" in line]
+    assert begun == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+async def test_the_cloud_s_own_work_is_held_to_no_share(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    for number in range(10):
+        ask(queues, diary, None, f"own {number}", 1)
+
+    await clock.advance(1)
+
+    assert sum("begins at 0" in line for line in diary.lines) == 10
+
+
+async def test_queue_of_one_resource_keeps_the_order_of_arrival_whoever_asks(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    for name in ("a1", "a2", "b1"):
+        with entered(CallContext(actor=name[0])):
+            diary.start(queues.run("vm:1", diary.work(name, 1), name=name))
+
+    await clock.advance(10)
+
+    assert [line.split()[0] for line in diary.lines if "begins" in line] == ["a1", "a2", "b1"]
+
+
 async def test_waiting_entry_is_answered_when_its_own_deadline_passes(
     queues: ResourceQueues, clock: VirtualClock, diary: Diary
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cairn.kernel.membership import FolderLock
 from cairn.simulator.main import simulator
 
 
@@ -29,3 +30,11 @@ def test_state_file_that_holds_no_world_is_refused_with_what_to_do(tmp_path: Pat
     result = CliRunner().invoke(simulator, ["--state", str(tmp_path / "state")])
     assert result.exit_code == 1
     assert "Remove it" in result.output
+
+
+def test_world_s_file_is_for_one_simulator_at_a_time(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path, "world.json.lock")
+    result = CliRunner().invoke(simulator, ["--state", str(tmp_path / "world.json")])
+    lock.release()
+    assert result.exit_code == 1
+    assert f"works with {tmp_path} already" in result.output

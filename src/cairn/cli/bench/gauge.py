@@ -8,8 +8,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from cairn.cli.errors import CliError
 from cairn.cli.http import Http
 from cairn.cli.session import is_local
+from cairn.cli.up.holder import holder
+from cairn.kernel.membership import NODE_LOCK
 
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -71,12 +74,11 @@ class Gauge:
 
 
 def _process(url: str, data_dir: Path, proc: Path) -> Path | None:
-    """The folder of the node's process; its pid is in the lock of its data folder."""
+    """The folder of the node's process; it holds the lock of its data folder."""
     if not is_local(url):
         return None
-    try:
-        pid = int((data_dir / "node.lock").read_text())
-        folder = proc / str(pid)
-        return folder if b"serve" in (folder / "cmdline").read_bytes() else None
-    except (OSError, ValueError):
-        return None
+    with suppress(CliError):
+        found = holder(data_dir / NODE_LOCK, proc)
+        if found is not None and found.pid is not None and found.runs("serve"):
+            return proc / str(found.pid)
+    return None

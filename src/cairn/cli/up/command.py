@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -21,12 +21,18 @@ from cairn.cli.up import record, state
 from cairn.cli.up.api import ClientApi
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.fixtures import REAL, SIMULATED
+from cairn.cli.up.holder import holder
 from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.real import Outcome, RealCloud
 from cairn.cli.up.report import Done, Report
 from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
+from cairn.kernel.error import CairnError
+from cairn.kernel.membership import NODE_LOCK, FolderLock
 from cairn.lab.lab import HostState, Lab
 from cairn.lab.layout import DEFAULT_NAME
+
+#: programs in the order in which they are stopped: their lock in the data folder, and how they are called
+_WORDS = {"simulator": (record.SIMULATOR_LOCK, "simulator"), "node": (NODE_LOCK, "serve")}
 
 _data_dir = click.option(
     "--data-dir",
@@ -85,13 +91,28 @@ def up(
 @common
 @pass_context
 def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) -> None:
-    """Stop the cloud that `up` started: simulator, node, hosts with their VMs; delete its data. Safe to repeat."""
+    """Stop the cloud that `up` started: simulator, node, hosts with their VMs; delete its data. Safe to repeat.
+
+    A node or simulator that was started by hand in the folder that `up` has made is stopped as well. Nothing is deleted while
+    any other process works there.
+    """
     folder = _folder(context, data_dir)
     made = record.read(folder)
     if made is not None and not keep_data and not yes and sys.stdin.isatty() and not context.as_json:
         click.confirm(f"Delete the cloud in {folder} with all its VMs?", default=True, abort=True, err=True)
     report = Report(None if context.as_json else sys.stderr)
-    stopped = [name for name in ("simulator", "node") if _stop(Daemon(name, folder), report)]
+    with _alone(folder):
+        stopped, deleted = _take_down(context, folder, made, report, keep_data=keep_data)
+    if context.as_json:
+        output.print_json({"stopped": stopped, "deleted": deleted})
+    elif not stopped and not deleted:
+        output.say("Nothing of a cloud runs here.")
+
+
+def _take_down(
+    context: Context, folder: Path, made: record.Record | None, report: Report, *, keep_data: bool
+) -> tuple[list[str], bool]:
+    stopped = [name for name in _WORDS if _stop(name, folder, report, by_hand=made is not None)]
     lab = _lab(context, folder)
     # A lab is known by its name; one of the same name in another folder is somebody else's.
     if os.geteuid() == 0 and (folder / "lab").exists() and (lab.hosts() or not keep_data):
@@ -100,13 +121,10 @@ def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) ->
         stopped.append("lab")
     deleted = False
     if made is not None and not keep_data:
-        with report.step(f"delete what `up` made in {folder}"):
+        with report.step(f"delete what `up` made in {folder}"), _locked(folder):
             deleted = record.remove(folder)
         SessionStore(config_dir(context.environment) / "session.json").drop(made.url)
-    if context.as_json:
-        output.print_json({"stopped": stopped, "deleted": deleted})
-    elif not stopped and not deleted:
-        output.say("Nothing of a cloud runs here.")
+    return stopped, deleted
 
 
 @click.command("status")
@@ -135,11 +153,33 @@ def _lab(context: Context, folder: Path) -> Lab:
     return Lab(folder, context.environment.get("CAIRN_LAB_NAME") or DEFAULT_NAME)
 
 
-def _stop(daemon: Daemon, report: Report) -> bool:
-    if daemon.running() is None:
-        return daemon.stop()
-    with report.step(f"stop the {daemon.name}"):
-        return daemon.stop()
+def _stop(name: str, folder: Path, report: Report, *, by_hand: bool) -> bool:
+    """Stop the program that `up` started; `by_hand`: and the one that somebody else has started in the folder."""
+    lock, word = _WORDS[name]
+    daemon = Daemon(name, folder)
+    stopped = False
+    if daemon.running() is not None:
+        with report.step(f"stop the {name}"):
+            stopped = daemon.stop()
+    else:
+        daemon.stop()
+    found = holder(folder / lock) if by_hand else None
+    if found is not None:
+        with report.step(f"stop the {name} that was started by hand"):
+            found.stop(word)
+    return stopped or found is not None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nothing works in the folder, and nothing can begin to (exit code 1 when something does)."""
+    with ExitStack() as stack:
+        for name in record.locks(folder):
+            try:
+                stack.callback(FolderLock(folder, name).release)
+            except CairnError as error:
+                raise refused(f"{error.message} Nothing was deleted.", code="up.folder-in-use") from error
+        yield
 
 
 def _end(lab: Lab, *, keep_data: bool) -> None:
@@ -153,12 +193,14 @@ def _end(lab: Lab, *, keep_data: bool) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One `up` at a time for a data folder. A name of the kernel's is the lock: it leaves no file, however this ends."""
+    """One `up` or `down` at a time for a data folder. A name of the kernel's is the lock: it leaves no file."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
         try:
             lock.bind(b"\0cairn-up:" + hashlib.sha256(os.fsencode(folder)).digest())
         except OSError as error:
-            raise refused(f"Another `cairn up` works on {folder}. Wait for its end.", code="up.busy") from error
+            raise refused(
+                f"Another `cairn up` or `cairn down` works on {folder}. Wait for its end.", code="up.busy"
+            ) from error
         yield
 
 
@@ -183,7 +225,8 @@ def _show(found: state.State) -> None:
     rows: list[tuple[str, str]] = []
     for name, program in (("node", found.node), ("simulator", found.simulator)):
         if program.running:
-            pid = f", process {program.pid}, log {program.log}" if program.pid else ""
+            pid = f", process {program.pid}" if program.pid else ""
+            pid += f", log {program.log}" if program.log else ""
             rows.append((name, f"{program.url}{pid}"))
         else:
             rows.append((name, "does not run"))
@@ -193,5 +236,12 @@ def _show(found: state.State) -> None:
     output.table(("what", "how"), rows)
     if found.trouble:
         output.say(found.trouble)
+    for loop in found.behind:
+        output.say(f"Behind with its work in the background: {loop}. The node's log says why.")
+    if found.events_set_aside:
+        output.say(
+            f"{found.events_set_aside} events were set aside: a part of the cloud failed at them. See what it says: "
+            "cairn query EventDelivery state=SetAside; then: cairn retry-event-delivery uuid=UUID"
+        )
     if found.node.running and not found.counts.get("Host"):
         output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")

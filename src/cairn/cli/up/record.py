@@ -13,7 +13,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from cairn.kernel.membership import NODE_LOCK
+from cairn.simulator.world import LOCK_SUFFIX
+
 _NAME = "up.json"
+#: the world of the folder's simulator
+SIMULATOR_STATE = "simulator.json"
+SIMULATOR_LOCK = SIMULATOR_STATE + LOCK_SUFFIX
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -42,18 +48,29 @@ def read(data_dir: Path) -> Record | None:
         return None
 
 
+def locks(data_dir: Path) -> list[str]:
+    """The names of the locks that programs which work in the folder hold, or would hold."""
+    return sorted({NODE_LOCK, SIMULATOR_LOCK, *(path.name for path in data_dir.glob(f"*{LOCK_SUFFIX}"))})
+
+
 def remove(data_dir: Path) -> bool:
-    """Delete all that `up` has made in the folder; False if there may be other things in it. Safe to repeat."""
+    """Delete all that `up` has made in the folder; False if there may be other things in it. Safe to repeat.
+
+    The caller holds the folder's `locks`, so that no program works in it meanwhile.
+    """
     found = read(data_dir)
     if found is None:
         return False
     for entry in data_dir.iterdir():
-        if entry.name == _NAME:
+        if entry.name == _NAME or entry.suffix == LOCK_SUFFIX:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    # The locks, which the caller holds, go when nothing is left that a program could work with.
+    for name in locks(data_dir):
+        (data_dir / name).unlink(missing_ok=True)
     # The record goes last: broken off in the middle, the next `down` still knows that all of it may go.
     (data_dir / _NAME).unlink()
     if found.made_folder:

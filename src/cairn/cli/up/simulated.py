@@ -37,7 +37,7 @@ class SimulatorProcess:
         self.daemon = Daemon("simulator", data_dir)
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
-        self._state = data_dir / "simulator.json"
+        self._state = data_dir / record.SIMULATOR_STATE
         self._environment = environment
 
     def is_ready(self) -> bool:

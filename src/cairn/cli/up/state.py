@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,8 +11,10 @@ from msgspec import Struct
 from cairn.cli.client import Client
 from cairn.cli.errors import CliError
 from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.holder import holder
 from cairn.cli.up.node import NodeProcess
 from cairn.kernel.error import CairnError
+from cairn.kernel.membership import NODE_LOCK
 from cairn.lab.lab import HostStatus, Lab
 
 #: The entities that are counted, and by which field.
@@ -36,6 +39,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     lab: list[HostStatus]
     counts: dict[str, dict[str, int]]  #: entity -> state -> how many
     trouble: str = ""  #: why nothing could be counted
+    behind: list[str] = []  #: what the node should have done in the background, and has not
+    events_set_aside: int = 0  #: that a part of the cloud could not be told of; 0 also for who may not see them
 
     @property
     def is_empty(self) -> bool:
@@ -45,8 +50,10 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
     """Find out what runs; nothing is changed."""
-    ready = node.is_ready()
+    told = node.readiness()
+    ready = told is not None and told.ready
     found = node.daemon.running()
+    pid = _by_hand(data_dir) if found is None else found.pid
     counts: dict[str, dict[str, int]] = {}
     trouble = ""
     if ready:
@@ -54,22 +61,33 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
             counts = {entity: _count(client, entity, field) for entity, field in _COUNTED}
         except CliError as error:
             trouble = error.problem.detail
-    elif found is not None:
-        trouble = "The node's process is there, and it does not take calls (yet)."
+    elif pid is not None:
+        reasons = "" if told is None else f" It says: {'; '.join(told.reasons)}."
+        trouble = f"The node's process is there, and it does not take calls (yet).{reasons}"
     simulator = Daemon("simulator", data_dir)
     return State(
         data_dir=str(data_dir),
         node=Program(
-            running=ready or found is not None,
+            running=ready or pid is not None,
             url=node.url,
-            pid=found.pid if found else None,
+            pid=pid,
             log=str(node.daemon.log) if found else "",
         ),
         simulator=_program(simulator),
         lab=_lab_hosts(lab),
         counts=counts,
         trouble=trouble,
+        behind=told.behind if told is not None else [],
+        events_set_aside=_set_aside(client) if counts else 0,
     )
+
+
+def _by_hand(data_dir: Path) -> int | None:
+    """The process of a node that works in the folder, and that `up` has not started."""
+    with suppress(CliError):
+        found = holder(data_dir / NODE_LOCK)
+        return found.pid if found is not None else None
+    return None
 
 
 def _program(daemon: Daemon) -> Program:
@@ -86,6 +104,14 @@ def _count(client: Client, entity: str, field: str) -> dict[str, int]:
     options = [("count", "true")]
     found = {choice: client.query(entity, [f"{field}={choice}"], options=options).total or 0 for choice in choices}
     return {choice: count for choice, count in found.items() if count}
+
+
+def _set_aside(client: Client) -> int:
+    """How many events wait for somebody; they are for administrators, so nobody else is told of any."""
+    try:
+        return client.query("EventDelivery", ["state=SetAside"], options=[("count", "true")]).total or 0
+    except CliError:
+        return 0
 
 
 def _lab_hosts(lab: Lab | None) -> list[HostStatus]:

@@ -17,6 +17,8 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 
 R = TypeVar("R", bound=Result)
+#: how many more calls there may be at a time if they leave the machine idle
+_IDLE_FACTOR = 10
 
 
 class MachineClient(MachineAgents[str]):
@@ -33,17 +35,25 @@ class MachineClient(MachineAgents[str]):
         self._suspect: Callable[[str, str], None] = lambda uuid, reason: None
         self._endpoints: dict[str, AgentEndpoint] = {}
         self._lost: dict[str, str] = {}
+        self._connected: Callable[[str], None] = lambda uuid: None
 
-    async def start(self, suspect: Callable[[str, str], None]) -> None:
-        """Read which machines are lost. `suspect` is called for a machine that does not answer, with the reason."""
-        self._suspect = suspect
+    async def start(self, suspect: Callable[[str, str], None], connected: Callable[[str], None]) -> None:
+        """Read which machines are lost.
+
+        Args:
+            suspect: called for a machine that does not answer, with the reason.
+            connected: called for a machine whose agent was connected.
+        """
+        self._suspect, self._connected = suspect, connected
         rows: list[Machine] = await self._store.read(
             lambda tx: tx.find(self.kind.record, status=MachineStatus.DISCONNECTED)
         )
         for row in rows:
             self._lost[row.uuid] = row.status_reason or "it was lost before this node started"
 
-    async def call(self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(
+        self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
+    ) -> R:
         """Have the machine's agent do something: see `MachineAgents.call`."""
         endpoint = await self._endpoint(uuid)
         reason = self._lost.get(uuid)
@@ -61,12 +71,13 @@ class MachineClient(MachineAgents[str]):
         async def work() -> R:
             return await self._agents.call(endpoint, command, timeout_seconds=seconds, job=current().job)
 
+        key, factor = (f"{self.kind.noun}-idle:{uuid}", _IDLE_FACTOR) if idle else (f"{self.kind.noun}:{uuid}", 1)
         try:
             return await self._queues.run(
-                f"{self.kind.noun}:{uuid}",
+                key,
                 work,
                 name=command.name,
-                parallelism=lambda: self._settings.get(settings.parallelism),
+                parallelism=lambda: factor * self._settings.get(settings.parallelism),
             )
         except CairnError as error:
             if error.code in (UNREACHABLE, TIMEOUT):
@@ -78,7 +89,9 @@ class MachineClient(MachineAgents[str]):
         endpoint = await self._endpoint(uuid)
         answer = await self._agents.call(endpoint, command, timeout_seconds=60.0, job=current().job)
         self._lost.pop(uuid, None)
-        return answer, (await self.ping(uuid, timeout_seconds=10.0)).boot
+        boot = (await self.ping(uuid, timeout_seconds=10.0)).boot
+        self._connected(uuid)
+        return answer, boot
 
     async def ping(self, uuid: str, *, timeout_seconds: float) -> Pong:
         """Ask the agent for its identity, without a turn in the queue."""

@@ -25,11 +25,16 @@ class Machines:
         return self._clients[asked.entity]
 
 
+def _changed(node: NodeContext, kind: AnyKind) -> None:
+    for queues in (f"{kind.noun}:", f"{kind.noun}-idle:"):
+        node.queues.changed(queues)
+
+
 def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
     """Have machines of a kind called and watched. For a service's `build`."""
     client = MachineClient(kind, node.store, node.agents, node.queues, node.config)
     node.need(Machines).register(client)
-    node.config.listen(kind.settings.parallelism, lambda: node.queues.changed(f"{kind.noun}:"))
+    node.config.listen(kind.settings.parallelism, lambda: _changed(node, kind))
     node.background.append(
         MachineMonitor(
             client=client,
@@ -39,6 +44,7 @@ def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
             ring=node.ring,
             clock=node.clock,
             settings=node.config,
+            loops=node.loops,
         )
     )
     return client

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cairn.kernel.api import ApiChange, Http, Refers, Uuid, action, post
 from cairn.kernel.error import invalid
+from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.kernel.machine.messages import Address, ApiUpdateLogin, LoginGiven, Password, Port, PrivateKey, Username
 from cairn.services.backup_storage.messages import AddBackupStorage
 
@@ -62,3 +63,4 @@ class ReconnectSftpBackupStorage(ApiChange, frozen=True, kw_only=True, tag="back
 
     http: ClassVar[Http] = action("/backup-storage/sftp/{uuid}/actions", "reconnectSftpBackupStorage")
     entity: ClassVar[str | None] = "SftpBackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT

@@ -8,7 +8,7 @@ from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.service import LocalStorageService
 from cairn.plugins.local_storage.space import DiskSpace, Touched
 from cairn.plugins.local_storage.sums import Sums
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import FILE_DEBT, HostAgents, HostDebts
 from cairn.services.image.provided import ImageSources
 
 
@@ -17,7 +17,9 @@ def build(node: NodeContext) -> None:
     touched = Touched()
     space = DiskSpace(node.ids, node.config, node.events, touched)
     caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space)
-    node.extensions.add(LocalStorageDriver(node.store, agents, caches, space), name=TYPE)
+    driver = LocalStorageDriver(node.store, agents, caches, space)
+    node.need(HostDebts).register(FILE_DEBT, driver.collect)
+    node.extensions.add(driver, name=TYPE)
     sums = Sums(node.store, node.clock, space, touched)
     touched.listen(node.loops.every("sums of local storage", lambda: 60.0, sums.gather, at_once=True).wake)
     for setting in (config.OVER_PROVISIONING, config.RESERVED):
@@ -28,5 +30,5 @@ def build(node: NodeContext) -> None:
 MANIFEST = Manifest(
     package="cairn.plugins.local_storage",
     build=build,
-    requires=("zone", "host", "image", "primary_storage", "volume"),
+    requires=("zone", "host", "image", "primary_storage", "vm", "volume"),
 )

@@ -82,6 +82,10 @@ class RetryWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.r
 
     uuid: Annotated[Uuid, Refers("WorkflowRun")]
 
+    def frees(self) -> bool:
+        """What is undone is given back."""
+        return True
+
 
 class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.settle-workflow-run"):
     """Forget a failed undo: an operator has put right what it could not.
@@ -93,6 +97,37 @@ class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.
     http: ClassVar[Http] = action("/workflow-runs/{uuid}/actions", "settleWorkflowRun")
 
     uuid: Annotated[Uuid, Refers("WorkflowRun")]
+
+    def frees(self) -> bool:
+        """It ends the run."""
+        return True
+
+
+class RetryEventDelivery(ApiCommand[None], frozen=True, kw_only=True, tag="admin.retry-event-delivery"):
+    """Tell a subscriber again, now, of an event that was set aside. One that it has taken meanwhile is success.
+
+    The event is told out of turn: later ones of the same resource may have been told before. One that is still owed is tried
+    at once, in its turn.
+
+    Errors: ``event-delivery.failed`` (with the subscriber's reason), ``event-delivery.no-subscriber``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/event-deliveries/{uuid}/actions", "retryEventDelivery")
+
+    uuid: Annotated[Uuid, Refers("EventDelivery")]
+
+
+class ForgetEventDelivery(ApiCommand[None], frozen=True, kw_only=True, tag="admin.forget-event-delivery"):
+    """Remove an event that was set aside: nobody needs to be told of it any more.
+
+    Errors: ``event-delivery.owed``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/event-deliveries/{uuid}/actions", "forgetEventDelivery")
+
+    uuid: Annotated[Uuid, Refers("EventDelivery")]
 
 
 class StepView(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.bus.message import Event
+from cairn.kernel.limits import CONNECT, CallLimit
 
 
 class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "BackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT
     storage_type: ClassVar[str]
 
     name: Name
@@ -59,6 +61,7 @@ class ReconnectBackupStorage(ApiChange, frozen=True, kw_only=True, tag="backup-s
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "reconnectBackupStorage")
     entity: ClassVar[str | None] = "BackupStorage"
+    limit: ClassVar[CallLimit | None] = CONNECT
 
 
 class _ZoneCommand(ApiCommand[Reference], frozen=True, kw_only=True):
@@ -83,6 +86,10 @@ class DetachBackupStorageFromZone(_ZoneCommand, frozen=True, kw_only=True, tag="
     """Take a backup storage from a zone. One that is not attached there is success."""
 
     http: ClassVar[Http] = delete("/zones/{zoneUuid}/backup-storage/{backupStorageUuid}")
+
+    def frees(self) -> bool:
+        """A detachment ends something."""
+        return True
 
 
 class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-storage.delete"):

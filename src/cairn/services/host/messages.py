@@ -20,6 +20,7 @@ from cairn.kernel.api import (
     delete,
 )
 from cairn.kernel.bus.message import Event, Query
+from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.services.host.machine import HostStateEvent
 from cairn.services.ids import ClusterId, HostId, ZoneId
 
@@ -31,6 +32,7 @@ class AddHost(ApiCreate, frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     entity: ClassVar[str | None] = "Host"
+    limit: ClassVar[CallLimit | None] = CONNECT
     hypervisor_type: ClassVar[str]
 
     name: Name
@@ -56,23 +58,40 @@ class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-sta
 
     state_event: HostStateEvent
 
+    def frees(self) -> bool:
+        """All but enabling ends something."""
+        return self.state_event is not HostStateEvent.ENABLE
+
 
 class ReconnectHost(ApiChange, frozen=True, kw_only=True, tag="host.reconnect"):
     """Put a host's agent right and connect to it again. Safe to repeat; nothing changes on a host that is as it should be."""
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "reconnectHost")
     entity: ClassVar[str | None] = "Host"
+    limit: ClassVar[CallLimit | None] = CONNECT
 
 
 class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
     """Take a host out of the cloud; it must have no VMs.
 
-    With ``deleteMode=Enforcing`` a host that cannot be reached is forgotten without its agent being removed.
+    With ``deleteMode=Enforcing`` its VMs go with it: those that have their disks on it are expunged, others are stopped. A host
+    that cannot be reached is forgotten without its agent being removed; what is left on the machine is a debt (`HostDebt`),
+    which is collected if the machine is added again.
     """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/{uuid}")
     entity: ClassVar[str | None] = "Host"
+
+    uuid: Uuid
+
+
+class DeleteHostDebt(ApiDelete, frozen=True, kw_only=True, tag="host.delete-debt"):
+    """Forget something that is still to be removed on a machine, because it was removed there by hand, or never will be."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/hosts/debts/{uuid}")
+    entity: ClassVar[str | None] = "HostDebt"
 
     uuid: Uuid
 
@@ -109,3 +128,12 @@ class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-chang
     before: str
     status: str
     reason: str | None = None
+
+
+class HostSyncFailed(Event, frozen=True, kw_only=True, tag="host.sync-failed"):
+    """A part of a host could not be brought in line with the database; it is tried again."""
+
+    host: str
+    kind: str  #: l2, flat, debts
+    subject: str  #: which one of several; empty: there is one
+    reason: str

@@ -6,6 +6,7 @@ import ipaddress
 
 from cairn.agents.protocol.urls import DENIED_NETWORKS
 from cairn.kernel.config import Setting
+from cairn.kernel.limits import call_limit
 
 
 def networks(text: str) -> tuple[str, ...]:
@@ -73,3 +74,4 @@ EXPUNGE_AFTER = Setting(
     maximum=315_360_000,
     doc="how long after its deletion an image is expunged; 0: never by itself",
 )
+ADD = call_limit("image", "add", "images that are fetched", in_all=40, of_account=4)

@@ -29,7 +29,9 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.limits import CallLimit
 from cairn.services.ids import ImageId
+from cairn.services.image import config
 
 _SCHEMES = ("http", "https", "file")
 
@@ -112,6 +114,7 @@ class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
     entity: ClassVar[str | None] = "Image"
     access: ClassVar[Access] = Access.ACCOUNT
     default_timeout_seconds: ClassVar[float] = 3 * 3600.0
+    limit: ClassVar[CallLimit | None] = config.ADD
 
     name: Name
     description: Description | None = None
@@ -218,6 +221,10 @@ class ExpungeImage(ApiCommand[None], frozen=True, kw_only=True, tag="image.expun
 
     image_uuid: Annotated[Uuid, Refers("Image")]
     backup_storage_uuids: BackupStorageUuids | None = None
+
+    def frees(self) -> bool:
+        """It gives the room of its files back."""
+        return True
 
 
 class ImageStatusChanged(Event, frozen=True, kw_only=True, tag="image.status-changed"):

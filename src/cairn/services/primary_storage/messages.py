@@ -86,6 +86,10 @@ class DetachPrimaryStorageFromCluster(ApiCommand[Reference], frozen=True, kw_onl
     cluster_uuid: Annotated[Uuid, Refers("Cluster")]
     primary_storage_uuid: Annotated[Uuid, Refers("PrimaryStorage")]
 
+    def frees(self) -> bool:
+        """A detachment ends something."""
+        return True
+
 
 class DeletePrimaryStorage(ApiDelete, frozen=True, kw_only=True, tag="primary-storage.delete"):
     """Delete a primary storage that no cluster uses and no volume is on.

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakes import FakeNode
+from tests.unit.cli.up.test_holder import working
 
 from cairn.cli.errors import CliError, Exit
 from cairn.cli.up import command, record
 from cairn.cli.up.daemon import Daemon
+from cairn.kernel.membership import FolderLock
 from cairn.lab.lab import Lab
 
 NOWHERE = ("--url", "http://127.0.0.1:9")
@@ -66,6 +68,47 @@ def test_down_leaves_an_operators_own_data_alone(cli: Cli, environment: Path) ->
     (environment / "data" / "cairn.db").write_text("")
     cli("down", "--yes")
     assert (environment / "data" / "cairn.db").exists()
+
+
+def test_down_stops_the_node_that_was_started_again_by_hand(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    with working(folder, "cairn", "serve") as process:
+        ran = cli("down", "--yes")
+        assert process.wait() < 0
+    assert ran.code == Exit.OK
+    assert "✔ stop the node that was started by hand" in ran.err
+    assert list(folder.iterdir()) == []
+
+
+def test_down_deletes_nothing_under_another_program(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    (folder / "cairn.db").write_text("")
+    with working(folder, "something") as process:
+        ran = cli("down", "--yes")
+        assert process.poll() is None
+    assert (ran.code, (folder / "cairn.db").exists()) == (Exit.REFUSED, True)
+    assert "Nothing was deleted" in ran.err
+
+
+def test_down_deletes_nothing_while_any_lock_of_the_folder_is_held(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    lock = FolderLock(folder, "other-world.json.lock")
+    ran = cli("down", "--yes")
+    lock.release()
+    assert ran.code == Exit.REFUSED
+    assert record.read(folder) is not None
+    assert cli("down", "--yes").code == Exit.OK
+    assert list(folder.iterdir()) == []
+
+
+def test_down_leaves_an_operators_own_node_alone(cli: Cli, environment: Path) -> None:
+    (environment / "data" / "cairn.db").write_text("")
+    with working(environment / "data", "cairn", "serve") as process:
+        assert cli("down", "--yes").code == Exit.OK
+        assert process.poll() is None
 
 
 def test_down_leaves_the_lab_of_another_folder_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

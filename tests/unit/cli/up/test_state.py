@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
 from tests.unit.cli.fakes import FakeNode
+from tests.unit.cli.up.test_holder import working
 
-from cairn.cli.client import Client
+from cairn.cli.client import Client, Page
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.state import Program, State, look
@@ -43,6 +45,23 @@ def test_a_node_that_answers_is_counted_by_the_states_of_its_schema(
     assert set(found.counts) == {"Zone", "Host", "VmInstance"}
     asked = [one.query["q"] for one in node.seen if one.path == "/v1/vm-instances"]
     assert asked == [["state=Running"], ["state=Stopped"]]
+    assert found.events_set_aside == 0
+
+
+def test_events_that_wait_for_somebody_are_counted(
+    tmp_path: Path, client: Client, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.log_in("admin", "secret")
+    real = Client.query
+
+    def query(self: Client, entity: str, conditions: Sequence[str], *, options: Sequence[tuple[str, str]] = ()) -> Page:
+        if entity == "EventDelivery":
+            assert conditions == ["state=SetAside"]
+            return Page(total=3)
+        return real(self, entity, conditions, options=options)
+
+    monkeypatch.setattr(Client, "query", query)
+    assert state(tmp_path, client, node.url).events_set_aside == 3
 
 
 def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, node: FakeNode) -> None:
@@ -50,6 +69,12 @@ def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, 
     found = state(tmp_path, client, node.url)
     assert found.node.running
     assert (found.counts, bool(found.trouble)) == ({}, True)
+
+
+def test_a_node_that_was_started_by_hand_is_told(tmp_path: Path, client: Client) -> None:
+    with working(tmp_path, "cairn", "serve") as process:
+        found = state(tmp_path, client, NOWHERE)
+    assert (found.node.running, found.node.pid, found.node.log) == (True, process.pid, "")
 
 
 def test_a_process_that_takes_no_calls_yet_is_told(tmp_path: Path, client: Client) -> None:

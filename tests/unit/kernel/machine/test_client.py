@@ -33,6 +33,25 @@ async def test_no_more_commands_run_at_a_time_than_the_setting_allows_and_a_chan
     assert (at_first, then) == (2, 5)
 
 
+async def test_calls_that_leave_the_machine_idle_hold_up_no_others(site: Site) -> None:
+    storage = await site.add_storage()
+    agents = site.context.need(BackupStorageAgents)
+    await site.set("backupStorage", "parallelism", "1")
+    site.agents.dials.turn(Dial(command=COMMAND.name, delay_seconds=2.0))
+    sent = len(site.transport.requests)
+    calls = asyncio.gather(
+        *(agents.call(storage, COMMAND, idle=True) for _ in range(12)), agents.call(storage, COMMAND)
+    )
+    await site.clock.settle()
+    at_first = len(site.transport.requests) - sent
+    await site.set("backupStorage", "parallelism", "2")
+    await site.clock.settle()
+    then = len(site.transport.requests) - sent
+    await site.clock.run(calls)
+
+    assert (at_first, then) == (10 + 1, 12 + 1)
+
+
 async def test_an_address_is_looked_up_again_when_it_was_forgotten(site: Site) -> None:
     storage = await site.add_storage()
     agents = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))

@@ -62,7 +62,9 @@ class Agents(HostAgents):
         self.deleted: list[str] = []
         self.refuse: CairnError | None = None
 
-    async def call(self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None) -> R:
+    async def call(
+        self, host: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
+    ) -> R:
         if self.refuse is not None:
             raise self.refuse
         if isinstance(command, DeleteFile):

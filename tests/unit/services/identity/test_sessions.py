@@ -162,11 +162,11 @@ async def test_validate_says_whether_a_session_lives(node: SmallNode) -> None:
 async def test_expired_sessions_are_swept_once_an_hour(node: SmallNode, sessions: Sessions) -> None:
     await account(node, "ann")
     await log_in(node, "ann")
-    await sessions.start()
+    await node.context.start_background()
     await node.clock.advance(3601.0)
     assert len(await node.all(Session)) == 1
 
-    await node.clock.advance(3600.0)
+    await node.clock.advance(7200.0)
 
     assert await node.all(Session) == []
 
@@ -187,6 +187,17 @@ async def test_beginning_one_too_many_is_refused_until_some_expire(node: SmallNo
     await node.clock.advance(7201.0)
     await sessions.begin(row)
     assert len(await node.all(Session)) == 1
+
+
+async def test_log_in_removes_no_sessions_but_its_account_s(node: SmallNode, sessions: Sessions) -> None:
+    ann, bob = await account(node, "ann"), await account(node, "bob")
+    await log_in(node, "ann")
+    await log_in(node, "bob")
+    await node.clock.advance(7201.0)
+
+    await sessions.begin(await node.one(Account, ann))
+
+    assert sorted(row.account_uuid for row in await node.all(Session)) == sorted([ann, bob])
 
 
 async def test_no_session_begins_for_an_account_whose_password_changed_meanwhile(

@@ -11,7 +11,7 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
 from cairn.services.host.provided import HostAgents
 from cairn.services.vm import config
-from cairn.services.vm.messages import StopVmInstance
+from cairn.services.vm.messages import StopType, StopVmInstance
 from cairn.services.vm.steps.life import Former
 
 
@@ -38,7 +38,8 @@ class StopOnHost(ActionStep[StopOnHostInput, Nothing]):
         """Stop it; one that does not run there is success."""
         grace = float(self._settings.get(config.STOP_GRACE))
         command = agent.StopVm(vm=given.uuid, mode=given.asked.type.value, grace_seconds=grace)
-        await self._agents.call(given.former.host, command, timeout_seconds=grace + 60.0)
+        waits = given.asked.type is StopType.GRACE
+        await self._agents.call(given.former.host, command, timeout_seconds=grace + 60.0, idle=waits)
         return NOTHING
 
 
@@ -66,5 +67,5 @@ class RebootOnHost(ActionStep[OnHostInput, Nothing]):
         """Reboot it; after a crash of this node possibly twice."""
         grace = float(self._settings.get(config.STOP_GRACE))
         command = agent.RebootVm(vm=given.uuid, grace_seconds=grace)
-        await self._agents.call(given.former.host, command, timeout_seconds=grace + 120.0)
+        await self._agents.call(given.former.host, command, timeout_seconds=grace + 120.0, idle=True)
         return NOTHING

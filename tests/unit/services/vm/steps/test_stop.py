@@ -31,6 +31,7 @@ async def test_the_host_stops_it_as_was_asked_and_is_waited_for_longer_than_the_
 
     assert agents.asked == ["vm.stop on host"]
     assert agents.commands == [(agent.StopVm(vm="vm", mode=how.value, grace_seconds=90.0), 150.0)]
+    assert agents.idle == [how is StopType.GRACE]
 
 
 async def test_a_reboot_has_time_for_stopping_and_starting(cloud: Cloud) -> None:
