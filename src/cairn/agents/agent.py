@@ -81,6 +81,7 @@ class Agent:
             certificate_ends=self._trust.certificate_ends,
             revocation=self._trust.revocation,
             time=self._clock.time(),
+            folders=await self._role.spaces(),
         )
 
 
@@ -107,7 +108,7 @@ def make_role(
         case Role.BACKUP:
             from cairn.agents.backup.role import BackupRole
 
-            return BackupRole(data=data, config=config, runner=SubprocessRunner())
+            return BackupRole(data=data, config=config, runner=SubprocessRunner(), clock=clock)
 
 
 async def serve(config: AgentConfig, role: Role) -> None:

@@ -129,7 +129,7 @@ class Commands:
                 ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); ``job.backlog-full``
                 (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
         """
-        check_call(message, self._tags)
+        check_call(message, self._tags, by_admin=caller is None or caller.is_admin)
         job, chosen = self._job_id(request)
         timeout_seconds = _timeout(request, binding)
         wait_seconds = _wait(request)

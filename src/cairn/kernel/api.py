@@ -122,6 +122,13 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
             CairnError: of the kind `INVALID`, naming the fields.
         """
 
+    def check_for_account(self) -> None:
+        """Refuse what only administrators may ask for in a call that is open to accounts. Called after `check`, for others.
+
+        Raises:
+            CairnError: of the kind `FORBIDDEN`, naming the fields.
+        """
+
 
 class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
     """An API call that makes a resource."""

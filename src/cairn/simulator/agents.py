@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import PROTOCOL_VERSION, Failure, Pong, Reply, Report, Request, Result
+from cairn.agents.protocol.wire import PROTOCOL_VERSION, Failure, Pong, Reply, Report, Request, Result, Space
 from cairn.kernel.clock import Clock
-from cairn.simulator import commands
+from cairn.simulator import commands, storage
 from cairn.simulator.dials import Dial, Dials
 from cairn.simulator.refusal import Refused
 from cairn.simulator.world import SimHost, World, restart_agents
@@ -269,12 +269,14 @@ class SimulatedAgents:
         task.add_done_callback(self._sending.discard)
 
     def _pong(self, host: SimHost) -> bytes:
+        folders: dict[str, Space] = {path: storage.space(host, path) for path in host.storage}
         pong = Pong(
             host=host.host,
             version=self.version,
             protocol=self.protocol,
             boot=host.boot,
             vms={uuid: str(vm.state) for uuid, vm in host.vms.items()},
+            folders=folders,
             machine=host.identity,
             time=self.clock.now().timestamp() + self.clock_ahead_seconds,
         )

@@ -593,7 +593,10 @@ async def bad_images_are_refused_each_with_its_code(site: Site) -> None:
     if site.backup is None:
         return
     path = f"{site.backup_folder}/conformance/bad.qcow2"
-    await site.backup_refused(DownloadImage(url=NOWHERE, path=path, format="qcow2"), codes.DOWNLOAD_FAILED)
+    nowhere = DownloadImage(url=NOWHERE, path=path, format="qcow2")
+    await site.backup_refused(nowhere, codes.DOWNLOAD_REFUSED)
+    allowed = msgspec.structs.replace(nowhere, allowed_networks=("127.0.0.1/32",))
+    await site.backup_refused(allowed, codes.DOWNLOAD_FAILED)
     await site.backup_refused(
         DownloadImage(url="ftp://127.0.0.1/x.qcow2", path=path, format="qcow2"), codes.DOWNLOAD_FAILED
     )

@@ -96,6 +96,7 @@ class FakeHypervisor:
         self.deaf = False  #: guests take no notice of the power button
         self.presses = 0
         self.switched: list[str] = []
+        self.starved: dict[str, list[str]] = {}  #: VMs that wait for room on a disk
         self.start_error: AgentError | None = None
         self.noticed: Noticed | None = None
         self.reconnected: Callable[[], None] | None = None
@@ -138,7 +139,12 @@ class FakeHypervisor:
 
     def resume(self, vm: str) -> None:
         self.switched.append(f"resume {vm}")
+        self.starved.pop(vm, None)
         self.domains[vm] = PowerState.RUNNING
+
+    def out_of_space(self) -> dict[str, list[str]]:
+        self._check()
+        return dict(self.starved)
 
     def undefine(self, vm: str) -> None:
         self.domains.pop(vm, None)

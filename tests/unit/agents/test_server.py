@@ -77,7 +77,10 @@ async def test_quick_command_is_answered_at_once(world: Fixture) -> None:
     _, client = world
     async with client.post("/v1/commands", data=body()) as response:
         assert response.status == 200
-        assert await response.json() == {"task": "t", "result": {"totalBytes": 2, "availableBytes": 1}}
+        assert await response.json() == {
+            "task": "t",
+            "result": {"totalBytes": 2, "availableBytes": 1, "usedBytes": 0, "fileSystem": ""},
+        }
 
 
 async def test_slow_command_is_accepted_and_called_back_when_it_is_done() -> None:

@@ -45,6 +45,9 @@ class Hypervisor(Protocol):
     def resume(self, vm: str) -> None:
         """Let the suspended domain run on."""
 
+    def out_of_space(self) -> dict[str, list[str]]:
+        """Find the VMs that are paused because a disk of the host is full, each with its files on such disks."""
+
     def undefine(self, vm: str) -> None:
         """Forget the stopped domain. Nothing there is success."""
 

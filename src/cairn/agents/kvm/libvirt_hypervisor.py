@@ -121,6 +121,13 @@ class LibvirtHypervisor:
         with self._errors(f"resume VM {vm}"):
             self._connect().lookupByName(vm).resume()
 
+    def out_of_space(self) -> dict[str, list[str]]:
+        """Look at the domains that an I/O error paused; libvirt keeps what it was of each disk."""
+        with self._errors("list the paused domains"):
+            domains = self._connect().listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED)
+        found = {d.name(): self._full_disks(d) for d in domains if _VM_NAME.match(d.name())}
+        return {vm: disks for vm, disks in found.items() if disks}
+
     def undefine(self, vm: str) -> None:
         """Forget the domain, with everything that libvirt keeps of it."""
         domain = self._find(vm)
@@ -181,6 +188,23 @@ class LibvirtHypervisor:
         with self._errors(f"look for VM {vm}", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
             return self._connect().lookupByUUIDString(str(uuid.UUID(vm)))
         return None
+
+    def _full_disks(self, domain: libvirt.virDomain) -> list[str]:
+        """The files of a domain's disks that found no room; none if it is paused for another reason."""
+        with self._errors("ask why a domain is paused", ignore=_GONE):
+            if domain.state()[1] != libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+                return []
+            full = {
+                name for name, error in domain.diskErrors().items() if error == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE
+            }
+            devices = ElementTree.fromstring(domain.XMLDesc()).iterfind("devices/disk")  # noqa: S314
+            return [
+                source.get("file", "")
+                for disk in devices
+                if (target := disk.find("target")) is not None and target.get("dev") in full
+                if (source := disk.find("source")) is not None
+            ]
+        return []
 
     def _state(self, domain: libvirt.virDomain) -> PowerState | None:
         with self._errors("ask for a domain's state", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):

@@ -14,6 +14,7 @@ from cairn.agents import log
 from cairn.agents.blocking import KeyedLocks, in_thread
 from cairn.agents.clock import Clock
 from cairn.agents.delivery import Delivery
+from cairn.agents.disks import Disks
 from cairn.agents.downloads import Downloader
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
@@ -24,6 +25,7 @@ from cairn.agents.kvm.features import Features
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
 from cairn.agents.kvm.forget import HostCleanup
+from cairn.agents.kvm.full_disks import FullDisks
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
@@ -32,7 +34,7 @@ from cairn.agents.kvm.volumes import Volumes
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import Report
+from cairn.agents.protocol.wire import Report, Space
 from cairn.agents.state import Record, Records
 from cairn.agents.storage import Storage
 
@@ -59,6 +61,7 @@ class KvmRole:
         self._features = Features(runner)
         locks = KeyedLocks()
         self._events = DomainEvents(hypervisor, locks, clock, self._report)
+        self._full_disks = FullDisks(hypervisor, locks, clock)
         links = Links(runner)
         self._bridges = Bridges(links, Records(data / "bridges", BridgeRecord), (OUTER_PREFIX,))
         self._flat = Flat(
@@ -71,6 +74,7 @@ class KvmRole:
             sockets=NamespaceSockets(),
         )
         folders = Folders(Record(data / "storage.json", PreparedFolders), data)
+        self._disks = Disks(folders, clock)
         vms = Vms(
             hypervisor=hypervisor,
             accelerator=self._accelerator,
@@ -105,6 +109,10 @@ class KvmRole:
         """Ask the hypervisor, each time."""
         return await in_thread(self._hypervisor.states)
 
+    async def spaces(self) -> dict[str, Space]:
+        """Measure the folders that volumes and cached images are in."""
+        return await self._disks.spaces()
+
     def add_routes(self, app: web.Application) -> None:
         """A host serves nothing but commands."""
 
@@ -115,6 +123,7 @@ class KvmRole:
         for name, work in (
             ("flat networks", self._flat.run()),
             ("VMs", self._events.run()),
+            ("full disks", self._full_disks.run()),
         ):
             task = asyncio.create_task(work, name=f"watch {name}")
             task.add_done_callback(_log_end)

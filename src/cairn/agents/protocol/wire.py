@@ -70,8 +70,17 @@ class Reply(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     error: Failure | None = None
 
 
+class Space(Result, frozen=True, kw_only=True):
+    """Bytes of the file system under a storage folder."""
+
+    total_bytes: int
+    available_bytes: int
+    used_bytes: int = 0  #: taken by the files in the folder
+    file_system: str = ""  #: the same for all folders of a machine that are on one file system; empty: not known
+
+
 class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer to a ping: who the agent is, and the VMs that it really has."""
+    """The answer to a ping: who the agent is, the VMs that it really has, and how full its disks are."""
 
     host: str | None  #: the host's uuid, as told by `Connect`; None before the first one
     version: str  #: of the cairn distribution that the agent runs
@@ -83,6 +92,7 @@ class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
     certificate_ends: float = 0.0  #: when its certificate ends, in seconds since the epoch; 0: it has none
     revocation: str = ""  #: the digest of the revoked certificates that it knows (`cairn.agents.protocol.trust`)
     time: float = 0.0  #: seconds since the epoch, by the machine's clock; 0: it does not tell
+    folders: dict[str, Space] = {}  #: prepared storage folder -> its space, as last measured; none: not measured yet
 
 
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.wire import Space
 from cairn.kernel.bus.message import Command
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
@@ -99,6 +100,15 @@ class HostRemoval(Protocol):
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""
+
+
+class HostMeasured(Protocol):
+    """A listener to how full hosts' disks are, which their pings say."""
+
+    async def host_measured(self, host: HostId, folders: dict[str, Space]) -> None:
+        """Take note of the space under the host's storage folders, by their paths. Called at every ping; a folder that is
+        missing was not measured.
+        """
 
 
 class HostPinged(Protocol):

@@ -64,6 +64,7 @@ class Host(Machine, frozen=True, kw_only=True):
     architecture: str = ""
     cpu_num: Annotated[int, AdminOnly(), Doc("logical processors")] = 0
     cpu_sockets: Annotated[int, AdminOnly()] = 0
+    memory_bytes: Annotated[int, AdminOnly(), Unit("bytes"), Doc("physical")] = 0
     total_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that may be given to VMs")] = 0
     available_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that are free")] = 0
     total_memory_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0

@@ -26,7 +26,7 @@ from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.cluster.model import Cluster
-from cairn.services.host import config
+from cairn.services.host.capacity import totals
 from cairn.services.host.debts import KIND, Debts
 from cairn.services.host.extensions import HostConnected
 from cairn.services.host.kind import HostKind
@@ -167,8 +167,7 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
         """Capacity is what the machine has, less what VMs hold by their claims."""
         facts = given.facts
-        cpu_total = int(facts.cpu_num * self._settings.get(config.CPU_RATIO))
-        memory_total = max(0, facts.memory_bytes - self._settings.get(config.RESERVED_MEMORY))
+        cpu_total, memory_total = totals(self._settings, facts.cpu_num, facts.memory_bytes)
         cpu_used, memory_used = claimed(tx, given.uuid)
         self._kind.connected(
             tx,
