@@ -37,6 +37,7 @@ OWN = {
     "GetResourceQueue",
     "GetWorkflow",
     "GetWorkflows",
+    "RemoveStrayVm",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
 }

@@ -25,7 +25,7 @@ WHO = {
     ),
     "administrators": (
         "Event FlatDhcpServer GlobalConfig ImageCache KVMHost LocalStorageHostRef LocalStorageResourceRef ManagementNode "
-        "SftpBackupStorage SimulatorBackupStorage SimulatorHost UsedIp WorkflowRun"
+        "SftpBackupStorage SimulatorBackupStorage SimulatorHost StrayVm UsedIp WorkflowRun"
     ),
 }
 OWNED, PUBLIC, ADMIN = (names.split() for names in WHO.values())

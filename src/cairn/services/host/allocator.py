@@ -34,6 +34,7 @@ def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
         host.c.status == MachineStatus.CONNECTED.value,
         host.c.available_memory_capacity >= bindparam("memory_bytes"),
         host.c.available_cpu_capacity >= bindparam("cpu_num"),
+        host.c.architecture == bindparam("architecture"),
     )
     for name in narrow:
         query = query.where(host.c["uuid" if name == "host_uuid" else name] == bindparam(name))
@@ -136,6 +137,7 @@ class Allocator(HostLedger):
             query = self._queries[narrow] = _candidates(narrow)
         parameters: dict[str, object] = {name: getattr(need, name) for name in narrow}
         parameters |= {"memory_bytes": need.memory_size, "cpu_num": need.cpu_num, "most": most, "start": start}
+        parameters["architecture"] = need.architecture
         return [
             Candidate(
                 host_uuid=HostId(str(row[0])),
@@ -195,6 +197,8 @@ class Allocator(HostLedger):
             return f"is {host.state.value}"
         if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
+        if host.architecture != need.architecture:
+            return f"is of the architecture {host.architecture or 'unknown'}, not {need.architecture}"
         if host.available_memory_capacity < need.memory_size:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"
         if host.available_cpu_capacity < need.cpu_num:

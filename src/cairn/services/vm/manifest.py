@@ -8,20 +8,27 @@ from cairn.services.vm.on_host import VmsOnHost
 from cairn.services.vm.reconciler import VmReconciler
 from cairn.services.vm.service import VmService
 from cairn.services.vm.states import VmStates
+from cairn.services.vm.upkeep.filters import GuestFilters
+from cairn.services.vm.upkeep.strays import Strays
+from cairn.services.vm.upkeep.sweeper import VmSweeper
 
 
-def build(node: NodeContext) -> tuple[VmStates]:
+def build(node: NodeContext) -> tuple[VmStates, Strays]:
     agents, ledger = node.need(HostAgents), node.need(HostLedger)
     states = VmStates(node.events)
-    reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger)
+    strays = Strays(node.store, node.ids, agents, ledger)
+    reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger, strays)
+    sweeper = VmSweeper(node.store, node.jobs, node.clock, node.ids, node.config)
+    node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)
     node.reports.route("vm.state", reconciler.reported)
     node.extensions.add(reconciler, name="vm")
-    node.extensions.add(VmsOnHost(), name="vm")
+    node.extensions.add(GuestFilters(node.store, agents), name="vm-filters")
+    node.extensions.add(VmsOnHost(strays), name="vm")
     node.extensions.add(VmsOnL2Network(), name="vm")
     node.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
-    return (states,)
+    return states, strays
 
 
 MANIFEST = Manifest(

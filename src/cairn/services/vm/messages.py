@@ -167,6 +167,17 @@ class ResumeVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.resume"):
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "resumeVmInstance")
 
 
+class RecoverVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.recover"):
+    """Take back a VM's destruction: it is Stopped, with its disk and its network cards.
+
+    Its MAC and IP addresses are the former ones unless others have them by now. Networks that are gone are left out.
+
+    Errors: ``vm.wrong-state`` if it is not Destroyed, ``l3.no-free-address``, ``l3.disabled``.
+    """
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "recoverVmInstance")
+
+
 class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
     """Change a VM's name or description, or (while it is stopped) its size."""
 
@@ -180,7 +191,10 @@ class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
 
 
 class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
-    """Take a VM off its host and give its addresses back; its disk stays until it is expunged."""
+    """Take a VM off its host and give its addresses back; its disk stays until it is expunged.
+
+    Until then, which is by itself after the setting `vm.expungePeriod`, it can be recovered.
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/vm-instances/{uuid}")
@@ -207,6 +221,19 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
 
 #: a call that `machine.LIFE` has a row for
 VmCall = CreateVmInstance | VmAction | DestroyVmInstance | ExpungeVmInstance
+
+
+class RemoveStrayVm(ApiDelete, frozen=True, kw_only=True, tag="stray-vm.remove"):
+    """Destroy a VM that a host has and the database does not place there; its disks stay. One that is gone is success.
+
+    Errors: ``stray-vm.at-home`` if the database places it there by now.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/stray-vms/{uuid}")
+    entity: ClassVar[str | None] = "StrayVm"
+
+    uuid: Uuid
 
 
 class ConsoleAddress(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -262,9 +289,23 @@ class VmStateChanged(Event, frozen=True, kw_only=True, tag="vm.state-changed"):
     reason: str | None = None  #: when it happened by itself
 
 
+class VmCrashed(Event, frozen=True, kw_only=True, tag="vm.crashed"):
+    """A VM ended without its guest or anybody else having asked for it; it is Stopped now."""
+
+    vm: str
+    name: str
+    host: str
+    reason: str | None = None
+
+
 class StrangeVmSeen(Event, frozen=True, kw_only=True, tag="vm.strange-seen"):
-    """A host has a VM that the database does not place there."""
+    """A host says that it has a VM which the database does not place there: one that nobody knows, or one of another host.
+
+    It is not believed. A host that was broken into, or that is a copy of another, says what it likes; and the next start of the
+    VM is refused by its disk, if it really runs there.
+    """
 
     vm: str
     host: str
     power: str
+    placed_on: str | None = None  #: the host that the database places it on, or placed it on last; None: none

@@ -5,16 +5,24 @@ from __future__ import annotations
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostRemoval
 from cairn.services.ids import HostId
-from cairn.services.vm.model import VmInstance
+from cairn.services.vm.model import StrayVm, VmInstance
+from cairn.services.vm.upkeep.strays import Strays
 
 
 class VmsOnHost(HostRemoval):
     """Keeps a host from going while VMs are on it."""
 
+    def __init__(self, strays: Strays) -> None:
+        self._strays = strays
+
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Count the VMs that are placed there."""
         count = tx.count(VmInstance, host_uuid=host)
-        return f"{count} VMs are on it" if count else None
+        if count:
+            return f"{count} VMs are on it"
+        strays = tx.count(StrayVm, host_uuid=host)
+        return f"{strays} stray VMs are on it (query StrayVm; RemoveStrayVm removes one)" if strays else None
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
-        """Do nothing: `last_host_uuid` is not a reference."""
+        """Forget the host's strays. `last_host_uuid` is not a reference."""
+        self._strays.forget_all(tx, host)

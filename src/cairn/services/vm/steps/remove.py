@@ -11,7 +11,8 @@ from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
 from cairn.services.host.provided import HostAgents
-from cairn.services.vm.model import VmInstance, VmNic
+from cairn.services.vm.model import VmInstance
+from cairn.services.vm.steps.recover import remove_nics
 from cairn.services.vm.steps.stop import OnHostInput
 
 
@@ -38,7 +39,7 @@ class RemoveInput(Struct, frozen=True, kw_only=True):
 
 
 class RemoveNics(TransactionStep[RemoveInput, Nothing]):
-    """Forget the VM's network cards."""
+    """Take the VM's network cards away; its row remembers them until it is expunged."""
 
     name = "vm.remove-nics"
     title = "taking the VM's network cards away"
@@ -46,7 +47,7 @@ class RemoveNics(TransactionStep[RemoveInput, Nothing]):
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
         """Delete their rows; none is success."""
-        tx.delete_where(VmNic, vm_instance_uuid=given.uuid)
+        remove_nics(tx, given.uuid)
         return NOTHING
 
 
