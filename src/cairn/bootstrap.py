@@ -43,6 +43,7 @@ from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.loader import find
 from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, listeners
@@ -89,10 +90,13 @@ class Node:
         self._closers = closers
         self._ready = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether the node takes calls."""
-        return self._ready
+    def readiness(self) -> Readiness:
+        """Whether the node takes calls, and what is wrong with it. Asks memory only."""
+        if not self._ready:
+            return Readiness(reasons=["it is starting or stopping"])
+        found = (self.context.store.trouble(), self._membership.trouble())
+        behind = [f"{loop.name}: last done {loop.age_seconds:.0f} s ago" for loop in self.context.loops.behind()]
+        return Readiness(reasons=[reason for reason in found if reason is not None], behind=behind)
 
     @classmethod
     async def build(
@@ -197,7 +201,7 @@ class Node:
             ids=ids,
             clock=clock,
             configuration=loaded.settings,
-            ready=lambda: made[0].ready,
+            readiness=lambda: made[0].readiness(),
         )
         result = cls(context, loaded, membership, gateway, _servers(context, gateway), closers)
         made.append(result)
@@ -215,9 +219,7 @@ class Node:
         if serve:
             for server, addresses in self._doors:
                 self.addresses += await server.start(addresses)
-        for background in context.background:
-            await background.start()
-        context.loops.start()
+        await context.start_background()
         context.metrics.jobs.read_from(self._job_counts)
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
@@ -230,9 +232,7 @@ class Node:
         await self.gateway.stop()
         for server, _ in self._doors:
             await server.stop()
-        await context.loops.stop()
-        for background in reversed(context.background):
-            await background.stop()
+        await context.stop_background()
         await context.jobs.stop()
         await context.flows.stop()
         await context.events.stop()

@@ -32,12 +32,15 @@ FACTS = msgspec.json.decode((Path(__file__).parent / "api_facts.json").read_byte
 #: calls that only we have
 OWN = {
     "ChangeAccountState",
+    "DeleteHostDebt",
+    "ForgetEventDelivery",
     "GetFreeIp",
     "GetPlugins",
     "GetResourceQueue",
     "GetWorkflow",
     "GetWorkflows",
     "RemoveStrayVm",
+    "RetryEventDelivery",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
 }

@@ -18,7 +18,7 @@ from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
 from tests.flows.world import broken_rules, differences, snapshot
 
 from cairn.bootstrap import load_plugins
-from cairn.kernel.api import AnyApi, ApiCreate, ApiDelete
+from cairn.kernel.api import AnyApi, ApiCommand, ApiCreate, ApiDelete
 from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
@@ -202,7 +202,8 @@ async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, s
             if killed:
                 await cloud.revive()
             await cloud.quiet(RETRY_SECONDS)
-        assert await cloud.query("WorkflowRun") == []
+        runs = await cloud.query("WorkflowRun")
+        assert runs == [], runs[0]["undoErrors"]
         if scenario.only_forward:
             await _settle_by_trying_again(cloud, probe, scenario)
         else:
@@ -265,16 +266,18 @@ async def _killed_while_it_fails(workflow: str, write: int, moment: str) -> bool
             return False
         await cloud.revive()
         done = await ended_well(cloud, job)
-        assert_at_rest(cloud)
-        if not done and not scenario.only_forward:
-            assert differences(before, snapshot(cloud)) == []
+        if done:
+            assert_at_rest(cloud)
+        elif scenario.only_forward:
+            await _settle_by_trying_again(cloud, probe, scenario)
+        else:
+            assert_unchanged(cloud, before)
         return True
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("workflow", WORKFLOWS)
-async def test_node_killed_again_while_it_recovers_leaves_nothing_half_done(workflow: str, moment: str) -> None:
-    await _each_write(_killed_twice, workflow, moment)
+async def test_node_killed_again_while_it_recovers_leaves_nothing_half_done(workflow: str) -> None:
+    await _each_write(_killed_twice, workflow, "after")
 
 
 async def _killed_twice(workflow: str, write: int, moment: str) -> bool:
@@ -325,6 +328,7 @@ async def _killed_with_another_waiting(workflow: str, write: int, moment: str) -
 
         await cloud.finish(first)
         await ended_well(cloud, second)
+        await cloud.quiet()  # durable subscribers hear of it a moment later
 
         assert_at_rest(cloud)
         ends = {row["uuid"]: str(row["finishDate"]) for row in await cloud.query("Job")}
@@ -334,6 +338,7 @@ async def _killed_with_another_waiting(workflow: str, write: int, moment: str) -
 
 def _deletion(cloud: Cloud, call: type[AnyApi]) -> str:
     """The call that deletes what `call` is about."""
+    assert issubclass(call, ApiCommand)
     deletions = [api for api in cloud.apis() if issubclass(api, ApiDelete) and api.entity == call.entity]
     assert len(deletions) == 1
     return deletions[0].__name__

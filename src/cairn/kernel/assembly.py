@@ -115,7 +115,9 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         ids=ids,
         queues=queues,
         jobs=jobs,
-        events=Events(store, clock, lambda: float(config.get(limits.EVENT_RETENTION))),
+        events=Events(
+            store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
+        ),
         config=config,
         tags=Tags(ids, loaded.tags),
         query=query,

@@ -76,6 +76,7 @@ class SimDhcp(Struct, kw_only=True, rename="camel"):
     domain: str | None
     mtu: int
     entries: dict[str, DhcpEntry]  #: by MAC address
+    names: dict[str, str] = {}  #: of VMs on other hosts, by address
 
 
 class Machine(Struct, kw_only=True, rename="camel"):
@@ -94,6 +95,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     machine: Machine
     boot: str
     host: str | None = None  #: its uuid, once connected
+    former: list[str] = []  #: uuids that it had before and was never told to forget
     report_url: str | None = None
     storage: list[str] = []  #: folders that were prepared
     volumes: dict[str, SimFile] = {}  #: by path

@@ -137,6 +137,10 @@ class MortalStore(Store):
         self._life.check()
         return await self._inner.look(fn)
 
+    def trouble(self) -> str | None:
+        """As of the store itself."""
+        return self._inner.trouble()
+
     def content(self) -> bytes:
         """As of the store itself, even if the node is dead."""
         return self._inner.content()

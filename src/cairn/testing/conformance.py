@@ -24,10 +24,12 @@ from cairn.agents.protocol.network import (
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
+    KeepDhcp,
     MetadataEntry,
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
+    SetNames,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -347,7 +349,15 @@ async def dhcp_entries_are_added_and_removed_twice(site: Site) -> None:
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[entries[0].mac]))
     for _ in range(2):
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[entry.mac for entry in entries]))
-    await site.do(_dhcp(entries, replace=True))
+    await site.do(_dhcp(entries))
+    for _ in range(2):
+        await site.do(
+            SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}, gone=["198.18.254.98"], only=True)
+        )
+    for kept in ([entries[1].mac], [entries[1].mac], []):
+        await site.do(KeepDhcp(macs={NETWORK: kept}))
+    await site.do(KeepDhcp(macs={}))
+    await site.do(SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}))
     for _ in range(2):
         await site.do(RemoveDhcp(network=NETWORK))
     await site.do(RemoveBridge(bridge=BRIDGE))
@@ -363,7 +373,7 @@ async def metadata_is_set_and_removed_twice(site: Site) -> None:
             ip=entry.ip, vm=VM, hostname=hostname, user_data=b"#!/bin/sh\xff", ssh_keys=["ssh-rsa AAAA"]
         )
         await site.do(_dhcp([entry], [told]))
-    await site.do(_dhcp([entry], replace=True))
+    await site.do(KeepDhcp(macs={NETWORK: [entry.mac]}))
     for _ in range(2):
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[], vms=[VM]))
     for _ in range(2):
@@ -597,9 +607,7 @@ def _start(site: Site, *, disk: str, nics: list[Nic]) -> StartVm:
     )
 
 
-def _dhcp(
-    entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, *, replace: bool = False
-) -> EnsureDhcp:
+def _dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None) -> EnsureDhcp:
     return EnsureDhcp(
         network=NETWORK,
         bridge=BRIDGE,
@@ -608,5 +616,4 @@ def _dhcp(
         gateway="198.18.254.1",
         entries=entries,
         metadata=metadata or [],
-        replace=replace,
     )

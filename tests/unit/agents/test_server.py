@@ -19,8 +19,8 @@ from cairn.agents.delivery import Delivery
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity, GetCapacity
-from cairn.agents.protocol.wire import Pong, Request
-from cairn.agents.server import MAX_BODY_BYTES, Server
+from cairn.agents.protocol.wire import MAX_REQUEST_BYTES, Pong, Request
+from cairn.agents.server import Server
 from cairn.agents.tasks import TaskTable
 from cairn.agents.tls import client_context, server_context
 
@@ -138,7 +138,7 @@ async def test_request_that_does_not_decode_is_400_to_no_task(world: Fixture, wr
 
 async def test_too_long_request_is_413(world: Fixture) -> None:
     _, client = world
-    async with client.post("/v1/commands", data=b" " * (MAX_BODY_BYTES + 1)) as response:
+    async with client.post("/v1/commands", data=b" " * (MAX_REQUEST_BYTES + 1)) as response:
         assert response.status == 413
 
 

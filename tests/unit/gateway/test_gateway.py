@@ -13,6 +13,7 @@ from tests.unit.gateway.world import AS_ADMIN, AS_ALICE, MISSING, Answer, Create
 
 from cairn.gateway.gateway import Gateway
 from cairn.kernel.api import ApiCommand, Http, Uuid, action, post
+from cairn.kernel.readiness import Readiness
 from cairn.testing.clock import VirtualClock
 
 
@@ -262,13 +263,19 @@ async def test_node_tells_of_itself(cloud: World) -> None:
     index = await cloud.call("GET", "/")
     health = await cloud.call("GET", "/healthz")
     ready = await cloud.call("GET", "/readyz")
-    cloud.ready = False
+    cloud.readiness = Readiness(reasons=["the database cannot be written"], behind=["job cleaning"])
     starting = await cloud.call("GET", "/readyz")
     metrics = await cloud.call("GET", "/metrics")
 
     assert index.json()["places"]["api"] == "/v1/openapi.json"  # type: ignore[index]
     assert health.json() == {"status": "ok"}
     assert (ready.status, starting.status) == (200, 503)
+    assert ready.json() == {"status": "ready", "reasons": [], "behind": []}
+    assert starting.json() == {
+        "status": "not ready",
+        "reasons": ["the database cannot be written"],
+        "behind": ["job cleaning"],
+    }
     assert metrics.headers["content-type"].startswith("text/plain")
     assert b"cairn_http_seconds" in metrics.body
 

@@ -199,8 +199,7 @@ class Site:
 
     async def watch(self) -> None:
         """Start the monitors; the first round is over afterwards."""
-        for background in self.context.background:
-            await background.start()
+        await self.context.start_background()
         await self.clock.settle()
 
     async def stop(self) -> None:

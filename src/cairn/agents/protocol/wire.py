@@ -9,6 +9,9 @@ from msgspec import Struct
 
 PROTOCOL_VERSION = 1
 
+#: A request to an agent may have so many bytes. What grows with the number of VMs is sent in several.
+MAX_REQUEST_BYTES = 1 << 20
+
 
 class Result(Struct, frozen=True, kw_only=True, rename="camel"):
     """The base of all answers of commands. Unknown fields are ignored, so that a newer agent may say more."""

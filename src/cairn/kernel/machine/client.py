@@ -35,10 +35,16 @@ class MachineClient(MachineAgents[str]):
         self._suspect: Callable[[str, str], None] = lambda uuid, reason: None
         self._endpoints: dict[str, AgentEndpoint] = {}
         self._lost: dict[str, str] = {}
+        self._connected: Callable[[str], None] = lambda uuid: None
 
-    async def start(self, suspect: Callable[[str, str], None]) -> None:
-        """Read which machines are lost. `suspect` is called for a machine that does not answer, with the reason."""
-        self._suspect = suspect
+    async def start(self, suspect: Callable[[str, str], None], connected: Callable[[str], None]) -> None:
+        """Read which machines are lost.
+
+        Args:
+            suspect: called for a machine that does not answer, with the reason.
+            connected: called for a machine whose agent was connected.
+        """
+        self._suspect, self._connected = suspect, connected
         rows: list[Machine] = await self._store.read(
             lambda tx: tx.find(self.kind.record, status=MachineStatus.DISCONNECTED)
         )
@@ -83,7 +89,9 @@ class MachineClient(MachineAgents[str]):
         endpoint = await self._endpoint(uuid)
         answer = await self._agents.call(endpoint, command, timeout_seconds=60.0, job=current().job)
         self._lost.pop(uuid, None)
-        return answer, (await self.ping(uuid, timeout_seconds=10.0)).boot
+        boot = (await self.ping(uuid, timeout_seconds=10.0)).boot
+        self._connected(uuid)
+        return answer, boot
 
     async def ping(self, uuid: str, *, timeout_seconds: float) -> Pong:
         """Ask the agent for its identity, without a turn in the queue."""

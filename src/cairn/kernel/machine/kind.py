@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from sqlalchemy import select
+
 from cairn.agents.protocol.wire import Pong
 from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.api import ApiChange, ApiCreate
@@ -20,7 +22,7 @@ from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.config import MachineSettings
 from cairn.kernel.machine.model import Machine, MachineStatus
 from cairn.kernel.resource import enter, erase, existing
-from cairn.kernel.store.record import info
+from cairn.kernel.store.record import info, table_of
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 
@@ -67,6 +69,7 @@ class MachineKind(ABC, Generic[M]):
         self._events = events
         self.noun = info(self.record).noun
         self.title = info(self.record).title
+        self._keys = select(table_of(self.record).c.uuid)
 
     # -- what differs -------------------------------------------------------------------------------------------
 
@@ -82,9 +85,13 @@ class MachineKind(ABC, Generic[M]):
     def reconnecting(self, uuid: str) -> ApiChange:
         """Make the call that connects a machine again."""
 
-    def watched(self, tx: Tx) -> list[M]:
-        """Find the machines that are to be pinged."""
-        return tx.find(self.record)
+    def keys(self, tx: Tx) -> list[str]:
+        """The uuids of all machines of the kind. All are pinged, so that their status is true whatever their state."""
+        return [str(row[0]) for row in tx.rows(self._keys)]
+
+    def may_be_tried(self, row: M) -> bool:
+        """Tell whether a machine that is lost and answers no ping is tried again from time to time."""
+        return True
 
     def is_known(self, row: M, pong: Pong) -> bool:
         """Tell whether the agent that answers is the one that was connected; if not, the machine is connected again."""

@@ -44,6 +44,7 @@ def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
             ring=node.ring,
             clock=node.clock,
             settings=node.config,
+            loops=node.loops,
         )
     )
     return client

@@ -80,10 +80,11 @@ class Driver(Protocol):
     """One kind of database: how to connect to it and what its errors mean."""
 
     dialect: Dialect
+    private: bool  #: one connection has it all, and it is gone with that: a database in memory
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
 
     def connect(self, *, read_only: bool) -> Connection:
-        """Open a connection; a reader gets one that refuses to write."""
+        """Open a connection; a reader gets one that refuses to write. Only the first may make a database that is not there."""
 
     def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
         """The kind of this error, and for duplicates and nulls the columns that the database says it is about

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -113,18 +114,35 @@ class SqliteDriver:
             path = Path(self._folder.name) / "store.db"
         self._path = path
         self._content = content
+        self._connected = False
+        self.private = path is None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection tuned for its use."""
-        name = ":memory:" if self._path is None else str(self._path)
         raw = sqlite3.connect(
-            name, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT, timeout=0
+            self._name(),
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS_KEPT,
+            timeout=0,
+            uri=True,
         )
-        if self._content is not None:
-            raw.deserialize(self._content)
-        for pragma in self._pragmas(read_only):
-            raw.execute(f"PRAGMA {pragma}")
+        try:
+            if self._content is not None:
+                raw.deserialize(self._content)
+            for pragma in self._pragmas(read_only):
+                raw.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            raw.close()
+            raise
+        self._connected = True
         return SqliteConnection(raw, read_only=read_only)
+
+    def _name(self) -> str:
+        if self._path is None:
+            return ":memory:"
+        # A file that was taken away under a running node must not come back empty.
+        return f"file:{quote(str(self._path.absolute()))}?mode={'rw' if self._connected else 'rwc'}"
 
     def _pragmas(self, read_only: bool) -> list[str]:
         cache = _READER_CACHE_KIB if read_only else _WRITER_CACHE_KIB

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, func, select, update
 from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
+from cairn.kernel.bus.message import Command
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
@@ -29,6 +30,8 @@ from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, Vol
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
+from cairn.services.vm.messages import by_force
+from cairn.services.volume.model import Volume
 
 _space, _place = table_of(LocalStorageHost), table_of(LocalStorageVolume)
 _THERE = (_space.c.primary_storage_uuid == bindparam("storage"), _space.c.host_uuid == bindparam("host"))
@@ -120,6 +123,16 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         """Volumes on a host's disk keep it in the cloud."""
         count = tx.count(LocalStorageVolume, host_uuid=host)
         return f"{_volumes(count)} on its local storage" if count else None
+
+    def users(self, tx: Tx, host: HostId) -> list[Sequence[Command[object]]]:
+        """VMs whose disks are on the host's disk go with it."""
+        volumes = [row.resource_uuid for row in tx.find(LocalStorageVolume, host_uuid=host)]
+        vms = {row.vm_instance_uuid for row in tx.find(Volume, uuid=volumes)}
+        return [by_force(vm) for vm in sorted(vm for vm in vms if vm is not None)]
+
+    async def collect(self, host: HostId, path: str) -> None:
+        """Remove a file that was left on a host which could not be reached."""
+        await self._agents.call(host, agent.DeleteFile(path=path))
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's space and its caches are gone."""

@@ -161,7 +161,14 @@ class Allocator(HostLedger):
     def _take(self, tx: Tx, need: HostNeed, host: HostId) -> bool:
         if not tx.execute(self._taking, {"of": host, "memory": need.memory_size, "cpu": need.cpu_num}):
             return False
-        tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))
+        claim = HostClaim(
+            vm_uuid=need.vm_uuid,
+            host_uuid=host,
+            cpu_num=need.cpu_num,
+            memory_bytes=need.memory_size,
+            starts=need.starts,
+        )
+        tx.insert(claim)
         return True
 
     def _none_fits(self, tx: Tx, need: HostNeed) -> CairnError:

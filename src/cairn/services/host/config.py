@@ -6,6 +6,15 @@ from cairn.kernel.config import Setting
 from cairn.kernel.machine.config import machine_settings
 
 MACHINE = machine_settings("host", "host", ping_parallelism=100)
+SYNC_RETRY = Setting(
+    "host",
+    "sync.retryInterval",
+    60,
+    unit="s",
+    minimum=1,
+    maximum=86_400,
+    doc="how often parts of hosts that could not be brought in line (networks, debts) are tried again",
+)
 CPU_RATIO = Setting(
     "host",
     "cpu.overProvisioning.ratio",

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
+from cairn.kernel.bus.message import Command
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import ClusterId, HostId, ImageId, L3NetworkId, PrimaryStorageId, VmId, VolumeId, ZoneId
@@ -24,6 +25,7 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vm_uuid: VmId
     cpu_num: int
     memory_size: int  #: bytes
+    starts: bool = True  #: whether it is to run on the host; False: only its disk is made there
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: ImageId
     l3_network_uuids: list[L3NetworkId]
@@ -53,7 +55,10 @@ class HostFilter(Protocol):
 
 
 class HostConnected(Protocol):
-    """A listener to a host's connecting, called after the agent answered and before VMs may be placed; may refuse by raising."""
+    """A listener to a host's connecting, called after the agent answered and before VMs may be placed.
+
+    It may refuse by raising. What is one of many (a network, a debt) does not: it goes by `HostSyncs`.
+    """
 
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Prepare the host: folders, bridges, DHCP. Safe to repeat: it runs at every (re)connect."""
@@ -64,6 +69,13 @@ class HostRemoval(Protocol):
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Say what still needs the host (``3 VMs have their disks on it``); None: nothing."""
+
+    def users(self, tx: Tx, host: HostId) -> list[Sequence[Command[object]]]:
+        """The calls that remove what is on the host, for ``deleteMode=Enforcing``: for each thing those that remove it, in order.
+
+        They are made whether the host can be reached or not, and several things' at a time.
+        """
+        return []
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""

@@ -21,13 +21,13 @@ from cairn.services.ids import HostId
 
 
 class HostKind(MachineKind[Host]):
-    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs cannot be removed."""
+    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs is removed by force only."""
 
     record = Host
     settings = config.MACHINE
     closed = HostState.MAINTENANCE
-    enforceable = False
-    remedy = "Move or expunge them first."
+    enforceable = True
+    remedy = "Move or expunge them first, or use deleteMode=Enforcing, which removes them."
 
     def __init__(self, events: Events, extensions: Extensions, report_url: Callable[[], str | None]) -> None:
         super().__init__(events)
@@ -50,9 +50,9 @@ class HostKind(MachineKind[Host]):
         """Make the first command for a host's agent."""
         return Connect(host=uuid, report_url=self._report_url())
 
-    def watched(self, tx: Tx) -> list[Host]:
-        """Find all hosts that are not in maintenance."""
-        return tx.find(Host, state=[HostState.ENABLED, HostState.DISABLED])
+    def may_be_tried(self, row: Host) -> bool:
+        """Leave a host in maintenance to those who work on it, until its agent answers again."""
+        return row.state is not HostState.MAINTENANCE
 
     def is_known(self, row: Host, pong: Pong) -> bool:
         """Also require that the agent knows which host it is on."""

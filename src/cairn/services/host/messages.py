@@ -74,12 +74,24 @@ class ReconnectHost(ApiChange, frozen=True, kw_only=True, tag="host.reconnect"):
 class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
     """Take a host out of the cloud; it must have no VMs.
 
-    With ``deleteMode=Enforcing`` a host that cannot be reached is forgotten without its agent being removed.
+    With ``deleteMode=Enforcing`` its VMs go with it: those that have their disks on it are expunged, others are stopped. A host
+    that cannot be reached is forgotten without its agent being removed; what is left on the machine is a debt (`HostDebt`),
+    which is collected if the machine is added again.
     """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/{uuid}")
     entity: ClassVar[str | None] = "Host"
+
+    uuid: Uuid
+
+
+class DeleteHostDebt(ApiDelete, frozen=True, kw_only=True, tag="host.delete-debt"):
+    """Forget something that is still to be removed on a machine, because it was removed there by hand, or never will be."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/hosts/debts/{uuid}")
+    entity: ClassVar[str | None] = "HostDebt"
 
     uuid: Uuid
 
@@ -116,3 +128,12 @@ class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-chang
     before: str
     status: str
     reason: str | None = None
+
+
+class HostSyncFailed(Event, frozen=True, kw_only=True, tag="host.sync-failed"):
+    """A part of a host could not be brought in line with the database; it is tried again."""
+
+    host: str
+    kind: str  #: l2, flat, debts
+    subject: str  #: which one of several; empty: there is one
+    reason: str

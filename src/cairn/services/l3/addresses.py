@@ -63,6 +63,14 @@ class Addresses:
                 "(ChangeL3NetworkState), or take another network.",
                 kind=ErrorKind.CONFLICT,
             )
+        if network.system and used_for is not None:
+            raise CairnError(
+                "l3.system",
+                f"The L3 network {network.name} is for the cloud's own use, and VMs get no network cards in it. Take another "
+                "network, or make it one for VMs (UpdateL3Network with system=false).",
+                kind=ErrorKind.CONFLICT,
+                fields={"l3NetworkUuids": f"found {network.uuid}, a system network; one that is for VMs would fit"},
+            )
         ranges = tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long")
         if required_ip is not None:
             return self._named(tx, network, ranges, address("staticIp", required_ip), used_for)

@@ -101,6 +101,7 @@ class RangeService:
                     details={"ipRange": range_.uuid, "vms": vms},
                 )
             erase(tx, IpRange, range_.uuid)
+            self._providers.prepare(tx, range_.l3_network_uuid)  # what they had of the range is gone with it
             self._changes.announce(tx, range_.l3_network_uuid)
 
         await self._jobs.commit(fn)

@@ -41,18 +41,27 @@ def disk_bus(vm: VmDefinition) -> str:
 
 def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:
     """The VM's network cards, in the order of their device numbers."""
-    nics = tx.find(VmNic, vm_instance_uuid=vm.uuid, order_by="device_id")
-    return [
-        taken(
-            NicSpec,
-            nic,
-            ip=nic.ip or "",
-            netmask=nic.netmask or "",
-            gateway=nic.gateway or "",
-            is_default=nic.l3_network_uuid == vm.default_l3_network_uuid,
-        )
-        for nic in nics
-    ]
+    return [_spec(vm, nic) for nic in tx.find(VmNic, vm_instance_uuid=vm.uuid, order_by="device_id")]
+
+
+def nics_of(tx: Tx, vms: Sequence[VmInstance]) -> dict[VmId, list[NicSpec]]:
+    """The network cards of several VMs, in one statement."""
+    by_uuid = {vm.uuid: vm for vm in vms}
+    found: dict[VmId, list[NicSpec]] = {vm.uuid: [] for vm in vms}
+    for nic in tx.find(VmNic, vm_instance_uuid=list(by_uuid), order_by="device_id"):
+        found[nic.vm_instance_uuid].append(_spec(by_uuid[nic.vm_instance_uuid], nic))
+    return found
+
+
+def _spec(vm: VmInstance, nic: VmNic) -> NicSpec:
+    return taken(
+        NicSpec,
+        nic,
+        ip=nic.ip or "",
+        netmask=nic.netmask or "",
+        gateway=nic.gateway or "",
+        is_default=nic.l3_network_uuid == vm.default_l3_network_uuid,
+    )
 
 
 def networks(vm: VmInstance, host: HostId, nics: Sequence[NicSpec]) -> VmNetworks:

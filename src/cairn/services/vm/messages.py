@@ -14,6 +14,7 @@ from cairn.kernel.api import (
     ApiDelete,
     ApiQuery,
     ApiUpdate,
+    DeleteMode,
     Description,
     Http,
     Name,
@@ -193,6 +194,9 @@ class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
 class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
     """Take a VM off its host and give its addresses back; its disk stays until it is expunged.
 
+    With ``deleteMode=Enforcing`` a host that cannot be reached does not keep it: the VM is destroyed as far as the cloud is
+    concerned, and taken off the host if that returns (`HostDebt`).
+
     Until then, which is by itself after the setting `vm.expungePeriod`, it can be recovered.
     """
 
@@ -205,7 +209,10 @@ class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
 
 
 class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.expunge"):
-    """Remove a destroyed VM for good, with its disk."""
+    """Remove a destroyed VM for good, with its disk.
+
+    With ``deleteMode=Enforcing`` a disk on a host that cannot be reached is removed if that returns (`HostDebt`).
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "expungeVmInstance")
@@ -213,10 +220,19 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
+    delete_mode: DeleteMode = DeleteMode.PERMISSIVE
 
     def frees(self) -> bool:
         """It gives the disk back."""
         return True
+
+
+def by_force(vm: str) -> list[Command[object]]:
+    """The calls that remove a VM for good, whether its host can be reached or not."""
+    return [
+        DestroyVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
+        ExpungeVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
+    ]
 
 
 #: a call that `machine.LIFE` has a row for
@@ -262,7 +278,7 @@ class VmNetworkList(Struct, frozen=True, kw_only=True):
 
 
 class ListVmNetworks(Query[VmNetworkList], frozen=True, kw_only=True, tag="vm.list-networks"):
-    """The network cards of all VMs that hold a place on a host."""
+    """The network cards of all VMs that hold a place on a host to run there, those included that are starting."""
 
     host_uuid: str
 
@@ -276,6 +292,22 @@ class ObserveVm(Command[None], frozen=True, kw_only=True, tag="vm.observe"):
     host: str
     power: str
     reason: str | None = None
+
+
+class LeaveHost(Command[None], frozen=True, kw_only=True, tag="vm.leave-host"):
+    """A host goes for good: stop the VM there, and if the host cannot be reached, take it for stopped."""
+
+    route: ClassVar[str | None] = "vm"
+
+    vm: str
+    host: str
+
+
+class VmPlaceSeen(Event, frozen=True, kw_only=True, tag="vm.place-seen"):
+    """A VM left a host, or came to one, by itself: what the host serves for it has to follow."""
+
+    vm: str
+    host: str
 
 
 class VmStateChanged(Event, frozen=True, kw_only=True, tag="vm.state-changed"):

@@ -31,10 +31,11 @@ from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostPinged
+from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents, HostLedger
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
-from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmCrashed
+from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmCrashed, VmPlaceSeen
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates, queue_of
 from cairn.services.vm.upkeep.strays import Strays
@@ -117,12 +118,17 @@ class VmReconciler(HostPinged):
         await self._strays.look(host, powers, own)
 
     async def host_changed(self, event: EventRow) -> None:
-        """Mark the VMs of a host that was lost as Unknown; ask a host that came back."""
+        """Mark the VMs of a host that is lost as Unknown; ask a host that is connected.
+
+        The event is only a reason to look at the host: by now it may have another status than the event tells, or be gone.
+        """
         host = HostId(event.resource_uuid or "")
-        status = event.content.get("status")
-        if status == MachineStatus.DISCONNECTED.value:
+        row = await self._store.read(lambda tx: tx.get(Host, host))
+        if row is None:
+            return
+        if row.status is MachineStatus.DISCONNECTED:
             await self._store.write(lambda tx: self._unknown(tx, host))
-        elif status == MachineStatus.CONNECTED.value:
+        elif row.status is MachineStatus.CONNECTED:
             asked_at = self._clock.now()
             await self._compare_all(host, await self._ask(host), asked_at)
 
@@ -130,6 +136,9 @@ class VmReconciler(HostPinged):
         return _powers(host, (await self._agents.call(host, agent.ListVms(), timeout_seconds=30.0)).vms)
 
     def _unknown(self, tx: Tx, host: HostId) -> None:
+        row = tx.get(Host, host)
+        if row is None or row.status is not MachineStatus.DISCONNECTED:
+            return  # it has just come back, which is another event
         for vm in tx.find(VmInstance, host_uuid=host, state=list(LOST_WITH_HOST)):
             self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
 
@@ -160,6 +169,8 @@ class VmReconciler(HostPinged):
         _log.warning("vm.turned-up", vm=vm.uuid, name=vm.name, host=host, before=vm.host_uuid)
         self._ledger.hold(tx, vm.uuid, host, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, VmState.RUNNING, "it was found running there", host_uuid=host, last_host_uuid=host)
+        for place in dict.fromkeys([vm.host_uuid or vm.last_host_uuid or host, host]):
+            self._events.emit(tx, VmPlaceSeen(vm=vm.uuid, host=place), resource=vm.uuid)
 
     def _settle(self, tx: Tx, vm: VmInstance, state: VmState, power: PowerState, reason: str | None) -> None:
         _log.info("vm.observed", vm=vm.uuid, name=vm.name, before=vm.state, state=state, power=power, reason=reason)
@@ -167,6 +178,8 @@ class VmReconciler(HostPinged):
             self._ledger.release(tx, vm.uuid)
             self._states.change(tx, vm, state, reason or f"it was found {power.value}", host_uuid=None)
             self._tell_crash(tx, vm, power, reason)
+            if vm.host_uuid is not None:
+                self._events.emit(tx, VmPlaceSeen(vm=vm.uuid, host=vm.host_uuid), resource=vm.uuid)
             return
         if vm.host_uuid is not None:
             self._ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)

@@ -43,7 +43,7 @@ class Work:
 @contextmanager
 def counted_work(rig: Rig) -> Iterator[Work]:
     work = Work()
-    connection = cast("SqliteConnection", rig.context.store._writer)._connection
+    connection = cast("SqliteConnection", rig.context.store._writer.connection())._connection
     connection.set_progress_handler(work.more, 1000)
     yield work
     connection.set_progress_handler(None, 0)

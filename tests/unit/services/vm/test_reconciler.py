@@ -11,9 +11,10 @@ from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
 from cairn.kernel.event import EventRow
 from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostPinged
-from cairn.services.host.model import HostClaim
+from cairn.services.host.model import Host, HostClaim
 from cairn.services.ids import HostId, VmId
 from cairn.services.vm.machine import TRANSITIONAL
 from cairn.services.vm.messages import ObserveVm
@@ -254,3 +255,39 @@ async def test_vms_of_a_lost_host_are_unknown_and_known_again_when_it_is_back(cl
     assert (lost, reason) == ([VmState.UNKNOWN, VmState.STOPPED], "its host was lost")
     assert cloud.read_now(states) == [VmState.RUNNING, VmState.STOPPED]
     assert claims(cloud) == [cloud.site["host-1"]]
+
+
+async def told_of_host(cloud: Cloud, host: str, status: MachineStatus) -> None:
+    """An event about a host's status reaches the reconciler, late."""
+    event = EventRow(
+        name="host.status-changed",
+        resource_uuid=host,
+        content={"status": status.value},
+        create_date=cloud.clock.now(),
+    )
+    await cloud.clock.run(reconciler(cloud).host_changed(event))
+
+
+@pytest.mark.parametrize("told_status", list(MachineStatus))
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (MachineStatus.CONNECTED, VmState.RUNNING),
+        (MachineStatus.CONNECTING, VmState.RUNNING),
+        (MachineStatus.DISCONNECTED, VmState.UNKNOWN),
+    ],
+)
+async def test_an_event_of_a_host_is_only_a_reason_to_look_at_the_host(
+    cloud: Cloud, told_status: MachineStatus, status: MachineStatus, expected: VmState
+) -> None:
+    host = cloud.site["host-1"]
+    await cloud.node.context.store.write(lambda tx: tx.update(Host, host, status=status))
+    await told_of_host(cloud, host, told_status)
+    assert row_of(cloud).state is expected
+
+
+@pytest.mark.parametrize("status", list(MachineStatus))
+async def test_a_host_that_is_gone_is_nothing_to_do(cloud: Cloud, status: MachineStatus) -> None:
+    before = row_of(cloud)
+    await told_of_host(cloud, "f" * 32, status)
+    assert row_of(cloud) == before

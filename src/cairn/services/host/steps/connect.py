@@ -20,14 +20,16 @@ from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing, given_of, new
 from cairn.kernel.store.record import table_of
-from cairn.kernel.store.store import Tx
+from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.cluster.model import Cluster
 from cairn.services.host import config
+from cairn.services.host.debts import KIND, Debts
 from cairn.services.host.extensions import HostConnected
 from cairn.services.host.kind import HostKind
 from cairn.services.host.messages import AddHost
-from cairn.services.host.model import Host, HostClaim
+from cairn.services.host.model import Host, HostClaim, HostDebt
+from cairn.services.host.provided import HostSyncs
 from cairn.services.host.service import check_address
 from cairn.services.ids import HostId
 
@@ -91,18 +93,34 @@ class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
     title = "connecting to the host"
     nothing_to_undo: ClassVar[str | None] = "what is prepared on a host is prepared again at the next connect"
 
-    def __init__(self, kind: HostKind, agents: MachineClient, extensions: Extensions) -> None:
+    def __init__(
+        self,
+        kind: HostKind,
+        agents: MachineClient,
+        extensions: Extensions,
+        store: Store,
+        debts: Debts,
+        syncs: HostSyncs,
+    ) -> None:
         self._kind = kind
         self._agents = agents
         self._extensions = extensions
+        self._store = store
+        self._debts = debts
+        self._syncs = syncs
 
     async def do(self, given: ConnectInput) -> ConnectOutput:
-        """Connect, and prepare the host again if it was prepared before."""
+        """Connect, collect what the machine owes, and prepare the host again if it was prepared before."""
+        host = HostId(given.uuid)
         facts, boot = await self._agents.connect(given.uuid, self._kind.connecting(given.uuid))
+        if facts.former:
+            await self._store.write(lambda tx: self._debts.take_over(tx, host, facts.former))
+        if await self._store.look(lambda tx: tx.count(HostDebt, host_uuid=host)):
+            await self._syncs.sync(host, KIND)
         hooks = self._extensions.of(HostConnected)
         for index, hook in enumerate(hooks):
             report_progress("preparing the host", (index + 1) / (len(hooks) + 1))
-            await hook.host_connecting(HostId(given.uuid), facts)
+            await hook.host_connecting(host, facts)
         return ConnectOutput(facts=facts, agent_boot=boot)
 
 

@@ -20,7 +20,7 @@ from cairn.services.offering.model import InstanceOffering
 from cairn.services.primary_storage.extensions import NewVolume
 from cairn.services.vm.definition import VmDefinition, nic_model
 from cairn.services.vm.extensions import NicSpec
-from cairn.services.vm.machine import LIFE, operation_of
+from cairn.services.vm.machine import LIFE, Operation, operation_of
 from cairn.services.vm.messages import CreateVmInstance
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.states import VmStates
@@ -81,6 +81,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
             vm,
             asked,
             vm_uuid=vm.uuid,
+            starts=operation_of(asked) is Operation.CREATE,
             disk_bytes=root.size_bytes,
             primary_storage_uuid=root.primary_storage_uuid,
         )
