@@ -39,6 +39,7 @@ OWN = {
     "GetResourceQueue",
     "GetWorkflow",
     "GetWorkflows",
+    "RemoveStrayVm",
     "RetryEventDelivery",
     "RetryWorkflowRun",
     "SettleWorkflowRun",

@@ -125,9 +125,9 @@ class Commands:
         """Accept a call.
 
         Raises:
-            CairnError: ``api.invalid-header`` (400); what the message's own check refuses, ``tag.unknown`` and
-                ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); ``job.backlog-full``
-                (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
+            CairnError: ``resource.uuid-taken`` (409); ``api.invalid-header`` (400); what the message's own check refuses,
+                ``tag.unknown`` and ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409);
+                ``job.backlog-full`` (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
         """
         check_call(message, self._tags, by_admin=caller is None or caller.is_admin)
         job, chosen = self._job_id(request)
@@ -135,6 +135,8 @@ class Commands:
         wait_seconds = _wait(request)
         if binding.creates and getattr(message, "resource_uuid", None) is None:
             message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
+        elif binding.creates:
+            await self._references.check_new(message, Scope() if caller is None else caller.scope)
         missing = await self._references.missing(binding, message, Scope() if caller is None else caller.scope)
         if missing and not (chosen and await self._is_repeated(job, binding, caller)):
             if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):

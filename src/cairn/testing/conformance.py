@@ -43,6 +43,7 @@ from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
+    FilterTaps,
     GetConsole,
     Hardware,
     ListVms,
@@ -53,6 +54,7 @@ from cairn.agents.protocol.vm import (
     ResumeVm,
     StartVm,
     StopVm,
+    Tap,
 )
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Request, Result
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
@@ -383,7 +385,9 @@ async def metadata_is_set_and_removed_twice(site: Site) -> None:
     await site.do(EnsureBridge(bridge=BRIDGE))
     entry = DhcpEntry(mac="fa:16:3e:c0:f0:00", ip="198.18.254.10", hostname="c0", vm=VM)
     for hostname in ("c0", "c1", "c1"):
-        told = MetadataEntry(ip=entry.ip, vm=VM, hostname=hostname, user_data="#!/bin/sh", ssh_keys=["ssh-rsa AAAA"])
+        told = MetadataEntry(
+            ip=entry.ip, vm=VM, hostname=hostname, user_data=b"#!/bin/sh\xff", ssh_keys=["ssh-rsa AAAA"]
+        )
         await site.do(_dhcp([entry], [told]))
     await site.do(KeepDhcp(macs={NETWORK: [entry.mac]}))
     for _ in range(2):
@@ -549,6 +553,15 @@ async def vm_stands_still_and_goes_on(site: Site) -> None:
     assert (await site.do(StopVm(vm=VM, mode="grace", grace_seconds=1))).state is PowerState.STOPPED
     await site.do(DestroyVm(vm=VM))
     await site.do(DeleteFile(path=disk))
+
+
+@_check("vm-network")
+async def taps_of_vms_that_are_not_on_are_filtered_without_effect(site: Site) -> None:
+    """So that a host that connects can be told of all its guests, whatever became of them meanwhile."""
+    tap = Tap(vm=VM, device="vnicc0f.0", mac="fa:16:3e:c0:f0:01", addresses=["198.18.254.10"])
+    for _ in range(2):
+        await site.do(FilterTaps(taps=[tap]))
+    assert VM not in (await site.do(ListVms())).vms
 
 
 @_check("vm-network")

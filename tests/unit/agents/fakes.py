@@ -9,7 +9,7 @@ from cairn.agents.errors import AgentError
 from cairn.agents.kvm.hypervisor import Noticed
 from cairn.agents.programs import Completed, failed
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.vm import PowerState, VmSize
 
 
 class FakeClock:
@@ -108,6 +108,10 @@ class FakeHypervisor:
     def states(self) -> dict[str, PowerState]:
         self._check()
         return dict(self.domains)
+
+    def sizes(self) -> dict[str, VmSize]:
+        self._check()
+        return {vm: VmSize(cpu_num=1, memory_size=1 << 27) for vm in self.domains}
 
     def state(self, vm: str) -> PowerState | None:
         self._check()

@@ -20,7 +20,7 @@ from cairn.agents import log
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.hypervisor import Noticed
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.vm import PowerState, VmSize
 
 _VM_NAME = re.compile(r"[0-9a-f]{32}\Z")
 _KEEPALIVE_SECONDS = 5
@@ -80,6 +80,17 @@ class LibvirtHypervisor:
             domains = [d for d in self._connect().listAllDomains() if _VM_NAME.match(d.name())]
         found = {d.name(): self._state(d) for d in domains}
         return {vm: state for vm, state in found.items() if state is not None}
+
+    def sizes(self) -> dict[str, VmSize]:
+        """Ask for the memory and processors of the domains that are named like VMs of cairn; one that goes is left out."""
+        with self._errors("list the domains"):
+            domains = [d for d in self._connect().listAllDomains() if _VM_NAME.match(d.name())]
+        found: dict[str, VmSize] = {}
+        for domain in domains:
+            with self._errors("ask for a domain's size", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
+                _, kibibytes, _, cpu_num, _ = domain.info()
+                found[domain.name()] = VmSize(cpu_num=cpu_num, memory_size=kibibytes * 1024)
+        return found
 
     def state(self, vm: str) -> PowerState | None:
         """Look the domain up by the VM's uuid, and ask for its state."""
@@ -208,7 +219,10 @@ class LibvirtHypervisor:
 
     def _state(self, domain: libvirt.virDomain) -> PowerState | None:
         with self._errors("ask for a domain's state", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
-            return _STATES.get(domain.state()[0], PowerState.STOPPED)
+            state, reason = domain.state()
+            if (state, reason) == (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED):
+                return PowerState.CRASHED  # QEMU died, whether anybody heard of it or not
+            return _STATES.get(state, PowerState.STOPPED)
         return None
 
     @contextmanager

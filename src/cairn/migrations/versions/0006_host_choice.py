@@ -11,9 +11,9 @@ depends_on = None
 
 _OLD = ("state", "status", "available_memory_capacity")
 _NEW = (
-    ("state", "status", "available_memory_capacity", "uuid"),
-    ("state", "status", "available_cpu_capacity", "uuid"),
-    ("cluster_uuid", "state", "status", "available_memory_capacity", "uuid"),
+    ("state", "status", "architecture", "available_memory_capacity", "uuid"),
+    ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
+    ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
 )
 
 

@@ -163,6 +163,8 @@ class Allocator(HostLedger):
             return f"is {host.state.value}"
         if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
+        if host.architecture != need.architecture:
+            return f"is of the architecture {host.architecture or 'unknown'}, not {need.architecture}"
         if host.available_memory_capacity < need.memory_size:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"
         if host.available_cpu_capacity < need.cpu_num:

@@ -103,6 +103,7 @@ class Candidates:
         least: Mapping[str, object] = {
             "available_memory_capacity": need.memory_size,
             "available_cpu_capacity": need.cpu_num,
+            "architecture": need.architecture,
             "most": most,
             "start": start,
         }
@@ -110,7 +111,7 @@ class Candidates:
 
 
 def _looking(by: str, *places: str) -> Select[Any]:
-    """The hosts that are up and have enough of one thing, those with the most of it first. An index leads to them."""
+    """The hosts of an architecture that are up and have enough of one thing, the most of it first. An index leads to them."""
     host = table_of(Host)
     query = select(
         host.c.uuid,
@@ -123,6 +124,7 @@ def _looking(by: str, *places: str) -> Select[Any]:
     ).where(
         host.c.state == HostState.ENABLED.value,
         host.c.status == MachineStatus.CONNECTED.value,
+        host.c.architecture == bindparam("architecture"),
         host.c[by] >= bindparam(by),
     )
     for name in places:

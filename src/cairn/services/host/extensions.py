@@ -30,6 +30,7 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: ImageId
     l3_network_uuids: list[L3NetworkId]
+    architecture: str = "x86_64"
     zone_uuid: ZoneId | None = None
     cluster_uuid: ClusterId | None = None
     host_uuid: HostId | None = None

@@ -49,9 +49,9 @@ class Host(Machine, frozen=True, kw_only=True):
             "availableMemoryCapacity",
         ),
         indexes=(
-            ("state", "status", "available_memory_capacity", "uuid"),
-            ("state", "status", "available_cpu_capacity", "uuid"),
-            ("cluster_uuid", "state", "status", "available_memory_capacity", "uuid"),
+            ("state", "status", "architecture", "available_memory_capacity", "uuid"),
+            ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
+            ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
         ),
     )
 

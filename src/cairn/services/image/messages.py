@@ -44,6 +44,7 @@ class ImageSpec(Struct, frozen=True, kw_only=True):
     format: str  #: ``qcow2`` or ``raw``
     platform: str  #: ``Linux``, ``Windows``, ...
     architecture: str
+    virtio: bool = True  #: whether it has drivers for virtio devices
     guest_os_type: str | None
     size_bytes: int  #: virtual size: a root volume is at least this large
     actual_size_bytes: int  #: the size of its file
@@ -66,7 +67,7 @@ class MediaType(StrEnum):
 
 
 class ImagePlatform(StrEnum):
-    """The kind of system that an image holds; it decides which devices a VM gets."""
+    """The kind of system that an image holds; Windows keeps local time in the VM's clock, all others UTC."""
 
     LINUX = "Linux"
     WINDOWS = "Windows"

@@ -30,6 +30,7 @@ class Operation(StrEnum):
     RESUME = "resume"
     DESTROY = "destroy"
     EXPUNGE = "expunge"
+    RECOVER = "recover"
 
 
 class Change(Struct, frozen=True):
@@ -63,6 +64,7 @@ LIFE: dict[Operation, Change] = {
         VmState.DESTROYED,
     ),
     Operation.EXPUNGE: Change((VmState.DESTROYED,), VmState.EXPUNGING, None),
+    Operation.RECOVER: Change((VmState.DESTROYED,), VmState.RECOVERING, VmState.STOPPED, VmState.STOPPED),
 }
 
 #: states that a running workflow owns

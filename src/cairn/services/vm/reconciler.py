@@ -35,14 +35,17 @@ from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents, HostLedger
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
-from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmPlaceSeen
+from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmCrashed, VmPlaceSeen
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates, queue_of
+from cairn.services.vm.upkeep.strays import Strays
 
 Powers = dict[str, PowerState | None]
 """What a host has: VM uuid -> power state; None: it said something that this node does not know."""
 
 _OFF = (PowerState.STOPPED, PowerState.CRASHED)
+#: the reason that an agent gives when QEMU died
+_CRASHED = "crashed"
 #: so many VMs that are not a host's are told of at a time: a host may name as many as it likes
 _STRANGE_TOLD = 100
 _log = structlog.get_logger("cairn.vm.reconciler")
@@ -60,6 +63,7 @@ class VmReconciler(HostPinged):
         states: VmStates,
         agents: HostAgents,
         ledger: HostLedger,
+        strays: Strays,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -68,6 +72,7 @@ class VmReconciler(HostPinged):
         self._states = states
         self._agents = agents
         self._ledger = ledger
+        self._strays = strays
         self._strange: dict[HostId, set[str]] = {}  #: those that were told of, by the host that has them
         events.subscribe("vm.reconciler", {"host.status-changed"}, self.host_changed, durable=True)
 
@@ -95,10 +100,10 @@ class VmReconciler(HostPinged):
         await self._compare_all(host, _powers(host, vms), asked_at)
 
     async def _compare_all(self, host: HostId, powers: Powers, asked_at: datetime) -> None:
-        def differs(tx: Tx) -> bool:
-            rows = {row.uuid: row.state for row in tx.find(VmInstance, host_uuid=host)}
+        def differs(tx: Tx) -> tuple[bool, list[str]]:
+            rows = {str(row.uuid): row.state for row in tx.find(VmInstance, host_uuid=host)}
             agree = all(_agrees(state, powers.get(uuid, PowerState.STOPPED)) for uuid, state in rows.items())
-            return not agree or bool(powers.keys() - rows.keys())
+            return not agree or bool(powers.keys() - rows.keys()), [*rows]
 
         def fn(tx: Tx) -> None:
             gone = [row.uuid for row in tx.find(VmInstance, host_uuid=host) if row.uuid not in powers]
@@ -107,8 +112,10 @@ class VmReconciler(HostPinged):
                     self._compare(tx, uuid, host, power, "seen when the host was asked", asked_at)
 
         self._strange[host] = self._strange.get(host, set()) & powers.keys()
-        if await self._store.read(differs):
+        different, own = await self._store.read(differs)
+        if different:
             await self._store.write(fn)
+        await self._strays.look(host, powers, own)
 
     async def host_changed(self, event: EventRow) -> None:
         """Mark the VMs of a host that is lost as Unknown; ask a host that is connected.
@@ -170,12 +177,19 @@ class VmReconciler(HostPinged):
         if state is VmState.STOPPED:
             self._ledger.release(tx, vm.uuid)
             self._states.change(tx, vm, state, reason or f"it was found {power.value}", host_uuid=None)
+            self._tell_crash(tx, vm, power, reason)
             if vm.host_uuid is not None:
                 self._events.emit(tx, VmPlaceSeen(vm=vm.uuid, host=vm.host_uuid), resource=vm.uuid)
             return
         if vm.host_uuid is not None:
             self._ledger.hold(tx, vm.uuid, vm.host_uuid, cpu_num=vm.cpu_num, memory_bytes=vm.memory_size)
         self._states.change(tx, vm, state, reason)
+
+    def _tell_crash(self, tx: Tx, vm: VmInstance, power: PowerState, reason: str | None) -> None:
+        """Tell that a VM ended without its guest or anybody else having asked for it, if it did."""
+        if vm.host_uuid is not None and (power is PowerState.CRASHED or reason == _CRASHED):
+            crashed = VmCrashed(vm=vm.uuid, name=vm.name, host=vm.host_uuid, reason=reason)
+            self._events.emit(tx, crashed, resource=vm.uuid, account=vm.account_uuid)
 
     def _note_strange(self, tx: Tx, uuid: str, host: HostId, power: PowerState, placed_on: HostId | None) -> None:
         told = self._strange.setdefault(host, set())
