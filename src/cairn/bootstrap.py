@@ -36,6 +36,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
+from cairn.kernel.deploy.renewal import keep_certificate
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
@@ -181,15 +182,15 @@ class Node:
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
-        authority = Authority.open(settings.data_dir / "pki", clock=clock)
+        own = given.node or _node_id(settings.data_dir, ids)
+        authority = Authority.open(settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
             http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
             agent_transport = http
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        node = given.node or _node_id(settings.data_dir, ids)
-        bus = Bus(node, ring, given.bus_transport or NoTransport(), clock, metrics, ids)
+        bus = Bus(own, ring, given.bus_transport or NoTransport(), clock, metrics, ids)
         membership = Membership(
             store,
             ring,
@@ -219,6 +220,7 @@ class Node:
             probe=given.probe,
         )
         context = await assemble(loaded, needs)
+        keep_certificate(authority, context.loops, metrics)
         await context.prepare()
         _check_calls(loaded)
         made: list[Node] = []
@@ -365,7 +367,7 @@ def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, l
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
         context.authority.issue_node([host for host, _ in addresses])
-        app = AgentCallbacks(context.agents.deliver, context.reports.deliver)
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, context.authority.is_revoked)
         servers.append((HttpServer(app, context.authority.server_context()), addresses))
     return servers
 

@@ -39,6 +39,7 @@ OWN = {
     "GetResourceQueue",
     "GetWorkflow",
     "GetWorkflows",
+    "RemoveStrayVm",
     "RetryEventDelivery",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
@@ -47,15 +48,18 @@ OWN = {
 COMMON = {"systemTags", "userTags", "resourceUuid", "deleteMode"}
 #: fields that only we have
 MORE = {
-    "AddKVMHost": {"privateKey"},
-    "AddSftpBackupStorage": {"privateKey"},
+    "AddKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "AddSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
     "AddSimulatorHost": {"url"},
     "CreateAccount": {"passwordForm"},
     "LogInByAccount": {"passwordForm"},
+    "ReconnectBackupStorage": {"acceptMachine", "redeploy"},
+    "ReconnectHost": {"acceptMachine", "redeploy"},
+    "ReconnectSftpBackupStorage": {"acceptMachine", "redeploy"},
     "ResetGlobalConfig": {"category", "name"},
     "UpdateAccount": {"passwordForm"},
-    "UpdateKVMHost": {"privateKey"},
-    "UpdateSftpBackupStorage": {"privateKey"},
+    "UpdateKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "UpdateSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
 }
 #: fields that others need not send and we cannot do without
 NEEDED = {

@@ -26,7 +26,7 @@ WHO = {
     "administrators": (
         "Event EventDelivery FlatDhcpServer GlobalConfig HostDebt HostFault ImageCache KVMHost LocalStorageHostRef "
         "LocalStorageResourceRef "
-        "ManagementNode SftpBackupStorage SimulatorBackupStorage SimulatorHost UsedIp WorkflowRun"
+        "ManagementNode SftpBackupStorage SimulatorBackupStorage SimulatorHost StrayVm UsedIp WorkflowRun"
     ),
 }
 OWNED, PUBLIC, ADMIN = (names.split() for names in WHO.values())

@@ -34,6 +34,7 @@ async def admit(call: HttpRequest, access: Access, authenticator: Authenticator,
     caller = await authenticator.session(_session(call))
     if caller is None:
         raise over()
+    call.from_admin = caller.is_admin
     if access is Access.ADMIN and not caller.is_admin:
         raise CairnError(
             "auth.admin-only", f"{what} is for the admin account. Ask an administrator.", kind=ErrorKind.FORBIDDEN

@@ -164,12 +164,12 @@ class Gateway:
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
                 _log.error("gateway.internal-error", path=request.path, code=error.code, error=str(error))
-            response = problem_reply(error)
+            response = problem_reply(error, to_admin=request.from_admin)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the caller is answered)
             _log.exception("gateway.bug", verb=request.verb, path=request.path)
-            response = problem_reply(internal(f"{request.verb} {request.path}", error))
+            response = problem_reply(internal(f"{request.verb} {request.path}", error), to_admin=request.from_admin)
         self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - started)
         return response
 

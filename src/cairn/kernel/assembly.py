@@ -95,7 +95,9 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
     config = GlobalConfig(store, loaded.settings)
     await config.start()
-    query = QueryEngine(store.schema, store, tags=TagTables())
+    query = QueryEngine(
+        store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
+    )
     queues = ResourceQueues(clock, metrics)
     jobs = Jobs(
         store=store,

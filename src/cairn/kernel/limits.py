@@ -133,3 +133,6 @@ def call_limit(category: str, name: str, title: str, *, in_all: int, of_account:
 
 #: of calls that put an agent on a machine: administrators' calls, and each takes minutes
 CONNECT = call_limit("machine", "connect", "machines being added or reconnected by calls", in_all=50, of_account=50)
+QUERY_TIMEOUT = Setting(
+    "query", "timeout", 10, unit="s", minimum=1, maximum=600, doc="how long a query may take, its turn included"
+)

@@ -33,9 +33,11 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     Console,
     DestroyVm,
+    FilterTaps,
     GetConsole,
     ListVms,
     PauseVm,
@@ -45,6 +47,7 @@ from cairn.agents.protocol.vm import (
     StartVm,
     StopVm,
     VmList,
+    VmSize,
     VmStatus,
 )
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Result
@@ -105,6 +108,11 @@ def forget(world: World, host: SimHost, command: Forget) -> Done:
     host.dhcp.clear()
     host.metadata.clear()
     return _DONE
+
+
+def renew_trust(world: World, host: SimHost, command: RenewTrust) -> Done:
+    """Refuse, as any agent does that speaks without TLS."""
+    raise Refused(codes.MISSING_FEATURE, f"{host.name} speaks without TLS: it has no certificate to renew.")
 
 
 # Networks.
@@ -290,9 +298,27 @@ def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
     return _DONE
 
 
+def filter_taps(world: World, host: SimHost, command: FilterTaps) -> Done:
+    """Note what the guests of VMs that are on may send."""
+    for tap in command.taps:
+        vm = host.vms.get(tap.vm)
+        if vm is not None and vm.is_on:
+            vm.nics = [
+                msgspec.structs.replace(nic, addresses=tap.addresses) if nic.device == tap.device else nic
+                for nic in vm.nics
+            ]
+    return _DONE
+
+
 def list_vms(world: World, host: SimHost, command: ListVms) -> VmList:
     """List all domains of the host with their states, including those that are off."""
-    return VmList(vms={uuid: vm.state for uuid, vm in host.vms.items()})
+    return VmList(
+        vms={uuid: vm.state for uuid, vm in host.vms.items()},
+        sizes={
+            uuid: VmSize(cpu_num=vm.hardware.cpu_num, memory_size=vm.hardware.memory_size)
+            for uuid, vm in host.vms.items()
+        },
+    )
 
 
 def get_console(world: World, host: SimHost, command: GetConsole) -> Console:
@@ -380,6 +406,7 @@ COMMANDS: Final = dict(
         _entry(Connect, connect),
         _entry(GetFacts, facts),
         _entry(Forget, forget),
+        _entry(RenewTrust, renew_trust),
         _entry(EnsureBridge, ensure_bridge),
         _entry(EnsureVxlan, ensure_vxlan),
         _entry(RemoveBridge, remove_bridge),
@@ -400,6 +427,7 @@ COMMANDS: Final = dict(
         _entry(PauseVm, pause_vm),
         _entry(ResumeVm, resume_vm),
         _entry(DestroyVm, destroy_vm),
+        _entry(FilterTaps, filter_taps),
         _entry(ListVms, list_vms),
         _entry(GetConsole, get_console),
     )

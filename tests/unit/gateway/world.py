@@ -363,8 +363,10 @@ class World:
         await self.store.write(lambda tx: tx.insert(row))
 
 
-async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """One request to an ASGI app."""
+async def request(
+    app: ASGIApp, verb: str, target: str, body: bytes, headers: dict[str, str], state: dict[str, object] | None = None
+) -> Answer:
+    """One request to an ASGI app; `state`: what the server tells of the connection."""
     from urllib.parse import unquote
 
     path, _, query = target.partition("?")
@@ -376,6 +378,7 @@ async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: di
         "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
+        "state": state or {},
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
     }
     sent: list[Message] = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cairn.agents import protocol
-from cairn.agents.protocol import codes, host, network, storage, vm
+from cairn.agents.protocol import codes, host, network, storage, trust, vm
 from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
 from cairn.agents.protocol.network import (
     DhcpEntry,
@@ -88,7 +88,7 @@ def start(
 def test_every_command_of_the_protocol_is_known() -> None:
     declared = {
         kind.name
-        for module in (host, network, storage, vm)
+        for module in (host, network, storage, trust, vm)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, AgentCommand) and kind is not AgentCommand
     }

@@ -2,7 +2,7 @@
 
 `FlatNetwork` records say what should be; `_converge` makes it so from any state of the machine. It is used by commands,
 the start of the agent (after a boot of the machine, too) and the watchdog. dnsmasq outlives the agent;
-the metadata servers live in it, and come back with it.
+the metadata servers are its children, and come back with it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Flat:
         self._save(after)
         if not after.entries:
             await self._take_down(before)
-        elif after.entries != before.entries:
+        elif after != before:
             await self._converge(after)
 
     @handles(RemoveDhcp)
@@ -155,6 +155,10 @@ class Flat:
             self._networks.pop(command.network, None)
             self._records.record(command.network).remove()
         return Done()
+
+    def server_port(self, mac: str) -> str | None:
+        """The port of the server that answers DHCP requests of this MAC address here."""
+        return next((one.outer for one in self._networks.values() if mac in one.entries), None)
 
     async def run(self) -> None:
         """Keep every server alive until cancelled: bring back what died, or what went with a boot of the machine."""
@@ -216,7 +220,8 @@ class Flat:
 
     def _is_up(self, network: FlatNetwork) -> bool:
         return (
-            network.network in self._servers
+            (server := self._servers.get(network.network)) is not None
+            and server.is_up
             and (self._netns / network.namespace).exists()
             and network.dhcp is not None
             and self._links.bridge_of(network.outer) == network.dhcp.bridge
@@ -236,8 +241,7 @@ class Flat:
         await self._links.batch([f"link set dev {network.outer} mtu {dhcp.mtu} master {dhcp.bridge} up"])
         await self._isolate(network, dhcp)
         await self._run_dnsmasq(network, dhcp)
-        if network.network not in self._servers:
-            await self._serve_metadata(network)
+        await self._serve_metadata(network)
 
     async def _build_namespace(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
         await self._links.batch(
@@ -314,10 +318,13 @@ class Flat:
         return pid if str(folder / "dnsmasq.conf").encode() in command else None
 
     async def _serve_metadata(self, network: FlatNetwork) -> None:
-        uuid = network.network
-        server = MetadataServer(lambda ip: self._network(uuid).metadata.get(ip))
-        await server.start(await self._sockets.listen(network.namespace))
-        self._servers[uuid] = server
+        server = self._servers.get(network.network)
+        if server is None or not server.is_up:
+            server = self._servers[network.network] = MetadataServer(self._folder / "empty")
+            await server.start(
+                await self._sockets.listen(network.namespace), self._sockets.namespace(network.namespace)
+            )
+        await server.tell(network.metadata)
 
     async def _take_down(self, network: FlatNetwork) -> None:
         """Take all of the server off the machine. Nothing there is success."""

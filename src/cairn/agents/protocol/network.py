@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
@@ -65,7 +65,7 @@ class MetadataEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     ip: str
     vm: str  #: VM uuid
     hostname: str
-    user_data: str | None = None  #: as given by the user
+    user_data: bytes | None = field(default=None, name="userDataBytes")  #: byte for byte as given by the user
     ssh_keys: list[str] = []
 
 

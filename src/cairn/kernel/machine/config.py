@@ -19,6 +19,7 @@ class MachineSettings(NamedTuple):
     auto_reconnect: Setting[bool]
     reconnect_max_interval: Setting[int]
     reconnect_parallelism: Setting[int]
+    upgrade_parallelism: Setting[int]
 
 
 def machine_settings(category: str, title: str, *, ping_parallelism: int) -> MachineSettings:
@@ -83,5 +84,13 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             minimum=1,
             maximum=1000,
             doc=f"lost {title}s that are reconnected at a time",
+        ),
+        upgrade_parallelism=Setting(
+            category,
+            "agent.upgrade.parallelismDegree",
+            5,
+            minimum=0,
+            maximum=1000,
+            doc=f"{title}s whose agents are upgraded at a time after this node was; 0: only those that somebody reconnects",
         ),
     )

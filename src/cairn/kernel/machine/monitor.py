@@ -253,7 +253,7 @@ class MachineMonitor:
         try:
             pong = await self._client.ping(watch.uuid, timeout_seconds=seconds)
         except CairnError as error:
-            return self._unanswered(watch, error.message)
+            return self._unanswered(watch, error.whole)
         else:
             return partial(self._answered, watch, pong, asked_at)
         finally:
@@ -328,7 +328,7 @@ class MachineMonitor:
         except CairnError as error:
             self._log.info("machine.still-lost", uuid=uuid, error=str(error))
             self._back_off(watch, tries=watch.tries + 1)
-            reason = f"{error.message}{f' {error.cause.message}' if error.cause else ''}"
+            reason = f"{error.whole}{f' {error.cause.whole}' if error.cause else ''}"
             await self._write_lost(uuid, MachineStatus.DISCONNECTED, reason)
         finally:
             watch.reconnecting = False

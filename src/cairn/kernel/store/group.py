@@ -10,12 +10,12 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.driver import Connection, Driver, Trouble
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.statements import Statements
-from cairn.kernel.store.trouble import translate
+from cairn.kernel.store.trouble import explain, translate
 from cairn.kernel.store.tx import Tx
 
 R = TypeVar("R")
@@ -124,14 +124,31 @@ class TransactionRunner:
             self._last = now
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
-    def read(self, line: Line, item: WorkItem[object]) -> None:
-        """Run a function on a snapshot. Whatever fails, the item has its result or an error afterwards."""
+    def _run_until(self, connection: Connection, item: WorkItem[object], over: Callable[[], bool]) -> None:
+        connection.stop_when(over)
+        try:
+            item.run(self.tx(connection, writable=False))
+        finally:
+            connection.stop_when(None)
+
+    def read(self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None = None) -> None:
+        """Run a function on a snapshot. Whatever fails, the item has its result or an error afterwards.
+
+        Args:
+            over: as soon as it says so, the function is broken off (``store.stopped``).
+        """
+        if over is not None and over():
+            item.error = explain(Trouble.STOPPED, "", None)
+            return
         started = self.clock.monotonic()
         ran = False
         try:
             connection = line.connection()
             connection.begin()
-            item.run(self.tx(connection, writable=False))
+            if over is None:
+                item.run(self.tx(connection, writable=False))
+            else:
+                self._run_until(connection, item, over)
             ran = True
             connection.rollback()
             line.worked()

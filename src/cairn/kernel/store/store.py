@@ -8,7 +8,8 @@ disturbs no other. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
 sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor
-holds it up. Look-ups by key (`look`) need no thread.
+holds it up. Look-ups by key (`look`) need no thread. Queries from outside (`query`) have readers of their own
+(`cairn.kernel.store.lane`), so that the node's own reads never wait for them.
 
 **Trouble.** A connection that fails is thrown away and opened anew (`line.py`); whoever waited is answered. So one failure of
 the disk ends no thread and loses no caller. `trouble` says what is wrong as long as it lasts.
@@ -33,6 +34,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner, WorkItem
+from cairn.kernel.store.lane import QueryLane
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.sqlite import SqliteDriver
@@ -63,6 +65,7 @@ class Store:
         self._threads: list[threading.Thread] = []
         self._looker: Line | None = None
         self._writing_since: float | None = None  #: by the monotonic clock
+        self._lane: QueryLane | None = None
         if not inline:
             self._start_threads()
 
@@ -179,6 +182,28 @@ class Store:
         self._reads.put(cast("WorkItem[object]", item))
         return await cast("asyncio.Future[R]", item.future)
 
+    async def query(self, fn: Callable[[Tx], R], *, asker: str | None, seconds: float) -> R:
+        """As `read`, for somebody outside: in the askers' turns, and broken off when the time is over.
+
+        Args:
+            asker: the account that asks, for fair turns; None: an administrator.
+            seconds: how long it may take, waiting included.
+
+        Raises:
+            CairnError: as `read`; ``store.stopped`` when the time is over; ``query.too-many`` when too many of the asker's
+                wait already.
+        """
+        self._check_open()
+        until = self._runner.clock.monotonic() + seconds
+        if self._inline:
+            clock = self._runner.clock
+            return self._run_inline(fn, writing=False, over=lambda: clock.monotonic() >= until)
+        if self._lane is None:
+            self._lane = QueryLane(self._runner, self._answer)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._lane.put(asker, cast("WorkItem[object]", item), until)
+        return await cast("asyncio.Future[R]", item.future)
+
     async def look(self, fn: Callable[[Tx], R]) -> R:
         """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
 
@@ -234,6 +259,8 @@ class Store:
             self._reads.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
+        if self._lane is not None:
+            await self._loop.run_in_executor(None, self._lane.close)
         for line in [*self._readers, self._writer, *([self._looker] if self._looker else [])]:
             line.close()
         self._runner.driver.close()
@@ -287,10 +314,12 @@ class Store:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_answer_all, items)
 
-    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool) -> R:
+    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool, over: Callable[[], bool] | None = None) -> R:
         item: WorkItem[R] = WorkItem(fn, None)
         if writing:
             self._runner.write(self._writer, cast("WorkItem[object]", item), lambda: None)
+        elif over is not None:
+            self._runner.read(self._writer, cast("WorkItem[object]", item), over)
         else:
             self._runner.read(self._writer, cast("WorkItem[object]", item))
         item.answer()

@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0007"
-down_revision = "cairn_0004"
+down_revision = "cairn_0006"
 branch_labels = None
 depends_on = None
 

@@ -63,7 +63,7 @@ class _Guest(Struct, frozen=True, kw_only=True):
     vm_uuid: str
     hostname: str
     nic: NicSpec
-    user_data: str | None
+    user_data: bytes | None
     ssh_keys: list[str]
 
     def entry(self) -> DhcpEntry:

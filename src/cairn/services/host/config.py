@@ -21,8 +21,14 @@ CPU_RATIO = Setting(
     10.0,
     minimum=1,
     maximum=1000,
-    doc="virtual CPUs given out per logical processor",
+    doc="virtual CPUs given out per logical processor; counts at once, for all hosts",
 )
 RESERVED_MEMORY = Setting(
-    "host", "reservedMemory", 1 << 30, unit="bytes", minimum=0, maximum=1 << 50, doc="memory of each host kept from VMs"
+    "host",
+    "reservedMemory",
+    1 << 30,
+    unit="bytes",
+    minimum=0,
+    maximum=1 << 50,
+    doc="memory of each host kept from VMs; counts at once, for all hosts",
 )

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.wire import Space
 from cairn.kernel.bus.message import Command
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
@@ -29,6 +30,7 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: ImageId
     l3_network_uuids: list[L3NetworkId]
+    architecture: str = "x86_64"
     zone_uuid: ZoneId | None = None
     cluster_uuid: ClusterId | None = None
     host_uuid: HostId | None = None
@@ -46,11 +48,32 @@ class Candidate(Struct, frozen=True, kw_only=True):
     hypervisor_type: str = ""
 
 
+class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The only hosts, and the only clusters, that may take a VM; None: no matter which."""
+
+    hosts: frozenset[HostId] | None = None
+    clusters: frozenset[ClusterId] | None = None
+
+
+ANYWHERE = Places()
+
+
 class HostFilter(Protocol):
     """A rule on which hosts may take a VM. Called inside the transaction that claims the host."""
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
-        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
+        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``).
+
+        Called with some candidates at a time, 500 at most, never with all hosts. Only administrators read the reasons.
+        """
+
+    def narrow(self, tx: Tx, need: HostNeed) -> Places:
+        """Tell where the hosts are that the rule allows, if it knows without looking at hosts.
+
+        Called once a claim, and only when the first sixty candidates were all refused. What it leaves out is not looked at;
+        what it allows, `refuse` is asked about.
+        """
+        return ANYWHERE
 
 
 class HostConnected(Protocol):
@@ -78,6 +101,15 @@ class HostRemoval(Protocol):
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""
+
+
+class HostMeasured(Protocol):
+    """A listener to how full hosts' disks are, which their pings say."""
+
+    async def host_measured(self, host: HostId, folders: dict[str, Space]) -> None:
+        """Take note of the space under the host's storage folders, by their paths. Called at every ping; a folder that is
+        missing was not measured.
+        """
 
 
 class HostPinged(Protocol):

@@ -14,7 +14,7 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host import config
-from cairn.services.host.extensions import HostPinged, HostRemoval, Hypervisor
+from cairn.services.host.extensions import HostMeasured, HostPinged, HostRemoval, Hypervisor
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.ids import HostId
@@ -59,9 +59,11 @@ class HostKind(MachineKind[Host]):
         return pong.host == row.uuid and super().is_known(row, pong)
 
     async def pinged(self, agents: MachineAgents[str], row: Host, pong: Pong, asked_at: datetime) -> None:
-        """Pass on the states of the host's VMs, so that a report that got lost is made up for within the interval."""
+        """Pass on the states of the host's VMs, so that a report that got lost is made up for, and how full its disks are."""
         for listener in self._extensions.of(HostPinged):
             await listener.host_pinged(row.uuid, pong.vms, asked_at)
+        for measured in self._extensions.of(HostMeasured):
+            await measured.host_measured(row.uuid, pong.folders)
 
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
         """Ask the users of hosts; if none refuses, count the VMs that hold capacity."""

@@ -2,7 +2,9 @@
 
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host import config
 from cairn.services.host.allocator import Allocator
+from cairn.services.host.capacity import HostCapacity
 from cairn.services.host.closed import ClosedPlaces
 from cairn.services.host.config import SYNC_RETRY
 from cairn.services.host.debts import Debts
@@ -28,6 +30,11 @@ def build(node: NodeContext) -> tuple[object, ...]:
     node.provide(HostSyncs, syncs)
     node.background += [syncs, debts]
     node.extensions.add(ClosedPlaces(), name="host")
+    capacity = node.loops.every(
+        "capacity of hosts", lambda: 3600.0, HostCapacity(node.store, node.config).compute, at_once=True
+    )
+    for setting in (config.CPU_RATIO, config.RESERVED_MEMORY):
+        node.config.listen(setting, capacity.wake)
     return kind, agents, allocator, debts
 
 

@@ -48,7 +48,11 @@ class Host(Machine, frozen=True, kw_only=True):
             "availableCpuCapacity",
             "availableMemoryCapacity",
         ),
-        indexes=(("state", "status", "available_memory_capacity"),),
+        indexes=(
+            ("state", "status", "architecture", "available_memory_capacity", "uuid"),
+            ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
+            ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
+        ),
     )
 
     uuid: Annotated[HostId, Key()]
@@ -60,6 +64,7 @@ class Host(Machine, frozen=True, kw_only=True):
     architecture: str = ""
     cpu_num: Annotated[int, AdminOnly(), Doc("logical processors")] = 0
     cpu_sockets: Annotated[int, AdminOnly()] = 0
+    memory_bytes: Annotated[int, AdminOnly(), Unit("bytes"), Doc("physical")] = 0
     total_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that may be given to VMs")] = 0
     available_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that are free")] = 0
     total_memory_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0

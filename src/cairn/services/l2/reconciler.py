@@ -352,9 +352,9 @@ def _command(host: HostView, network: L2Network, tunnels: Tunnels) -> EnsureBrid
     if not _is_address(host.management_ip):
         raise CairnError(
             "l2.no-tunnel-address",
-            f"managementIp: found {host.management_ip!r}; tunnels need an IPv4 address. Give the host one (UpdateHost) "
-            "and reconnect it.",
+            "managementIp: tunnels need an IPv4 address, and the host has none. Ask an administrator.",
             kind=ErrorKind.CONFLICT,
+            operator=f"The host {host.name} has {host.management_ip!r}. Give it an address (UpdateHost) and reconnect it.",
         )
     return EnsureVxlan(
         bridge=network.bridge,
@@ -377,10 +377,11 @@ def _failed(host: HostView, network: L2Network, error: CairnError) -> CairnError
         do = "Look at `ip address` and the VXLAN support of its kernel there, then reconnect the host or attach again."
     return CairnError(
         "l2.realize-failed",
-        f"The L2 network {network.name} cannot be made on the host {host.name}; {needs}. {do}",
+        f"The L2 network {network.name} cannot be made on a host. Ask an administrator.",
         kind=error.kind if error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT) else ErrorKind.CONFLICT,
         details={"host": host.uuid, "l2Network": network.uuid},
         cause=error,
+        operator=f"On the host {host.name}; {needs}. {do}",
     )
 
 
@@ -391,7 +392,12 @@ def _together(errors: Sequence[CairnError]) -> CairnError:
     more = " ".join(str(error) for error in errors[1:_SHOWN])
     rest = f" And {len(errors) - _SHOWN} more hosts." if len(errors) > _SHOWN else ""
     return CairnError(
-        first.code, f"{first.message} Also: {more}{rest}", kind=first.kind, details=first.details, cause=first.cause
+        first.code,
+        f"{first.message} {len(errors)} hosts have such trouble.",
+        kind=first.kind,
+        details=first.details,
+        cause=first.cause,
+        operator=f"{first.operator or ''} Also: {more}{rest}".strip(),
     )
 
 

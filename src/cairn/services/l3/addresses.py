@@ -113,10 +113,11 @@ class Addresses:
         for user in tx.find(UsedIp, l3_network_uuid=network.uuid, ip_in_long=number):
             raise CairnError(
                 "l3.address-taken",
-                f"staticIp: {to_ip(number)} of the L3 network {network.name} has {holder(user)} already. Take another "
+                f"staticIp: {to_ip(number)} of the L3 network {network.name} is taken. Take another "
                 "(GetFreeIp), or leave it out and a free one is chosen.",
                 kind=ErrorKind.CONFLICT,
                 fields={"systemTags": f"found {to_ip(number)}, which is taken; a free address would fit"},
+                operator=f"It has {holder(user)}.",
             )
         if number < range_.next_long:
             tx.delete_where(ReleasedIp, ip_range_uuid=range_.uuid, ip_in_long=number)

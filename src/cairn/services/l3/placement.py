@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
-from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l2.provided import L2Networks
@@ -48,6 +48,15 @@ class ReachesNetworks(HostFilter):
             for candidate in candidates
             if candidate.cluster_uuid in reasons
         }
+
+    def narrow(self, tx: Tx, need: HostNeed) -> Places:
+        """The clusters to which all of the networks are attached."""
+        if not need.l3_network_uuids:
+            return ANYWHERE
+        networks = {place.l2_network_uuid for place in self._networks.places(tx, need.l3_network_uuids).values()}
+        attached = self._attached.get(tx, frozenset(networks))
+        there = [frozenset(cluster for network, cluster in attached if network == one) for one in networks]
+        return Places(clusters=frozenset.intersection(*there)) if there else ANYWHERE
 
 
 def _attached(tx: Tx, l2: frozenset[L2NetworkId]) -> set[tuple[L2NetworkId, ClusterId]]:

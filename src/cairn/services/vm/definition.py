@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import field
+
 from cairn.agents.protocol.vm import Hardware
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
@@ -22,8 +24,19 @@ class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
     uuid: VmId
     default_l3_network_uuid: L3NetworkId | None
     hostname: str
-    user_data: str | None = None
+    #: The journals of earlier versions have a text named ``userData``, which is not taken for base64.
+    user_data: bytes | None = field(default=None, name="userDataBytes")
     ssh_keys: list[str] = []
+
+
+def nic_model(vm: VmDefinition) -> str:
+    """The kind of network card that the guest has a driver for."""
+    return "virtio" if vm.virtio else "e1000"
+
+
+def disk_bus(vm: VmDefinition) -> str:
+    """The kind of disk that the guest has a driver for."""
+    return "virtio" if vm.virtio else "ide"
 
 
 def nic_specs(tx: Tx, vm: VmInstance) -> list[NicSpec]:

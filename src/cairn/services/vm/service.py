@@ -27,6 +27,8 @@ from cairn.services.vm.messages import (
     ListVmNetworks,
     PauseVmInstance,
     RebootVmInstance,
+    RecoverVmInstance,
+    RemoveStrayVm,
     ResumeVmInstance,
     StartVmInstance,
     StopVmInstance,
@@ -34,7 +36,7 @@ from cairn.services.vm.messages import (
     VmCall,
     VmNetworkList,
 )
-from cairn.services.vm.model import VmInstance, VmState
+from cairn.services.vm.model import StrayVm, VmInstance, VmState
 
 
 def nothing_to_do(tx: Tx, asked: VmCall) -> bool:
@@ -55,6 +57,8 @@ PAUSE = workflow(PauseVmInstance, unless=nothing_to_do)
 RESUME = workflow(ResumeVmInstance, unless=nothing_to_do)
 DESTROY = workflow(DestroyVmInstance, unless=nothing_to_do)
 EXPUNGE = workflow(ExpungeVmInstance)
+RECOVER = workflow(RecoverVmInstance, unless=nothing_to_do)
+REMOVE_STRAY = workflow(RemoveStrayVm, unless=lambda tx, asked: tx.get(StrayVm, asked.uuid) is None)
 
 
 class VmService:

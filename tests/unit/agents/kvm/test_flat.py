@@ -11,6 +11,7 @@ from tests.unit.agents.fakes import FakeRunner, RushingClock
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
+from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import FlatNetwork
 from cairn.agents.kvm.links import Links
@@ -37,6 +38,9 @@ class LoopbackSockets(NamespaceSockets):
     def __init__(self) -> None:
         self.ports: list[int] = []
 
+    def namespace(self, name: str) -> Path | None:
+        return None
+
     async def listen(self, namespace: str) -> socket.socket:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
@@ -56,7 +60,7 @@ class World:
         self.records = Records(folder / "networks", FlatNetwork)
         self.flat = Flat(
             links=links,
-            bridges=Bridges(links, Records(folder / "bridges", BridgeRecord), ()),
+            bridges=Bridges(links, Records(folder / "bridges", BridgeRecord), (), TunnelFilter(self.runner)),
             runner=self.runner,
             records=self.records,
             folder=folder / "dhcp",

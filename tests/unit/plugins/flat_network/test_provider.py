@@ -71,7 +71,7 @@ def vm(number: int, host: HostId, *nics: NicSpec) -> VmNetworks:
         hostname=f"vm-{number}",
         nics=list(nics),
         bridges={one.l3_network_uuid: "br_eth0" for one in nics},
-        user_data="#cloud-config",
+        user_data=b"#cloud-config",
         ssh_keys=["ssh-ed25519 AAAA"],
     )
 
@@ -85,7 +85,7 @@ def metadata(number: int, *, bare: bool = False) -> MetadataEntry:
         ip=f"10.0.0.{number}",
         vm=uuid(number, 5),
         hostname=f"vm-{number}",
-        user_data=None if bare else "#cloud-config",
+        user_data=None if bare else b"#cloud-config",
         ssh_keys=[] if bare else ["ssh-ed25519 AAAA"],
     )
 

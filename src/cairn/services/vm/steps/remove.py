@@ -14,10 +14,11 @@ from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.provided import HostAgents, HostDebts, is_out_of_reach
 from cairn.services.ids import HostId
-from cairn.services.vm.departures import DEBT
 from cairn.services.vm.machine import ON_NO_HOST
-from cairn.services.vm.model import VmInstance, VmNic
+from cairn.services.vm.model import VmInstance
+from cairn.services.vm.steps.recover import remove_nics
 from cairn.services.vm.steps.stop import OnHostInput
+from cairn.services.vm.upkeep.departures import DEBT
 
 
 class DestroyOnHostInput(OnHostInput, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ class RemoveInput(Struct, frozen=True, kw_only=True):
 
 
 class RemoveNics(TransactionStep[RemoveInput, Nothing]):
-    """Forget the VM's network cards."""
+    """Take the VM's network cards away; its row remembers them until it is expunged."""
 
     name = "vm.remove-nics"
     title = "taking the VM's network cards away"
@@ -72,7 +73,7 @@ class RemoveNics(TransactionStep[RemoveInput, Nothing]):
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
         """Delete their rows; none is success."""
-        tx.delete_where(VmNic, vm_instance_uuid=given.uuid)
+        remove_nics(tx, given.uuid)
         return NOTHING
 
 

@@ -28,7 +28,7 @@ GIVEN = ApplyInput(
         memory_size=1,
         default_l3_network_uuid=L3NetworkId("l3"),
         hostname="web",
-        user_data="x",
+        user_data=b"x",
         ssh_keys=["k"],
     ),
     place=Candidate(host_uuid=HostId("host"), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="sim"),
@@ -120,7 +120,7 @@ def test_services_are_told_all_of_the_vm_that_concerns_them() -> None:
         hostname="web",
         nics=[],
         bridges={"l3": "br"},
-        user_data="x",
+        user_data=b"x",
         ssh_keys=["k"],
     )
 
