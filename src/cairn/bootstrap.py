@@ -234,6 +234,7 @@ class Node:
             events=context.events,
             metrics=metrics,
             tags=context.tags,
+            guards=context.guards,
             authenticator=context.need(Authenticator),
             ids=ids,
             clock=clock,

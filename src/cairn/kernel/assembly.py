@@ -23,9 +23,11 @@ from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
+from cairn.kernel.extensions import CallGuard, TagHook
 from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs, Render
 from cairn.kernel.loop import Loops
@@ -99,6 +101,8 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
     )
     queues = ResourceQueues(clock, metrics)
+    extensions = Extensions()
+    guards = Guards(lambda: extensions.of(CallGuard))
     jobs = Jobs(
         store=store,
         bus=needs.bus,
@@ -109,6 +113,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
         setting=config.get,
+        guards=guards,
     )
     node = NodeContext(
         node=needs.bus.node,
@@ -125,13 +130,14 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
             store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
         ),
         config=config,
-        tags=Tags(ids, loaded.tags),
+        tags=Tags(ids, loaded.tags, lambda: extensions.of(TagHook)),
         query=query,
         agents=needs.agents,
         metrics=metrics,
         loops=Loops(clock, metrics),
-        extensions=Extensions(),
-        cascade=Cascade(store, needs.bus),
+        extensions=extensions,
+        guards=guards,
+        cascade=Cascade(store, needs.bus, guards),
         authority=needs.authority,
         deployer=needs.deployer,
         installer=needs.installer,
@@ -155,6 +161,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         fence=needs.fence,
         retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
         probe=needs.probe or node.flow_probe,
+        guards=guards,
     )
     _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)

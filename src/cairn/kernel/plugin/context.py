@@ -23,6 +23,7 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, NodeId
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.loop import Loops
@@ -87,6 +88,7 @@ class NodeContext:
     metrics: Metrics
     loops: Loops
     extensions: Extensions
+    guards: Guards
     cascade: Cascade
     authority: Authority
     deployer: Deployer
