@@ -12,8 +12,8 @@ from cairn.kernel.bus.message import Message
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag
-from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.host.placement.allocator import Allocator
 from cairn.services.ids import VmId
 
 
