@@ -25,7 +25,7 @@ def areas_of_plugins(role: Role) -> list[object]:
     for point in entry_points(group=ENTRY_POINTS):
         try:
             area = point.load()(role)
-        except Exception:
+        except Exception:  # noqa: BLE001 (the agent goes on without one plugin's commands)
             log.exception("agent.plugin-broken", plugin=point.name)
             continue
         if area is not None:
