@@ -58,11 +58,11 @@ CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
 
 
-def load_plugins(settings: Settings) -> Loaded:
-    """All services and plugins that these settings ask for."""
+def load_plugins(settings: Settings, *, scripts: bool = True) -> Loaded:
+    """All services and plugins that these settings ask for. `scripts`: as in `find`."""
     extra = [name.strip() for name in settings.plugins_extra.split(",") if name.strip()]
     disabled = [name.strip() for name in settings.plugins_disabled.split(",") if name.strip()]
-    return find(cairn.services, cairn.plugins, extra, disabled)
+    return find(cairn.services, cairn.plugins, extra, disabled, scripts=scripts)
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:

@@ -36,6 +36,7 @@ from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.plugin.fault import blame
 from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.plugin.trace import kept_settings, remember
 from cairn.kernel.query.catalog import TagTables
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.queue import ResourceQueues
@@ -95,7 +96,8 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         CairnError: ``workflow.wrong-list``, ``plugin.*``.
     """
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
-    config = GlobalConfig(store, loaded.settings)
+    present = frozenset(manifest.name for manifest in loaded.manifests)
+    config = GlobalConfig(store, loaded.settings, lambda tx: kept_settings(tx, present))
     await config.start()
     query = QueryEngine(
         store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
@@ -150,6 +152,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         known = len(node.steps)
         node.add(manifest)
         made[manifest.name] = node.steps[known:]
+    await remember(store, loaded, node.subscribers)
     node.cascade.register_apis(loaded.api)
     flows = FlowEngine(
         store=store,

@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,7 +25,7 @@ from cairn.kernel.plugin.loader import ENTRY_POINTS
 from cairn.simulator.commands import COMMANDS, Entry, entry
 from cairn.simulator.world import SimHost, World
 
-C = TypeVar("C", bound=AgentCommand[Result])
+C = TypeVar("C", bound=AgentCommand[Any])
 R = TypeVar("R", bound=Result)
 
 _MARK = "__cairn_simulates__"

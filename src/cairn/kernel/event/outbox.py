@@ -114,6 +114,11 @@ class Events:
                 follower.fresh.set()
         self.feed.happened(name, account)
 
+    @property
+    def durable(self) -> list[str]:
+        """The names of the durable subscribers."""
+        return list(self._durable)
+
     # -- subscribers --------------------------------------------------------------------------------------------------
 
     def subscribe(self, name: str, events: set[str], call: Subscriber, *, durable: bool = False) -> None:

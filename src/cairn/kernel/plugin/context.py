@@ -101,6 +101,8 @@ class NodeContext:
     flow_probe: FlowProbe | None = None
     #: plugins that are part of the node, but of which something does not run: the name, and what
     troubles: dict[str, str] = field(default_factory=dict)
+    #: the names of durable subscribers to events, by package
+    subscribers: dict[str, list[str]] = field(default_factory=dict)
     _flows: FlowEngine | None = None
     _provided: dict[type, object] = field(default_factory=dict)
     _makers: dict[int, str] = field(default_factory=dict)  #: which package a part comes from, by the part's id
@@ -191,6 +193,7 @@ class NodeContext:
             Exception: what a service of the core raised.
         """
         known = len(self.background), len(self.preparations)
+        heard = frozenset(self.events.durable)
         try:
             own = manifest.build(self) or ()
             things = self._offered() | offered(own)
@@ -201,6 +204,7 @@ class NodeContext:
             raise PluginFault(manifest.name, f"it cannot be built: {reason_of(error)}") from error
         for part in (*self.background[known[0] :], *self.preparations[known[1] :]):
             self._makers[id(part)] = manifest.name
+        self.subscribers[manifest.name] = [name for name in self.events.durable if name not in heard]
 
     def _offered(self) -> dict[type, object]:
         """The kernel's parts by their declared types, and all that is provided."""

@@ -22,7 +22,7 @@ def check_declared(loaded: Loaded) -> None:
     """Refuse declarations that cannot work together.
 
     Tables and entities (with who may see them), settings, tags, workflows, steps and addresses of the API must each be there
-    once, and a plugin with tables must have scripts that make them.
+    once.
 
     Raises:
         TypeError, CairnError: with a sentence that names what is declared twice or wrong.
@@ -33,6 +33,10 @@ def check_declared(loaded: Loaded) -> None:
     _once("the step", (step for manifest in loaded.manifests for step in manifest.steps), lambda one: one.name)
     _once("the address", loaded.api, _address)
     Catalog(Schema(loaded.records), TagTables())  # refuses an entity that does not say who may see it
+
+
+def check_scripts(loaded: Loaded) -> None:
+    """Refuse a plugin with a table that none of its migration scripts makes (TypeError)."""
     for manifest in loaded.manifests:
         if manifest.name in loaded.plugins:
             _check_scripts(manifest)

@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.manifest import MANIFEST as KERNEL
-from cairn.kernel.plugin.declared import check_declared
+from cairn.kernel.plugin.declared import check_declared, check_scripts
 from cairn.kernel.plugin.fault import sound
 from cairn.kernel.plugin.manifest import LeftOut, Loaded, Manifest
 from cairn.kernel.plugin.reasons import LEFT_OUT_BY_SETTING
@@ -32,7 +32,9 @@ _DISTRIBUTION = "cairn-cloud"
 _log = structlog.get_logger("cairn.plugin")
 
 
-def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabled: Iterable[str]) -> Loaded:
+def find(
+    services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabled: Iterable[str], *, scripts: bool = True
+) -> Loaded:
     """Find all services and plugins.
 
     Args:
@@ -40,6 +42,7 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
         plugins: the package of the distribution's plugins.
         extra: modules of further plugins.
         disabled: names of plugins to leave out; one that no plugin has is told, and does no harm.
+        scripts: leave out those with a table that no migration script makes; False: they are still to be written.
 
     Raises:
         Exception: what is wrong with a service of the core.
@@ -66,7 +69,8 @@ def find(services: ModuleType, plugins: ModuleType, extra: Sequence[str], disabl
     for one in left_out:
         _log.warning("plugin.left-out", plugin=one.name, reason=one.reason)
     loaded = Loaded(manifests=_sorted(kept), left_out=tuple(left_out), plugins=names)
-    return sound(loaded, check_declared)
+    loaded = sound(loaded, check_declared)
+    return sound(loaded, check_scripts) if scripts else loaded
 
 
 def _import(module: str, left_out: list[LeftOut]) -> Manifest | None:

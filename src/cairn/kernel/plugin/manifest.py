@@ -102,11 +102,19 @@ class Manifest:
         """The folder of its Alembic scripts; None for services of the core, whose scripts are together."""
         return self._existing("migrations/versions")
 
+    @property
+    def migrations_folder(self) -> Path:
+        """Where its Alembic scripts are, or are to be."""
+        return self._folder() / "migrations" / "versions"
+
     def _existing(self, name: str) -> Path | None:
+        path = self._folder() / name
+        return path if path.exists() else None
+
+    def _folder(self) -> Path:
         file = importlib.import_module(self.package).__file__
         assert file is not None
-        path = Path(file).parent / name
-        return path if path.exists() else None
+        return Path(file).parent
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):

@@ -223,6 +223,11 @@ def _is_ours(name: str | None, kind: str, _: object) -> bool:
     return kind != "table" or not str(name).startswith(_VERSION_TABLE)
 
 
+def history_of(location: Path) -> str:
+    """The table that holds how far a folder's scripts were run."""
+    return _VERSION_TABLE + _label(location)
+
+
 def _tables_of(path: Path) -> set[str]:
     with _connection(path) as connection:
         return {name for name in sa.inspect(connection).get_table_names() if _is_ours(name, "table", None)}
