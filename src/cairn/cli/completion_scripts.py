@@ -108,4 +108,5 @@ _INSIDE: Final[dict[str, str]] = {
     "wheels build": "Fill a folder with wheels.",
     "bench vm": "Create VMs and say how long that takes.",
     "migrations revision": "Write a migration.",
+    "plugin purge": "Show or remove what a plugin has left in the database.",
 }

@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, Listing]] = {
         "bench": ("cairn.cli.bench.command:bench", "Measure a running cloud."),
         "workflow": ("cairn.cli.developer:workflow", "Show the steps of each operation."),
         "wheels": ("cairn.cli.developer:wheels", "The wheels that agents are installed from."),
+        "plugin": ("cairn.cli.plugins:plugin", "What plugins have left in the database."),
         "migrations": ("cairn.cli.developer:migrations", "The database's migrations (for developers)."),
     },
 }
