@@ -1,4 +1,4 @@
-"""``cairn plugin``: what plugins have left in the database, and its removal."""
+"""``cairn plugin``: what plugins bring, what they have left in the database, and its removal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,27 @@ from cairn.cli.errors import usage
 
 @click.group("plugin")
 def plugin() -> None:
-    """What plugins have left in the database (`cairn get-plugins` lists those of a running node)."""
+    """What plugins bring, and what they have left in the database (`cairn get-plugins` lists those of a running node)."""
+
+
+@plugin.command("reference")
+@click.argument("name")
+@common
+@pass_context
+def reference(context: Context, name: str) -> None:
+    """Print a page about what the plugin NAME brings: calls, tables, settings, tags, events, steps, errors."""
+    from cairn.bootstrap import load_plugins
+    from cairn.cli.plugin_pages import plugin_page
+    from cairn.kernel.settings import load
+
+    loaded = load_plugins(load(context.environment, data_dir=context.data_dir))
+    found = next((manifest for manifest in loaded.manifests if manifest.name == name), None)
+    if found is None:
+        reasons = {one.name: one.reason for one in loaded.left_out}
+        there = ", ".join(manifest.name for manifest in loaded.manifests)
+        why = f"The plugin {name} is left out: {reasons[name]}." if name in reasons else f"There is no plugin {name!r}."
+        raise usage(f"{why} There are: {there}.", code="cli.no-such-plugin")
+    click.echo(plugin_page(found, loaded), nl=False)
 
 
 @plugin.command("purge")

@@ -61,6 +61,7 @@ class NodeContext:
     """The kernel's parts of one node, and the objects that services give each other.
 
     Args:
+        node: the node's id.
         report_url: where agents report to; None: nowhere, they are asked.
         loaded: which plugins there are, and which were left out.
         steps: of all workflows; added to by `add`.

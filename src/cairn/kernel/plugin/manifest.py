@@ -105,13 +105,15 @@ class Manifest:
     @property
     def migrations_folder(self) -> Path:
         """Where its Alembic scripts are, or are to be."""
-        return self._folder() / "migrations" / "versions"
+        return self.folder / "migrations" / "versions"
 
     def _existing(self, name: str) -> Path | None:
-        path = self._folder() / name
+        path = self.folder / name
         return path if path.exists() else None
 
-    def _folder(self) -> Path:
+    @property
+    def folder(self) -> Path:
+        """Where the package is."""
         file = importlib.import_module(self.package).__file__
         assert file is not None
         return Path(file).parent
