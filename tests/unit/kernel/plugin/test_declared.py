@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import pytest
 
 from cairn.bootstrap import load_plugins
@@ -27,10 +28,9 @@ def twice(package: str, field: str) -> Loaded:
     """What is shipped, and one thing of a package once more, as another object."""
     own = manifest(package)
     fake = Manifest(package=own.package, doc="again", name="again")
-    nothing = dict.fromkeys(("records", "api", "steps", "settings", "tags", "workflows"), ())
-    things = getattr(own.contents, field)
-    copies = tuple(_copy(one) for one in things)
-    object.__setattr__(fake, "contents", type(own.contents)(**{**nothing, field: copies}))
+    nothing: dict[str, object] = dict.fromkeys(own.contents.__struct_fields__, ())
+    copies = tuple(_copy(one) for one in getattr(own.contents, field))
+    object.__setattr__(fake, "contents", msgspec.structs.replace(own.contents, **(nothing | {field: copies})))
     return replace(LOADED, manifests=(*LOADED.manifests, fake))
 
 

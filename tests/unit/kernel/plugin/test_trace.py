@@ -41,7 +41,8 @@ async def test_what_a_new_version_of_a_plugin_does_not_have_any_more_is_forgotte
     async with Cloud.open(hosts=0, settings=EXTRA) as cloud:
         stale = PluginTrace(uuid="1" * 32, plugin="audit", kind=TraceKind.SETTING, name="audit.old")
         foreign = PluginTrace(uuid="2" * 32, plugin="gone", kind=TraceKind.SETTING, name="gone.x")
-        await cloud.store.write(lambda tx: [tx.insert(one) for one in (stale, foreign)])
+        await cloud.store.write(lambda tx: tx.insert(stale))
+        await cloud.store.write(lambda tx: tx.insert(foreign))
         await cloud.revive()
         assert (TraceKind.SETTING, "audit.old") not in traces(cloud, "audit")
         assert traces(cloud, "gone") == {(TraceKind.SETTING, "gone.x")}
