@@ -45,9 +45,10 @@ from cairn.kernel.plugin.loader import find
 from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
-from cairn.kernel.settings import Settings, listeners
+from cairn.kernel.settings import Settings, listeners, secret_key_file
 from cairn.kernel.store.migrations import upgrade
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.store import Store, sqlite_path
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -248,8 +249,12 @@ class Node:
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
     path = settings.database or str(settings.data_dir / "cairn.db")
+    schema = make_schema(loaded)
+    file = sqlite_path(path)
+    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
     await asyncio.to_thread(upgrade, path, migration_folders(loaded))
-    return await Store.open(path, make_schema(loaded), clock, metrics.store)
+    await asyncio.to_thread(seal_database, file, schema, seals)
+    return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 
 def _node_id(folder: Path, ids: IdSource) -> NodeId:

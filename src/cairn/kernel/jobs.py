@@ -46,7 +46,7 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, Sealed, TableMeta
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.turns import Turn
 
@@ -79,7 +79,7 @@ class Job(Record, frozen=True, kw_only=True):
     uuid: Annotated[str, Key()]
     api: Annotated[str, Index(), Doc("the API's name")]
     tag: Annotated[str, Hidden()]
-    request: Annotated[bytes, Hidden()]
+    request: Annotated[bytes, Sealed()]
     digest: Annotated[str, Hidden()]
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
     state: Annotated[JobState, Index()] = JobState.WAITING

@@ -42,6 +42,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: str = ""
     #: the admin's password at the first start; empty: one is made and written to a file
     admin_password: str = ""
+    #: file of the keys that secrets in the database are sealed with; empty: ``secret.key`` in the data folder
+    secret_key_file: str = ""
     #: plugins left out, separated by commas
     plugins_disabled: str = ""
     #: modules of further plugins (each with a MANIFEST), separated by commas
@@ -106,6 +108,11 @@ def _bad(variable: str, kind: object, found: object) -> CairnError:
     bounds = _bounds(kind)
     assert bounds is not None, "only numbers can be wrong here"
     return invalid("settings.bad-value", variable, found, f"a whole number from {bounds.ge} to {bounds.le} would fit")
+
+
+def secret_key_file(settings: Settings) -> Path:
+    """The file of the keys that secrets are sealed with."""
+    return Path(settings.secret_key_file) if settings.secret_key_file else settings.data_dir / "secret.key"
 
 
 def listeners(setting: str, text: str) -> list[tuple[str, int]]:

@@ -39,6 +39,7 @@ from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.store import Store, Tx
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.world import World, host_name, new_world
@@ -47,6 +48,7 @@ from cairn.testing.transport import MemoryTransport
 
 T = TypeVar("T")
 Json = dict[str, object]
+SEALS = Seals.ephemeral()  # of all clouds of a process, so that one can go on with what another has saved
 ADMIN_PASSWORD = "correct horse battery"  # noqa: S105 (of a cloud that lives in a test)
 ORIGIN = "http://simulator"
 #: what is added to the seed of ids in the life after a `Saved` one
@@ -255,7 +257,9 @@ class Cloud:
             given = dict(settings or {})
             loaded, schema = parts_of(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
             clock = VirtualClock(saved.time) if saved else VirtualClock()
-            store = await Store.memory(schema, clock, inline=True, content=saved.content if saved else None)
+            store = await Store.memory(
+                schema, clock, inline=True, content=saved.content if saved else None, seals=SEALS
+            )
             world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)
             cloud = cls(cls._settings(Path(folder), given), store, loaded, clock, world, seed)
             if saved:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from cairn.kernel.store.record import AdminOnly, Doc, Hidden, Key, Named, Record, Text
+from cairn.kernel.store.record import AdminOnly, Doc, Key, Named, Record, Sealed, Text
 
 
 class MachineStatus(StrEnum):
@@ -30,6 +30,6 @@ class SshLogin(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     username: Annotated[str, Doc("the user that Ansible logs in as")]
-    password: Annotated[str | None, Hidden(), Text(1024)] = None
-    private_key: Annotated[str | None, Hidden(), Text(None)] = None
+    password: Annotated[str | None, Sealed(), Text(1024)] = None
+    private_key: Annotated[str | None, Sealed(), Text(None)] = None
     ssh_port: int = 22

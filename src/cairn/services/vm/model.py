@@ -17,6 +17,7 @@ from cairn.kernel.store.record import (
     Owner,
     Record,
     References,
+    Sealed,
     TableMeta,
     Text,
     Unique,
@@ -87,7 +88,7 @@ class VmInstance(Named, frozen=True, kw_only=True):
     state: Annotated[VmState, Index()]
     state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
     hostname: Annotated[str, Doc("its name inside its networks")]
-    user_data: Annotated[str | None, Hidden(), Text(None)] = None
+    user_data: Annotated[str | None, Sealed(), Text(None)] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
     create_date: Annotated[datetime, Index()]
 
