@@ -263,7 +263,7 @@ class Gateway:
         missing = await self._references.missing(binding, message, Eyes() if caller is None else caller.scope)
         if missing:
             raise self._references.not_found(binding, missing)
-        with entered(context_of(caller)):
+        with entered(context_of(caller, request)):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 
