@@ -34,6 +34,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
+from cairn.kernel.deploy.renewal import keep_certificate
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
@@ -43,6 +44,7 @@ from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.loader import find
 from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, listeners, secret_key_file
@@ -90,10 +92,13 @@ class Node:
         self._closers = closers
         self._ready = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether the node takes calls."""
-        return self._ready
+    def readiness(self) -> Readiness:
+        """Whether the node takes calls, and what is wrong with it. Asks memory only."""
+        if not self._ready:
+            return Readiness(reasons=["it is starting or stopping"])
+        found = (self.context.store.trouble(), self._membership.trouble())
+        behind = [f"{loop.name}: last done {loop.age_seconds:.0f} s ago" for loop in self.context.loops.behind()]
+        return Readiness(reasons=[reason for reason in found if reason is not None], behind=behind)
 
     @classmethod
     async def build(
@@ -144,14 +149,15 @@ class Node:
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
-        authority = Authority.open(settings.data_dir / "pki", clock=clock)
+        own = node or _node_id(settings.data_dir, ids)
+        authority = Authority.open(settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
             http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
             agent_transport = http
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        bus = Bus(node or _node_id(settings.data_dir, ids), ring, bus_transport or NoTransport(), clock, metrics, ids)
+        bus = Bus(own, ring, bus_transport or NoTransport(), clock, metrics, ids)
         membership = Membership(
             store,
             ring,
@@ -181,6 +187,7 @@ class Node:
             probe=probe,
         )
         context = await assemble(loaded, needs)
+        keep_certificate(authority, context.loops, metrics)
         for prepare in context.preparations:
             await prepare()
         made: list[Node] = []
@@ -198,7 +205,7 @@ class Node:
             ids=ids,
             clock=clock,
             configuration=loaded.settings,
-            ready=lambda: made[0].ready,
+            readiness=lambda: made[0].readiness(),
         )
         result = cls(context, loaded, membership, gateway, _servers(context, gateway), closers)
         made.append(result)
@@ -216,9 +223,7 @@ class Node:
         if serve:
             for server, addresses in self._doors:
                 self.addresses += await server.start(addresses)
-        for background in context.background:
-            await background.start()
-        context.loops.start()
+        await context.start_background()
         context.metrics.jobs.read_from(self._job_counts)
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
@@ -231,9 +236,7 @@ class Node:
         await self.gateway.stop()
         for server, _ in self._doors:
             await server.stop()
-        await context.loops.stop()
-        for background in reversed(context.background):
-            await background.stop()
+        await context.stop_background()
         await context.jobs.stop()
         await context.flows.stop()
         await context.events.stop()
@@ -293,7 +296,7 @@ def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, l
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
         context.authority.issue_node([host for host, _ in addresses])
-        app = AgentCallbacks(context.agents.deliver, context.reports.deliver)
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, context.authority.is_revoked)
         servers.append((HttpServer(app, context.authority.server_context()), addresses))
     return servers
 

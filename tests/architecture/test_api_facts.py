@@ -32,11 +32,15 @@ FACTS = msgspec.json.decode((Path(__file__).parent / "api_facts.json").read_byte
 #: calls that only we have
 OWN = {
     "ChangeAccountState",
+    "DeleteHostDebt",
+    "ForgetEventDelivery",
     "GetFreeIp",
     "GetPlugins",
     "GetResourceQueue",
     "GetWorkflow",
     "GetWorkflows",
+    "RemoveStrayVm",
+    "RetryEventDelivery",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
 }
@@ -44,15 +48,18 @@ OWN = {
 COMMON = {"systemTags", "userTags", "resourceUuid", "deleteMode"}
 #: fields that only we have
 MORE = {
-    "AddKVMHost": {"privateKey"},
-    "AddSftpBackupStorage": {"privateKey"},
+    "AddKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "AddSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
     "AddSimulatorHost": {"url"},
     "CreateAccount": {"passwordForm"},
     "LogInByAccount": {"passwordForm"},
+    "ReconnectBackupStorage": {"acceptMachine", "redeploy"},
+    "ReconnectHost": {"acceptMachine", "redeploy"},
+    "ReconnectSftpBackupStorage": {"acceptMachine", "redeploy"},
     "ResetGlobalConfig": {"category", "name"},
     "UpdateAccount": {"passwordForm"},
-    "UpdateKVMHost": {"privateKey"},
-    "UpdateSftpBackupStorage": {"privateKey"},
+    "UpdateKVMHost": {"hostKeyFingerprint", "privateKey"},
+    "UpdateSftpBackupStorage": {"hostKeyFingerprint", "privateKey"},
 }
 #: fields that others need not send and we cannot do without
 NEEDED = {

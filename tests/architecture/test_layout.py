@@ -80,3 +80,29 @@ def _calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
             and isinstance(node.func.value, ast.Name)
         ):
             yield f"{node.func.value.id}.{node.func.attr}", node.lineno
+
+
+#: what repeats itself and is no `Loop`: the loop itself, and the heart, which must beat before there are loops
+REPEATS = {"kernel/loop.py", "kernel/membership.py"}
+
+
+def test_work_in_the_background_repeats_itself_in_loops_only() -> None:
+    """`node.loops.every` supervises it: what ends by an exception somewhere else is missed by nobody until it is needed."""
+    found = {
+        name
+        for path in sorted(SOURCE.rglob("*.py"))
+        if not (name := str(path.relative_to(SOURCE))).startswith((*EDGES, "agents/", "simulator/", "testing/"))
+        and any(map(_sleeps_for_ever, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+    assert found - REPEATS == set(), "declare it by node.loops.every"
+    assert REPEATS - found <= {"kernel/loop.py"}
+
+
+def _sleeps_for_ever(node: ast.AST) -> bool:
+    """Whether this is a `while True` that sleeps, and is no try that is repeated until it has a result to return."""
+    if not (isinstance(node, ast.While) and isinstance(node.test, ast.Constant) and node.test.value):
+        return False
+    if any(isinstance(one, ast.Return) and one.value is not None for one in ast.walk(node)):
+        return False
+    calls = [one.func for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return any(isinstance(call, ast.Attribute) and call.attr in ("sleep", "call_later") for call in calls)

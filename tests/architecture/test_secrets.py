@@ -20,6 +20,8 @@ OPEN = {
     ("flow_run", "queue_key"),
     ("sealed_column", "seal_key"),  # the id of a key
     ("job", "cancel_requested"),
+    ("kvm_host", "host_key_fingerprint"),  # of a public key
+    ("sftp_backup_storage", "host_key_fingerprint"),
 }
 
 

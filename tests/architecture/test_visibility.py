@@ -24,8 +24,9 @@ WHO = {
         "NetworkServiceProvider PrimaryStorage Zone"
     ),
     "administrators": (
-        "Event FlatDhcpServer GlobalConfig ImageCache KVMHost LocalStorageHostRef LocalStorageResourceRef ManagementNode "
-        "SftpBackupStorage SimulatorBackupStorage SimulatorHost UsedIp WorkflowRun"
+        "Event EventDelivery FlatDhcpServer GlobalConfig HostDebt HostFault ImageCache KVMHost LocalStorageHostRef "
+        "LocalStorageResourceRef "
+        "ManagementNode SftpBackupStorage SimulatorBackupStorage SimulatorHost StrayVm UsedIp WorkflowRun"
     ),
 }
 OWNED, PUBLIC, ADMIN = (names.split() for names in WHO.values())

@@ -197,12 +197,16 @@ def hosts_are_booked_rightly(rows: Rows, hosts: Hosts) -> Iterator[str]:
 
 
 def storage_is_booked_rightly(rows: Rows, hosts: Hosts) -> Iterator[str]:
-    """What is free on a local storage is what there is less what is kept there, and only what exists is kept."""
-    kept = rows["local_storage_resource_ref"]
+    """What is booked on a host's disk is what is kept there, volumes and cached images, and only what exists is kept."""
+    kept, caches = rows["local_storage_resource_ref"], rows["image_cache"]
     for share in rows["local_storage_host_ref"].values():
-        used = sum(_int(one["size"]) for one in kept.values() if one["host_uuid"] == share["host_uuid"])
-        if _int(share["total_capacity"]) - used != _int(share["available_capacity"]):
-            yield f"the local storage of {share['host_uuid']} is booked wrongly"
+        host = share["host_uuid"]
+        used = sum(_int(one["size"]) for one in kept.values() if one["host_uuid"] == host)
+        used += sum(_int(one["actual_size"]) for one in caches.values() if one["host_uuid"] == host)
+        if used != _int(share["booked_capacity"]):
+            yield f"the local storage of {host} is booked wrongly"
+        if _int(share["available_capacity"]) > max(0, _int(share["total_capacity"]) - used):
+            yield f"the local storage of {host} shows more than it has"
     for uuid in kept.keys() - rows["volume"].keys() - rows["image_cache"].keys() - rows["image"].keys():
         yield f"nobody has what is kept for {uuid}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from msgspec import Struct
 
 from cairn.testing.cloud import ORIGIN, Cloud, address
@@ -73,6 +74,19 @@ async def _stopped(cloud: Cloud) -> None:
 async def _destroyed(cloud: Cloud) -> None:
     await _running(cloud)
     await cloud.call("DestroyVmInstance", uuid=cloud.site["vm"])
+
+
+async def _stray(cloud: Cloud) -> None:
+    """A host has a VM that nobody knows."""
+    await _running(cloud)
+    host = next(host for host in cloud.world.hosts.values() if cloud.site["vm"] in host.vms)
+    stray = "5" * 32
+    domain = host.vms[cloud.site["vm"]]
+    hardware = msgspec.structs.replace(domain.hardware, uuid=stray)
+    host.vms[stray] = msgspec.structs.replace(domain, hardware=hardware, nics=[], disks=[])
+    await cloud.quiet(120)
+    (row,) = await cloud.query("StrayVm")
+    cloud.site["stray"] = str(row["uuid"])
 
 
 async def _second_l2(cloud: Cloud) -> None:
@@ -145,6 +159,8 @@ SCENARIOS: dict[str, Scenario] = {
     "vm.resume": Scenario(api="ResumeVmInstance", prepare=_paused, fields=_uuid("vm")),
     "vm.destroy": Scenario(api="DestroyVmInstance", prepare=_running, fields=_uuid("vm"), only_forward=True),
     "vm.expunge": Scenario(api="ExpungeVmInstance", prepare=_destroyed, fields=_uuid("vm"), only_forward=True),
+    "vm.recover": Scenario(api="RecoverVmInstance", prepare=_destroyed, fields=_uuid("vm")),
+    "stray-vm.remove": Scenario(api="RemoveStrayVm", prepare=_stray, fields=_uuid("stray"), only_forward=True),
     "simulator.add-host": Scenario(api="AddSimulatorHost", prepare=_cluster, fields=_host),
     "kvm.add-host": Scenario(
         api="AddKVMHost",

@@ -160,7 +160,11 @@ def _claim_of_nobody(rows: Rows, _: Hosts) -> None:
 
 
 def _disk_booked_twice(rows: Rows, _: Hosts) -> None:
-    _first(rows, "local_storage_host_ref")["available_capacity"] = 0
+    _first(rows, "local_storage_host_ref")["booked_capacity"] = 0
+
+
+def _disk_shown_too_large(rows: Rows, _: Hosts) -> None:
+    _first(rows, "local_storage_host_ref")["available_capacity"] = 1 << 60
 
 
 def _kept_for_nobody(rows: Rows, _: Hosts) -> None:
@@ -207,7 +211,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "bridges_are_of_networks": (_lost_bridge, _strange_bridge, _lost_peer),
     "hosts_are_known": (_strange_host,),
     "hosts_are_booked_rightly": (_memory_booked_twice, _cpu_booked_twice, _claim_of_nobody),
-    "storage_is_booked_rightly": (_disk_booked_twice, _kept_for_nobody),
+    "storage_is_booked_rightly": (_disk_booked_twice, _disk_shown_too_large, _kept_for_nobody),
     "addresses_are_used": (_address_of_nobody, _address_of_another),
     "vms_have_their_parts": (_vm_without_disk, _nic_of_nobody),
     "tags_are_of_resources": (_tag_of_nothing,),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import cast
 
+import pytest
 from tests.flows.world import broken_rules
 
 from cairn.agents.protocol.vm import PowerState
+from cairn.services.ids import HostId
 from cairn.services.vm.messages import ObserveVm
+from cairn.services.vm.reconciler import VmReconciler
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud, Json
 
@@ -108,21 +112,21 @@ async def test_vm_that_starts_by_itself_is_running(cloud: Cloud) -> None:
     assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-1"]
 
 
-async def test_vm_that_turns_up_on_another_host_is_there_in_the_database(cloud: Cloud) -> None:
+async def test_a_host_that_says_it_runs_the_vm_of_another_is_told_of_and_not_believed(cloud: Cloud) -> None:
     vm = await on_first_host(cloud)
     uuid = str(vm["uuid"])
-    first, second = cloud.world.hosts["sim-0001"], cloud.world.hosts["sim-0002"]
-    domain = first.vms[uuid]
-    first.power_off(uuid)
-    del first.vms[uuid]
-    domain.state = PowerState.RUNNING
-    second.power_on(uuid, domain)
-    second.consoles[uuid] = first.consoles.pop(uuid)
-    await cloud.quiet(2 * INTERVAL + 1)
-    assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-2"]
-    assert await seen(cloud, "VmInstance", uuid, "state") == "Running"
-    held = await cloud.query("Host", f"uuid={cloud.site['host-1']}")
-    assert held[0]["availableMemoryCapacity"] == held[0]["totalMemoryCapacity"]
+    cloud.world.hosts["sim-0002"].vms[uuid] = cloud.world.hosts["sim-0001"].vms[uuid]
+    for _ in range(10):
+        await cloud.quiet(INTERVAL / 2)
+        assert await seen(cloud, "VmInstance", uuid, "hostUuid") == cloud.site["host-1"]
+    changes = [event for event in await cloud.query("Event", "name=vm.state-changed") if event["resourceUuid"] == uuid]
+    (told,) = await cloud.query("Event", "name=vm.strange-seen")
+    del cloud.world.hosts["sim-0002"].vms[uuid]
+
+    assert len(changes) <= 2, "Starting and Running"
+    content = cast("Json", told["content"])
+    assert (content["vm"], content["host"], content["placedOn"]) == (uuid, cloud.site["host-2"], cloud.site["host-1"])
+    assert broken_rules(cloud) == []
 
 
 async def test_vm_that_nobody_knows_is_told_of(cloud: Cloud) -> None:
@@ -152,3 +156,57 @@ async def test_ping_interval_is_changed_at_once(cloud: Cloud) -> None:
     cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
     await cloud.quiet(6)
     assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Stopped"
+
+
+async def test_host_whose_reconnect_hangs_delays_no_ping_of_another(cloud: Cloud) -> None:
+    cloud.agents.dials.turn(Dial(host="sim-0001", command="storage.init", delay_seconds=800.0))
+    cloud.agents.restart_agent("sim-0001")
+    await cloud.quiet(INTERVAL + 1)
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connecting"
+    cloud.agents.dials.turn(Dial(host="sim-0002", dead=True))
+    await cloud.quiet(INTERVAL + 5)
+    assert await seen(cloud, "Host", cloud.site["host-2"], "status") == "Disconnected"
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connecting"
+
+
+async def test_host_that_was_switched_off_in_maintenance_gets_no_vm_when_it_is_enabled(cloud: Cloud) -> None:
+    first = cloud.site["host-1"]
+    await cloud.call("ChangeHostState", uuid=first, state_event="maintain")
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(INTERVAL + 5)
+    assert await seen(cloud, "Host", first, "status") == "Disconnected"
+    await cloud.quiet(10 * INTERVAL)
+    assert await seen(cloud, "Host", first, "status") == "Disconnected"
+
+    await cloud.call("ChangeHostState", uuid=first, state_event="enable")
+    vms = [await cloud.create_vm(f"vm-{number}") for number in range(3)]
+    assert {vm["hostUuid"] for vm in vms} == {cloud.site["host-2"]}
+
+
+async def test_host_in_maintenance_that_is_switched_on_again_is_connected(cloud: Cloud) -> None:
+    first = cloud.site["host-1"]
+    await cloud.call("ChangeHostState", uuid=first, state_event="maintain")
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(30 * INTERVAL)
+    cloud.agents.dials.clear()
+    await cloud.quiet(INTERVAL + 5)
+    assert await seen(cloud, "Host", first, "status") == "Connected"
+
+
+async def test_word_that_is_not_understood_from_one_host_ends_the_watching_of_none(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    understood = VmReconciler.host_pinged
+
+    async def stumbles(self: VmReconciler, host: HostId, vms: dict[str, str], asked_at: datetime) -> None:
+        if host == cloud.site["host-1"]:
+            raise ValueError("'Migrating' is not a valid PowerState")
+        await understood(self, host, vms, asked_at)
+
+    monkeypatch.setattr(VmReconciler, "host_pinged", stumbles)
+    await cloud.quiet(3 * INTERVAL)
+    assert cloud.node.context.metrics.loop_failures.value("host monitor") >= 3
+    for name, host in (("sim-0001", "host-1"), ("sim-0002", "host-2")):
+        cloud.agents.dials.turn(Dial(host=name, dead=True))
+        await cloud.quiet(INTERVAL + 5)
+        assert await seen(cloud, "Host", cloud.site[host], "status") == "Disconnected"

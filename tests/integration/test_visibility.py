@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from tests.integration.conftest import delete_everything, left_over, saved_site
 
+from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud, Refused
 
 PASSWORD = "another horse battery"
@@ -136,3 +137,52 @@ async def test_what_is_anothers_is_not_found_by_its_uuid(eve: Cloud) -> None:
         uuid = eve.site["vm" if path == "vm-instances" else "volume"]
         status, answer = await eve.request("GET", f"/v1/{path}/{uuid}")
         assert (status, answer["code"]) == (404, code)
+
+
+async def failed(cloud: Cloud, **fields: object) -> dict[str, object]:
+    """The error of a creation that fails."""
+    image = (await cloud.query("Image"))[0]["uuid"]
+    with pytest.raises(Refused) as caught:
+        await cloud.create_vm("unlucky", image_uuid=image, **fields)
+    return caught.value.problem
+
+
+async def test_errors_tell_accounts_of_no_machine_and_administrators_of_each(eve: Cloud) -> None:
+    errors = [await failed(eve, memory_size=1 << 44)]
+    eve.agents.dials.turn(Dial(command="vm.start", error_rate=1.0, error_code="agent.hypervisor"))
+    errors.append(await failed(eve))
+    eve.agents.dials.clear()
+    assert [error["code"] for error in errors] == ["host.none-fits", "agent.hypervisor"]
+    jobs = {error["job"]: row for error in errors for row in await eve.query("Job", f"uuid={error['job']}")}
+    looked = [(await eve.request("GET", f"/v1/api-jobs/{job}"))[1] for job in jobs]
+    told = json.dumps([errors, *jobs.values(), looked], default=str)
+    assert [word for word in ("sim-0", "operator", "simulated", "MiB of memory free", "10.0.0.") if word in told] == []
+    for condition in ("error~=%sim-0%", "error!~=%sim-0%"):
+        assert await total(eve, "Job", condition) == "query.bad-operator"
+
+    await eve.log_in()
+    for job, words in zip(jobs, ("sim-0001 has", "simulated failure"), strict=True):
+        (row,) = await eve.query("Job", f"uuid={job}")
+        assert words in str(row["error"]["operator"])  # type: ignore[index]
+        assert words in str((await eve.request("GET", f"/v1/api-jobs/{job}"))[1]["error"]["operator"])  # type: ignore[index]
+    assert await total(eve, "Job", "error~=%sim-0%") == 1
+    await eve.log_in("eve", PASSWORD)
+
+
+async def test_whose_an_address_is_stays_untold(eve: Cloud) -> None:
+    path = f"/v1/l3-networks/{eve.site['l3']}/ip/{eve.site['ip']}/availability"
+    status, answer = await eve.request("GET", path)
+    assert (status, answer["available"], answer["reason"]) == (200, False, f"{eve.site['ip']} is taken")
+    image = (await eve.query("Image"))[0]["uuid"]
+    with pytest.raises(Refused) as caught:
+        tag = f"staticIp::{eve.site['l3']}::{eve.site['ip']}"
+        await eve.create_vm("thief", image_uuid=image, system_tags=[tag])
+    assert caught.value.code == "l3.address-taken"
+    assert eve.site["vm"] not in json.dumps(caught.value.problem)
+
+
+async def test_a_query_there_and_back_is_answered_and_one_too_long_is_refused(eve: Cloud) -> None:
+    assert await total(eve, "VmInstance", "zone.vmInstances.zone.vmInstances.zone.vmInstances.name!~=%") == 0
+    assert await total(eve, "Zone", "vmInstances.zone." * 5 + "name=x") == "query.too-complex"
+    status, answer = await eve.request("GET", "/v1/zones?" + "&".join(["q=name=x"] * 51))
+    assert (status, answer["code"]) == (400, "query.too-complex")

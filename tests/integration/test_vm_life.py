@@ -137,7 +137,7 @@ async def test_tags_at_creation_reach_the_host(cloud: Cloud) -> None:
     vm = await cloud.create_vm("web", system_tags=tags, user_tags=["production"])
     name = next(name for name, host in hosts(cloud).items() if vm["uuid"] in host.vms)
     (told,) = [entry for known in cloud.world.hosts[name].metadata.values() for entry in known.values()]
-    assert (told.hostname, told.user_data, told.ssh_keys) == ("front", "#cloud-config\n", ["ssh-ed25519 AAAAC3Nz me"])
+    assert (told.hostname, told.user_data, told.ssh_keys) == ("front", b"#cloud-config\n", ["ssh-ed25519 AAAAC3Nz me"])
     assert {lease.ip for lease in hosts(cloud)[name].leases} == {told.ip}
     assert len(await cloud.query("VmInstance", "__systemTag__=hostname::front", "__userTag__=production")) == 1
     assert await cloud.query("VmInstance", "__userTag__=staging") == []

@@ -172,7 +172,7 @@ class Question(Struct, frozen=True):
 @st.composite
 def questions(draw: st.DrawFn, entity: str) -> Question:
     path: list[str] = []
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(0, 6))):
         name = draw(st.sampled_from(sorted(WAYS[entity])))
         path.append(name)
         entity = WAYS[entity][name][0]
@@ -426,6 +426,8 @@ async def test_random_conditions_find_what_a_plain_evaluator_finds(data: st.Data
         sort = data.draw(st.sampled_from([None, "name", "-name"])) if "name" in FIELDS[entity] else None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(plan, "RARE", data.draw(st.integers(0, 4)))
+            if data.draw(st.booleans()):  # with sets at once
+                patch.setattr(plan.Planner, "turns", lambda *_: False)
             request = QueryRequest(
                 entity=entity, conditions=[one.text for one in asked], sort=sort, fields=["uuid"], reply_with_count=True
             )

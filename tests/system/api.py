@@ -28,7 +28,7 @@ class Refused(Exception):
             self.errors.append(at)
             at = at.get("cause")
         self.codes: list[str] = [error["code"] for error in self.errors]
-        self.told = " <- ".join(error["detail"] for error in self.errors)
+        self.told = " <- ".join(f"{error['detail']} {error.get('operator', '')}".strip() for error in self.errors)
         super().__init__(f"{self.codes}: {self.told}")
 
 

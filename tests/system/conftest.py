@@ -113,8 +113,10 @@ def cloud(site: Site, cluster: tuple[str, str], hosts: dict[str, str]) -> Cloud:
 
 @pytest.fixture(scope="session")
 def bad_images(site: Site) -> None:
-    """Beside the guest image: a page of HTML, an image with a backing file, a raw disk."""
+    """Beside the guest image: a page of HTML, an image with a backing file, a raw disk, half of the guest image."""
     (site.images / "page.qcow2").write_text("<html><body>Not found</body></html>\n" * 100)
+    guest = (site.images / "guest.qcow2").read_bytes()
+    (site.images / "cut.qcow2").write_bytes(guest[: len(guest) * 55 // 100])
     (site.images / "disk.raw").write_bytes(b"\0" * (1 << 20))
     backing = ["-b", "/etc/passwd", "-F", "raw", "-u", str(site.images / "backing.qcow2"), "1M"]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing], check=True)

@@ -46,6 +46,11 @@ class NodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.api = Api(self.port)
 
+    @property
+    def id(self) -> str:
+        """The node's id, kept in its data folder."""
+        return (self.data / "node-id").read_text(encoding="ascii").strip()
+
     def start(self) -> None:
         """Start it and wait until it takes calls; sessions of a former life go on."""
         with self.log.open("ab") as log:

@@ -41,13 +41,14 @@ def lent_host(site: cloud_site.Site, cloud: Cloud) -> Iterator[str]:
 @pytest.fixture
 async def agent(site: cloud_site.Site, cloud: Cloud, lent_host: str, bad_images: None) -> AsyncIterator[Site]:
     clock = SystemClock()
-    authority = Authority.open(site.node.data / "pki")
+    # As the node itself: its certificate is the one that agents take commands from.
+    authority = Authority.open(site.node.data / "pki", node=site.node.id)
     transport = HttptoolsTransport(clock, tls=authority.client_context())
-    backup = AgentEndpoint(f"https://{site.on.address('host1')}:{BACKUP_PORT}")
+    backup = AgentEndpoint(f"https://{site.on.address('host1')}:{BACKUP_PORT}", machine=cloud.backup_storage)
     yield Site(
         client=AgentClient(transport, clock, RandomIds(), None),
         transport=transport,
-        endpoint=AgentEndpoint(f"https://{lent_host}:{KVM_PORT}"),
+        endpoint=AgentEndpoint(f"https://{lent_host}:{KVM_PORT}", machine=cloud.hosts["host2"]),
         storage=STORAGE,
         image=_image(site, cloud, backup),
         backup=backup,

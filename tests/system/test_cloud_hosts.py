@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.api import Refused
+from tests.system.api import Refused, eventually
 from tests.system.site import Cloud, Site
 
 pytestmark = pytest.mark.lab
@@ -89,11 +89,72 @@ def test_a_host_cannot_be_added_twice(site: Site, cluster: tuple[str, str], host
     assert "host.address-taken" in error.codes
 
 
+def test_a_machine_with_another_address_is_a_host_already(
+    site: Site, cluster: tuple[str, str], hosts: dict[str, str], second_address: str
+) -> None:
+    boot, files = _boot(site, hosts["host1"]), _traces(site)
+    error = _refused(site, cluster[1], managementIp=second_address, password=site.password)
+
+    assert "host.machine-taken" in error.codes
+    assert "host1" in error.told
+    assert (_boot(site, hosts["host1"]), _traces(site)) == (boot, files), "nothing was changed on it"
+    assert site.host_status(hosts["host1"]) == "Connected"
+
+
+def test_a_host_key_that_was_given_is_compared_before_anything_is_sent(
+    site: Site, cluster: tuple[str, str], hosts: dict[str, str], second_address: str
+) -> None:
+    pinned = site.api.one(f"/hosts/kvm/{hosts['host1']}")["hostKeyFingerprint"]
+    shown = {
+        line.split()[1]
+        for line in site.on.run(
+            "host1", "sh", "-c", "for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -l -f $key; done"
+        ).splitlines()
+    }
+    wrong = f"SHA256:{'A' * 43}"
+    error = _refused(site, cluster[1], managementIp=second_address, password=site.password, hostKeyFingerprint=wrong)
+
+    assert pinned in shown
+    assert "ssh.wrong-host-key" in error.codes
+    assert next(iter(shown)) in error.told
+
+
+def test_a_host_whose_password_was_changed_is_connected_again_when_its_agent_was_restarted(
+    site: Site, hosts: dict[str, str]
+) -> None:
+    host = hosts["host1"]
+    boot, shadow = _boot(site, host), site.on.run("host1", "cat", "/etc/shadow")
+    site.on.run("host1", "sh", "-c", "echo root:another | chpasswd")
+    try:
+        site.on.run("host1", "pkill", "-KILL", "-f", "cairn-agent serve --role kvm")
+        eventually(lambda: _boot(site, host) != boot, "the node has seen the agent that was started again")
+        eventually(lambda: site.host_status(host) == "Connected", "the host is connected")
+    finally:
+        site.lab.exec("host1", ["sh", "-c", "cat > /etc/shadow"], input_text=shadow)
+
+
+def test_an_agent_that_is_not_as_it_should_be_is_replaced_by_itself(site: Site, hosts: dict[str, str]) -> None:
+    host, config = hosts["host2"], "/etc/cairn/agent.json"
+    good = site.on.run("host2", "cat", config)
+    boot = _boot(site, host)
+    site.on.run("host2", "sed", "-i", 's/"deployment": "[0-9a-f]*"/"deployment": "0ld"/', config)
+    site.on.run("host2", "pkill", "-KILL", "-f", "cairn-agent serve --role kvm")
+
+    eventually(lambda: _boot(site, host) != boot, "the node has seen the agent that was started again")
+    eventually(lambda: site.on.run("host2", "cat", config) == good, "it was put there as it should be", seconds=120)
+    eventually(lambda: site.host_status(host) == "Connected", "the host is connected")
+    assert site.api.one(f"/hosts/{host}")["agentWarning"] is None
+
+
 def test_reconnect_changes_nothing(site: Site, hosts: dict[str, str]) -> None:
-    before = {name: site.api.one(f"/hosts/{uuid}")["agentBoot"] for name, uuid in hosts.items()}
+    before = {name: _boot(site, uuid) for name, uuid in hosts.items()}
 
     for uuid in hosts.values():
+        runs = _runs(site)
         site.api.act(f"/hosts/{uuid}", "reconnectHost")
+        assert _runs(site) == runs, "its agent answers: nobody logs in"
+        site.api.act(f"/hosts/{uuid}", "reconnectHost", redeploy=True)
+        assert _runs(site) == runs + 1
         assert _changed_by_newest_run(site) == 0
 
     assert before == {name: site.api.one(f"/hosts/{uuid}")["agentBoot"] for name, uuid in hosts.items()}
@@ -115,6 +176,20 @@ def test_deleted_host_is_left_clean_and_can_be_added_again(site: Site, cloud: Cl
     assert added["status"] == "Connected"
     cloud.hosts["host2"] = added["uuid"]
     assert len(site.api.query("/primary-storage/local-storage/hosts")) == len(cloud.hosts)
+
+
+def _boot(site: Site, host: str) -> str:
+    return str(site.api.one(f"/hosts/{host}")["agentBoot"])
+
+
+def _traces(site: Site) -> str:
+    """The agent's files on host1, with the times when they were changed."""
+    return site.on.run("host1", "sh", "-c", "find /etc/cairn /opt/cairn-agent -maxdepth 2 -printf '%p %T@\\n' | sort")
+
+
+def _runs(site: Site) -> int:
+    """How often Ansible has run."""
+    return len(list((site.node.data / "ansible" / "logs").iterdir()))
 
 
 def _changed_by_newest_run(site: Site) -> int:

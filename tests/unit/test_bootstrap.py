@@ -14,8 +14,10 @@ import structlog
 from cairn import bootstrap
 from cairn.bootstrap import CORE_MIGRATIONS, Node, load_plugins, migration_folders
 from cairn.kernel.error import CairnError
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.settings import Settings, load
 from cairn.services.zone.model import Zone
+from cairn.testing.cloud import Cloud
 
 PASSWORD = "correct horse battery"
 
@@ -26,19 +28,40 @@ def settings(folder: Path, **more: str) -> Settings:
 
 async def test_a_node_listens_once_it_is_started_and_leaves_its_folder_free(tmp_path: Path) -> None:
     node = await Node.build(settings(tmp_path))
-    assert (node.ready, node.addresses) == (False, [])
+    assert (node.readiness().reasons, node.addresses) == (["it is starting or stopping"], [])
     await node.start()
-    assert node.ready
+    assert node.readiness().ready
     ((_, port),) = node.addresses
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
     await node.stop()
-    assert not node.ready
+    assert not node.readiness().ready
     again = await Node.build(settings(tmp_path))
     assert again.context.node == node.context.node
     await again.stop()
+
+
+async def test_node_that_cannot_write_is_not_ready_and_says_why_until_it_can(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    await node.start()
+    await node.context.store.write(lambda tx: None)
+    node.context.store._writer.drop(OSError("no disk"))
+    assert node.readiness().reasons == ["the database cannot be written; the log says why"]
+    await node.context.store.write(lambda tx: None)
+    assert node.readiness().ready
+    await node.stop()
+
+
+async def test_loop_that_is_behind_is_named_and_the_node_is_ready_all_the_same() -> None:
+    async def fail() -> None:
+        raise KeyError("surprise")
+
+    async with Cloud.open(hosts=1) as cloud:
+        cloud.node.context.loops.every("counting of sheep", lambda: 10.0, fail)
+        await cloud.quiet(91)
+        assert cloud.node.readiness() == Readiness(behind=["counting of sheep: last done 91 s ago"])
 
 
 async def test_two_nodes_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery, HttpPoster
 from cairn.agents.programs import SubprocessRunner
+from cairn.agents.protocol.machine import identity_here
 from cairn.agents.protocol.wire import Pong
 from cairn.agents.role import AgentRole, version
 from cairn.agents.server import Server
+from cairn.agents.state import Record
 from cairn.agents.tasks import TaskTable
-from cairn.agents.tls import client_context, server_context
+from cairn.agents.trust import RevokedSerials, Trust
 
 
 class Agent:
@@ -31,11 +33,13 @@ class Agent:
         self._kind = role
         clock = clock or SystemClock()
         self._boot = uuid.uuid4().hex
-        client_tls = client_context(config.tls) if config.tls is not None else None
-        self._poster = HttpPoster(client_tls)
+        self._clock = clock
+        self._machine = identity_here()
+        self._trust = Trust(config.tls, Record(Path(config.data_dir) / "revoked.json", RevokedSerials))
+        self._poster = HttpPoster(self._trust.for_nodes())
         self._delivery = Delivery(self._poster, clock)
-        self._role = make_role(config, role, self._delivery, clock, client_tls)
-        self._tasks = TaskTable(Registry(self._role.areas), self._delivery, clock)
+        self._role = make_role(config, role, self._delivery, clock, self._trust.for_machines())
+        self._tasks = TaskTable(Registry((*self._role.areas, self._trust)), self._delivery, clock)
         server = Server(self._tasks, self._pong, trusted=config.tls is None)
         self._role.add_routes(server.app)
         self._runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=2.0)
@@ -44,7 +48,7 @@ class Agent:
         """Bring back what should be on the machine, then listen."""
         await self._role.start()
         await self._runner.setup()
-        tls = server_context(self._config.tls) if self._config.tls is not None else None
+        tls = self._trust.for_listening()
         port = self._config.listen_port(self._kind)
         await web.TCPSite(self._runner, self._config.address, port, ssl_context=tls).start()
         log.info(
@@ -67,7 +71,18 @@ class Agent:
 
     async def _pong(self) -> Pong:
         vms = {vm: state.value for vm, state in (await self._role.vms()).items()}
-        return Pong(host=self._role.host, version=version(), boot=self._boot, vms=vms)
+        return Pong(
+            host=self._role.host,
+            version=version(),
+            boot=self._boot,
+            vms=vms,
+            machine=self._machine,
+            deployment=self._config.deployment,
+            certificate_ends=self._trust.certificate_ends,
+            revocation=self._trust.revocation,
+            time=self._clock.time(),
+            folders=await self._role.spaces(),
+        )
 
 
 def make_role(
@@ -93,7 +108,7 @@ def make_role(
         case Role.BACKUP:
             from cairn.agents.backup.role import BackupRole
 
-            return BackupRole(data=data, config=config, runner=SubprocessRunner())
+            return BackupRole(data=data, config=config, runner=SubprocessRunner(), clock=clock)
 
 
 async def serve(config: AgentConfig, role: Role) -> None:

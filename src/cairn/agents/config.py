@@ -39,6 +39,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     storage_path: str = "/var/lib/cairn-backup"  #: backup role: where images are kept
     file_url_dirs: list[str] = []  #: backup role: ``file://`` URLs are read from below these folders only
     libvirt_uri: str = "qemu:///system"  #: kvm role
+    deployment: str = ""  #: what was put on the machine, by a name of the node's; the ping tells it
 
     def listen_port(self, role: Role) -> int:
         """The port to listen on."""

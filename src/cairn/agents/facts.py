@@ -18,12 +18,15 @@ from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import Connect, GetFacts, HostFacts
 from cairn.agents.state import Record
 
+_MOST_FORMER = 16
+
 
 class Identity(Struct, frozen=True):
     """Which host of the cloud this machine is, and where it reports to."""
 
     host: str
     report_url: str | None = None
+    former: list[str] = []  #: the hosts that it was before, the last one first
 
 
 class HostState:
@@ -37,6 +40,11 @@ class HostState:
     def host(self) -> str | None:
         """The host's uuid; None before the first `Connect`."""
         return self._identity.host if self._identity is not None else None
+
+    @property
+    def former(self) -> list[str]:
+        """The uuids of the hosts that the machine was before, without having been told to forget it; the last one first."""
+        return self._identity.former if self._identity is not None else []
 
     @property
     def report_url(self) -> str | None:
@@ -86,8 +94,10 @@ class Facts:
     @handles(Connect)
     async def connect(self, command: Connect) -> HostFacts:
         """Remember which host this is, then answer the facts."""
-        identity = Identity(check_uuid("host", command.host), command.report_url)
-        await in_thread(self._state.set, identity)
+        host = check_uuid("host", command.host)
+        before = [self._state.host, *self._state.former] if self._state.host is not None else []
+        former = [uuid for uuid in dict.fromkeys(before) if uuid is not None and uuid != host]
+        await in_thread(self._state.set, Identity(host, command.report_url, former[:_MOST_FORMER]))
         return await self._facts()
 
     @handles(GetFacts)
@@ -97,7 +107,7 @@ class Facts:
 
     async def _facts(self) -> HostFacts:
         machine = await in_thread(self._machine)
-        facts = msgspec.structs.replace(machine, addresses=await self._addresses())
+        facts = msgspec.structs.replace(machine, addresses=await self._addresses(), former=self._state.former)
         return await self._extend(facts) if self._extend is not None else facts
 
     async def _addresses(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,6 +14,8 @@ from cairn.agents.errors import AgentError, is_no_space, no_space
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity
 from cairn.agents.state import Record
+
+_BLOCK_BYTES = 512  #: what `st_blocks` counts, whatever the file system's own blocks are
 
 #: Neither these nor anything below them.
 _FORBIDDEN_TREES = tuple(
@@ -43,6 +46,7 @@ class PreparedFolders(Struct, frozen=True):
     """The prepared folders as they are kept on disk, over restarts of the agent."""
 
     paths: list[str] = []
+    names: dict[str, str] = {}  #: as a command named it -> the path that it really is
 
 
 class Folders:
@@ -59,11 +63,17 @@ class Folders:
         self.locks = KeyedLocks()
         saved = record.load()
         self._paths = [Path(p) for p in saved.paths] if saved is not None else []
+        self._names = dict(saved.names) if saved is not None else {}
 
     @property
     def paths(self) -> list[Path]:
         """The prepared folders, in the order in which they were prepared."""
         return list(self._paths)
+
+    @property
+    def by_name(self) -> dict[str, Path]:
+        """The prepared folders by the names that commands gave them, which may lead over links."""
+        return {str(path): path for path in self._paths} | {name: Path(path) for name, path in self._names.items()}
 
     def prepare(self, path: str) -> Path:
         """Make `path` a storage folder and return it resolved. Safe to repeat.
@@ -83,9 +93,10 @@ class Folders:
             raise AgentError(
                 codes.PATH_REFUSED, f"{path} cannot be used as storage: {error.strerror}. Give a writable folder."
             ) from error
-        if resolved not in self._paths:
-            self._paths.append(resolved)
-            self._record.save(PreparedFolders([str(p) for p in self._paths]))
+        if resolved not in self._paths or self.by_name.get(path) != resolved:
+            self._paths += [resolved] if resolved not in self._paths else []
+            self._names[path] = str(resolved)
+            self._record.save(PreparedFolders([str(p) for p in self._paths], self._names))
         return resolved
 
     def confine(self, path: str) -> Path:
@@ -139,10 +150,28 @@ def capacity(path: Path) -> Capacity:
         AgentError: ``agent.missing-file``.
     """
     try:
-        usage = shutil.disk_usage(path)
+        usage, device = shutil.disk_usage(path), path.stat().st_dev
     except FileNotFoundError:
         raise AgentError(codes.MISSING_FILE, f"{path} does not exist. Prepare the storage again (reconnect).") from None
-    return Capacity(total_bytes=usage.total, available_bytes=usage.free)
+    return Capacity(
+        total_bytes=usage.total,
+        available_bytes=usage.free,
+        used_bytes=used_bytes(path, device),
+        file_system=f"{device:x}",
+    )
+
+
+def used_bytes(folder: Path, device: int) -> int:
+    """Bytes of the file system `device` that the files below `folder` take. What goes away meanwhile is passed over."""
+    used = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                if found.st_dev == device:
+                    used += found.st_blocks * _BLOCK_BYTES
+                    used += used_bytes(Path(entry.path), device) if entry.is_dir(follow_symlinks=False) else 0
+    return used
 
 
 def free_bytes(path: Path) -> int:

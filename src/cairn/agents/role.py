@@ -9,6 +9,7 @@ from typing import Protocol
 from aiohttp import web
 
 from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.wire import Space
 
 
 class AgentRole(Protocol):
@@ -24,6 +25,9 @@ class AgentRole(Protocol):
 
     async def vms(self) -> dict[str, PowerState]:
         """The VMs of this machine, for the ping. Raises `AgentError` when they cannot be known: then there is no pong."""
+
+    async def spaces(self) -> dict[str, Space]:
+        """The space under this machine's storage folders, for the ping. Answers within a second, whatever the disks do."""
 
     def add_routes(self, app: web.Application) -> None:
         """Add routes that any certificate of the cloud's authority may call."""

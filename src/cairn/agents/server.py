@@ -11,11 +11,10 @@ from aiohttp import web
 from cairn.agents import log
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.wire import Pong, Reply, Request
+from cairn.agents.protocol.wire import MAX_REQUEST_BYTES, Pong, Reply, Request
 from cairn.agents.tasks import TaskTable
 from cairn.agents.tls import is_management_node
 
-MAX_BODY_BYTES = 1 << 20
 #: An exchange is never held open longer, whatever the caller wishes.
 MAX_WAIT_SECONDS = 60.0
 
@@ -36,7 +35,7 @@ class Server:
         self._tasks = tasks
         self._ping = ping
         self._trusted = trusted
-        self.app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors])
+        self.app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_errors])
         self.app.router.add_post("/v1/commands", self.for_management(self._command))
         self.app.router.add_get("/v1/tasks/{task}", self.for_management(self._task))
         self.app.router.add_delete("/v1/tasks/{task}", self.for_management(self._cancel))
@@ -105,7 +104,7 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
     except AgentError as error:
         return _json(_no_task(error), status=_STATUS.get(error.code, 503))
     except web.HTTPRequestEntityTooLarge:
-        too_large = AgentError(codes.BAD_REQUEST, f"The request is longer than {MAX_BODY_BYTES} bytes.")
+        too_large = AgentError(codes.BAD_REQUEST, f"The request is longer than {MAX_REQUEST_BYTES} bytes.")
         return _json(_no_task(too_large), status=413)
     except web.HTTPException:
         raise

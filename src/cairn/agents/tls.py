@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from cairn.agents.config import TlsFiles
+from cairn.agents.protocol.peer import Peer, PeerContext, PeerRole, peer_context, peer_of
 
-#: Common name or organisational unit of the management node's certificate.
-MANAGEMENT_NODE = "cairn-management-node"
-
-
-def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """For listening: TLS 1.2 or later, and only clients with a certificate of the cloud's authority."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(files.cert, files.key)
-    return context
+#: Whether the certificate with this serial number is no longer good.
+Revoked = Callable[[int], bool]
 
 
-def client_context(files: TlsFiles) -> ssl.SSLContext:
-    """For calling the management node and the backup server.
+def server_context(files: TlsFiles, revoked: Revoked) -> PeerContext:
+    """For listening: nodes and machines of the cloud, with a certificate that was not revoked.
 
-    The other side must have a certificate of the cloud's authority, which signs for no other machine. Its name is not
-    compared with the URL: machines are addressed by whatever address reaches them.
+    Who of them may do what is up to the server (`is_management_node`).
     """
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=files.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(files.cert, files.key)
+
+    def judge(peer: Peer) -> str | None:
+        return _REVOKED if revoked(peer.serial) else None
+
+    return peer_context(ssl.PROTOCOL_TLS_SERVER, files.ca, files.cert, files.key, judge)
+
+
+def node_context(files: TlsFiles) -> PeerContext:
+    """For calling a management node, by whatever address reaches it: no machine can take its place."""
+
+    def judge(peer: Peer) -> str | None:
+        return None if peer.role is PeerRole.NODE else f"is the {peer}, and not a management node"
+
+    return peer_context(ssl.PROTOCOL_TLS_CLIENT, files.ca, files.cert, files.key, judge)
+
+
+def machine_context(files: TlsFiles, revoked: Revoked) -> PeerContext:
+    """For fetching images from another machine of the cloud: its certificate must be for the address that is called."""
+
+    def judge(peer: Peer) -> str | None:
+        return _REVOKED if revoked(peer.serial) else None
+
+    context = peer_context(ssl.PROTOCOL_TLS_CLIENT, files.ca, files.cert, files.key, judge)
+    context.check_hostname = True
     return context
 
 
 def is_management_node(certificate: Mapping[str, object] | None) -> bool:
-    """Whether a verified peer certificate (as `ssl.SSLSocket.getpeercert` shows it) is the management node's."""
-    names = _subject(certificate or {})
-    return MANAGEMENT_NODE in (value for key, value in names if key in ("commonName", "organizationalUnitName"))
+    """Whether a verified peer certificate (as `ssl.SSLSocket.getpeercert` shows it) is a management node's."""
+    peer = peer_of(certificate)
+    return peer is not None and peer.role is PeerRole.NODE
 
 
-def _subject(certificate: Mapping[str, object]) -> list[tuple[str, str]]:
-    """The subject's names. `getpeercert` gives a tuple of RDNs, each a tuple of (key, value)."""
-    subject = certificate.get("subject", ())
-    found: list[tuple[str, str]] = []
-    for rdn in subject if isinstance(subject, Iterable) else ():
-        found.extend((str(key), str(value)) for key, value in rdn)
-    return found
+_REVOKED = "has a certificate that was revoked: it was taken out of the cloud"

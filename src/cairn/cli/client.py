@@ -254,14 +254,24 @@ class Client:
         return result_of(self.follow(job, watcher, timeout_seconds))
 
     def events(self, after: int | None, names: Sequence[str]) -> Iterator[Json]:
-        """Events as they happen; from the one behind the number `after` on, or from now on. Ends when the node stops."""
+        """Events as they happen; from the one behind the number `after` on, or from now on. Ends when the node stops.
+
+        Raises:
+            CliError: the node closes the stream and says why: the session has ended.
+        """
         query = [("names", name) for name in names]
         if after is not None:
             query.append(("after", str(after)))
         target = f"/v1/events?{urlencode(query)}" if query else "/v1/events"
+        kind = ""
         for line in self._lines(target):
-            if line.startswith("data:"):
-                yield msgspec.json.decode(line.removeprefix("data:").strip(), type=dict[str, object])
+            name, _, value = line.partition(":")
+            if name == "event":
+                kind = value.strip()
+            elif name == "data" and kind == "closed":
+                raise CliError(Exit.REFUSED, msgspec.json.decode(value, type=Problem))
+            elif name == "data":
+                yield msgspec.json.decode(value, type=dict[str, object])
 
     def _lines(self, target: str) -> Iterator[str]:
         try:

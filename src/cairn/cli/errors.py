@@ -29,6 +29,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: dict[str, str] = {}
     details: dict[str, object] = {}
     cause: Problem | None = None
+    operator: str | None = None
     job: str | None = None
 
 

@@ -190,6 +190,7 @@ def _problem(record: ErrorRecord) -> Problem:
         code=record.code,
         kind=record.kind.value,
         fields=record.fields,
+        operator=record.operator,
         cause=_problem(record.cause) if record.cause is not None else None,
     )
 

@@ -151,13 +151,20 @@ def print_problem(problem: Problem, *, as_json: bool = False) -> None:
         # A query's only field is the condition, of which the detail tells already.
         if sentence not in problem.detail and name != "q":
             say(f"  {name}: {sentence}")
+    _say_operators_text(problem)
     cause = problem.cause
     while cause is not None:
         say(f"  because: {cause.detail} [{cause.code}]")
+        _say_operators_text(cause)
         cause = cause.cause
     tail = [f"code {problem.code}"] if problem.code else []
     tail += [f"job {problem.job}"] if problem.job else []
     say(f"  ({', '.join(tail)})" if tail else "")
+
+
+def _say_operators_text(problem: Problem) -> None:
+    if problem.operator is not None:
+        say(f"  for operators: {problem.operator}".replace("\n", "\n    "))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What agents send by themselves: late replies to commands, and reports of what happened on their machine.
 
 Served apart from the API, over TLS, to clients with a certificate of the cloud's own authority. A machine may report only
-about itself: its certificate carries its uuid.
+about itself, and reply only to what it was asked itself: its certificate carries its uuid. One whose certificate was revoked
+is refused, even on a connection that it opened before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from cairn.agents.protocol.peer import Peer
 from cairn.agents.protocol.wire import Report
 from cairn.gateway.http import Disconnected, HttpRequest, Reply, problem_reply
 from cairn.gateway.problem import HttpError
@@ -31,13 +33,20 @@ class AgentCallbacks:
     """The ASGI app for agents.
 
     Args:
-        deliver: takes the body of a reply (`AgentClient.deliver`).
+        deliver: takes the body of a reply, and the uuid of the machine that sends it (`AgentClient.deliver`).
         report: is given each report, once for each time the machine sends it.
+        is_revoked: whether a certificate, by its serial number, is good no longer.
     """
 
-    def __init__(self, deliver: Callable[[bytes], bool], report: Callable[[Report], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[bytes, str | None], bool],
+        report: Callable[[Report], Awaitable[None]],
+        is_revoked: Callable[[int], bool] = lambda serial: False,
+    ) -> None:
         self._deliver = deliver
         self._report = report
+        self._is_revoked = is_revoked
         self._router = Router()
         self._router.add("POST", CALLBACK_PATH, self._take_reply)
         self._router.add("POST", REPORT_PATH, self._take_report)
@@ -67,26 +76,46 @@ class AgentCallbacks:
             return problem_reply(internal(request.path, error))
 
     async def _take_reply(self, request: HttpRequest) -> Reply:
+        peer = self._peer(request)
         body = await request.body(MAX_BODY_BYTES)
         try:
-            self._deliver(body)
+            self._deliver(body, peer.uuid if peer is not None else None)
         except CairnError as error:
             # Refused for good: sending it again would not help.
-            raise HttpError(error.code, error.message, status=400) from error
+            status = 403 if error.kind is ErrorKind.FORBIDDEN else 400
+            raise HttpError(error.code, error.message, status=status) from error
         return Reply(b"{}")
 
     async def _take_report(self, request: HttpRequest) -> Reply:
+        peer = self._peer(request)
         try:
             report = _report_decoder.decode(await request.body(MAX_BODY_BYTES))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise HttpError("agent.bad-report", f"The body is not a report: {error}.", status=400) from error
-        names = request.scope.get("state", {}).get("peer_names")
-        if names is not None and report.host not in names:
+        if peer is not None and report.host != peer.uuid:
             raise CairnError(
                 "agent.not-yours",
-                f"The report is about {report.host}, but the certificate is for {', '.join(sorted(names)) or 'nobody'}. "
+                f"The report is about {report.host}, but the certificate is for {peer.uuid}. "
                 "A machine reports about itself only; deploy its agent again.",
                 kind=ErrorKind.FORBIDDEN,
             )
         await self._report(report)
         return Reply(b"{}")
+
+    def _peer(self, request: HttpRequest) -> Peer | None:
+        """Whose certificate the client has shown; None without TLS, which no node listens without.
+
+        Raises:
+            CairnError: ``agent.revoked``.
+        """
+        state = request.scope.get("state", {})
+        if "peer" not in state:
+            return None
+        peer = state["peer"]
+        if not isinstance(peer, Peer) or self._is_revoked(peer.serial):
+            raise CairnError(
+                "agent.revoked",
+                "The certificate is good no longer: the machine was taken out of the cloud. Add it again.",
+                kind=ErrorKind.FORBIDDEN,
+            )
+        return peer

@@ -11,7 +11,7 @@ from cairn.kernel.bus.context import CallContext, Origin
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.session import Authenticator, Caller
 
-__all__ = ["Authenticator", "Caller", "admit", "context_of"]
+__all__ = ["Authenticator", "Caller", "admit", "context_of", "over"]
 
 _SCHEMES: Final = ("oauth", "bearer")
 
@@ -33,12 +33,18 @@ async def admit(call: HttpRequest, access: Access, authenticator: Authenticator,
         return None
     caller = await authenticator.session(_session(call))
     if caller is None:
-        raise _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
+        raise over()
+    call.from_admin = caller.is_admin
     if access is Access.ADMIN and not caller.is_admin:
         raise CairnError(
             "auth.admin-only", f"{what} is for the admin account. Ask an administrator.", kind=ErrorKind.FORBIDDEN
         )
     return caller
+
+
+def over() -> HttpError:
+    """``auth.expired``: the session has ended, or never was."""
+    return _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
 
 
 def context_of(caller: Caller | None, call: HttpRequest) -> CallContext:

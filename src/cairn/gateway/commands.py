@@ -126,16 +126,18 @@ class Commands:
         """Accept a call.
 
         Raises:
-            CairnError: ``api.invalid-header`` (400); what the message's own check refuses, ``tag.unknown`` and
-                ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409); ``job.backlog-full``
-                (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
+            CairnError: ``resource.uuid-taken`` (409); ``api.invalid-header`` (400); what the message's own check refuses,
+                ``tag.unknown`` and ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409);
+                ``job.backlog-full`` (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
         """
-        check_call(message, self._tags)
+        check_call(message, self._tags, by_admin=caller is None or caller.is_admin)
         job, chosen = self._job_id(request)
         timeout_seconds = _timeout(request, binding)
         wait_seconds = _wait(request)
         if binding.creates and getattr(message, "resource_uuid", None) is None:
             message = msgspec.structs.replace(message, resource_uuid=resource_of(job))
+        elif binding.creates:
+            await self._references.check_new(message, Scope() if caller is None else caller.scope)
         missing = await self._references.missing(binding, message, Scope() if caller is None else caller.scope)
         if missing and not (chosen and await self._is_repeated(job, binding, caller)):
             if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
@@ -211,7 +213,9 @@ class Commands:
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
         if row.error is None:
             return Reply(self._answer(row, caller), headers=headers)
-        return problem_reply(from_record(row.error), job=job, headers=headers)
+        return problem_reply(
+            from_record(row.error), job=job, headers=headers, to_admin=caller is not None and caller.is_admin
+        )
 
     def _view(self, row: Job, progress: Progress | None, caller: Caller) -> JobView:
         return JobView(
@@ -220,7 +224,7 @@ class Commands:
             state=row.state,
             progress=progress,
             result=msgspec.Raw(self._answer(row, caller)) if row.state is JobState.SUCCEEDED else None,
-            error=problem(row.error, job=row.uuid) if row.error is not None else None,
+            error=problem(row.error, job=row.uuid, to_admin=caller.is_admin) if row.error is not None else None,
             create_date=row.create_date,
             finish_date=row.finish_date,
         )

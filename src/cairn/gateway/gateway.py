@@ -42,6 +42,7 @@ from cairn.kernel.ids import IdSource
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope as Eyes
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag import Tags
@@ -68,7 +69,7 @@ class Gateway:
         clock: for measuring.
         tags: which system tags there are.
         configuration: the global configuration's settings, for ``/v1/schema``.
-        ready: whether the node takes calls; for ``/readyz``.
+        readiness: whether the node takes calls; for ``/readyz``.
         mounts: first segment of a path -> another app that serves everything below it: other dialects, the web UI.
 
     Raises:
@@ -91,14 +92,14 @@ class Gateway:
         clock: Clock,
         tags: Tags,
         configuration: Sequence[AnySetting] = (),
-        ready: Callable[[], bool] = lambda: True,
+        readiness: Callable[[], Readiness] = Readiness,
         mounts: Mapping[str, ASGIApp] | None = None,
     ) -> None:
         self._bus = bus
         self._metrics = metrics
         self._clock = clock
         self._authenticator = authenticator
-        self._ready = ready
+        self._readiness = readiness
         self._mounts = dict(mounts or {})
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
@@ -163,12 +164,12 @@ class Gateway:
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
                 _log.error("gateway.internal-error", path=request.path, code=error.code, error=str(error))
-            response = problem_reply(error)
+            response = problem_reply(error, to_admin=request.from_admin)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the caller is answered)
             _log.exception("gateway.bug", verb=request.verb, path=request.path)
-            response = problem_reply(internal(f"{request.verb} {request.path}", error))
+            response = problem_reply(internal(f"{request.verb} {request.path}", error), to_admin=request.from_admin)
         self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - started)
         return response
 
@@ -286,8 +287,11 @@ class Gateway:
         return json_reply({"status": "ok"})
 
     async def _readyz(self, request: HttpRequest) -> Response:
-        ready = self._ready()
-        return json_reply({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+        found = self._readiness()
+        status = "ready" if found.ready else "not ready"
+        return json_reply(
+            {"status": status, "reasons": found.reasons, "behind": found.behind}, 200 if found.ready else 503
+        )
 
     async def _show_metrics(self, request: HttpRequest) -> Response:
         return Reply(self._metrics.render(), media_type=b"text/plain; version=0.0.4; charset=utf-8")

@@ -15,13 +15,19 @@ from cairn.kernel.error import CairnError, ErrorKind
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+#: of a query string: room for a list of 10,000 uuids, and more than for one
+MOST_QUERY_BYTES: Final = 2**20
 _TEXTS: Final = (JSON, b"text/json")
 
 
 class HttpRequest:
-    """One request. `variables` are the path's, in their order; `name` is the API's, once it is known."""
+    """One request.
 
-    __slots__ = ("_query", "headers", "name", "path", "receive", "scope", "variables", "verb")
+    `variables` are the path's, in their order; `name` is the API's, once it is known; `from_admin`: an administrator sent
+    it, as far as is known.
+    """
+
+    __slots__ = ("_query", "from_admin", "headers", "name", "path", "receive", "scope", "variables", "verb")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -31,6 +37,7 @@ class HttpRequest:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.variables: tuple[str, ...] = ()
         self.name = ""
+        self.from_admin = False
         self._query: list[tuple[str, str]] | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -49,11 +56,18 @@ class HttpRequest:
         """Names and values of the query string, in order.
 
         Raises:
-            CairnError: ``api.malformed-query`` when it is not UTF-8, or has more than 1000 parts.
+            CairnError: ``api.malformed-query`` when it is not UTF-8, or has more than 1000 parts; ``api.too-long`` (414).
         """
         if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            if len(raw) > MOST_QUERY_BYTES:
+                raise HttpError(
+                    "api.too-long",
+                    f"The query string has {len(raw)} bytes; at most {MOST_QUERY_BYTES} fit. Ask in several queries.",
+                    status=414,
+                )
             try:
-                text = self.scope["query_string"].decode("ascii")
+                text = raw.decode("ascii")
                 self._query = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
             except ValueError as error:
                 raise HttpError(
@@ -154,11 +168,14 @@ def json_reply(content: object, status: int = 200, *, headers: Mapping[str, str]
     return Reply(msgspec.json.encode(content), status, headers=headers)
 
 
-def problem_reply(error: CairnError, *, job: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+def problem_reply(
+    error: CairnError, *, job: str | None = None, headers: Mapping[str, str] | None = None, to_admin: bool = False
+) -> Reply:
     """An error as a response.
 
     Args:
         error: to be told.
+        to_admin: whether an administrator reads it.
         job: the job that failed with it.
         headers: in addition to those that the error brings.
     """
@@ -166,7 +183,7 @@ def problem_reply(error: CairnError, *, job: str | None = None, headers: Mapping
     own = dict(error.headers) if isinstance(error, HttpError) else {}
     if RETRY_AFTER in error.details:
         own.setdefault("Retry-After", str(error.details[RETRY_AFTER]))
-    body = msgspec.json.encode(problem(error.record(), status=status, job=job))
+    body = msgspec.json.encode(problem(error.record(), status=status, job=job, to_admin=to_admin))
     return Reply(body, status, media_type=PROBLEM, headers={**own, **(headers or {})})
 
 

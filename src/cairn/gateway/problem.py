@@ -69,6 +69,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: dict[str, str] = {}  #: field, as the caller spells it -> what was found and what would fit
     details: dict[str, msgspec.Raw | str | int | float | bool | list[str] | dict[str, str] | None] = {}
     cause: Problem | None = None  #: the error behind this one
+    operator: str | None = None  #: more, told to administrators only
     job: str | None = None  #: the job that failed with it
 
 
@@ -79,11 +80,14 @@ def status_of(error: CairnError) -> int:
     return 429 if RETRY_AFTER in error.details else STATUS[error.kind]
 
 
-def problem(record: ErrorRecord, *, status: int | None = None, job: str | None = None) -> Problem:
+def problem(
+    record: ErrorRecord, *, status: int | None = None, job: str | None = None, to_admin: bool = False
+) -> Problem:
     """The error as the API shows it.
 
     Args:
         record: the error.
+        to_admin: whether an administrator reads it; others get nothing of `ErrorRecord.operator`.
         status: the response's, where it is not the one of the error's kind.
         job: the job that failed with it.
     """
@@ -96,6 +100,7 @@ def problem(record: ErrorRecord, *, status: int | None = None, job: str | None =
         kind=record.kind.value,
         fields=record.fields,
         details=record.details,
-        cause=problem(record.cause) if record.cause is not None else None,
+        cause=problem(record.cause, to_admin=to_admin) if record.cause is not None else None,
+        operator=record.operator if to_admin else None,
         job=job,
     )

@@ -17,7 +17,7 @@ from cairn.kernel.api import AnyApi
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
-from cairn.kernel.resource import is_announced
+from cairn.kernel.resource import is_announced, refuse_former
 from cairn.kernel.store.record import RecordInfo, Visible
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.words import dashed
@@ -51,6 +51,12 @@ class References:
             return missing
 
         return await self._store.look(fn)
+
+    async def check_new(self, message: AnyApi, scope: Scope) -> None:
+        """Refuse the uuid that a caller gives to a new resource, if it was another account's (``resource.uuid-taken``)."""
+        uuid = getattr(message, "resource_uuid", None)
+        if uuid is not None and scope.owner is not None:
+            await self._store.look(lambda tx: refuse_former(tx, uuid, scope.owner))
 
     def _check_owner(self, tx: Tx, changed: Param, uuid: str, scope: Scope) -> None:
         entity = str(changed.refers)

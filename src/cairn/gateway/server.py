@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from cairn.agents.protocol.peer import peer_of
 from cairn.kernel.error import CairnError, ErrorKind
 
 #: Longer than clients keep idle connections in their pools, so that none is closed under a request.
@@ -29,7 +30,8 @@ class HttpServer:
 
     Args:
         app: what is served.
-        tls: for HTTPS; None for plain HTTP. With client certificates, ``scope["state"]["peer_names"]`` has their names.
+        tls: for HTTPS; None for plain HTTP. With client certificates, ``scope["state"]["peer"]`` is the one that a
+            certificate is for.
     """
 
     def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None = None) -> None:
@@ -105,9 +107,8 @@ class _TlsProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert() if tls is not None else None
-        names = (certificate or {}).get("subjectAltName", ())
-        self.app_state = {**self.app_state, "peer_names": frozenset(name for kind, name in names if kind == "DNS")}
+        peer = peer_of(tls.getpeercert() if tls is not None else None)
+        self.app_state = {**self.app_state, "peer": peer}
         super().connection_made(transport)
 
 

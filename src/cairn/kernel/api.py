@@ -21,7 +21,7 @@ from msgspec.structs import fields
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.ids import UUID_PATTERN
 from cairn.kernel.limits import CallLimit
-from cairn.kernel.words import dashed
+from cairn.kernel.words import LINE_PATTERN, PARAGRAPHS_PATTERN, dashed
 
 R = TypeVar("R")
 
@@ -80,9 +80,37 @@ class Refers:
 
 
 Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, max_length=32, description="32 lower-case hex digits")]
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
-Description = Annotated[str, Meta(max_length=2048)]
-Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(max_length=100)]
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=LINE_PATTERN,
+        description="text of 1 to 255 characters, without control characters",
+    ),
+]
+Description = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=PARAGRAPHS_PATTERN,
+        description="text of at most 2048 characters, without control characters other than tabs and ends of lines",
+    ),
+]
+#: Definitions of system tags have bounds of their own, in bytes and as a rule lower (`cairn.kernel.tag`).
+LONGEST_TAG = 131_072
+UserTagText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=4096,
+        pattern=PARAGRAPHS_PATTERN,
+        description="text of 1 to 4096 characters, without control characters other than tabs and ends of lines",
+    ),
+]
+SystemTagText = Annotated[str, Meta(min_length=1, max_length=LONGEST_TAG)]
+SystemTags = Annotated[list[SystemTagText], Meta(max_length=100)]
+UserTags = Annotated[list[UserTagText], Meta(max_length=100)]
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -122,6 +150,13 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
             CairnError: of the kind `INVALID`, naming the fields.
         """
 
+    def check_for_account(self) -> None:
+        """Refuse what only administrators may ask for in a call that is open to accounts. Called after `check`, for others.
+
+        Raises:
+            CairnError: of the kind `FORBIDDEN`, naming the fields.
+        """
+
 
 class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
     """An API call that makes a resource."""
@@ -129,8 +164,8 @@ class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
     abstract: ClassVar[bool] = True
     route: ClassVar[str | None] = "resource_uuid"
     resource_uuid: Uuid | None = None  #: the new resource's uuid; by default one is chosen
-    system_tags: Tags = []  #: tags that plugins understand, ``hostname::web``
-    user_tags: Tags = []  #: free texts to find the resource by
+    system_tags: SystemTags = []  #: tags that plugins understand, ``hostname::web``
+    user_tags: UserTags = []  #: free texts to find the resource by
 
 
 class ApiDelete(ApiCommand[None], frozen=True, kw_only=True):

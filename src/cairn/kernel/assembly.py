@@ -91,7 +91,9 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
     config = GlobalConfig(store, loaded.settings)
     await config.start()
-    query = QueryEngine(store.schema, store, tags=TagTables())
+    query = QueryEngine(
+        store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
+    )
     queues = ResourceQueues(clock, metrics)
     jobs = Jobs(
         store=store,
@@ -115,7 +117,9 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         ids=ids,
         queues=queues,
         jobs=jobs,
-        events=Events(store, clock, lambda: float(config.get(limits.EVENT_RETENTION))),
+        events=Events(
+            store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
+        ),
         config=config,
         tags=Tags(ids, loaded.tags),
         query=query,

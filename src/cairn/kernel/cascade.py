@@ -6,7 +6,8 @@ row that it points to from going. So a plugin's table can stand in the way of a 
 `Cascade.refuse` answers a deletion that is not possible yet. `Cascade.clear` (``deleteMode=Enforcing``) makes it possible:
 it calls the delete commands that services registered, of the deepest resources first (VMs before hosts before clusters).
 Some resources go with others (a network card with its VM) and have no command of their own; they are left to these. What
-cannot go yet is tried again in the next round; it ends when nothing is left, or a round deletes nothing.
+cannot go yet is tried again in the next round. It ends when nothing is left, or when a round does not bring it forward: every
+deletion failed, or the same rows are there as before. So it cannot go round in circles, whatever an undo puts back.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ Commands = Command[object] | Sequence[Command[object]]
 
 _PARALLELISM = 10
 _PER_ROUND = 500
+_SHOWN = 10
 
 
 class _Child(Struct, frozen=True, kw_only=True):
@@ -132,7 +134,8 @@ class Cascade:
         Rows that no command is registered for stay, unless they go with others: look with `refuse` afterwards.
 
         Raises:
-            CairnError: ``cascade.not-deleted``, about the first of those left when a round deletes nothing.
+            CairnError: ``cascade.not-deleted``, about the first of those left when a round deletes nothing; its details name
+                what else is in the way.
         """
         here = info(record)
         before: list[_Child] = []
@@ -140,8 +143,10 @@ class Cascade:
         while (children := await self._children(here, uuid)) and children != before:
             errors = await self._round(children)
             before = children
-        if children and errors:
-            raise errors[0]
+            if errors and len(errors) == sum(child.table in self._commands for child in children):
+                break  # nothing went; an undo may have put rows back that look like others
+        if errors and await self._children(here, uuid):
+            raise _with_blocking(errors)
 
     async def _children(self, record: RecordInfo, uuid: str | int) -> list[_Child]:
         """Some of those in the way, the deepest kinds first."""
@@ -231,6 +236,14 @@ class Cascade:
             if other.reference is not None and other is not field
         ]
         return next((entity for entity in others if entity is not None), child.meta.table.replace("_", " "))
+
+
+def _with_blocking(errors: Sequence[CairnError]) -> CairnError:
+    """The first error, with the others' sentences among its details."""
+    first = errors[0]
+    blocking = [f"{error.message}{f' {error.cause.message}' if error.cause else ''}" for error in errors[:_SHOWN]]
+    first.details = {**first.details, "blocking": blocking, "notDeleted": len(errors)}
+    return first
 
 
 def _deleting(api: type[ApiDelete], key: str, row: Record) -> Commands:

@@ -42,6 +42,7 @@ class Setting(Generic[V]):
         maximum: the greatest number that is taken; every number has one.
         choices: the texts that are taken; empty: any up to `longest`.
         longest: the most characters of a text.
+        check: says what would fit if a value does not; None: any value of the type that is within the bounds does.
 
     Raises:
         TypeError: a number without bounds, a default that does not fit.
@@ -59,6 +60,7 @@ class Setting(Generic[V]):
         maximum: float | None = None,
         choices: tuple[str, ...] = (),
         longest: int = 4096,
+        check: Callable[[V], str | None] | None = None,
     ) -> None:
         self.category = category
         self.name = name
@@ -69,6 +71,7 @@ class Setting(Generic[V]):
         self.maximum = maximum
         self.choices = choices
         self.longest = longest
+        self.check: Callable[[V], str | None] | None = check
         self._check()
 
     def _check(self) -> None:
@@ -92,6 +95,9 @@ class Setting(Generic[V]):
             raise self._bad(text) from None
         if not self._takes(value):
             raise self._bad(text)
+        fits = self.check(value) if self.check is not None else None
+        if fits is not None:
+            raise self._bad(text, fits)
         return value
 
     def _is_number(self) -> bool:
@@ -118,9 +124,9 @@ class Setting(Generic[V]):
         unit = f" ({self.unit})" if self.unit else ""
         return f"{kind} from {_plain(self.minimum)} to {_plain(self.maximum)}{unit} would fit"
 
-    def _bad(self, text: str) -> CairnError:
+    def _bad(self, text: str, fits: str | None = None) -> CairnError:
         text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
-        return invalid("config.bad-value", "value", text, self.fits(), f"{self.key}: {self.doc}.")
+        return invalid("config.bad-value", "value", text, fits or self.fits(), f"{self.key}: {self.doc}.")
 
 
 def _finite(*bounds: float | None) -> bool:

@@ -38,6 +38,18 @@ class ErrorRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: ErrorRecord | None = None
     operator: str | None = None  #: more, for administrators only
 
+    @property
+    def whole(self) -> str:
+        """The sentence with the operators' text behind it: for fields, events and logs that only administrators see."""
+        return self.message if self.operator is None else f"{self.message} {self.operator}"
+
+    def public(self) -> ErrorRecord:
+        """The error without what only administrators may read, in its causes either."""
+        if self.operator is None and self.cause is None:
+            return self
+        cause = None if self.cause is None else self.cause.public()
+        return msgspec.structs.replace(self, operator=None, cause=cause)
+
 
 class CairnError(Exception):
     """An error somebody can read and act on.
@@ -74,8 +86,15 @@ class CairnError(Exception):
         self.operator = operator
 
     def __str__(self) -> str:
-        text = f"{self.message} [{self.code}]"
-        return f"{text} Cause: {self.cause.message} [{self.cause.code}]" if self.cause else text
+        """All that is known, for logs and administrators: never put into a message."""
+        text = _told(self.message, self.code, self.operator)
+        cause = self.cause
+        return f"{text} Cause: {_told(cause.message, cause.code, cause.operator)}" if cause else text
+
+    @property
+    def whole(self) -> str:
+        """As `ErrorRecord.whole`."""
+        return self.record().whole
 
     def record(self) -> ErrorRecord:
         """The error as data."""
@@ -127,6 +146,11 @@ def internal(message: str, error: BaseException) -> CairnError:
     """A bug: an exception nobody expected, as an error that can be answered and stored."""
     return CairnError(
         "internal.bug",
-        f"{message}: {type(error).__name__}: {error}. This is a bug in cairn; the log has the trace.",
+        f"{message}: an error that nobody foresaw. This is a bug in cairn; the log has the trace.",
         kind=ErrorKind.INTERNAL,
+        operator=f"{type(error).__name__}: {error}",
     )
+
+
+def _told(message: str, code: str, operator: str | None) -> str:
+    return f"{message} [{code}]" if operator is None else f"{message} [{code}] ({operator})"

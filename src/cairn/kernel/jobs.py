@@ -262,9 +262,10 @@ class Jobs:
         if there.digest != digest:
             raise CairnError(
                 "job.id-taken",
-                f"The job id {there.uuid} belongs to another call ({there.api}). Choose a new id for a new call, and "
-                "repeat an id only with the same call.",
+                f"The job id {there.uuid} belongs to another call. Choose a new id for a new call, and repeat an id "
+                "only with the same call.",
                 kind=ErrorKind.CONFLICT,
+                operator=f"It is a {there.api}.",
             )
         return False
 

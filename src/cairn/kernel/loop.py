@@ -22,7 +22,7 @@ from math import isfinite
 
 import structlog
 
-from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
 from cairn.kernel.metrics import Metrics
@@ -53,7 +53,7 @@ class Loop:
         self._seconds = seconds
         self._work = work
         self._clock = clock
-        self._failed = metrics.loop_failures
+        self._metrics = metrics
         self._at_once = at_once
         self._wanted = asyncio.Event()
         self._complaint = ""  #: what was last said about the interval
@@ -86,7 +86,7 @@ class Loop:
             try:
                 await self._work()
             except asyncio.CancelledError as error:
-                if _cancelled():
+                if being_cancelled():
                     raise
                 self._note(error)  # something that the work waited for was cancelled, not this loop
             except Exception as error:  # noqa: BLE001 (whatever the work raises, the loop goes on)
@@ -124,11 +124,7 @@ class Loop:
 
     def _note(self, error: BaseException) -> None:
         self.failures += 1
-        self._failed.add(self.name)
-        if isinstance(error, CairnError):
-            _log.warning("loop.failed", loop=self.name, failures=self.failures, code=error.code, error=str(error))
-        else:
-            _log.error("loop.failed", loop=self.name, failures=self.failures, error=repr(error), exc_info=error)
+        _tell(self._metrics, self.name, error, failures=self.failures)
 
 
 class Loops:
@@ -179,6 +175,10 @@ class Loops:
         self._started = False
         await self._tasks.stop()
 
+    def failed(self, name: str, error: BaseException) -> None:
+        """Count and log an error of other work in the background, as that of a loop with this name."""
+        _tell(self._metrics, name, error)
+
     def behind(self) -> list[Loop]:
         """The loops whose work should have been done long ago; empty before the start."""
         return [loop for loop in self._loops.values() if loop.is_behind] if self._started else []
@@ -187,7 +187,9 @@ class Loops:
         self._tasks.start(loop.run(), loop.name)
 
 
-def _cancelled() -> bool:
-    """Whether somebody wants the current task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _tell(metrics: Metrics, name: str, error: BaseException, **more: int) -> None:
+    metrics.loop_failures.add(name)
+    if isinstance(error, CairnError):
+        _log.warning("loop.failed", loop=name, code=error.code, error=str(error), operator=error.operator, **more)
+    else:
+        _log.error("loop.failed", loop=name, error=repr(error), exc_info=error, **more)

@@ -18,6 +18,7 @@ hold. So it knows that its predecessor's row is dead, and takes it over at once 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ from typing import Annotated, ClassVar
 import structlog
 from sqlalchemy import bindparam, select, update
 
-from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
@@ -189,6 +190,15 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
+    def trouble(self) -> str | None:
+        """Why this node may be no member any more, in a sentence; None: it is one."""
+        silence = self._clock.monotonic() - self._last_beat
+        if not self._joined:
+            return "it is not in the ring of nodes"
+        if silence < MISSED_HEARTBEATS * self._heartbeat_seconds():
+            return None
+        return f"its heartbeat has not been written for {silence:.0f} s"
+
     def drop(self) -> None:
         """End without a goodbye, as a crash does. For tests."""
         self._tasks.cancel()
@@ -226,8 +236,11 @@ class Membership:
                 if not await self.beat():
                     self._tell_fenced()
                     return
-            except CairnError as error:
-                _log.error("node.heartbeat-not-written", node=self._node, error=str(error))
+            except (Exception, asyncio.CancelledError) as error:
+                if being_cancelled():
+                    raise
+                trace = None if isinstance(error, CairnError) else error
+                _log.error("node.heartbeat-not-written", node=self._node, error=str(error), exc_info=trace)
                 if self._silent_too_long():
                     self._tell_fenced()
                     return

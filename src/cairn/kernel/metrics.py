@@ -147,6 +147,11 @@ class Metrics(Collector):
         self.jobs = self.gauge("cairn_jobs", "Jobs by state (running, waiting).", "state")
         self.jobs_waiting = self.gauge("cairn_jobs_waiting", "Jobs that wait for their turn, by API.", "api")
         self.job_oldest_wait = self.gauge("cairn_job_oldest_wait_seconds", "How long the oldest of them has waited.")
+        self.certificates = self.gauge(
+            "cairn_certificate_end_timestamp_seconds",
+            "When the authority's and the node's certificates end, in seconds since the epoch.",
+            "certificate",
+        )
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)
         self.loop_failures = self.counter(

@@ -374,10 +374,9 @@ def _deadline_passed(entry: _Entry) -> CairnError:
     ahead = ", ".join(sorted({running.name for running in queue.running})) or "nothing"
     return CairnError(
         "queue.deadline-passed",
-        f"{entry.name!r} did not get its turn in the queue {queue.key!r} before its deadline; running there: {ahead}. "
-        "Nothing of it was done; ask again, or look at what takes so long.",
+        f"{entry.name!r} did not get its turn before its deadline. Nothing of it was done; ask again later.",
         kind=ErrorKind.TIMEOUT,
-        details={"key": queue.key, "running": ahead},
+        operator=f"In the queue {queue.key!r}, running there: {ahead}. Look at what takes so long.",
     )
 
 

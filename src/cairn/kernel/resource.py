@@ -51,6 +51,20 @@ class Resource(Record, frozen=True, kw_only=True):
     create_date: datetime
 
 
+class FormerUuid(Record, frozen=True, kw_only=True):
+    """The uuid of a resource that is gone, and whose it was.
+
+    What a resource leaves behind somewhere (a console's log, a cached file, an event) is known by its uuid, so nobody else may
+    give that uuid to something of their own.
+    """
+
+    meta: ClassVar[TableMeta] = TableMeta(table="former_uuid")
+
+    uuid: Annotated[str, Key()]
+    account_uuid: str | None = None
+    create_date: datetime
+
+
 class EnabledState(StrEnum):
     """The administrative state of a resource."""
 
@@ -95,6 +109,20 @@ def retract(tx: Tx, message: ApiCreate, *, job: str) -> None:
     kind, uuid = _kind_of(tx.schema, message.entity), message.resource_uuid
     if kind is not None and uuid is not None and tx.get(kind, uuid) is None:
         tx.delete_where(Resource, uuid=uuid, job_uuid=job)
+
+
+def refuse_former(tx: Tx, uuid: str, account: str | None) -> None:
+    """Refuse a uuid that a caller chose for something new and that another account's resource once had.
+
+    Args:
+        account: the caller's; None: an administrator, who may take any.
+
+    Raises:
+        CairnError: ``resource.uuid-taken``, in the words for one that exists.
+    """
+    former = None if account is None else tx.get(FormerUuid, uuid)
+    if former is not None and former.account_uuid != account:
+        raise _uuid_taken(uuid)
 
 
 def is_announced(tx: Tx, entity: str, uuid: str, owner: str | None) -> bool:
@@ -255,9 +283,18 @@ def erase(tx: Tx, kind: type[Named], uuid: str) -> int:
         for row in tx.find(child.record, **along):
             assert isinstance(row, Named)  # or it would not be in the list
             erase(tx, type(row), row.uuid)
+    _remember(tx, uuid)
     there = tx.delete(kind, uuid)
     tx.delete(Resource, uuid)
     return there
+
+
+def _remember(tx: Tx, uuid: str) -> None:
+    row = tx.get(Resource, uuid)
+    if row is None or row.account_uuid is None:
+        return  # what belongs to no account leaves nothing that another could take
+    if not tx.update(FormerUuid, uuid, account_uuid=row.account_uuid):
+        tx.insert(FormerUuid(uuid=uuid, account_uuid=row.account_uuid, create_date=tx.now))
 
 
 def erase_unless_used(tx: Tx, cascade: Cascade, kind: type[Named], message: ApiDelete, uuid: str) -> None:

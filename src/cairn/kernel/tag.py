@@ -17,6 +17,9 @@ from cairn.kernel.ids import IdSource
 from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text
 from cairn.kernel.store.store import Tx
 
+#: characters of a tag that an error shows
+_SHOWN = 80
+
 
 class SystemTag(Record, frozen=True, kw_only=True):
     """A tag with a meaning that a plugin defines."""
@@ -27,7 +30,7 @@ class SystemTag(Record, frozen=True, kw_only=True):
     inherent: Annotated[bool, Doc("made by the cloud itself, and kept from removal")] = False
     resource_uuid: Annotated[str, References("resource", join="resource", on_delete="cascade")]
     resource_type: str
-    tag: Annotated[str, Text(4096), Index()]
+    tag: Annotated[str, Text(None), Index()]
     type: str = "System"
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who hung it there")] = None
     create_date: datetime
@@ -55,6 +58,10 @@ class TagDefinition:
         entity: the kind of resource that it may hang on: ``VmInstance``.
         doc: what it does, in a sentence.
         check: says what is wrong with the parts' values, or None; by name.
+        max_bytes: the longest such tag, in bytes of UTF-8.
+        total_bytes: all such tags of one resource together; None: no bound of their own.
+        single: a resource has at most one such tag.
+        secret: its values are shown in no error.
 
     A value may hold ``::`` (an IPv6 address does) if it is the last; those before it end at the next ``::``.
     """
@@ -66,11 +73,19 @@ class TagDefinition:
         *,
         doc: str,
         check: Callable[[dict[str, str]], str | None] | None = None,
+        max_bytes: int = 4096,
+        total_bytes: int | None = None,
+        single: bool = False,
+        secret: bool = False,
     ) -> None:
         self.pattern = pattern
         self.entity = entity
         self.doc = doc
+        self.total_bytes = total_bytes
+        self.single = single
+        self.secret = secret
         self._check = check
+        self._max_bytes = max_bytes
         parts = [f"(?P<{part[1:-1]}>.+?)" if part.startswith("{") else re.escape(part) for part in pattern.split("::")]
         self._regex = re.compile("::".join(parts), re.DOTALL)
         self.prefix = pattern.split("{", 1)[0]
@@ -82,7 +97,13 @@ class TagDefinition:
 
     def complain(self, values: dict[str, str]) -> str | None:
         """A sentence about what is wrong with these values; None if they fit."""
+        if (size := len(self.render(**values).encode(errors="replace"))) > self._max_bytes:
+            return f"it is {size} bytes long, and at most {self._max_bytes} would fit"
         return self._check(values) if self._check else None
+
+    def shown(self, tag: str) -> str:
+        """A tag of this definition as an error may show it: of a secret one only what it is, of a long one the beginning."""
+        return f"a tag {self.pattern}" if self.secret else repr(tag[:_SHOWN] + ("…" if len(tag) > _SHOWN else ""))
 
     def render(self, **values: str) -> str:
         """The text of a tag with these values."""
@@ -103,9 +124,50 @@ class Tags:
         return self._definitions.get(entity, [])
 
     def check(self, entity: str, tags: Sequence[str]) -> None:
-        """Refuse system tags that are not defined or have wrong values (``tag.unknown``, ``tag.bad-value``)."""
+        """Refuse system tags that are not defined, have wrong values, or do not fit together.
+
+        Raises:
+            CairnError: ``tag.unknown``, ``tag.bad-value``, ``tag.only-one``, ``tag.too-many-bytes``.
+        """
         for tag in tags:
             self._check_one(entity, tag)
+        self._check_together(entity, tags)
+
+    def check_added(self, tx: Tx, entity: str, resource: str, tag: str, instead_of: str | None = None) -> None:
+        """Refuse a tag that does not fit to those that hang on a resource already.
+
+        Args:
+            instead_of: the uuid of the tag that it is to replace.
+
+        Raises:
+            CairnError: as `check` does.
+        """
+        there = [row.tag for row in tx.find(SystemTag, resource_uuid=resource) if row.uuid != instead_of]
+        self._check_one(entity, tag)
+        self._check_together(entity, [tag for tag in {*there, tag} if self.definition(entity, tag) is not None])
+
+    def definition(self, entity: str, tag: str) -> TagDefinition | None:
+        """The definition that a tag on such a resource fits; None: no plugin has one."""
+        return next((known for known in self.definitions(entity) if known.parse(tag) is not None), None)
+
+    def _check_together(self, entity: str, tags: Sequence[str]) -> None:
+        for known in self.definitions(entity):
+            if not (known.single or known.total_bytes):
+                continue
+            same = {tag for tag in tags if known.parse(tag) is not None}
+            if known.single and len(same) > 1:
+                raise _bad_tags(
+                    "tag.only-one",
+                    f"found {len(same)} tags {known.pattern}",
+                    "one would fit; update the one that is there",
+                )
+            size = sum(len(tag.encode(errors="replace")) for tag in same)
+            if known.total_bytes is not None and size > known.total_bytes:
+                raise _bad_tags(
+                    "tag.too-many-bytes",
+                    f"found {size} bytes of tags {known.pattern}",
+                    f"at most {known.total_bytes} would fit on one {entity}",
+                )
 
     def _check_one(self, entity: str, tag: str) -> None:
         known = self.definitions(entity)
@@ -119,18 +181,18 @@ class Tags:
                 return
             bad = bad or CairnError(
                 "tag.bad-value",
-                f"systemTags: found {tag!r}; {complaint}. It means: {definition.doc}.",
+                f"systemTags: found {definition.shown(tag)}; {complaint}. It means: {definition.doc}.",
                 kind=ErrorKind.INVALID,
-                fields={"systemTags": f"found {tag!r}; {complaint}"},
+                fields={"systemTags": f"found {definition.shown(tag)}; {complaint}"},
             )
         if bad is not None:
             raise bad
         fits = ", ".join(definition.pattern for definition in known) or "none: no plugin defines one"
         raise CairnError(
             "tag.unknown",
-            f"systemTags: found {tag!r}, which no plugin understands on a {entity}. Those that would fit: {fits}.",
+            f"systemTags: found {tag[:_SHOWN]!r}, which no plugin understands on a {entity}. Those that would fit: {fits}.",
             kind=ErrorKind.INVALID,
-            fields={"systemTags": f"found {tag!r}; one of these would fit: {fits}"},
+            fields={"systemTags": f"found {tag[:_SHOWN]!r}; one of these would fit: {fits}"},
         )
 
     def add(
@@ -144,9 +206,10 @@ class Tags:
         return uuids
 
     def _add_one(self, tx: Tx, kind: type[SystemTag] | type[UserTag], entity: str, resource: str, tag: str) -> str:
-        there = tx.find(kind, resource_uuid=resource, tag=tag)
-        if there:
-            return there[0].uuid
+        # The database compares without regard to case; base64 and keys differ by it.
+        there = next((row for row in tx.find(kind, resource_uuid=resource, tag=tag) if row.tag == tag), None)
+        if there is not None:
+            return there.uuid
         uuid = self._ids.new()
         row = kind(
             uuid=uuid,
@@ -163,3 +226,9 @@ class Tags:
         """The values of all tags of `resource` that fit `definition`."""
         found = (definition.parse(row.tag) for row in tx.find(SystemTag, resource_uuid=resource))
         return [values for values in found if values is not None]
+
+
+def _bad_tags(code: str, what: str, fits: str) -> CairnError:
+    return CairnError(
+        code, f"systemTags: {what}; {fits}.", kind=ErrorKind.INVALID, fields={"systemTags": f"{what}; {fits}"}
+    )

@@ -1,9 +1,17 @@
-"""Turns names of one spelling into another."""
+"""Turns names of one spelling into another, and says what names and descriptions may hold."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+#: C0 and C1 controls, surrogates, the separators of lines and paragraphs, and what is no character at all: what XML,
+#: terminals, logs and configuration files cannot carry. `$(?!\n)` is the end of the text, in Python and in ECMAScript.
+_UNWRITABLE: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+#: a text of one line, such as every name
+LINE_PATTERN: Final = rf"^[^\t\n\r{_UNWRITABLE}]*$(?!\n)"
+#: a text of several lines, such as every description
+PARAGRAPHS_PATTERN: Final = rf"^[^{_UNWRITABLE}]*$(?!\n)"
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import Failure, Pong, Reply, Report, Request, Result
+from cairn.agents.protocol.wire import PROTOCOL_VERSION, Failure, Pong, Reply, Report, Request, Result, Space
 from cairn.kernel.clock import Clock
-from cairn.simulator import commands
+from cairn.simulator import commands, storage
 from cairn.simulator.dials import Dial, Dials
 from cairn.simulator.refusal import Refused
 from cairn.simulator.world import SimHost, World, restart_agents
@@ -74,7 +74,9 @@ class SimulatedAgents:
         self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
         self._stops: dict[tuple[str, str], Callable[[], None]] = {}  #: by host and task that is being worked on
         self._sending: set[asyncio.Task[None]] = set()
-        self._version = version("cairn-cloud")
+        self.version = version("cairn-cloud")  #: that the agents say they are of
+        self.protocol = PROTOCOL_VERSION  #: that they say they speak
+        self.clock_ahead_seconds = 0.0  #: how far the machines' clocks are ahead
 
     async def handle(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         """Answer one request to ``/hosts/<name>/v1/…``; for `cairn.testing.transport.MemoryTransport`.
@@ -267,8 +269,18 @@ class SimulatedAgents:
         task.add_done_callback(self._sending.discard)
 
     def _pong(self, host: SimHost) -> bytes:
-        vms = {uuid: str(vm.state) for uuid, vm in host.vms.items()}
-        return _encoder.encode(Pong(host=host.host, version=self._version, boot=host.boot, vms=vms))
+        folders: dict[str, Space] = {path: storage.space(host, path) for path in host.storage}
+        pong = Pong(
+            host=host.host,
+            version=self.version,
+            protocol=self.protocol,
+            boot=host.boot,
+            vms={uuid: str(vm.state) for uuid, vm in host.vms.items()},
+            folders=folders,
+            machine=host.identity,
+            time=self.clock.now().timestamp() + self.clock_ahead_seconds,
+        )
+        return _encoder.encode(pong)
 
 
 class _FutureExchange:

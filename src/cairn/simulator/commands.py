@@ -15,12 +15,15 @@ import msgspec
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
 from cairn.agents.protocol.network import (
+    DhcpLeft,
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
+    KeepDhcp,
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
+    SetNames,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -30,9 +33,11 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     Console,
     DestroyVm,
+    FilterTaps,
     GetConsole,
     ListVms,
     PauseVm,
@@ -42,6 +47,7 @@ from cairn.agents.protocol.vm import (
     StartVm,
     StopVm,
     VmList,
+    VmSize,
     VmStatus,
 )
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Result
@@ -60,6 +66,9 @@ _DONE: Final = Done()
 
 def connect(world: World, host: SimHost, command: Connect) -> HostFacts:
     """Keep the host's uuid and the URL that its reports go to."""
+    if host.host not in (None, command.host):
+        host.former = [host.host, *host.former]
+    host.former = [uuid for uuid in host.former if uuid != command.host]
     host.host = command.host
     host.report_url = command.report_url
     return facts(world, host, GetFacts())
@@ -85,6 +94,7 @@ def facts(world: World, host: SimHost, command: GetFacts) -> HostFacts:
         qemu_version="7.2.0",
         features={"vlan": True, "vxlan": True, "nftables_bridge": True, "vhost_net": True},
         addresses=[host.address],
+        former=list(host.former),
     )
 
 
@@ -93,10 +103,16 @@ def forget(world: World, host: SimHost, command: Forget) -> Done:
     if host.vms:
         raise Refused(codes.BUSY, f"{host.name} still has {len(host.vms)} VMs. Destroy or move them first.")
     host.host = host.report_url = None
+    host.former = []
     host.bridges.clear()
     host.dhcp.clear()
     host.metadata.clear()
     return _DONE
+
+
+def renew_trust(world: World, host: SimHost, command: RenewTrust) -> Done:
+    """Refuse, as any agent does that speaks without TLS."""
+    raise Refused(codes.MISSING_FEATURE, f"{host.name} speaks without TLS: it has no certificate to renew.")
 
 
 # Networks.
@@ -140,14 +156,13 @@ def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
 
 
 def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
-    """Make the network's server, with these entries and metadata added to (or instead of) those there are."""
+    """Make the network's server, with these entries and metadata added to those there are."""
     _need_bridge(host, command.bridge)
     old = host.dhcp.get(command.network)
-    entries = {} if old is None or command.replace else old.entries
+    given = {entry.ip for entry in command.entries}
+    entries = {} if old is None else {mac: entry for mac, entry in old.entries.items() if entry.ip not in given}
     for entry in command.entries:
         entries[entry.mac] = entry
-    if command.replace:
-        host.metadata.pop(command.network, None)
     _remove_metadata(host, command.network, {one.vm for one in command.metadata})
     for one in command.metadata:
         host.metadata.setdefault(command.network, {})[one.ip] = one
@@ -161,11 +176,14 @@ def ensure_dhcp(world: World, host: SimHost, command: EnsureDhcp) -> Done:
         domain=command.domain,
         mtu=command.mtu,
         entries=entries,
+        names={} if old is None else old.names,
     )
+    if not entries:
+        del host.dhcp[command.network]
     return _DONE
 
 
-def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries) -> Done:
+def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries) -> DhcpLeft:
     """Remove entries and metadata, and with the last entry the server."""
     _remove_metadata(host, command.network, set(command.vms))
     server = host.dhcp.get(command.network)
@@ -174,6 +192,31 @@ def remove_dhcp_entries(world: World, host: SimHost, command: RemoveDhcpEntries)
             server.entries.pop(mac, None)
         if not server.entries:
             del host.dhcp[command.network]
+    return DhcpLeft(served=command.network in host.dhcp)
+
+
+def keep_dhcp(world: World, host: SimHost, command: KeepDhcp) -> Done:
+    """Remove all entries but these, with the metadata of addresses that have none then."""
+    for network in [*host.dhcp, *(host.metadata.keys() - host.dhcp.keys())]:
+        server, macs = host.dhcp.get(network), set(command.macs.get(network, ()))
+        kept = {mac: entry for mac, entry in server.entries.items() if mac in macs} if server is not None else {}
+        addresses = {entry.ip for entry in kept.values()}
+        told = host.metadata.get(network, {})
+        _remove_metadata(host, network, {one.vm for ip, one in told.items() if ip not in addresses})
+        if server is not None:
+            server.entries = kept
+            if not kept:
+                del host.dhcp[network]
+    return _DONE
+
+
+def set_names(world: World, host: SimHost, command: SetNames) -> Done:
+    """Have the network's server answer names of VMs on other hosts."""
+    server = host.dhcp.get(command.network)
+    if server is not None:
+        server.names = {**({} if command.only else server.names), **command.names}
+        for ip in command.gone:
+            server.names.pop(ip, None)
     return _DONE
 
 
@@ -255,9 +298,27 @@ def destroy_vm(world: World, host: SimHost, command: DestroyVm) -> Done:
     return _DONE
 
 
+def filter_taps(world: World, host: SimHost, command: FilterTaps) -> Done:
+    """Note what the guests of VMs that are on may send."""
+    for tap in command.taps:
+        vm = host.vms.get(tap.vm)
+        if vm is not None and vm.is_on:
+            vm.nics = [
+                msgspec.structs.replace(nic, addresses=tap.addresses) if nic.device == tap.device else nic
+                for nic in vm.nics
+            ]
+    return _DONE
+
+
 def list_vms(world: World, host: SimHost, command: ListVms) -> VmList:
     """List all domains of the host with their states, including those that are off."""
-    return VmList(vms={uuid: vm.state for uuid, vm in host.vms.items()})
+    return VmList(
+        vms={uuid: vm.state for uuid, vm in host.vms.items()},
+        sizes={
+            uuid: VmSize(cpu_num=vm.hardware.cpu_num, memory_size=vm.hardware.memory_size)
+            for uuid, vm in host.vms.items()
+        },
+    )
 
 
 def get_console(world: World, host: SimHost, command: GetConsole) -> Console:
@@ -345,11 +406,14 @@ COMMANDS: Final = dict(
         _entry(Connect, connect),
         _entry(GetFacts, facts),
         _entry(Forget, forget),
+        _entry(RenewTrust, renew_trust),
         _entry(EnsureBridge, ensure_bridge),
         _entry(EnsureVxlan, ensure_vxlan),
         _entry(RemoveBridge, remove_bridge),
         _entry(EnsureDhcp, ensure_dhcp),
         _entry(RemoveDhcpEntries, remove_dhcp_entries),
+        _entry(KeepDhcp, keep_dhcp),
+        _entry(SetNames, set_names),
         _entry(RemoveDhcp, remove_dhcp),
         _entry(InitStorage, storage.init_storage),
         _entry(GetCapacity, storage.get_capacity),
@@ -363,6 +427,7 @@ COMMANDS: Final = dict(
         _entry(PauseVm, pause_vm),
         _entry(ResumeVm, resume_vm),
         _entry(DestroyVm, destroy_vm),
+        _entry(FilterTaps, filter_taps),
         _entry(ListVms, list_vms),
         _entry(GetConsole, get_console),
     )

@@ -51,13 +51,12 @@ def init_storage(world: World, host: SimHost, command: InitStorage) -> Capacity:
         )
     if path not in host.storage:
         host.storage.append(path)
-    return _capacity(host)
+    return space(host, path)
 
 
 def get_capacity(world: World, host: SimHost, command: GetCapacity) -> Capacity:
     """Report the size of the disk, and how much of it is free."""
-    _clean_path(command.path)
-    return _capacity(host)
+    return space(host, _clean_path(command.path))
 
 
 def cache_image(world: World, host: SimHost, command: CacheImage) -> ImageInfo:
@@ -85,6 +84,7 @@ def download_image(world: World, host: SimHost, command: DownloadImage) -> Image
     _clean_path(command.path)
     image = host.images.get(command.path)
     if image is None:
+        images.check_reach(command.url, command.denied_networks, command.allowed_networks)
         got = images.fetch(command.url, command.format, command.max_bytes)
         _need_space(host, got.actual_size_bytes)
         image = SimFile(
@@ -174,8 +174,14 @@ def _need_space(host: SimHost, size_bytes: int) -> None:
         )
 
 
-def _capacity(host: SimHost) -> Capacity:
-    return Capacity(total_bytes=host.machine.disk_bytes, available_bytes=max(host.available_bytes, 0))
+def space(host: SimHost, folder: str) -> Capacity:
+    """The one disk of the host, which all its folders are on; files count for the first of them."""
+    return Capacity(
+        total_bytes=host.machine.disk_bytes,
+        available_bytes=max(host.available_bytes, 0),
+        used_bytes=host.files_bytes if folder in host.storage[:1] else 0,
+        file_system="disk",
+    )
 
 
 def _on_backup(world: World, url: str, sha256: str) -> SimFile:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from cairn.agents.protocol.machine import machine_identity
 from cairn.agents.protocol.network import DhcpEntry, MetadataEntry
 from cairn.agents.protocol.vm import Disk, Hardware, Nic, PowerState
 
@@ -76,6 +77,7 @@ class SimDhcp(Struct, kw_only=True, rename="camel"):
     domain: str | None
     mtu: int
     entries: dict[str, DhcpEntry]  #: by MAC address
+    names: dict[str, str] = {}  #: of VMs on other hosts, by address
 
 
 class Machine(Struct, kw_only=True, rename="camel"):
@@ -94,6 +96,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     machine: Machine
     boot: str
     host: str | None = None  #: its uuid, once connected
+    former: list[str] = []  #: uuids that it had before and was never told to forget
     report_url: str | None = None
     storage: list[str] = []  #: folders that were prepared
     volumes: dict[str, SimFile] = {}  #: by path
@@ -106,6 +109,13 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     metadata: dict[str, dict[str, MetadataEntry]] = {}  #: by network, then address
     next_vnc_port: int = 5900
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
+    files_bytes: int = 0  #: of the disk, by volumes and images
+    anonymous: bool = False  #: it cannot tell which machine it is
+
+    @property
+    def identity(self) -> str | None:
+        """What the simulated machine is; each is one of its own."""
+        return None if self.anonymous else machine_identity(self.name, "")
 
     @property
     def available_bytes(self) -> int:
@@ -116,6 +126,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
         """Put a file on the disk; `files` is `volumes` or `images`."""
         files[file.path] = file
         self.used_bytes += file.actual_size_bytes
+        self.files_bytes += file.actual_size_bytes
 
     def remove_file(self, path: str) -> None:
         """Take a file off the disk. Nothing there: nothing happens."""
@@ -123,6 +134,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
             file = files.pop(path, None)
             if file is not None:
                 self.used_bytes -= file.actual_size_bytes
+                self.files_bytes -= file.actual_size_bytes
 
     def power_on(self, uuid: str, vm: SimVm) -> None:
         """Set the VM running, and give it its disks and taps."""

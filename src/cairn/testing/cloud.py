@@ -26,11 +26,12 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from cairn.agents.protocol.machine import machine_identity
 from cairn.bootstrap import Node, load_plugins
 from cairn.kernel.api import AnyApi
 from cairn.kernel.assembly import make_schema
 from cairn.kernel.deploy.ansible import Progress
-from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.installer import AgentInstaller, Identified
 from cairn.kernel.deploy.inventory import Variable
 from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.flow.engine import FlowProbe
@@ -94,6 +95,11 @@ class Refused(AssertionError):
         """The error's sentence."""
         return str(self.problem.get("detail") or self.problem.get("message"))
 
+    @property
+    def operator(self) -> str:
+        """The error's text for administrators; empty where it has none, or where somebody else asks."""
+        return str(self.problem.get("operator") or "")
+
 
 class Life:
     """Whether a node lives."""
@@ -134,10 +140,19 @@ class MortalStore(Store):
         self._life.check()
         return await self._inner.read(fn)
 
+    async def query(self, fn: Callable[[Tx], T], *, asker: str | None, seconds: float) -> T:
+        """As of the store itself, while the node lives."""
+        self._life.check()
+        return await self._inner.query(fn, asker=asker, seconds=seconds)
+
     async def look(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
         self._life.check()
         return await self._inner.look(fn)
+
+    def trouble(self) -> str | None:
+        """As of the store itself."""
+        return self._inner.trouble()
 
     def content(self) -> bytes:
         """As of the store itself, even if the node is dead."""
@@ -163,6 +178,18 @@ class StandInInstaller(AgentInstaller):
     ) -> SshTarget:
         """Where it would be reached."""
         return SshTarget(host=host, port=port, username=username, password=password)
+
+    async def identify(self, uuid: str, target: SshTarget, fingerprint: str | None = None) -> Identified:
+        """The simulated machine that plays it, with a host key that is as it should be."""
+        played = _TLS_AGENT.sub(_played, f"https://{target.host}:1/").removeprefix(f"{ORIGIN}/hosts/").rstrip("/")
+        return Identified(identity=machine_identity(played, ""), fingerprint=fingerprint or f"SHA256:{played}")
+
+    async def look_again(self, playbook: Path) -> None:
+        """There is nothing to put on machines."""
+
+    def deployment(self, playbook: Path, settings: Mapping[str, Variable]) -> str:
+        """Only versions count."""
+        return ""
 
     async def install(
         self,
@@ -191,12 +218,12 @@ class MortalTransport:
         self._life = life
 
     async def request(
-        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         """Send, while the node lives, and be answered, if it still does then."""
         self._life.check()
         url = _TLS_AGENT.sub(_played, url)
-        answer = await self._transport.request(method, url, body, timeout_seconds, server_name=server_name)
+        answer = await self._transport.request(method, url, body, timeout_seconds, machine=machine)
         self._life.check()
         return answer
 

@@ -24,10 +24,12 @@ from cairn.agents.protocol.network import (
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
+    KeepDhcp,
     MetadataEntry,
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
+    SetNames,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -37,9 +39,11 @@ from cairn.agents.protocol.storage import (
     GetCapacity,
     InitStorage,
 )
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
+    FilterTaps,
     GetConsole,
     Hardware,
     ListVms,
@@ -50,6 +54,7 @@ from cairn.agents.protocol.vm import (
     ResumeVm,
     StartVm,
     StopVm,
+    Tap,
 )
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Done, Request, Result
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
@@ -136,15 +141,19 @@ class Site(Struct, frozen=True, kw_only=True):
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """A plain GET below the agent's URL."""
-        return await self.transport.request("GET", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("GET", path, None)
 
     async def delete(self, path: str) -> tuple[int, bytes]:
         """A plain DELETE below the agent's URL."""
-        return await self.transport.request("DELETE", self.endpoint.base_url + path, None, self.timeout_seconds)
+        return await self._send("DELETE", path, None)
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """A plain POST below the agent's URL."""
-        return await self.transport.request("POST", self.endpoint.base_url + path, body, self.timeout_seconds)
+        return await self._send("POST", path, body)
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        url, machine = self.endpoint.base_url + path, self.endpoint.machine
+        return await self.transport.request(method, url, body, self.timeout_seconds, machine=machine)
 
     def path(self, name: str) -> str:
         """A file in a folder of its own below the storage folder."""
@@ -175,7 +184,7 @@ class _NoSuchCommand(AgentCommand[Done], frozen=True, kw_only=True):
     answer: ClassVar[type[Result]] = Done
 
 
-class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True):
+class _WrongBody(AgentCommand[Done], frozen=True, kw_only=True, omit_defaults=False):
     name: ClassVar[str] = "storage.capacity"
     answer: ClassVar[type[Result]] = Done
 
@@ -195,6 +204,17 @@ async def ping_tells_protocol_version_and_boot(site: Site) -> None:
     assert first.boot
     assert first.boot == again.boot
     assert first.version
+    assert first.machine == again.machine != ""
+
+
+@_check("protocol")
+async def agent_without_tls_has_no_certificate_to_renew(site: Site) -> None:
+    """It says so, and goes on; one with TLS takes a list of revoked certificates."""
+    renew = RenewTrust(revoked=[])
+    if site.endpoint.tls:
+        await site.do(renew)
+    else:
+        await site.refused(renew, codes.MISSING_FEATURE)
 
 
 @_check("protocol")
@@ -345,7 +365,15 @@ async def dhcp_entries_are_added_and_removed_twice(site: Site) -> None:
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[entries[0].mac]))
     for _ in range(2):
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[entry.mac for entry in entries]))
-    await site.do(_dhcp(entries, replace=True))
+    await site.do(_dhcp(entries))
+    for _ in range(2):
+        await site.do(
+            SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}, gone=["198.18.254.98"], only=True)
+        )
+    for kept in ([entries[1].mac], [entries[1].mac], []):
+        await site.do(KeepDhcp(macs={NETWORK: kept}))
+    await site.do(KeepDhcp(macs={}))
+    await site.do(SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}))
     for _ in range(2):
         await site.do(RemoveDhcp(network=NETWORK))
     await site.do(RemoveBridge(bridge=BRIDGE))
@@ -357,9 +385,11 @@ async def metadata_is_set_and_removed_twice(site: Site) -> None:
     await site.do(EnsureBridge(bridge=BRIDGE))
     entry = DhcpEntry(mac="fa:16:3e:c0:f0:00", ip="198.18.254.10", hostname="c0", vm=VM)
     for hostname in ("c0", "c1", "c1"):
-        told = MetadataEntry(ip=entry.ip, vm=VM, hostname=hostname, user_data="#!/bin/sh", ssh_keys=["ssh-rsa AAAA"])
+        told = MetadataEntry(
+            ip=entry.ip, vm=VM, hostname=hostname, user_data=b"#!/bin/sh\xff", ssh_keys=["ssh-rsa AAAA"]
+        )
         await site.do(_dhcp([entry], [told]))
-    await site.do(_dhcp([entry], replace=True))
+    await site.do(KeepDhcp(macs={NETWORK: [entry.mac]}))
     for _ in range(2):
         await site.do(RemoveDhcpEntries(network=NETWORK, macs=[], vms=[VM]))
     for _ in range(2):
@@ -490,7 +520,7 @@ async def vm_lives(site: Site) -> None:
     start = _start(site, disk="root.qcow2", nics=[])
     for _ in range(2):
         assert (await site.do(start)).state is PowerState.RUNNING
-    assert (await site.do(ListVms())).vms[VM] is PowerState.RUNNING
+    assert (await site.do(ListVms())).vms[VM] == PowerState.RUNNING
     assert (await site.client.ping(site.endpoint, site.timeout_seconds)).vms[VM] == PowerState.RUNNING
     await site.do(GetConsole(vm=VM))
     await site.refused(DeleteFile(path=disk), codes.BUSY)
@@ -515,7 +545,7 @@ async def vm_stands_still_and_goes_on(site: Site) -> None:
     await site.do(_start(site, disk="root.qcow2", nics=[]))
     for _ in range(2):
         assert (await site.do(PauseVm(vm=VM))).state is PowerState.PAUSED
-    assert (await site.do(ListVms())).vms[VM] is PowerState.PAUSED
+    assert (await site.do(ListVms())).vms[VM] == PowerState.PAUSED
     await site.refused(DeleteFile(path=disk), codes.BUSY)
     for _ in range(2):
         assert (await site.do(ResumeVm(vm=VM))).state is PowerState.RUNNING
@@ -523,6 +553,15 @@ async def vm_stands_still_and_goes_on(site: Site) -> None:
     assert (await site.do(StopVm(vm=VM, mode="grace", grace_seconds=1))).state is PowerState.STOPPED
     await site.do(DestroyVm(vm=VM))
     await site.do(DeleteFile(path=disk))
+
+
+@_check("vm-network")
+async def taps_of_vms_that_are_not_on_are_filtered_without_effect(site: Site) -> None:
+    """So that a host that connects can be told of all its guests, whatever became of them meanwhile."""
+    tap = Tap(vm=VM, device="vnicc0f.0", mac="fa:16:3e:c0:f0:01", addresses=["198.18.254.10"])
+    for _ in range(2):
+        await site.do(FilterTaps(taps=[tap]))
+    assert VM not in (await site.do(ListVms())).vms
 
 
 @_check("vm-network")
@@ -567,7 +606,10 @@ async def bad_images_are_refused_each_with_its_code(site: Site) -> None:
     if site.backup is None:
         return
     path = f"{site.backup_folder}/conformance/bad.qcow2"
-    await site.backup_refused(DownloadImage(url=NOWHERE, path=path, format="qcow2"), codes.DOWNLOAD_FAILED)
+    nowhere = DownloadImage(url=NOWHERE, path=path, format="qcow2")
+    await site.backup_refused(nowhere, codes.DOWNLOAD_REFUSED)
+    allowed = msgspec.structs.replace(nowhere, allowed_networks=("127.0.0.1/32",))
+    await site.backup_refused(allowed, codes.DOWNLOAD_FAILED)
     await site.backup_refused(
         DownloadImage(url="ftp://127.0.0.1/x.qcow2", path=path, format="qcow2"), codes.DOWNLOAD_FAILED
     )
@@ -584,9 +626,7 @@ def _start(site: Site, *, disk: str, nics: list[Nic]) -> StartVm:
     )
 
 
-def _dhcp(
-    entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, *, replace: bool = False
-) -> EnsureDhcp:
+def _dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None) -> EnsureDhcp:
     return EnsureDhcp(
         network=NETWORK,
         bridge=BRIDGE,
@@ -595,5 +635,4 @@ def _dhcp(
         gateway="198.18.254.1",
         entries=entries,
         metadata=metadata or [],
-        replace=replace,
     )

@@ -81,8 +81,7 @@ async def small_context(
 
 async def stop(node: NodeContext) -> None:
     """End all that the context runs."""
-    for background in node.background:
-        await background.stop()
+    await node.stop_background()
     await node.jobs.stop()
     await node.flows.stop()
     await node.bus.stop()

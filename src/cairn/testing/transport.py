@@ -37,7 +37,7 @@ class MemoryTransport:
         self.requests: list[tuple[str, str]] = []  #: method and URL of everything that was sent, dead hosts included
 
     async def request(
-        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         """Send and return status and body; see `AgentTransport.request`."""
         self.requests.append((method, url))

@@ -9,7 +9,7 @@ from cairn.agents.errors import AgentError
 from cairn.agents.kvm.hypervisor import Noticed
 from cairn.agents.programs import Completed, failed
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.vm import PowerState, VmSize
 
 
 class FakeClock:
@@ -96,6 +96,7 @@ class FakeHypervisor:
         self.deaf = False  #: guests take no notice of the power button
         self.presses = 0
         self.switched: list[str] = []
+        self.starved: dict[str, list[str]] = {}  #: VMs that wait for room on a disk
         self.start_error: AgentError | None = None
         self.noticed: Noticed | None = None
         self.reconnected: Callable[[], None] | None = None
@@ -107,6 +108,10 @@ class FakeHypervisor:
     def states(self) -> dict[str, PowerState]:
         self._check()
         return dict(self.domains)
+
+    def sizes(self) -> dict[str, VmSize]:
+        self._check()
+        return {vm: VmSize(cpu_num=1, memory_size=1 << 27) for vm in self.domains}
 
     def state(self, vm: str) -> PowerState | None:
         self._check()
@@ -138,7 +143,12 @@ class FakeHypervisor:
 
     def resume(self, vm: str) -> None:
         self.switched.append(f"resume {vm}")
+        self.starved.pop(vm, None)
         self.domains[vm] = PowerState.RUNNING
+
+    def out_of_space(self) -> dict[str, list[str]]:
+        self._check()
+        return dict(self.starved)
 
     def undefine(self, vm: str) -> None:
         self.domains.pop(vm, None)

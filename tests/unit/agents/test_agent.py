@@ -15,12 +15,13 @@ from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery
 from cairn.agents.kvm.role import KvmRole
-from cairn.agents.protocol import codes, host, network, storage, vm
+from cairn.agents.protocol import codes, host, network, storage, trust, vm
+from cairn.agents.protocol.machine import identity_here
 from cairn.agents.protocol.wire import AgentCommand, Request
 
 COMMANDS = {
     kind.name
-    for module in (host, network, storage, vm)
+    for module in (host, network, storage, trust, vm)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, AgentCommand) and kind is not AgentCommand
 }
@@ -40,12 +41,16 @@ def kvm_names(tmp_path: Path) -> set[str]:
 
 
 def test_kvm_role_answers_every_command_but_those_of_the_backup_server(tmp_path: Path) -> None:
-    assert COMMANDS - kvm_names(tmp_path) == {"backup.download-image"}
+    assert COMMANDS - kvm_names(tmp_path) == {"backup.download-image", "agent.renew-trust"}, (
+        "the latter is every agent's"
+    )
 
 
 async def test_backup_agent_lives_on_loopback(tmp_path: Path) -> None:
     port = free_port()
-    config = AgentConfig(port=port, data_dir=str(tmp_path / "data"), storage_path=str(tmp_path / "images"))
+    config = AgentConfig(
+        port=port, data_dir=str(tmp_path / "data"), storage_path=str(tmp_path / "images"), deployment="d1"
+    )
     agent = Agent(config, Role.BACKUP)
     await agent.start()
     try:
@@ -54,6 +59,7 @@ async def test_backup_agent_lives_on_loopback(tmp_path: Path) -> None:
             async with session.get(f"{base}/ping") as response:
                 pong = await response.json()
             assert (pong["host"], pong["protocol"], pong["vms"]) == (None, 1, {})
+            assert (pong["machine"], pong["deployment"]) == (identity_here(), "d1")
             (tmp_path / "images" / "x").write_bytes(b"image")
             async with session.get(f"{base}/images/x") as response:
                 assert await response.read() == b"image"

@@ -45,6 +45,17 @@ async def test_connect_is_remembered_over_a_restart(facts: Facts, tmp_path: Path
     assert HostState(Record(tmp_path / "host.json", Identity)).host is None
 
 
+async def test_a_machine_tells_which_hosts_it_was_until_it_is_told_to_forget(facts: Facts, tmp_path: Path) -> None:
+    uuids = [letter * 32 for letter in "abbac"]
+    former = [(await facts.connect(Connect(host=uuid))).former for uuid in uuids]
+    a, b = "a" * 32, "b" * 32
+    assert former == [[], [a], [a], [b], [a, b]]
+    state = HostState(Record(tmp_path / "host.json", Identity))
+    assert state.former == [a, b]
+    state.set(None)
+    assert state.former == []
+
+
 async def test_connect_with_a_wrong_uuid_is_refused(facts: Facts) -> None:
     with pytest.raises(AgentError, match="host: found"):
         await facts.connect(Connect(host="../x"))

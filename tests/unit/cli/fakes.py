@@ -152,6 +152,7 @@ class FakeNode:
         self.seen: list[Seen] = []
         self.metrics = ""
         self.events: list[Json] = []
+        self.closing: Json | None = None  #: the last words of a stream of events
 
     def handle(self, request: Seen) -> tuple[int, bytes]:
         """Answer one request."""
@@ -175,7 +176,10 @@ class FakeNode:
         if answer is not None:
             return answer[0], msgspec.json.encode(answer[1])
         if request.path == "/v1/events":
-            return 200, b"".join(b"event: x\ndata: %s\n\n" % msgspec.json.encode(event) for event in self.events)
+            lines = [b"event: x\ndata: %s\n\n" % msgspec.json.encode(event) for event in self.events]
+            if self.closing is not None:
+                lines.append(b"event: closed\ndata: %s\n\n" % msgspec.json.encode(self.closing))
+            return 200, b"".join(lines)
         if request.path.startswith("/v1/api-jobs/"):
             job = self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0]
             return 200, msgspec.json.encode({"uuid": request.path.rpartition("/")[2], "api": "CreateVmInstance", **job})

@@ -125,6 +125,16 @@ def test_events_are_read_off_the_stream(client: Client, node: FakeNode) -> None:
     assert node.seen[-1].query == {"names": ["vm.started"], "after": ["0"]}
 
 
+def test_stream_that_the_node_closes_is_told_as_its_error(client: Client, node: FakeNode) -> None:
+    node.events = [{"sequence": 1}]
+    node.closing = {"code": "auth.expired", "detail": "Log in again.", "status": 401, "kind": "unauthenticated"}
+    events = client.events(None, [])
+    assert next(events) == {"sequence": 1}
+    with pytest.raises(CliError) as caught:
+        next(events)
+    assert caught.value.problem.code == "auth.expired"
+
+
 def test_events_log_in_again_when_the_session_has_expired(client: Client, node: FakeNode) -> None:
     client.call(ZONES)
     node.sessions.clear()

@@ -34,6 +34,21 @@ def test_pipe_gets_a_line_for_each_step_once(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "CreateZone: one (10 %)\nCreateZone: two (10 %)\n"
 
 
+def test_texts_for_operators_stand_behind_what_they_belong_to(capsys: pytest.CaptureFixture[str]) -> None:
+    cause = Problem(detail="No host fits.", code="host.no-capacity", operator="host-1: no memory\nhost-2: off")
+
+    print_problem(Problem(title="Failed", detail="No.", code="vm.no", operator="first", cause=cause))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Failed: No.",
+        "  for operators: first",
+        "  because: No host fits. [host.no-capacity]",
+        "  for operators: host-1: no memory",
+        "    host-2: off",
+        "  (code vm.no)",
+    ]
+
+
 def test_refused_call_shows_title_then_a_line_for_each_field(capsys: pytest.CaptureFixture[str]) -> None:
     detail = "CreateZone was refused, and nothing was done.\nnam: unknown.\nname: missing."
     problem = Problem(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 from tests.unit.gateway.world import Answer, request
 
+from cairn.agents.protocol.peer import Peer, PeerRole
 from cairn.agents.protocol.wire import Report
 from cairn.gateway.agents import AgentCallbacks
 from cairn.kernel.error import CairnError, ErrorKind
@@ -13,10 +14,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.replies: list[bytes] = []
+        self.machines: list[str | None] = []
+        self.revoked: set[int] = set()
         self.reports: list[Report] = []
-        self.app = AgentCallbacks(self.deliver, self.report)
+        self.app = AgentCallbacks(self.deliver, self.report, self.revoked.__contains__)
 
-    def deliver(self, body: bytes) -> bool:
+    def deliver(self, body: bytes, machine: str | None) -> bool:
+        self.machines.append(machine)
         if body == b"nonsense":
             raise CairnError("agent.bad-answer", "An agent's call-back is no reply.", kind=ErrorKind.INTERNAL)
         self.replies.append(body)
@@ -71,3 +75,38 @@ async def test_bug_is_answered_so_that_the_agent_tries_again() -> None:
 async def test_nothing_else_is_served() -> None:
     assert (await Desk().post("/v1/zones", b"")).status == 404
     assert (await Desk().post("/agents/report", b"", verb="GET")).status == 405
+
+
+def shown(peer: Peer | None) -> dict[str, object]:
+    """What the server tells of the client's certificate."""
+    return {"peer": peer}
+
+
+async def test_the_machine_that_replies_is_told_to_whoever_asked_it() -> None:
+    desk = Desk()
+    await request(desk.app, "POST", "/agents/callback", b"{}", {}, state=shown(Peer(PeerRole.AGENT, "h1", 7)))
+
+    assert desk.machines == ["h1"]
+
+
+async def test_one_that_was_revoked_is_refused_on_the_connection_that_it_has() -> None:
+    path = "/agents/report"
+    desk, report = Desk(), msgspec.json.encode(Report(host="h1", kind="vm.state"))
+    state = shown(Peer(PeerRole.AGENT, "h1", 7))
+    before = await request(desk.app, "POST", path, report, {}, state=state)
+    desk.revoked.add(7)
+    answers = [
+        await request(desk.app, "POST", one, body, {}, state=state)
+        for one, body in ((path, report), ("/agents/callback", b"{}"))
+    ]
+
+    assert before.status == 200
+    assert [(one.status, one.json()["code"]) for one in answers] == [(403, "agent.revoked")] * 2
+    assert len(desk.reports) == 1
+    assert desk.replies == []
+
+
+async def test_a_client_that_is_nobody_gets_nothing() -> None:
+    answer = await request(Desk().app, "POST", "/agents/callback", b"{}", {}, state=shown(None))
+
+    assert (answer.status, answer.json()["code"]) == (403, "agent.revoked")

@@ -13,6 +13,7 @@ from tests.unit.gateway.world import AS_ADMIN, AS_ALICE, MISSING, Answer, Create
 
 from cairn.gateway.gateway import Gateway
 from cairn.kernel.api import ApiCommand, Http, Uuid, action, post
+from cairn.kernel.readiness import Readiness
 from cairn.testing.clock import VirtualClock
 
 
@@ -40,7 +41,7 @@ async def test_every_wrong_field_is_named_with_what_would_fit(cloud: World) -> N
     assert answer.json()["type"] == "urn:cairn:error:api.invalid-field"
     label = "an object with the fields textValue, size (needed: textValue)"
     assert answer.fields() == {
-        "name": 'found ""; text of 1 to 255 characters would fit',
+        "name": 'found ""; text of 1 to 255 characters, without control characters would fit',
         "nam": "unknown; did you mean name?",
         "siteUuid": 'found "here"; 32 lower-case hex digits would fit',
         "color": 'found "Green"; one of Red, Blue would fit',
@@ -56,7 +57,7 @@ async def test_missing_field_is_named(cloud: World) -> None:
     answer = await refused(cloud, "POST", "/v1/boxes")
 
     assert answer.fields() == {
-        "name": "missing; text of 1 to 255 characters would fit",
+        "name": "missing; text of 1 to 255 characters, without control characters would fit",
         "siteUuid": "missing; 32 lower-case hex digits would fit",
     }
 
@@ -217,7 +218,9 @@ async def test_bug_in_a_handler_is_500_and_says_so(cloud: World) -> None:
 
     assert answer.status == 500
     assert answer.json()["code"] == "internal.bug"
-    assert "a scale broke" in str(answer.json()["detail"])
+    assert "a scale broke" not in str(answer.json())
+    told = (await cloud.call("GET", "/v1/boxes/weight?each=-1", None, AS_ADMIN)).json()
+    assert told["operator"] == "RuntimeError: a scale broke"
 
 
 async def test_bug_in_the_gateway_is_500_and_says_so(cloud: World) -> None:
@@ -262,13 +265,19 @@ async def test_node_tells_of_itself(cloud: World) -> None:
     index = await cloud.call("GET", "/")
     health = await cloud.call("GET", "/healthz")
     ready = await cloud.call("GET", "/readyz")
-    cloud.ready = False
+    cloud.readiness = Readiness(reasons=["the database cannot be written"], behind=["job cleaning"])
     starting = await cloud.call("GET", "/readyz")
     metrics = await cloud.call("GET", "/metrics")
 
     assert index.json()["places"]["api"] == "/v1/openapi.json"  # type: ignore[index]
     assert health.json() == {"status": "ok"}
     assert (ready.status, starting.status) == (200, 503)
+    assert ready.json() == {"status": "ready", "reasons": [], "behind": []}
+    assert starting.json() == {
+        "status": "not ready",
+        "reasons": ["the database cannot be written"],
+        "behind": ["job cleaning"],
+    }
     assert metrics.headers["content-type"].startswith("text/plain")
     assert b"cairn_http_seconds" in metrics.body
 

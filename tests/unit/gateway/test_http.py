@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from cairn.gateway.http import Disconnected, HttpRequest, Reply, json_reply, problem_reply
+from cairn.gateway.http import MOST_QUERY_BYTES, Disconnected, HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError
 from cairn.kernel.error import CairnError, ErrorKind
 
@@ -108,3 +108,15 @@ def test_an_error_is_a_problem_with_its_job() -> None:
     assert (reply.status_code, told["code"], told["job"]) == (404, "zone.not-found", "j1")
     assert dict(reply.raw_headers)[b"content-type"] == b"application/problem+json"
     assert dict(reply.raw_headers)[b"x-more"] == b"1"
+
+
+def test_a_query_string_is_bounded_before_it_is_read() -> None:
+    with pytest.raises(CairnError) as caught:
+        call(query=b"q=" + b"x" * MOST_QUERY_BYTES).query  # noqa: B018 (reading is what fails)
+    assert (caught.value.code, problem_reply(caught.value).status_code) == ("api.too-long", 414)
+
+
+def test_an_error_has_its_text_for_operators_only_for_administrators() -> None:
+    error = CairnError("vm.no", "No.", operator="host-1")
+    assert b"host-1" not in problem_reply(error).body
+    assert msgspec.json.decode(problem_reply(error, to_admin=True).body)["operator"] == "host-1"

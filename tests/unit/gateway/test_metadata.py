@@ -26,7 +26,7 @@ async def test_api_is_described_for_completion(cloud: World) -> None:
         "type": "text",
         "required": True,
         "doc": "what people call it",
-        "fits": "text of 1 to 255 characters",
+        "fits": "text of 1 to 255 characters, without control characters",
     }
     assert params["siteUuid"]["type"] == "uuid"
     assert params["siteUuid"]["refers"] == "Site"

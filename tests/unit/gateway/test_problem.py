@@ -49,3 +49,13 @@ def test_problem_tells_all_that_the_error_knows() -> None:
         },
         "job": "j1",
     }
+
+
+def test_only_administrators_are_told_what_is_for_operators() -> None:
+    cause = CairnError("host.gone", "The host is gone.", operator="host-1 at 10.0.0.1")
+    error = CairnError("vm.not-started", "It was not started.", cause=cause, operator="host-1 was chosen")
+
+    told = problem(error.record(), to_admin=True)
+
+    assert (told.operator, told.cause and told.cause.operator) == ("host-1 was chosen", "host-1 at 10.0.0.1")
+    assert b"host-1" not in msgspec.json.encode(problem(error.record()))

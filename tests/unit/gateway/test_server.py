@@ -83,7 +83,7 @@ async def test_agents_need_a_certificate_and_report_only_about_themselves(tmp_pa
     async def report(one: Report) -> None:
         reports.append(one)
 
-    server = HttpServer(AgentCallbacks(lambda body: True, report), authority.server_context())
+    server = HttpServer(AgentCallbacks(lambda body, machine: True, report), authority.server_context())
     _, port = (await server.start([("127.0.0.1", 0)]))[0]
     url = f"https://127.0.0.1:{port}/agents/report"
     try:

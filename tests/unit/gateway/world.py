@@ -44,6 +44,7 @@ from cairn.kernel.jobs import Job, Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
 from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
@@ -248,7 +249,7 @@ class World:
             retention_seconds=lambda: 3600.0,
         )
         self.shaken = asyncio.Event()
-        self.ready = True
+        self.readiness = Readiness()
         self._register()
         self.gateway = Gateway(
             apis=APIS,
@@ -264,7 +265,7 @@ class World:
             clock=clock,
             tags=Tags(ids, [PLACE]),
             configuration=(PAINT,),
-            ready=lambda: self.ready,
+            readiness=lambda: self.readiness,
         )
 
     def _register(self) -> None:
@@ -362,8 +363,10 @@ class World:
         await self.store.write(lambda tx: tx.insert(row))
 
 
-async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """One request to an ASGI app."""
+async def request(
+    app: ASGIApp, verb: str, target: str, body: bytes, headers: dict[str, str], state: dict[str, object] | None = None
+) -> Answer:
+    """One request to an ASGI app; `state`: what the server tells of the connection."""
     from urllib.parse import unquote
 
     path, _, query = target.partition("?")
@@ -375,6 +378,7 @@ async def request(app: ASGIApp, verb: str, target: str, body: bytes, headers: di
         "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
+        "state": state or {},
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
     }
     sent: list[Message] = []

@@ -35,6 +35,9 @@ class PaintBox(ApiCommand[None], frozen=True, kw_only=True, tag="test-admission.
     http: ClassVar[Http] = action("/boxes/{uuid}/actions", "paintBox")
     uuid: str = "box"
 
+    def check_for_account(self) -> None:
+        raise CairnError("box.admin-only", "uuid", kind=ErrorKind.FORBIDDEN)
+
 
 def test_a_call_whose_fields_and_tags_fit_is_let_in() -> None:
     check_call(MakeBox(width=10, system_tags=["color::red"]), TAGS)
@@ -53,6 +56,14 @@ def test_a_call_that_can_never_succeed_is_refused(call: MakeBox, code: str) -> N
     with pytest.raises(CairnError) as caught:
         check_call(call, TAGS)
     assert (caught.value.code, caught.value.kind) == (code, ErrorKind.INVALID)
+
+
+def test_what_only_administrators_may_ask_for_is_refused_to_others() -> None:
+    check_call(PaintBox(), TAGS, by_admin=True)
+    check_call(MakeBox(), TAGS, by_admin=False)
+    with pytest.raises(CairnError) as caught:
+        check_call(PaintBox(), TAGS, by_admin=False)
+    assert caught.value.code == "box.admin-only"
 
 
 def test_what_the_call_says_of_itself_comes_before_its_tags() -> None:

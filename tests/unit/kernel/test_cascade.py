@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, ClassVar
 
 import pytest
@@ -118,6 +118,7 @@ class Map:
         self.refuse: set[str] = set()
         self.at_once = 0
         self.peak = 0
+        self.close: Callable[[Close], Awaitable[None]] | None = None
         self.bus.register(Raze, self._raze)
         self.bus.register(Close, self._close)
         for kind in KINDS:
@@ -135,6 +136,9 @@ class Map:
         await self.store.write(lambda tx: tx.delete(KINDS[message.kind], message.key))
 
     async def _close(self, message: Close) -> None:
+        if self.close is not None:
+            await self.close(message)
+            return
         self.done.append(f"{message.road}-{message.town}")
         await self.store.write(lambda tx: tx.delete_where(RoadTown, road_uuid=message.road, town_uuid=message.town))
 
@@ -248,6 +252,28 @@ async def test_clearing_stops_with_the_error_of_what_does_not_go(land: Map) -> N
     land.refuse.clear()
     await land.cascade.clear(Land, "l")
     assert await land.dependents(Land, "l") == {}
+
+
+async def test_clearing_does_not_go_round_in_circles_when_what_fails_comes_back_as_another_row(land: Map) -> None:
+    await land.insert(
+        Town(uuid="t", land_uuid="l"), Road(uuid="r", land_uuid="l"), RoadTown(road_uuid="r", town_uuid="t")
+    )
+    tries = 0
+
+    async def come_back(message: Close) -> None:
+        nonlocal tries
+        tries += 1
+        await land.store.write(lambda tx: tx.delete_where(RoadTown, road_uuid=message.road))
+        await land.insert(RoadTown(road_uuid=message.road, town_uuid=message.town))
+        raise CairnError("road.open", "There is traffic on it.", kind=ErrorKind.CONFLICT)
+
+    land.close = come_back
+
+    with pytest.raises(CairnError) as caught:
+        await land.cascade.clear(Town, "t")
+
+    assert tries == 1
+    assert caught.value.details["blocking"] == [f"{caught.value.message} There is traffic on it."]
 
 
 async def test_clearing_leaves_what_nobody_deletes(land: Map) -> None:

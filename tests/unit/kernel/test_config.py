@@ -17,6 +17,9 @@ RATIO = Setting("host", "ratio", 1.5, minimum=0, maximum=1000, doc="how much is 
 RECONNECT = Setting("host", "reconnect", True, doc="whether lost hosts are reconnected")
 MODE = Setting("vm", "mode", "fast", choices=("fast", "safe"), doc="how it is done")
 NOTE = Setting("vm", "note", "", doc="a text")
+EVEN = Setting(
+    "vm", "even", 2, minimum=0, maximum=9, doc="a number", check=lambda n: "an even number would fit" if n % 2 else None
+)
 ALL: tuple[AnySetting, ...] = (INTERVAL, RATIO, RECONNECT, MODE, NOTE)
 
 
@@ -52,6 +55,7 @@ async def row_of(store: Store, name: str) -> GlobalConfigRow:
         (MODE, "safe", "safe"),
         (NOTE, "any thing", "any thing"),
         (NOTE, "", ""),
+        (EVEN, "4", 4),
     ],
 )
 def test_text_that_fits_is_its_value(setting: AnySetting, text: str, value: object) -> None:
@@ -77,6 +81,7 @@ def test_text_that_fits_is_its_value(setting: AnySetting, text: str, value: obje
         (NOTE, "x" * 4097, "any text of at most 4096 characters would fit"),
         (RECONNECT, "yes", "true or false would fit"),
         (MODE, "Fast", "one of fast, safe would fit"),
+        (EVEN, "3", "an even number would fit"),
     ],
 )
 def test_text_that_does_not_fit_is_refused_with_what_would(setting: AnySetting, text: str, fits: str) -> None:

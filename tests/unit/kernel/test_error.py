@@ -48,5 +48,33 @@ def test_missing_resource_is_named_in_words() -> None:
     assert "there is no backup storage 'x'" in error.message
 
 
-def test_bug_names_the_exception() -> None:
-    assert "StartVm: ZeroDivisionError: x." in internal("StartVm", ZeroDivisionError("x")).message
+def test_bug_names_the_exception_to_operators_only() -> None:
+    error = internal("StartVm", ZeroDivisionError("/secret/path"))
+
+    assert error.operator == "ZeroDivisionError: /secret/path"
+    assert "secret" not in error.message
+
+
+def test_log_has_the_operators_texts() -> None:
+    cause = CairnError("agent.gone", "It is gone.", operator="10.0.0.1")
+
+    assert str(CairnError("vm.no", "No.", cause=cause, operator="h1")) == (
+        "No. [vm.no] (h1) Cause: It is gone. [agent.gone] (10.0.0.1)"
+    )
+
+
+def test_whole_sentence_has_the_operators_text_behind_it() -> None:
+    assert CairnError("vm.no", "No.", operator="h1 is off.").whole == "No. h1 is off."
+    assert CairnError("vm.no", "No.").whole == "No."
+
+
+def test_public_part_of_an_error_has_no_text_for_operators_at_any_depth() -> None:
+    inner = CairnError("agent.gone", "It is gone.", operator="10.0.0.1", cause=CairnError("a.b", "C.", operator="x"))
+    record = CairnError("vm.no", "No.", cause=inner, operator="h1").record()
+
+    public = record.public()
+
+    assert b"operator" not in msgspec.json.encode(public)
+    assert public.cause is not None
+    assert public.cause.message == "It is gone."
+    assert CairnError("vm.no", "No.").record().public() == CairnError("vm.no", "No.").record()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,8 +22,11 @@ class FlakyStore:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.reachable = True
+        self.bug: BaseException | None = None
 
     def __getattr__(self, name: str) -> object:
+        if self.bug is not None:
+            raise self.bug
         if not self.reachable:
             raise CairnError("store.broken", "The database cannot be reached.", kind=ErrorKind.UNAVAILABLE)
         return getattr(self.store, name)
@@ -167,6 +171,24 @@ async def test_lone_node_whose_database_is_away_goes_on(cloud: Cloud, clock: Vir
     await clock.advance(2)
     assert a.fenced == []
     assert await cloud.store.write(a.membership.fence) == 1
+
+
+@pytest.mark.parametrize("bug", [KeyError("surprise"), OSError("log is full"), asyncio.CancelledError()])
+async def test_heart_beats_on_whatever_went_wrong(cloud: Cloud, clock: VirtualClock, bug: BaseException) -> None:
+    a = await cloud.start("a")
+    assert a.membership.trouble() is None
+    a.store.bug = bug
+    await clock.advance(20)
+    assert a.membership.trouble() == "its heartbeat has not been written for 20 s"
+    a.store.bug = None
+    await clock.advance(2)
+    assert (a.membership.trouble(), a.fenced) == (None, [])
+
+
+async def test_node_that_has_left_says_so(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+    await a.membership.stop()
+    assert a.membership.trouble() == "it is not in the ring of nodes"
 
 
 async def test_fence_lets_members_write_and_gives_the_epoch(cloud: Cloud, clock: VirtualClock) -> None:

@@ -178,7 +178,8 @@ async def test_waiting_entry_is_answered_when_its_own_deadline_passes(
     await clock.settle()
     error = await error_of(clock.run(queues.run("vm:1", diary.work("b"), name="b", timeout_seconds=5)))
     assert (error.code, error.kind) == ("queue.deadline-passed", ErrorKind.TIMEOUT)
-    assert error.details == {"key": "vm:1", "running": "a"}
+    assert "In the queue 'vm:1', running there: a." in str(error.operator)
+    assert "vm:1" not in error.message
     assert clock.monotonic() == 5.0
     await clock.advance(100)
     assert diary.lines == ["a begins at 0", "a ends at 60"]

@@ -28,6 +28,7 @@ from cairn.kernel.resource import (
     EnabledState,
     EraseInput,
     EraseResource,
+    FormerUuid,
     Resource,
     announce,
     changed,
@@ -37,6 +38,7 @@ from cairn.kernel.resource import (
     existing,
     gone,
     is_announced,
+    refuse_former,
     retract,
     state_changed,
     taken,
@@ -128,7 +130,7 @@ class World:
 
 @pytest.fixture
 async def world() -> World:
-    schema = Schema([Resource, SystemTag, UserTag, Garden, Plant])
+    schema = Schema([FormerUuid, Resource, SystemTag, UserTag, Garden, Plant])
     return World(await Store.memory(schema, VirtualClock(), inline=True))
 
 
@@ -156,6 +158,23 @@ async def test_tags_come_with_their_resource_and_go_with_it(world: World) -> Non
     assert await world.do(lambda tx: erase(tx, Garden, UUID)) == 1
     assert [await world.count(kind) for kind in (Garden, Resource, SystemTag, UserTag)] == [0, 0, 0, 0]
     assert await world.do(lambda tx: erase(tx, Garden, UUID)) == 0
+
+
+async def test_a_uuid_stays_refused_to_other_accounts_when_its_resource_is_gone(world: World) -> None:
+    await world.create()
+    row = await world.do(lambda tx: tx.get(Resource, UUID))
+    assert row is not None
+    assert row.account_uuid is not None
+    for _ in range(2):
+        await world.do(lambda tx: erase(tx, Garden, UUID))
+    with pytest.raises(CairnError) as caught:
+        await world.do(lambda tx: refuse_former(tx, UUID, "mallory"))
+    assert caught.value.code == "resource.uuid-taken"
+    for may in (row.account_uuid, None):
+        await world.do(lambda tx, may=may: refuse_former(tx, UUID, may))  # type: ignore[misc]
+    await world.create()
+    await world.do(lambda tx: erase(tx, Garden, UUID))
+    assert await world.count(FormerUuid) == 1
 
 
 async def test_a_uuid_is_given_once_whatever_the_type(world: World) -> None:

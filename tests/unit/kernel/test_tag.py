@@ -119,3 +119,41 @@ async def test_resource_that_goes_has_no_tags(store: Store) -> None:
     await store.write(lambda tx: tx.delete(Resource, "vm"))
 
     assert await store.read(lambda tx: (tx.count(SystemTag), tx.count(UserTag))) == (0, 1)
+
+
+LONG = TagDefinition("note::{text}", "VmInstance", doc="a note", max_bytes=20, total_bytes=30)
+ONE = TagDefinition("owner::{name}", "VmInstance", doc="the owner", single=True, secret=True)
+
+
+def refusal(call: object, code: str) -> str:
+    assert callable(call)
+    with pytest.raises(CairnError) as caught:
+        call()
+    assert caught.value.code == code
+    return caught.value.message
+
+
+def test_tags_are_bounded_in_bytes_each_and_together() -> None:
+    bounded = Tags(RandomIds(seed=1), [LONG, ONE])
+    bounded.check("VmInstance", ["note::" + "ä" * 7])
+    assert "22 bytes" in refusal(lambda: bounded.check("VmInstance", ["note::" + "ä" * 8]), "tag.bad-value")
+    many = [f"note::number{number}" for number in range(3)]
+    assert "at most 30" in refusal(lambda: bounded.check("VmInstance", many), "tag.too-many-bytes")
+    bounded.check("VmInstance", many[:2])
+
+
+def test_a_tag_that_a_resource_has_once_is_given_once_and_its_secret_kept() -> None:
+    bounded = Tags(RandomIds(seed=1), [LONG, ONE])
+    bounded.check("VmInstance", ["owner::me", "owner::me"])
+    assert "geheim" not in refusal(lambda: bounded.check("VmInstance", ["owner::me", "owner::geheim"]), "tag.only-one")
+
+
+async def test_a_tag_is_checked_with_those_that_are_there(store: Store) -> None:
+    bounded = Tags(RandomIds(seed=1), [LONG, ONE])
+    await store.write(lambda tx: bounded.add(tx, "VmInstance", "vm", system=["owner::me"]))
+    (there,) = await store.read(lambda tx: tx.find(SystemTag, resource_uuid="vm"))
+    with pytest.raises(CairnError) as caught:
+        await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "vm", "owner::you"))
+    assert caught.value.code == "tag.only-one"
+    await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "vm", "owner::you", instead_of=there.uuid))
+    await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "other", "owner::you"))

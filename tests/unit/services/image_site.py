@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, TypeVar, cast
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from msgspec import Struct
 
+from cairn.agents.protocol.machine import machine_identity
 from cairn.kernel.admission import check_call
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
 from cairn.kernel.api import ApiCommand, ApiCreate, Http, post
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.message import Command
 from cairn.kernel.deploy.ansible import Progress
-from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.installer import AgentInstaller, Identified
 from cairn.kernel.deploy.inventory import Variable
 from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.error import CairnError, ErrorKind
@@ -60,10 +64,10 @@ class _Transport(MemoryTransport):
     """Hands TLS agents at ``https://NAME:PORT`` to the simulated host of that name."""
 
     async def request(
-        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         url = _TLS_AGENT.sub(rf"{ORIGIN}/hosts/\1", url)
-        return await super().request(method, url, body, timeout_seconds, server_name=server_name)
+        return await super().request(method, url, body, timeout_seconds, machine=machine)
 
 
 class PaperDriver(BackupStorageDriver):
@@ -75,6 +79,8 @@ class PaperDriver(BackupStorageDriver):
         self.taken_off: list[str] = []
         self.forgotten: list[str] = []
         self.refuse: CairnError | None = None
+        self.lasts_seconds = 0.0
+        self.sleep: Callable[[float], Awaitable[None]]
 
     def added(self, tx: Tx, uuid: str, asked: ApiCreate) -> None:
         """Nothing more is known of it."""
@@ -85,8 +91,13 @@ class PaperDriver(BackupStorageDriver):
     def image_url(self, tx: Tx, storage: str, path: str) -> str:
         return f"{ORIGIN}/hosts/{self.hosts[storage]}/v1/images{path}"
 
+    async def look_again(self) -> None:
+        """Nothing changes."""
+
     async def deploy(self, uuid: str) -> None:
         self.deployed.append(uuid)
+        if self.lasts_seconds:
+            await self.sleep(self.lasts_seconds)
         if self.refuse is not None:
             raise self.refuse
 
@@ -114,6 +125,17 @@ class PaperInstaller(AgentInstaller):
     ) -> SshTarget:
         self.keys[uuid] = private_key
         return SshTarget(host=host, port=port, username=username, password=password)
+
+    async def identify(self, uuid: str, target: SshTarget, fingerprint: str | None = None) -> Identified:
+        if self.refuse is not None:
+            raise self.refuse
+        return Identified(identity=machine_identity(target.host, ""), fingerprint=fingerprint or "SHA256:seen")
+
+    async def look_again(self, playbook: Path) -> None:
+        """Nothing changes."""
+
+    def deployment(self, playbook: Path, settings: Mapping[str, Variable]) -> str:
+        return ""
 
     async def install(
         self,
@@ -157,7 +179,14 @@ class AddPaper(AddBackupStorage, frozen=True, kw_only=True, tag="paper.add"):
 ADD = workflow(AddPaper, queue="backup-storage-connect")
 _ADD_STEPS = """
 [workflow."paper.add"]
-steps = ["backup-storage.record", "machine.deploy", "backup-storage.connect", "backup-storage.finish-connect"]
+steps = [
+  "backup-storage.record",
+  "machine.identify",
+  "machine.record-identity",
+  "machine.deploy",
+  "backup-storage.connect",
+  "backup-storage.finish-connect",
+]
 """
 
 
@@ -171,6 +200,7 @@ class Site:
         self.agents = SimulatedAgents(self.world, self.clock)
         self.transport = _Transport(self.agents.handle, self.clock)
         self.driver = PaperDriver()
+        self.driver.sleep = self.clock.sleep
         self.installer = PaperInstaller()
         self.dropped: list[str] = []  #: images whose caches were dropped
         self.refuse_drop: CairnError | None = None
@@ -199,8 +229,7 @@ class Site:
 
     async def watch(self) -> None:
         """Start the monitors; the first round is over afterwards."""
-        for background in self.context.background:
-            await background.start()
+        await self.context.start_background()
         await self.clock.settle()
 
     async def stop(self) -> None:
@@ -277,6 +306,10 @@ class Site:
         rows = await self.rows(EventRow, name="image.status-changed")
         return [str(row.content.get("status")) for row in sorted(rows, key=lambda row: row.sequence)]
 
+    async def warnings(self) -> list[str]:
+        """What was told of agents that are not as they should be."""
+        return [str(row.content["warning"]) for row in await self.rows(EventRow, name="machine.agent-warned")]
+
     async def shown(self, entity: str, uuid: str) -> dict[str, object]:
         """What the API shows of a resource."""
         found = await self.context.query.get(entity, uuid)
@@ -307,6 +340,14 @@ class Site:
         if self.refuse_drop is not None:
             raise self.refuse_drop
         self.dropped.append(image_uuid)
+
+
+@cache
+def private_key(passphrase: str = "") -> str:
+    """A private key as ssh-keygen makes it."""
+    secret = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    key = ed25519.Ed25519PrivateKey.generate()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, secret).decode()
 
 
 def trouble(code: str = "ssh.unreachable") -> CairnError:

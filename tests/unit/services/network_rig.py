@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 from msgspec import Struct
 
+from cairn.agents.protocol.network import DhcpLeft, RemoveDhcpEntries
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.api import Reference
 from cairn.kernel.error import CairnError, ErrorKind
@@ -22,7 +23,7 @@ from cairn.plugins.flat_network.manifest import MANIFEST as FLAT
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.messages import HostList, HostView, ListHosts
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.ids import ClusterId, HostId, L2NetworkId, L3NetworkId, ZoneId
 from cairn.services.l2.manifest import MANIFEST as L2
 from cairn.services.l2.messages import AttachL2NetworkToCluster, CreateL2NoVlanNetwork, CreateL2VxlanNetwork
@@ -66,12 +67,40 @@ class Agents(HostAgents):
         for key in (host, command.name):
             if key in self.refuse:
                 raise self.refuse[key]
-        return cast("R", Done())
+        return cast("R", DhcpLeft() if isinstance(command, RemoveDhcpEntries) else Done())
 
     def take(self) -> list[tuple[str, AgentCommand[Result]]]:
         """What was called since the last time."""
         calls, self.calls = self.calls, []
         return calls
+
+
+class Syncs(HostSyncs):
+    """Does parts' work at once, and keeps why it failed."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Callable[[HostId, str], Awaitable[None]]] = {}
+        self.failed: dict[tuple[str, str, str], CairnError] = {}  #: by host, kind and subject
+
+    def register(self, kind: str, work: Callable[[HostId, str], Awaitable[None]]) -> None:
+        self.works[kind] = work
+
+    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
+        part = (host, kind, subject)
+        try:
+            await self.works[kind](host, subject)
+        except CairnError as error:
+            self.failed[part] = error
+            return False
+        self.failed.pop(part, None)
+        return True
+
+    def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
+        self.failed[(host, kind, subject)] = CairnError("test.later", reason)
+
+    def failing(self, host: HostId, kind: str, subject: str = "") -> str | None:
+        error = self.failed.get((host, kind, subject))
+        return None if error is None else str(error)
 
 
 def missing_interface() -> CairnError:
@@ -89,6 +118,8 @@ class Rig:
         self.clock = VirtualClock()
         self.ids = RandomIds(seed=1)
         self.agents = Agents()
+        self.syncs = Syncs()
+        self.listed: list[ListHosts] = []
         self.extensions: Extensions
         self.probe = FlowProbe()
         self.hosts: dict[str, HostView] = {}
@@ -102,13 +133,13 @@ class Rig:
             [ZONE_SERVICE, CLUSTER_SERVICE, stand_ins, *manifests], self.clock, self.ids, probe=self.probe
         )
         await self.context.store.write(self._geography)
-        for background in self.context.background:
-            await background.start()
+        await self.context.start_background()
         return self
 
     def _build(self, node: NodeContext) -> None:
         self.extensions = node.extensions
         node.provide(HostAgents, self.agents)
+        node.provide(HostSyncs, self.syncs)
         node.bus.register(ListHosts, self._list_hosts)
         node.bus.register(ListVmNetworks, self._list_vms)
 
@@ -132,6 +163,7 @@ class Rig:
             )
 
     async def _list_hosts(self, message: ListHosts) -> HostList:
+        self.listed.append(message)
         hosts = [
             host
             for host in self.hosts.values()

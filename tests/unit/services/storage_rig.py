@@ -14,8 +14,9 @@ from cairn.kernel.store.store import Tx
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER
 from cairn.services.cluster.messages import CreateCluster, HypervisorType
 from cairn.services.host.extensions import Candidate
-from cairn.services.ids import BackupStorageId, ClusterId, HostId, ImageId, PrimaryStorageId, ZoneId
+from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, ZoneId
 from cairn.services.image.messages import ImageSpec
+from cairn.services.image.provided import ImageSources
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.manifest import MANIFEST as PRIMARY_STORAGE
 from cairn.services.primary_storage.messages import AttachPrimaryStorageToCluster
@@ -33,8 +34,6 @@ IMAGE = ImageSpec(
     size_bytes=1 << 20,
     actual_size_bytes=1 << 16,
     sha256="0" * 64,
-    backup_storage_uuid=BackupStorageId("2" * 32),
-    url="http://backup/tiny.qcow2",
 )
 
 
@@ -98,20 +97,39 @@ class PaperStorage(PrimaryStorageDriver):
         return self.kept_by
 
 
+class PaperSources(ImageSources):
+    """Images that every zone has, for every kind of processor, unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.architectures: dict[str, str] = {}  #: by image; others are gone
+        self.reached: frozenset[ZoneId] = frozenset()
+
+    def zones(self, tx: Tx, image: str) -> frozenset[ZoneId]:
+        return self.reached
+
+    def url(self, tx: Tx, image: str, zone: str) -> str:
+        return f"http://{zone}/{image}.qcow2"
+
+    def architecture(self, tx: Tx, image: str) -> str | None:
+        return self.architectures.get(image)
+
+
 class StorageRig:
     """A node with primary storage."""
 
     def __init__(self) -> None:
         self.node = SmallNode()
         self.driver = PaperStorage()
+        self.sources = PaperSources()
 
     async def start(self, *more: Manifest) -> StorageRig:
         """Build the services as a node does."""
         paper = Manifest(package=__name__, doc="A kind of storage of paper.", build=self._build)
-        await self.node.start(CLUSTER, PRIMARY_STORAGE, paper, *more)
+        await self.node.start(CLUSTER, paper, PRIMARY_STORAGE, *more)
         return self
 
     def _build(self, node: NodeContext) -> None:
+        node.provide(ImageSources, self.sources)
         node.extensions.provide(PrimaryStorageDriver, self.driver, name=PAPER)
 
     async def stop(self) -> None:

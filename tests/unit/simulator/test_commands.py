@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cairn.agents import protocol
-from cairn.agents.protocol import codes, host, network, storage, vm
-from cairn.agents.protocol.host import Forget, GetFacts, HostFacts
+from cairn.agents.protocol import codes, host, network, storage, trust, vm
+from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
 from cairn.agents.protocol.network import (
     DhcpEntry,
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
+    KeepDhcp,
     MetadataEntry,
     RemoveDhcp,
     RemoveDhcpEntries,
+    SetNames,
 )
 from cairn.agents.protocol.storage import (
     CreateVolume,
@@ -86,7 +88,7 @@ def start(
 def test_every_command_of_the_protocol_is_known() -> None:
     declared = {
         kind.name
-        for module in (host, network, storage, vm)
+        for module in (host, network, storage, trust, vm)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, AgentCommand) and kind is not AgentCommand
     }
@@ -128,11 +130,39 @@ def test_dhcp_entry_with_the_same_mac_takes_the_place_of_the_other() -> None:
         entry = DhcpEntry(mac="fa:00:00:00:00:01", ip=ip, hostname="a", vm="x")
         site.do(dhcp([entry]))
     assert [entry.ip for entry in site.host.dhcp["n"].entries.values()] == ["198.18.0.6"]
-    site.do(dhcp([DhcpEntry(mac="fa:00:00:00:00:02", ip="198.18.0.7", hostname="b", vm="y")], replace=True))
+    site.do(dhcp([DhcpEntry(mac="fa:00:00:00:00:02", ip="198.18.0.6", hostname="b", vm="y")]))
     assert list(site.host.dhcp["n"].entries) == ["fa:00:00:00:00:02"]
 
 
-def dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, *, replace: bool = False) -> EnsureDhcp:
+def test_only_the_entries_that_are_kept_stay_with_their_metadata_and_names_go_with_the_server() -> None:
+    site = Fixture()
+    site.do(EnsureBridge(bridge="br0"))
+    entries = [DhcpEntry(mac=f"fa:00:00:00:00:0{n}", ip=f"198.18.0.{n}", hostname="a", vm=str(n)) for n in (5, 6)]
+    site.do(dhcp(entries, [told("5", "198.18.0.5"), told("6", "198.18.0.6")]))
+    site.do(SetNames(network="n", names={"198.18.0.9": "far", "198.18.0.8": "away"}, gone=["198.18.0.8"]))
+    site.do(KeepDhcp(macs={"n": ["fa:00:00:00:00:06"]}))
+    assert (list(site.host.dhcp["n"].entries), site.told()) == (["fa:00:00:00:00:06"], {"198.18.0.6": "6"})
+    assert site.host.dhcp["n"].names == {"198.18.0.9": "far"}
+    site.do(KeepDhcp(macs={}))
+    assert (site.host.dhcp, site.host.metadata) == ({}, {})
+    site.do(SetNames(network="n", names={"198.18.0.9": "far"}))
+    assert site.host.dhcp == {}
+
+
+def test_a_machine_knows_the_hosts_that_it_was_until_it_is_told_to_forget() -> None:
+    site = Fixture()
+    former: list[list[str]] = []
+    for uuid in ("a", "b", "b", "c"):
+        found = site.do(Connect(host=uuid))
+        assert isinstance(found, HostFacts)
+        former.append(found.former)
+    assert former == [[], ["a"], ["a"], ["b", "a"]]
+    site.do(Forget())
+    site.do(Connect(host="d"))
+    assert site.host.former == []
+
+
+def dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None) -> EnsureDhcp:
     return EnsureDhcp(
         network="n",
         bridge="br0",
@@ -141,7 +171,6 @@ def dhcp(entries: list[DhcpEntry], metadata: list[MetadataEntry] | None = None, 
         gateway="198.18.0.1",
         entries=entries,
         metadata=metadata or [],
-        replace=replace,
     )
 
 
@@ -157,13 +186,13 @@ def test_metadata_address_belongs_to_the_vm_named_last() -> None:
     assert not site.host.metadata
 
 
-def test_metadata_goes_with_its_vm_or_when_all_is_replaced() -> None:
+def test_metadata_goes_with_its_vm_or_when_nothing_is_kept() -> None:
     site = Fixture()
     site.do(EnsureBridge(bridge="br0"))
     site.do(dhcp([], [told("x", "198.18.0.5"), told("y", "198.18.0.6")]))
     site.do(RemoveDhcpEntries(network="n", macs=[], vms=["x"]))
     assert site.told() == {"198.18.0.6": "y"}
-    site.do(dhcp([], replace=True))
+    site.do(KeepDhcp(macs={}))
     assert not site.host.metadata
 
 

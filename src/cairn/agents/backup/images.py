@@ -15,9 +15,8 @@ from cairn.agents.files import Folders, temporary_of
 from cairn.agents.images import inspect
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.storage import DownloadImage, ImageInfo
-
-MAX_VIRTUAL_SIZE_BYTES = 1 << 42
+from cairn.agents.protocol.storage import MOST_VIRTUAL_BYTES, DownloadImage, ImageInfo
+from cairn.agents.reach import Reach
 
 
 class BackupImages:
@@ -35,8 +34,9 @@ class BackupImages:
         async with self._folders.locks(str(path)):
             part = temporary_of(path)
             try:
-                sha256 = await self._downloader.fetch(command.url, part, command.max_bytes)
-                info = await inspect(self._runner, part, command.format, MAX_VIRTUAL_SIZE_BYTES)
+                reach = Reach(command.denied_networks, command.allowed_networks)
+                sha256 = await self._downloader.fetch(command.url, part, command.max_bytes, reach)
+                info = await inspect(self._runner, part, command.format, MOST_VIRTUAL_BYTES, iso=command.iso)
                 await settle(part, path)
             except BaseException:
                 await in_thread(self._clean_up, part)

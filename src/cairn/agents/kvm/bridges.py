@@ -12,6 +12,7 @@ from cairn.agents.blocking import in_thread
 from cairn.agents.commands import handles
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_interface, check_ip
+from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.links import Address, Links, Route
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
@@ -48,8 +49,15 @@ class Bridges:
     `changed` is told the name of a bridge whose uplink may have changed.
     """
 
-    def __init__(self, links: Links, records: Records[BridgeRecord], own_port_prefixes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        records: Records[BridgeRecord],
+        own_port_prefixes: tuple[str, ...],
+        tunnel_filter: TunnelFilter,
+    ) -> None:
         self._links = links
+        self._tunnel_filter = tunnel_filter
         self._records = records
         self._own_port_prefixes = own_port_prefixes
         self._lock = asyncio.Lock()
@@ -167,6 +175,7 @@ class Bridges:
         before = self._records.record(command.bridge).load()
         if self._links.exists(name) and before is not None and _other_tunnel(before.vxlan, command):
             await self._links.batch([f"link delete dev {name}"])
+        await self._filter_tunnels(command)
         await self._ensure_bridge_itself(command.bridge, command.mtu, None)
         if not self._links.exists(name):
             await self._links.batch(
@@ -174,6 +183,16 @@ class Bridges:
             )
         await self._links.batch([f"link set dev {name} mtu {command.mtu} master {command.bridge} up"])
         await self._set_peers(name, set(command.peers) - {command.local_ip})
+
+    async def _filter_tunnels(self, now: EnsureVxlan | None) -> None:
+        """Have the machine's VXLAN ports take packets from the peers of its tunnels: those known, with `now` as one of them."""
+        tunnels = {one.bridge: one.vxlan for one in await in_thread(list, self._records) if one.vxlan is not None}
+        if now is not None:
+            tunnels[now.bridge] = now
+        peers: dict[int, set[str]] = {}
+        for tunnel in tunnels.values():
+            peers.setdefault(tunnel.port, set()).update(set(tunnel.peers) - {tunnel.local_ip})
+        await self._tunnel_filter.set(peers)
 
     async def _set_peers(self, vxlan: str, peers: set[str]) -> None:
         """Flood to exactly `peers`, and forget the MAC addresses learned from those that have gone."""
@@ -205,6 +224,8 @@ class Bridges:
             await self._give_port_back(uplink, bridge)
         await self._links.batch([f"link delete dev {bridge}"])
         record.remove()
+        if saved is not None and saved.vxlan is not None:
+            await self._filter_tunnels(None)
 
     async def _give_port_back(self, port: str, bridge: str) -> None:
         addresses = await self._links.addresses(bridge)

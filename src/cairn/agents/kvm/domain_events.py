@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Final
 
 from cairn.agents import log
 from cairn.agents.blocking import KeyedLocks, in_thread
@@ -19,6 +20,9 @@ from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.protocol.vm import PowerState
 
 _CHECK_SECONDS = 5.0
+
+#: Why QEMU paused a VM that found no room to write.
+FULL_DISK: Final = "the host's disk is full; the VM goes on when there is room"
 
 #: Called with VM, state and reason of a change that no command made.
 Changed = Callable[[str, PowerState, str], None]
@@ -75,8 +79,16 @@ class DomainEvents:
             if self._known is None or self._known.get(vm, PowerState.STOPPED) == state:
                 return
             self._known[vm] = state
+            reason = await self._why_paused(vm, reason) if state is PowerState.PAUSED else reason
         log.info("vm.changed-by-itself", vm=vm, state=state.value, reason=reason)
         self._changed(vm, state, reason)
+
+    async def _why_paused(self, vm: str, reason: str) -> str:
+        """The reason of a pause that nobody asked for: a full disk is told by its name."""
+        try:
+            return FULL_DISK if vm in await in_thread(self._hypervisor.out_of_space) else reason
+        except AgentError:
+            return reason
 
     async def look_at_all(self) -> None:
         """After a new connection: the first time just remember, later look for what was missed."""

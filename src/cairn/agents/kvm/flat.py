@@ -2,7 +2,7 @@
 
 `FlatNetwork` records say what should be; `_converge` makes it so from any state of the machine. It is used by commands,
 the start of the agent (after a boot of the machine, too) and the watchdog. dnsmasq outlives the agent;
-the metadata servers live in it, and come back with it.
+the metadata servers are its children, and come back with it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from cairn.agents.kvm.flat_config import (
     dns_names,
     dnsmasq_conf,
     isolation_rules,
+    keeping,
+    own_names,
     subnet,
     with_dhcp,
+    with_names,
     without,
 )
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import EnsureDhcp, RemoveDhcp, RemoveDhcpEntries
+from cairn.agents.protocol.network import DhcpLeft, EnsureDhcp, KeepDhcp, RemoveDhcp, RemoveDhcpEntries, SetNames
 from cairn.agents.protocol.wire import Done
 from cairn.agents.state import Records, write_atomically
 
@@ -93,19 +96,55 @@ class Flat:
         return Done()
 
     @handles(RemoveDhcpEntries)
-    async def remove_entries(self, command: RemoveDhcpEntries) -> Done:
+    async def remove_entries(self, command: RemoveDhcpEntries) -> DhcpLeft:
         """Stop answering these MAC addresses and VMs; with the last MAC address the server goes."""
         check_uuid("network", command.network)
         gone = {check_mac("macs", mac) for mac in command.macs}
         async with self._locks(command.network):
             before = self._network(command.network)
             after = without(before, gone, set(command.vms))
-            self._save(after)
-            if not after.entries:
-                await self._take_down(before)
-            elif after.entries != before.entries:
+            await self._change(before, after)
+        return DhcpLeft(served=bool(after.entries))
+
+    @handles(KeepDhcp)
+    async def keep(self, command: KeepDhcp) -> Done:
+        """Take away all entries but these, in every network; one after the other, and each even if another fails."""
+        kept = {
+            check_uuid("macs", uuid): {check_mac("macs", mac) for mac in macs} for uuid, macs in command.macs.items()
+        }
+        failed: AgentError | None = None
+        for uuid in list(self._networks):
+            async with self._locks(uuid):
+                before = self._network(uuid)
+                try:
+                    await self._change(before, keeping(before, kept.get(uuid, set())))
+                except AgentError as error:
+                    failed = failed or error
+        if failed is not None:
+            raise failed
+        return Done()
+
+    @handles(SetNames)
+    async def set_names(self, command: SetNames) -> Done:
+        """Answer names of VMs on other machines too. A network without a server here has nobody to answer."""
+        check_uuid("network", command.network)
+        async with self._locks(command.network):
+            before = self._network(command.network)
+            after = with_names(before, command)
+            if before.entries and after.names != before.names:
+                self._save(after)
                 await self._converge(after)
         return Done()
+
+    async def _change(self, before: FlatNetwork, after: FlatNetwork) -> None:
+        """Bring the machine from `before` to `after`, which has less. Nothing is done where nothing changes."""
+        if after == before and (before.entries or before.metadata):
+            return
+        self._save(after)
+        if not after.entries:
+            await self._take_down(before)
+        elif after != before:
+            await self._converge(after)
 
     @handles(RemoveDhcp)
     async def remove(self, command: RemoveDhcp) -> Done:
@@ -116,6 +155,10 @@ class Flat:
             self._networks.pop(command.network, None)
             self._records.record(command.network).remove()
         return Done()
+
+    def server_port(self, mac: str) -> str | None:
+        """The port of the server that answers DHCP requests of this MAC address here."""
+        return next((one.outer for one in self._networks.values() if mac in one.entries), None)
 
     async def run(self) -> None:
         """Keep every server alive until cancelled: bring back what died, or what went with a boot of the machine."""
@@ -177,7 +220,8 @@ class Flat:
 
     def _is_up(self, network: FlatNetwork) -> bool:
         return (
-            network.network in self._servers
+            (server := self._servers.get(network.network)) is not None
+            and server.is_up
             and (self._netns / network.namespace).exists()
             and network.dhcp is not None
             and self._links.bridge_of(network.outer) == network.dhcp.bridge
@@ -193,28 +237,41 @@ class Flat:
         if fresh:
             await self._take_down(network)
             await self._build_namespace(network, dhcp)
+        await self._configure_inside(network, dhcp)
         await self._links.batch([f"link set dev {network.outer} mtu {dhcp.mtu} master {dhcp.bridge} up"])
         await self._isolate(network, dhcp)
         await self._run_dnsmasq(network, dhcp)
-        if network.network not in self._servers:
-            await self._serve_metadata(network)
+        await self._serve_metadata(network)
 
     async def _build_namespace(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
-        space = network.namespace
         await self._links.batch(
             [
-                f"netns add {space}",
+                f"netns add {network.namespace}",
                 f"link add {network.outer} mtu {dhcp.mtu} type veth "
-                f"peer name {INNER} address {network.mac} netns {space}",
+                f"peer name {INNER} address {network.mac} netns {network.namespace}",
             ]
         )
+
+    async def _configure_inside(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
+        """Give the server its addresses, and no others: the one that it had may be another's by now.
+
+        A file says what was done last, so that nothing is run for the same again. It is written last, and goes with the
+        name space; so whatever happens in between, it is done again.
+        """
         inside = [
             "link set dev lo up",
+            f"address flush dev {INNER}",
             f"address replace {dhcp.dhcp_ip}/{subnet(dhcp).prefixlen} dev {INNER}",
             f"address replace {METADATA_IP}/32 dev {INNER}",
             f"link set dev {INNER} mtu {dhcp.mtu} up",
         ]
-        await self._runner.run(["ip", "-netns", space, "-batch", "-"], stdin="".join(f"{line}\n" for line in inside))
+        script = "".join(f"{line}\n" for line in inside)
+        done = self._folder / network.network / "inside"
+        if await in_thread(_read_lines, done) == set(script.splitlines()):
+            return
+        await self._runner.run(["ip", "-netns", network.namespace, "-batch", "-"], stdin=script)
+        await in_thread(done.parent.mkdir, parents=True, exist_ok=True, mode=0o755)
+        await in_thread(_write_if_new, done, script)
 
     async def _isolate(self, network: FlatNetwork, dhcp: EnsureDhcp) -> None:
         uplink = await in_thread(self._bridges.uplink, dhcp.bridge)
@@ -232,6 +289,7 @@ class Flat:
         before = await in_thread(_read_lines, folder / "hosts")
         settings_changed = await in_thread(_write_if_new, folder / "dnsmasq.conf", dnsmasq_conf(network, dhcp, folder))
         names_changed = await in_thread(_write_if_new, folder / "names", dns_names(network))
+        await in_thread(_write_if_new, folder / "own", own_names(network))
         hosts_changed = await in_thread(_write_if_new, folder / "hosts", dhcp_hosts(network))
         pid = await in_thread(self._pid, network)
         if pid is None or settings_changed or before - set(dhcp_hosts(network).splitlines()):
@@ -260,10 +318,13 @@ class Flat:
         return pid if str(folder / "dnsmasq.conf").encode() in command else None
 
     async def _serve_metadata(self, network: FlatNetwork) -> None:
-        uuid = network.network
-        server = MetadataServer(lambda ip: self._network(uuid).metadata.get(ip))
-        await server.start(await self._sockets.listen(network.namespace))
-        self._servers[uuid] = server
+        server = self._servers.get(network.network)
+        if server is None or not server.is_up:
+            server = self._servers[network.network] = MetadataServer(self._folder / "empty")
+            await server.start(
+                await self._sockets.listen(network.namespace), self._sockets.namespace(network.namespace)
+            )
+        await server.tell(network.metadata)
 
     async def _take_down(self, network: FlatNetwork) -> None:
         """Take all of the server off the machine. Nothing there is success."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_domain, check_interface, check_ip, check_mac, check_uuid
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, SetNames
 
 METADATA_IP = "169.254.169.254"
 OUTER_PREFIX = "cfd"
@@ -28,6 +28,7 @@ class FlatNetwork(Struct, frozen=True, kw_only=True):
     dhcp: EnsureDhcp | None = None  #: without its entries and metadata; None: no server so far
     entries: dict[str, DhcpEntry] = {}  #: by MAC
     metadata: dict[str, MetadataEntry] = {}  #: by IP
+    names: dict[str, str] = {}  #: of VMs on other machines, by IP
 
     @property
     def namespace(self) -> str:
@@ -60,10 +61,31 @@ def with_dhcp(before: FlatNetwork, command: EnsureDhcp) -> FlatNetwork:
     check(command)
     new = {entry.mac: entry for entry in map(_checked_entry, command.entries)}
     addresses = {entry.ip for entry in new.values()}
-    kept = {} if command.replace else {m: e for m, e in before.entries.items() if e.ip not in addresses}
-    settings = msgspec.structs.replace(command, entries=[], metadata=[], replace=False)
-    metadata = _with_metadata({} if command.replace else before.metadata, command.metadata)
+    kept = {mac: entry for mac, entry in before.entries.items() if entry.ip not in addresses}
+    settings = msgspec.structs.replace(command, entries=[], metadata=[])
+    metadata = _with_metadata(before.metadata, command.metadata)
     return msgspec.structs.replace(before, dhcp=settings, entries={**kept, **new}, metadata=metadata)
+
+
+def keeping(before: FlatNetwork, macs: set[str]) -> FlatNetwork:
+    """`before` with these entries only, and with the metadata of their addresses."""
+    entries = {mac: entry for mac, entry in before.entries.items() if mac in macs}
+    addresses = {entry.ip for entry in entries.values()}
+    metadata = {ip: one for ip, one in before.metadata.items() if ip in addresses}
+    return msgspec.structs.replace(before, entries=entries, metadata=metadata)
+
+
+def with_names(before: FlatNetwork, command: SetNames) -> FlatNetwork:
+    """`before` with the names of VMs on other machines as `command` wants them.
+
+    Raises:
+        AgentError: ``agent.bad-request`` for what is not an address.
+    """
+    told = {check_ip("names", ip): host_name(name, ip) for ip, name in command.names.items()}
+    names = {**({} if command.only else before.names), **told}
+    for ip in command.gone:
+        names.pop(ip, None)
+    return msgspec.structs.replace(before, names=names)
 
 
 def without(before: FlatNetwork, macs: set[str], vms: set[str]) -> FlatNetwork:
@@ -112,17 +134,24 @@ def subnet(command: EnsureDhcp) -> ipaddress.IPv4Network:
 
 def _checked_entry(entry: DhcpEntry) -> DhcpEntry:
     ip = check_ip("entries.ip", entry.ip)
-    hostname = _NOT_HOSTNAME.sub("-", entry.hostname.lower()).strip("-")[:63].strip("-")
     return msgspec.structs.replace(
-        entry,
-        mac=check_mac("entries.mac", entry.mac),
-        ip=ip,
-        hostname=hostname or f"ip-{ip.replace('.', '-')}",
+        entry, mac=check_mac("entries.mac", entry.mac), ip=ip, hostname=host_name(entry.hostname, ip)
     )
 
 
+def host_name(name: str, ip: str) -> str:
+    """A host name as in RFC 1123, made of any text; one of the address where nothing of the text can be used."""
+    usable = _NOT_HOSTNAME.sub("-", name.lower()).strip("-")[:63].strip("-")
+    return usable or f"ip-{ip.replace('.', '-')}"
+
+
 def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:
-    """The configuration file. Clients that know option 121 ignore option 3, so it repeats the default route."""
+    """The configuration file. Clients that know option 121 ignore option 3, so it repeats the default route.
+
+    There is no server above this one, and neither ``domain-needed`` nor ``bogus-priv``: they would have dnsmasq deny names
+    and addresses that it does not know, which only who knows all of them may do. So it refuses them (REFUSED), and answers
+    for the names that it knows: each is a domain of its own (`own_names`).
+    """
     metadata_route = f"{METADATA_IP}/32,{dhcp.dhcp_ip}"
     default_route = f",0.0.0.0/0,{dhcp.gateway}" if dhcp.gateway else ""
     lines = [
@@ -135,9 +164,8 @@ def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:
         "no-hosts",
         "no-resolv",
         "no-poll",
-        "domain-needed",
-        "bogus-priv",
         f"addn-hosts={folder / 'names'}",
+        f"servers-file={folder / 'own'}",
         "leasefile-ro",
         "dhcp-authoritative",
         "dhcp-ignore=tag:!known",
@@ -157,15 +185,30 @@ def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:
 
 
 def dhcp_hosts(network: FlatNetwork) -> str:
-    """The static leases in dnsmasq's format, ordered by address so that the file changes only when they do."""
+    """The static leases in dnsmasq's format, ordered by address so that the file changes only when they do.
+
+    No names: in this file ``ignore``, ``infinite``, ``12345`` and ``2h`` are words of dnsmasq's own. It takes the name that it
+    gives to a client from the file of names, by the client's address; there a name is a name.
+    """
     entries = sorted(network.entries.values(), key=lambda e: ipaddress.IPv4Address(e.ip))
-    return "".join(f"{e.mac}{',set:default' if e.is_default else ''},{e.ip},{e.hostname}\n" for e in entries)
+    return "".join(f"{e.mac}{',set:default' if e.is_default else ''},{e.ip}\n" for e in entries)
 
 
 def dns_names(network: FlatNetwork) -> str:
-    """The names that the server answers, in the shape of ``/etc/hosts``."""
-    entries = sorted(network.entries.values(), key=lambda e: ipaddress.IPv4Address(e.ip))
-    return "".join(f"{e.ip} {e.hostname}\n" for e in entries)
+    """The names that the server answers, in the shape of ``/etc/hosts``: of its own entries, and of VMs on other machines."""
+    names = {**network.names, **{entry.ip: entry.hostname for entry in network.entries.values()}}
+    return "".join(f"{ip} {names[ip]}\n" for ip in sorted(names, key=ipaddress.IPv4Address))
+
+
+def own_names(network: FlatNetwork) -> str:
+    """The names that the server answers for: of what is not known of these (an IPv6 address) it says that there is none.
+
+    Without that it would refuse to answer, and a guest that asks for both kinds of address would take neither.
+    """
+    names = {*network.names.values(), *(entry.hostname for entry in network.entries.values())}
+    domain = network.dhcp.domain if network.dhcp is not None else None
+    full = sorted(f"/{name}.{domain}/" for name in names) if domain else []
+    return "".join(f"server={name}\n" for name in [*sorted(f"/{name}/" for name in names), *full])
 
 
 def isolation_rules(network: FlatNetwork, dhcp: EnsureDhcp, uplink: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.vm import PowerState, VmSize
 
 #: Called, from a thread of the hypervisor's own, when something happened to a VM: with its uuid, and the reason.
 Noticed = Callable[[str, str], None]
@@ -23,6 +23,9 @@ class Hypervisor(Protocol):
 
     def states(self) -> dict[str, PowerState]:
         """Find all VMs with their states."""
+
+    def sizes(self) -> dict[str, VmSize]:
+        """Find what each VM takes of the machine."""
 
     def state(self, vm: str) -> PowerState | None:
         """Find the state of one VM; None: it has no domain."""
@@ -44,6 +47,9 @@ class Hypervisor(Protocol):
 
     def resume(self, vm: str) -> None:
         """Let the suspended domain run on."""
+
+    def out_of_space(self) -> dict[str, list[str]]:
+        """Find the VMs that are paused because a disk of the host is full, each with its files on such disks."""
 
     def undefine(self, vm: str) -> None:
         """Forget the stopped domain. Nothing there is success."""

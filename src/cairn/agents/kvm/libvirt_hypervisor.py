@@ -20,7 +20,7 @@ from cairn.agents import log
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.hypervisor import Noticed
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.vm import PowerState
+from cairn.agents.protocol.vm import PowerState, VmSize
 
 _VM_NAME = re.compile(r"[0-9a-f]{32}\Z")
 _KEEPALIVE_SECONDS = 5
@@ -81,6 +81,17 @@ class LibvirtHypervisor:
         found = {d.name(): self._state(d) for d in domains}
         return {vm: state for vm, state in found.items() if state is not None}
 
+    def sizes(self) -> dict[str, VmSize]:
+        """Ask for the memory and processors of the domains that are named like VMs of cairn; one that goes is left out."""
+        with self._errors("list the domains"):
+            domains = [d for d in self._connect().listAllDomains() if _VM_NAME.match(d.name())]
+        found: dict[str, VmSize] = {}
+        for domain in domains:
+            with self._errors("ask for a domain's size", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
+                _, kibibytes, _, cpu_num, _ = domain.info()
+                found[domain.name()] = VmSize(cpu_num=cpu_num, memory_size=kibibytes * 1024)
+        return found
+
     def state(self, vm: str) -> PowerState | None:
         """Look the domain up by the VM's uuid, and ask for its state."""
         domain = self._find(vm)
@@ -120,6 +131,13 @@ class LibvirtHypervisor:
         """Resume the domain from where it was suspended."""
         with self._errors(f"resume VM {vm}"):
             self._connect().lookupByName(vm).resume()
+
+    def out_of_space(self) -> dict[str, list[str]]:
+        """Look at the domains that an I/O error paused; libvirt keeps what it was of each disk."""
+        with self._errors("list the paused domains"):
+            domains = self._connect().listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED)
+        found = {d.name(): self._full_disks(d) for d in domains if _VM_NAME.match(d.name())}
+        return {vm: disks for vm, disks in found.items() if disks}
 
     def undefine(self, vm: str) -> None:
         """Forget the domain, with everything that libvirt keeps of it."""
@@ -182,9 +200,29 @@ class LibvirtHypervisor:
             return self._connect().lookupByUUIDString(str(uuid.UUID(vm)))
         return None
 
+    def _full_disks(self, domain: libvirt.virDomain) -> list[str]:
+        """The files of a domain's disks that found no room; none if it is paused for another reason."""
+        with self._errors("ask why a domain is paused", ignore=_GONE):
+            if domain.state()[1] != libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+                return []
+            full = {
+                name for name, error in domain.diskErrors().items() if error == libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE
+            }
+            devices = ElementTree.fromstring(domain.XMLDesc()).iterfind("devices/disk")  # noqa: S314
+            return [
+                source.get("file", "")
+                for disk in devices
+                if (target := disk.find("target")) is not None and target.get("dev") in full
+                if (source := disk.find("source")) is not None
+            ]
+        return []
+
     def _state(self, domain: libvirt.virDomain) -> PowerState | None:
         with self._errors("ask for a domain's state", ignore=(libvirt.VIR_ERR_NO_DOMAIN,)):
-            return _STATES.get(domain.state()[0], PowerState.STOPPED)
+            state, reason = domain.state()
+            if (state, reason) == (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED):
+                return PowerState.CRASHED  # QEMU died, whether anybody heard of it or not
+            return _STATES.get(state, PowerState.STOPPED)
         return None
 
     @contextmanager

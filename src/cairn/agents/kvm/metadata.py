@@ -11,10 +11,10 @@ _VERSIONS = ("1.0", "2007-01-19", "2009-04-04", "latest")
 
 
 class Answer(Struct, frozen=True):
-    """The text of an answer; None: there is nothing at that path (404)."""
+    """The body of an answer; None: there is nothing at that path (404)."""
 
-    text: str | None
-    content_type: str = "text/plain"
+    body: bytes | None
+    content_type: str = "text/plain; charset=utf-8"
 
 
 NOT_FOUND = Answer(None)
@@ -25,11 +25,11 @@ def answer(vm: MetadataEntry, path: str) -> Answer:
     parts = [part for part in path.split("/") if part]
     match parts:
         case []:
-            return Answer("\n".join(_VERSIONS))
+            return _text("\n".join(_VERSIONS))
         case [("meta-data" | "user-data" | "vendor-data" | "network-config") as document]:
             return _nocloud(vm, document)
         case [version] if version in _VERSIONS:
-            return Answer("meta-data\nuser-data" if vm.user_data is not None else "meta-data")
+            return _text("meta-data\nuser-data" if vm.user_data is not None else "meta-data")
         case [version, "user-data"] if version in _VERSIONS:
             return Answer(vm.user_data, "application/octet-stream")
         case [version, "meta-data", *rest] if version in _VERSIONS:
@@ -43,13 +43,17 @@ def _nocloud(vm: MetadataEntry, document: str) -> Answer:
         case "meta-data":
             # JSON is YAML, and needs no care with quoting.
             data = {"instance-id": vm.vm, "local-hostname": vm.hostname, "public-keys": vm.ssh_keys}
-            return Answer(msgspec.json.encode(data).decode(), "text/yaml")
+            return Answer(msgspec.json.encode(data), "text/yaml")
         case "user-data":
-            return Answer(vm.user_data or "", "application/octet-stream")
+            return Answer(vm.user_data or b"", "application/octet-stream")
         case "vendor-data":
-            return Answer("")
+            return _text("")
         case _:
             return NOT_FOUND
+
+
+def _text(text: str) -> Answer:
+    return Answer(text.encode())
 
 
 _Tree = dict[str, "str | _Tree"]
@@ -74,7 +78,7 @@ def _walk(tree: _Tree, path: list[str]) -> Answer:
             return NOT_FOUND
         node = node[part]
     if isinstance(node, str):
-        return Answer(node)
+        return _text(node)
     if path == ["public-keys"]:
-        return Answer("\n".join(f"{i}=key-{i}" for i in node))
-    return Answer("\n".join(name if isinstance(child, str) else f"{name}/" for name, child in node.items()))
+        return _text("\n".join(f"{i}=key-{i}" for i in node))
+    return _text("\n".join(name if isinstance(child, str) else f"{name}/" for name, child in node.items()))

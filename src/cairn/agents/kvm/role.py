@@ -14,16 +14,20 @@ from cairn.agents import log
 from cairn.agents.blocking import KeyedLocks, in_thread
 from cairn.agents.clock import Clock
 from cairn.agents.delivery import Delivery
+from cairn.agents.disks import Disks
 from cairn.agents.downloads import Downloader
+from cairn.agents.errors import AgentError
 from cairn.agents.facts import Facts, HostState, Identity
 from cairn.agents.files import Folders, PreparedFolders
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
 from cairn.agents.kvm.domain_events import DomainEvents
 from cairn.agents.kvm.features import Features
+from cairn.agents.kvm.filters import TapFilters, TunnelFilter
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import OUTER_PREFIX, FlatNetwork
 from cairn.agents.kvm.forget import HostCleanup
+from cairn.agents.kvm.full_disks import FullDisks
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
@@ -32,7 +36,7 @@ from cairn.agents.kvm.volumes import Volumes
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.vm import PowerState
-from cairn.agents.protocol.wire import Report
+from cairn.agents.protocol.wire import Report, Space
 from cairn.agents.state import Record, Records
 from cairn.agents.storage import Storage
 
@@ -59,8 +63,9 @@ class KvmRole:
         self._features = Features(runner)
         locks = KeyedLocks()
         self._events = DomainEvents(hypervisor, locks, clock, self._report)
+        self._full_disks = FullDisks(hypervisor, locks, clock)
         links = Links(runner)
-        self._bridges = Bridges(links, Records(data / "bridges", BridgeRecord), (OUTER_PREFIX,))
+        self._bridges = Bridges(links, Records(data / "bridges", BridgeRecord), (OUTER_PREFIX,), TunnelFilter(runner))
         self._flat = Flat(
             links=links,
             bridges=self._bridges,
@@ -71,10 +76,13 @@ class KvmRole:
             sockets=NamespaceSockets(),
         )
         folders = Folders(Record(data / "storage.json", PreparedFolders), data)
-        vms = Vms(
+        self._disks = Disks(folders, clock)
+        filters = TapFilters(runner, self._flat.server_port)
+        vms = self._vms = Vms(
             hypervisor=hypervisor,
             accelerator=self._accelerator,
             events=self._events,
+            filters=filters,
             locks=locks,
             runner=runner,
             records=Records(data / "vms", VmRecord),
@@ -83,7 +91,7 @@ class KvmRole:
         )
         self._areas = (
             Facts(self._state, runner, self._extend_facts),
-            HostCleanup(self._state, hypervisor, self._bridges, self._flat),
+            HostCleanup(self._state, hypervisor, self._bridges, self._flat, filters),
             Storage(folders, vms.user_of),
             Volumes(folders, Downloader(tls), runner),
             vms,
@@ -105,16 +113,22 @@ class KvmRole:
         """Ask the hypervisor, each time."""
         return await in_thread(self._hypervisor.states)
 
+    async def spaces(self) -> dict[str, Space]:
+        """Measure the folders that volumes and cached images are in."""
+        return await self._disks.spaces()
+
     def add_routes(self, app: web.Application) -> None:
         """A host serves nothing but commands."""
 
     async def start(self) -> None:
-        """Restore bridges, which the networks' servers need, then watch. The accelerator is probed in the background."""
+        """Restore bridges, which the networks' servers need, and filters, then watch. The accelerator is probed meanwhile."""
         await self._bridges.restore()
+        await self._restore_filters()
         self._tasks.append(asyncio.create_task(self._probe(), name="accelerator"))
         for name, work in (
             ("flat networks", self._flat.run()),
             ("VMs", self._events.run()),
+            ("full disks", self._full_disks.run()),
         ):
             task = asyncio.create_task(work, name=f"watch {name}")
             task.add_done_callback(_log_end)
@@ -125,6 +139,13 @@ class KvmRole:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _restore_filters(self) -> None:
+        """Guests that go on are filtered by what the kernel has; a libvirtd that is not up yet must not keep the agent down."""
+        try:
+            await self._vms.restore_filters()
+        except AgentError as error:
+            log.warning("filters.not-restored", message=error.message)
 
     async def _probe(self) -> None:
         """Probe the accelerator early, so that the first `Connect` need not wait for it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from cairn.agents.blocking import KeyedLocks, in_thread
@@ -15,13 +17,15 @@ from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_uuid
 from cairn.agents.kvm.accelerator import Accelerator
 from cairn.agents.kvm.domain_events import DomainEvents
-from cairn.agents.kvm.domain_xml import domain_xml
+from cairn.agents.kvm.domain_xml import MACHINES, domain_xml
+from cairn.agents.kvm.filters import TapFilters
 from cairn.agents.kvm.hypervisor import Hypervisor
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import (
     Console,
     DestroyVm,
+    FilterTaps,
     GetConsole,
     ListVms,
     PauseVm,
@@ -30,6 +34,7 @@ from cairn.agents.protocol.vm import (
     ResumeVm,
     StartVm,
     StopVm,
+    Tap,
     VmList,
     VmStatus,
 )
@@ -50,6 +55,7 @@ class VmRecord(Struct, frozen=True):
     vm: str
     taps: list[str] = []
     disks: list[str] = []  #: resolved
+    filtered: list[Tap] = []  #: what its guest may send; empty in records of earlier versions
 
 
 class Vms:
@@ -61,16 +67,20 @@ class Vms:
         hypervisor: Hypervisor,
         accelerator: Accelerator,
         events: DomainEvents,
+        filters: TapFilters,
         locks: KeyedLocks,
         runner: ProgramRunner,
         records: Records[VmRecord],
         console_dir: Path,
         clock: Clock,
         sys_net: Path = Path("/sys/class/net"),
+        architecture: str = platform.machine(),
     ) -> None:
+        self._architecture = architecture
         self._hypervisor = hypervisor
         self._accelerator = accelerator
         self._events = events
+        self._filters = filters
         self._locks = locks
         self._runner = runner
         self._records = records
@@ -95,7 +105,12 @@ class Vms:
                 caches=await in_thread(_caches, [disk.path for disk in command.disks]),
             )
             await in_thread(self._remember, command)
-            await in_thread(self._define_and_start, vm, xml)
+            await self._filters.set(_taps(command))
+            try:
+                await in_thread(self._define_and_start, vm, xml)
+            except AgentError:
+                await self._filters.remove([nic.device for nic in command.nics])
+                raise
             return await self._status(vm)
 
     @handles(StopVm)
@@ -109,6 +124,8 @@ class Vms:
                 await self._shut_down(command.vm, command.grace_seconds)
             await in_thread(self._hypervisor.pull_plug, command.vm)
             await in_thread(self._hypervisor.undefine, command.vm)
+            saved = await in_thread(self._records.record(command.vm).load)
+            await self._filters.remove(saved.taps if saved is not None else [])
             return await self._status(command.vm)
 
     @handles(RebootVm)
@@ -152,14 +169,34 @@ class Vms:
             for tap in saved.taps if saved is not None else []:
                 if (self._sys_net / tap).exists():
                     await self._runner.run(["ip", "link", "delete", "dev", tap], check=False)
+            await self._filters.remove(saved.taps if saved is not None else [])
             await in_thread(self._remove_console, command.vm)
             await in_thread(record.remove)
             return Done()
 
+    @handles(FilterTaps)
+    async def filter(self, command: FilterTaps) -> Done:
+        """Remember what the guests of these VMs may send, and filter those that are on."""
+        by_vm: dict[str, list[Tap]] = {}
+        for tap in command.taps:
+            by_vm.setdefault(check_uuid("taps.vm", tap.vm), []).append(tap)
+        for vm, taps in by_vm.items():
+            async with self._locks(vm):
+                if await in_thread(self._hypervisor.state, vm) in _ALIVE:
+                    await in_thread(self._remember_filters, vm, taps)
+                    await self._filters.set(taps)
+        return Done()
+
+    async def restore_filters(self) -> None:
+        """Filter exactly the taps of VMs that are on, as after a boot of the machine or a crash of the agent."""
+        states = await in_thread(self._hypervisor.states)
+        records = await in_thread(list, self._records)
+        await self._filters.replace(tap for one in records if states.get(one.vm) in _ALIVE for tap in one.filtered)
+
     @handles(ListVms)
     async def list(self, _: ListVms) -> VmList:
-        """List all VMs of cairn with their states."""
-        return VmList(vms=await in_thread(self._hypervisor.states))
+        """List all VMs of cairn with their states and sizes."""
+        return VmList(vms=await in_thread(self._hypervisor.states), sizes=await in_thread(self._hypervisor.sizes))
 
     @handles(GetConsole)
     async def console(self, command: GetConsole) -> Console:
@@ -194,7 +231,13 @@ class Vms:
         taps = [nic.device for nic in command.nics]
         disks = [str(Path(disk.path).resolve()) for disk in command.disks]
         vm = command.hardware.uuid
-        self._records.record(vm).save(VmRecord(vm, taps, disks))
+        self._records.record(vm).save(VmRecord(vm, taps, disks, _taps(command)))
+
+    def _remember_filters(self, vm: str, taps: Sequence[Tap]) -> None:
+        record = self._records.record(vm)
+        saved = record.load() or VmRecord(vm)
+        known = {*saved.taps, *(tap.device for tap in taps)}
+        record.save(msgspec.structs.replace(saved, taps=sorted(known), filtered=[*taps]))
 
     def _define_and_start(self, vm: str, xml: str) -> None:
         """Define and start in one thread's work, so that a start that was given up does not leave a definition behind."""
@@ -223,6 +266,12 @@ class Vms:
     def _check_devices(self, command: StartVm) -> None:
         """Refuse a VM whose disks or bridges are missing, in words that are clearer than QEMU's."""
         self._console_dir.mkdir(parents=True, exist_ok=True)
+        if command.hardware.architecture != self._architecture or self._architecture not in MACHINES:
+            raise AgentError(
+                codes.BAD_REQUEST,
+                f"architecture: found {command.hardware.architecture}; this host is {self._architecture}, and VMs of "
+                f"{', '.join(MACHINES)} are known.",
+            )
         if len(command.disks) > MAX_DISKS or any(not 0 <= d.device_id < MAX_DISKS for d in command.disks):
             raise AgentError(
                 codes.BAD_REQUEST, f"disks: at most {MAX_DISKS}, with device ids from 0 to {MAX_DISKS - 1}."
@@ -243,6 +292,12 @@ class Vms:
         """Delete the log, and the older ones that virtlogd has rotated away."""
         for path in self._console_dir.glob(f"{vm}.log*"):
             path.unlink(missing_ok=True)
+
+
+def _taps(command: StartVm) -> list[Tap]:
+    return [
+        Tap(vm=command.hardware.uuid, device=nic.device, mac=nic.mac, addresses=nic.addresses) for nic in command.nics
+    ]
 
 
 def _tail(path: Path, size: int) -> str:

@@ -10,7 +10,7 @@ from cairn.agents.commands import handles
 from cairn.agents.downloads import Downloader, settle
 from cairn.agents.errors import AgentError, no_space
 from cairn.agents.files import Folders, free_bytes, temporary_of
-from cairn.agents.images import QemuInfo, inspect, qemu_info
+from cairn.agents.images import Measured, inspect, measure
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import CacheImage, CreateVolume, ImageInfo, VolumeInfo
@@ -42,12 +42,12 @@ class Volumes:
         async with self._folders.locks(str(path)):
             if not await in_thread(path.exists):
                 await self._download(command, path)
-            info = await qemu_info(self._runner, path, command.format)
+            found = await in_thread(measure, path, command.format)
         return ImageInfo(
             path=command.path,
             format=command.format,
-            virtual_size_bytes=info.virtual_size,
-            actual_size_bytes=info.actual_size,
+            virtual_size_bytes=found.virtual_size_bytes,
+            actual_size_bytes=found.actual_size_bytes,
             sha256=command.sha256,
         )
 
@@ -57,15 +57,19 @@ class Volumes:
         path = await in_thread(self._folders.confine, command.path)
         async with self._folders.locks(str(path)):
             backing = await self._backing(command)
-            size = max(command.size_bytes, backing.virtual_size if backing is not None else 0)
+            size = max(command.size_bytes, backing.virtual_size_bytes if backing is not None else 0)
             size = (size + _SECTOR_BYTES - 1) // _SECTOR_BYTES * _SECTOR_BYTES
             if size == 0:
                 raise AgentError(codes.BAD_REQUEST, "sizeBytes: found 0; a volume without an image needs a size.")
             if not await in_thread(path.exists):
                 await self._create(command, path, size)
-            info = await qemu_info(self._runner, path, "qcow2")
-            _check_same(command, info, size)
-        return VolumeInfo(path=command.path, virtual_size_bytes=info.virtual_size, actual_size_bytes=info.actual_size)
+            found = await in_thread(measure, path, "qcow2")
+            _check_same(command, found, size)
+        return VolumeInfo(
+            path=command.path,
+            virtual_size_bytes=found.virtual_size_bytes,
+            actual_size_bytes=found.actual_size_bytes,
+        )
 
     async def _download(self, command: CacheImage, path: Path) -> None:
         part = temporary_of(path)
@@ -88,7 +92,7 @@ class Volumes:
             )
         await inspect(self._runner, part, command.format, command.max_virtual_size_bytes)
 
-    async def _backing(self, command: CreateVolume) -> QemuInfo | None:
+    async def _backing(self, command: CreateVolume) -> Measured | None:
         if command.backing_path is None:
             return None
         backing = await in_thread(self._folders.confine, command.backing_path)
@@ -96,7 +100,7 @@ class Volumes:
             raise AgentError(
                 codes.MISSING_FILE, f"The cached image {command.backing_path} is not on this host. Cache it first."
             )
-        return await qemu_info(self._runner, backing, command.backing_format or "qcow2")
+        return await in_thread(measure, backing, command.backing_format or "qcow2")
 
     async def _create(self, command: CreateVolume, path: Path, size: int) -> None:
         free = await in_thread(free_bytes, path.parent)
@@ -104,7 +108,10 @@ class Volumes:
             raise no_space(path.parent, _LEAST_FREE_BYTES, free)
         await in_thread(path.parent.mkdir, parents=True, exist_ok=True)
         part = temporary_of(path)
-        over = ["-b", command.backing_path, "-F", command.backing_format or "qcow2"] if command.backing_path else []
+        # -u: a stranger's image is named, and not opened by a program that is not in the sandbox.
+        over = (
+            ["-u", "-b", command.backing_path, "-F", command.backing_format or "qcow2"] if command.backing_path else []
+        )
         try:
             await self._runner.run(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(part), str(size)])
             await settle(part, path)
@@ -115,11 +122,11 @@ class Volumes:
             raise
 
 
-def _check_same(command: CreateVolume, info: QemuInfo, size: int) -> None:
+def _check_same(command: CreateVolume, found: Measured, size: int) -> None:
     """Refuse a file that was there already unless it is the volume that was asked for."""
-    if info.backing_filename != command.backing_path or info.virtual_size != size:
+    if found.backing_path != command.backing_path or found.virtual_size_bytes != size:
         raise AgentError(
             codes.EXISTS,
-            f"{command.path} is there already, {info.virtual_size} bytes over {info.backing_filename}; {size} bytes "
+            f"{command.path} is there already, {found.virtual_size_bytes} bytes over {found.backing_path}; {size} bytes "
             f"over {command.backing_path} were asked for. Delete it first, or choose another path.",
         )

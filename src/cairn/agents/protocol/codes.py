@@ -26,6 +26,9 @@ BACKING_FILE: Final = "agent.backing-file"
 DOWNLOAD_FAILED: Final = "agent.download-failed"
 """The URL could not be fetched: no such host, refused, an HTTP error, a redirect to another scheme, a missing file."""
 
+DOWNLOAD_REFUSED: Final = "agent.download-refused"
+"""The URL, or a redirect of it, leads to an address that images may not come from. Nothing was connected to there."""
+
 CHECKSUM: Final = "agent.checksum"
 """The fetched file does not have the SHA-256 that was asked for."""
 
@@ -97,6 +100,7 @@ ALL: Final = frozenset(
         IMAGE_TOO_LARGE,
         BACKING_FILE,
         DOWNLOAD_FAILED,
+        DOWNLOAD_REFUSED,
         CHECKSUM,
         PATH_REFUSED,
         VM_NOT_RUNNING,

@@ -26,6 +26,9 @@ class HostFacts(Result, frozen=True, kw_only=True):
     qemu_version: str = ""
     features: dict[str, bool] = {}  #: kernel features: vlan, vxlan, nftables_bridge, vhost_net, ...
     addresses: list[str] = []  #: IPv4 addresses of the machine
+    former: list[
+        str
+    ] = []  #: uuids of hosts that it was before, and was never told to forget: what they left may be here
 
 
 class Connect(AgentCommand[HostFacts], frozen=True, kw_only=True):

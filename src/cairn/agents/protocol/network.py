@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
@@ -65,7 +65,7 @@ class MetadataEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     ip: str
     vm: str  #: VM uuid
     hostname: str
-    user_data: str | None = None  #: as given by the user
+    user_data: bytes | None = field(default=None, name="userDataBytes")  #: byte for byte as given by the user
     ssh_keys: list[str] = []
 
 
@@ -77,8 +77,9 @@ class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
     (RFC 3442, option 121). Its address and the metadata address stay on this machine: ARP and DHCP for them never
     cross the bridge's physical or VXLAN port, so that every host can use the same.
 
-    `entries` are added to those that are there (same MAC: replaced), and `metadata` to what VMs are told (what is known
-    of the same VM or address: replaced); `replace` makes both the whole set.
+    `entries` are added to those that are there (same MAC or address: replaced), and `metadata` to what VMs are told (what
+    is known of the same VM or address: replaced). Settings count for all entries, those that were there before too. What
+    should not be there any more is taken away by `RemoveDhcpEntries` or `KeepDhcp`. Without any entry there is no server.
     """
 
     name: ClassVar[str] = "flat.ensure-dhcp"
@@ -94,21 +95,54 @@ class EnsureDhcp(AgentCommand[Done], frozen=True, kw_only=True):
     mtu: int = 1500
     entries: list[DhcpEntry] = []
     metadata: list[MetadataEntry] = []
-    replace: bool = False
 
 
-class RemoveDhcpEntries(AgentCommand[Done], frozen=True, kw_only=True):
+class DhcpLeft(Result, frozen=True, kw_only=True):
+    """What is left of a network's server."""
+
+    served: bool = True  #: False: the server is gone, and all that it was told with it
+
+
+class RemoveDhcpEntries(AgentCommand[DhcpLeft], frozen=True, kw_only=True):
     """Stop answering those MAC addresses, and the metadata requests of those VMs.
 
     Nothing there is success. The last MAC address takes the server away.
     """
 
     name: ClassVar[str] = "flat.remove-dhcp-entries"
-    answer: ClassVar[type[Result]] = Done
+    answer: ClassVar[type[Result]] = DhcpLeft
 
     network: str
     macs: list[str]
     vms: list[str] = []
+
+
+class KeepDhcp(AgentCommand[Done], frozen=True, kw_only=True):
+    """Take away all DHCP entries but those of the given MAC addresses, and the metadata of addresses that have no entry then.
+
+    A network that is not named, or of which no entry is left, loses its server. Nothing there to take away is success.
+    """
+
+    name: ClassVar[str] = "flat.keep-dhcp"
+    answer: ClassVar[type[Result]] = Done
+
+    macs: dict[str, list[str]]  #: L3 network uuid -> the MAC addresses that may stay
+
+
+class SetNames(AgentCommand[Done], frozen=True, kw_only=True):
+    """Names of VMs on other machines, which this machine's server of an L3 network answers beside those of its own entries.
+
+    `names` are added (same address: replaced), then those of the addresses `gone` are taken away; `only` first forgets all
+    that were told before. A network without a server here ignores it: its names are told again when it has one.
+    """
+
+    name: ClassVar[str] = "flat.set-names"
+    answer: ClassVar[type[Result]] = Done
+
+    network: str  #: L3 network uuid
+    names: dict[str, str] = {}  #: address -> host name
+    gone: list[str] = []
+    only: bool = False
 
 
 class RemoveDhcp(AgentCommand[Done], frozen=True, kw_only=True):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.agents.protocol import codes
+from cairn.agents.protocol.urls import DENIED_NETWORKS
+from cairn.agents.protocol.wire import AgentCommand, Done, Result, Space
+
+MOST_VIRTUAL_BYTES: Final = 1 << 42
+"""The largest disk that an image may be of. The tables of a larger one would take more than the checks may have."""
 
 
-class Capacity(Result, frozen=True, kw_only=True):
+class Capacity(Space, frozen=True, kw_only=True):
     """Bytes of the file system under a folder."""
-
-    total_bytes: int
-    available_bytes: int
 
 
 class InitStorage(AgentCommand[Capacity], frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ class CacheImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
     path: str
     format: str
     sha256: str
-    max_virtual_size_bytes: int = 1 << 42
+    max_virtual_size_bytes: int = MOST_VIRTUAL_BYTES
 
 
 class VolumeInfo(Result, frozen=True, kw_only=True):
@@ -97,14 +99,27 @@ class GetCapacity(AgentCommand[Capacity], frozen=True, kw_only=True):
 class DownloadImage(AgentCommand[ImageInfo], frozen=True, kw_only=True):
     """Backup server: fetch `url` (http, https, file) to `path`, bounded by `max_bytes`, inspected like `CacheImage`.
 
-    `sha256` of the answer is of the stored file. A URL that is not an image's, a redirect to another scheme, a file outside
-    of the folders that the server's configuration allows: a failure that says so, and nothing is left.
+    `sha256` of the answer is of the stored file. A URL that is not an image's, a redirect to another scheme or to an address
+    that is denied, a file outside of the folders that the server's configuration allows: a failure that says so, without
+    the URL's secrets, and nothing is left.
     """
 
     name: ClassVar[str] = "backup.download-image"
     answer: ClassVar[type[Result]] = ImageInfo
+    about_caller: ClassVar[frozenset[str]] = frozenset(
+        {
+            codes.DOWNLOAD_FAILED,
+            codes.NOT_AN_IMAGE,
+            codes.WRONG_FORMAT,
+            codes.IMAGE_TOO_LARGE,
+            codes.BACKING_FILE,
+        }
+    )
 
     url: str
     path: str
     format: str  #: what the caller says it is: qcow2 or raw
     max_bytes: int = 1 << 40
+    iso: bool = False  #: whether it is to be an ISO image (of the format raw)
+    denied_networks: tuple[str, ...] = DENIED_NETWORKS  #: not connected to, at any hop
+    allowed_networks: tuple[str, ...] = ()  #: connected to even if they are denied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -29,6 +30,9 @@ class Hardware(Struct, frozen=True, kw_only=True, rename="camel"):
     name: str  #: what people call it; shown as the domain's title
     cpu_num: int
     memory_size: int  #: bytes
+    platform: str = "Linux"  #: of the guest: ``Windows`` and ``WindowsVirtio`` keep local time, all others UTC
+    architecture: str = "x86_64"  #: of its processors: that of its host
+    virtio: bool = True  #: whether the guest has drivers for virtio devices; else it gets what every system knows
 
 
 class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -39,6 +43,7 @@ class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
     device: str  #: the tap's name on the host, ``vnic12.0``, at most 15 characters
     model: str = "virtio"
     mtu: int = 1500
+    addresses: list[str] = []  #: the only IPv4 addresses that the guest may use; none given: any
 
 
 class Disk(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -121,10 +126,36 @@ class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
     vm: str
 
 
+class Tap(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A tap of a VM, and what its guest may send."""
+
+    vm: str
+    device: str  #: the tap's name on the host
+    mac: str
+    addresses: list[str] = []  #: the only IPv4 addresses that the guest may use; none given: any
+
+
+class FilterTaps(AgentCommand[Done], frozen=True, kw_only=True):
+    """Set the filters of these taps as they are set when a VM starts, for VMs that run; VMs that do not are success."""
+
+    name: ClassVar[str] = "vm.filter-taps"
+    answer: ClassVar[type[Result]] = Done
+
+    taps: list[Tap]
+
+
+class VmSize(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a domain takes of its host."""
+
+    cpu_num: int = 0
+    memory_size: int = 0  #: bytes
+
+
 class VmList(Result, frozen=True, kw_only=True):
     """All VMs of cairn on the host."""
 
-    vms: dict[str, PowerState]
+    vms: Mapping[str, str]  #: VM uuid -> `PowerState` value; a later agent may know more of those
+    sizes: dict[str, VmSize] = {}  #: of those that have a domain
 
 
 class ListVms(AgentCommand[VmList], frozen=True, kw_only=True):

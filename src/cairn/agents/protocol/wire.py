@@ -7,7 +7,11 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+#: Raised when agents of the version before could no longer be given commands, not when something is added.
 PROTOCOL_VERSION = 1
+
+#: A request to an agent may have so many bytes. What grows with the number of VMs is sent in several.
+MAX_REQUEST_BYTES = 1 << 20
 
 
 class Result(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -21,11 +25,22 @@ class Done(Result, frozen=True, kw_only=True):
 R = TypeVar("R", bound=Result)
 
 
-class AgentCommand(Struct, Generic[R], frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """One thing an agent can be asked for. `name` is its name on the wire, `answer` the type of its result."""
+class AgentCommand(
+    Struct, Generic[R], frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
+    """One thing an agent can be asked for.
+
+    `name` is its name on the wire, `answer` the type of its result. `about_caller`: the codes of failures whose sentence
+    tells only of what the API's caller gave (a URL, a file behind it), so that the caller may read it. All others tell of
+    the machine, its paths and programs, and are for administrators.
+
+    A field that is added later has a default that means "as before". Defaults are left out on the wire, so an agent of the
+    version before does all that does not need the field, and refuses what does: it must not do half of what is asked.
+    """
 
     name: ClassVar[str]
     answer: ClassVar[type[Result]]
+    about_caller: ClassVar[frozenset[str]] = frozenset()
 
 
 class Request(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -55,14 +70,29 @@ class Reply(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     error: Failure | None = None
 
 
+class Space(Result, frozen=True, kw_only=True):
+    """Bytes of the file system under a storage folder."""
+
+    total_bytes: int
+    available_bytes: int
+    used_bytes: int = 0  #: taken by the files in the folder
+    file_system: str = ""  #: the same for all folders of a machine that are on one file system; empty: not known
+
+
 class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer to a ping: who the agent is, and the VMs that it really has."""
+    """The answer to a ping: who the agent is, the VMs that it really has, and how full its disks are."""
 
     host: str | None  #: the host's uuid, as told by `Connect`; None before the first one
     version: str  #: of the cairn distribution that the agent runs
     protocol: int = PROTOCOL_VERSION
     boot: str = ""  #: changes when the agent was restarted
     vms: dict[str, str] = {}  #: VM uuid -> power state (`vm.PowerState` value)
+    machine: str | None = None  #: what the machine is (`cairn.agents.protocol.machine`); None: it cannot tell
+    deployment: str = ""  #: what was put there, as the node named it that did (`AgentConfig.deployment`)
+    certificate_ends: float = 0.0  #: when its certificate ends, in seconds since the epoch; 0: it has none
+    revocation: str = ""  #: the digest of the revoked certificates that it knows (`cairn.agents.protocol.trust`)
+    time: float = 0.0  #: seconds since the epoch, by the machine's clock; 0: it does not tell
+    folders: dict[str, Space] = {}  #: prepared storage folder -> its space, as last measured; none: not measured yet
 
 
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):

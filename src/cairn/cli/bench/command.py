@@ -24,6 +24,9 @@ from cairn.cli.up.api import Api, ClientApi, uuid_of
 from cairn.cli.up.fixtures import REAL, SIMULATED, Naming, offering
 from cairn.cli.up.report import Report
 
+#: no more are in flight unless asked for: a node takes no more jobs than its backlog (`job.backlog`)
+_MOST_AT_ONCE = 10_000
+
 
 class Measured(Struct, frozen=True, kw_only=True):
     """The result of a run."""
@@ -53,7 +56,9 @@ def bench() -> None:
 
 @bench.command("vm")
 @click.option("--count", type=click.IntRange(1, 10_000_000), default=100, show_default=True, help="How many VMs.")
-@click.option("--concurrency", type=click.IntRange(1), help="How many are in flight at most; default: all at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), help="How many are in flight at most; default: all at once, up to 10000."
+)
 @click.option("--hosts", type=click.IntRange(1), help="With --simulator-url: how many hosts there are to be.")
 @click.option("--simulator-url", help="A simulator; the cloud on it is made, or completed.")
 @click.option("--image", help="Name or uuid; default: what `cairn up` made.")
@@ -77,7 +82,7 @@ def vm(
         _prepare(api, simulator_url.rstrip("/"), hosts, quiet=context.as_json)
     template = _template(context, api, image, network)
     found = len(api.find("Host", "status=Connected"))
-    measured = _measure(context, template, count, concurrency or count, found, keep=keep)
+    measured = _measure(context, template, count, concurrency or min(count, _MOST_AT_ONCE), found, keep=keep)
     if context.as_json:
         output.print_json(measured)
     else:

@@ -236,5 +236,12 @@ def _show(found: state.State) -> None:
     output.table(("what", "how"), rows)
     if found.trouble:
         output.say(found.trouble)
+    for loop in found.behind:
+        output.say(f"Behind with its work in the background: {loop}. The node's log says why.")
+    if found.events_set_aside:
+        output.say(
+            f"{found.events_set_aside} events were set aside: a part of the cloud failed at them. See what it says: "
+            "cairn query EventDelivery state=SetAside; then: cairn retry-event-delivery uuid=UUID"
+        )
     if found.node.running and not found.counts.get("Host"):
         output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from cairn.cli.errors import CliError
 from cairn.cli.http import HttpClient
 from cairn.cli.up.daemon import Daemon
+from cairn.kernel.readiness import Readiness
 
 _READY_SECONDS = 60.0
 AGENT_PORT = 8443
@@ -32,13 +35,22 @@ class NodeProcess:
 
     def is_ready(self) -> bool:
         """Whether a node takes calls at the URL, whoever started it."""
+        found = self.readiness()
+        return found is not None and found.ready
+
+    def readiness(self) -> Readiness | None:
+        """What the node at the URL says of itself, whoever started it; None when nothing answers."""
         http = HttpClient(self.url)
         try:
-            return http.request("GET", "/readyz", timeout_seconds=5).status == 200
+            answer = http.request("GET", "/readyz", timeout_seconds=5)
+            found = msgspec.json.decode(answer.body, type=Readiness)
         except CliError:
-            return False
+            return None
+        except msgspec.MsgspecError:
+            return Readiness(reasons=["it answers /readyz with something that is no JSON"])
         finally:
             http.close()
+        return found if found.ready == (answer.status == 200) else Readiness(reasons=[f"status {answer.status}"])
 
     def ensure(self, inside: str = "") -> bool:
         """Start the node unless one answers. Returns whether it was started.

@@ -39,6 +39,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     lab: list[HostStatus]
     counts: dict[str, dict[str, int]]  #: entity -> state -> how many
     trouble: str = ""  #: why nothing could be counted
+    behind: list[str] = []  #: what the node should have done in the background, and has not
+    events_set_aside: int = 0  #: that a part of the cloud could not be told of; 0 also for who may not see them
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +50,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
     """Find out what runs; nothing is changed."""
-    ready = node.is_ready()
+    told = node.readiness()
+    ready = told is not None and told.ready
     found = node.daemon.running()
     pid = _by_hand(data_dir) if found is None else found.pid
     counts: dict[str, dict[str, int]] = {}
@@ -59,7 +62,8 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         except CliError as error:
             trouble = error.problem.detail
     elif pid is not None:
-        trouble = "The node's process is there, and it does not take calls (yet)."
+        reasons = "" if told is None else f" It says: {'; '.join(told.reasons)}."
+        trouble = f"The node's process is there, and it does not take calls (yet).{reasons}"
     simulator = Daemon("simulator", data_dir)
     return State(
         data_dir=str(data_dir),
@@ -73,6 +77,8 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         lab=_lab_hosts(lab),
         counts=counts,
         trouble=trouble,
+        behind=told.behind if told is not None else [],
+        events_set_aside=_set_aside(client) if counts else 0,
     )
 
 
@@ -98,6 +104,14 @@ def _count(client: Client, entity: str, field: str) -> dict[str, int]:
     options = [("count", "true")]
     found = {choice: client.query(entity, [f"{field}={choice}"], options=options).total or 0 for choice in choices}
     return {choice: count for choice, count in found.items() if count}
+
+
+def _set_aside(client: Client) -> int:
+    """How many events wait for somebody; they are for administrators, so nobody else is told of any."""
+    try:
+        return client.query("EventDelivery", ["state=SetAside"], options=[("count", "true")]).total or 0
+    except CliError:
+        return 0
 
 
 def _lab_hosts(lab: Lab | None) -> list[HostStatus]:

@@ -60,6 +60,21 @@ _KINDS: Final = {
 }
 
 
+#: what everybody may know of a failure that only administrators can do something about
+_WORDS: Final = {
+    codes.NO_SPACE: "the disk of the machine that was to do it is full",
+    codes.NO_MEMORY: "the machine that was to do it has not enough memory free",
+    codes.HYPERVISOR: "the hypervisor refused",
+    codes.HYPERVISOR_UNAVAILABLE: "the hypervisor of the machine that was to do it does not answer",
+    codes.MISSING_FILE: "a file that it builds on is gone",
+    codes.CHECKSUM: "the image was changed or damaged since it was added; add it again",
+    codes.VM_NOT_RUNNING: "the VM does not run",
+    codes.BUSY: "what it is about is in use",
+    codes.DEADLINE: "the machine that was to do it did not finish in time",
+    codes.CANCELLED: "it was taken back",
+}
+_NO_WORDS: Final = "the machine that was to do it could not"
+
 _encoder = msgspec.json.Encoder()
 _reply_decoder = msgspec.json.Decoder(Reply)
 _pong_decoder = msgspec.json.Decoder(Pong)
@@ -71,11 +86,12 @@ class AgentEndpoint(Struct, frozen=True):
 
     Args:
         base_url: ``https://198.18.0.11:7171``, without a slash at the end; `/v1/commands` goes below it.
-        server_name: the name that its certificate is for, if it is not the URL's host.
+        machine: the uuid of the machine; only its certificate is accepted there, and only it may send late replies. None:
+            without TLS.
     """
 
     base_url: str
-    server_name: str | None = None
+    machine: str | None = None
 
     def __post_init__(self) -> None:
         if not _BASE_URL.fullmatch(self.base_url):
@@ -227,7 +243,7 @@ class AgentClient:
         self._calls[call.task] = call
         try:
             reply = await self._first(call)
-            result = cast("R", _result(call, reply, command.answer))
+            result = cast("R", _result(call, reply, command.answer, command.about_caller))
         except CairnError as error:
             self._metrics.called(call.name, self._clock.monotonic() - now, error.code)
             if error.code in (TIMEOUT, UNREACHABLE):
@@ -249,7 +265,7 @@ class AgentClient:
         """
         try:
             status, body = await self._transport.request(
-                "GET", endpoint.base_url + "/v1/ping", None, timeout_seconds, server_name=endpoint.server_name
+                "GET", endpoint.base_url + "/v1/ping", None, timeout_seconds, machine=endpoint.machine
             )
         except TransportError as error:
             raise _unreachable("ping", endpoint, str(error)) from error
@@ -260,13 +276,17 @@ class AgentClient:
         except msgspec.MsgspecError as error:
             raise _bad_answer("ping", endpoint, str(error)) from error
 
-    def deliver(self, reply_bytes: bytes) -> bool:
+    def deliver(self, reply_bytes: bytes, machine: str | None = None) -> bool:
         """Take a reply that an agent has sent to `callback_url`; whether somebody was waiting for it.
 
         A reply that comes twice, or after its call has ended, is not an error: the agent need not repeat it.
 
+        Args:
+            machine: whose certificate came with it; None: it came without TLS.
+
         Raises:
-            CairnError: ``agent.bad-answer`` (internal) if it is not a reply.
+            CairnError: ``agent.bad-answer`` (internal) if it is not a reply; ``agent.not-yours`` (forbidden) if another
+                machine was asked.
         """
         try:
             reply = _reply_decoder.decode(reply_bytes)
@@ -280,6 +300,13 @@ class AgentClient:
         call = self._calls.get(reply.task)
         if call is None or call.reply.done():
             return False
+        if call.endpoint.machine != machine and call.endpoint.machine is not None:
+            raise CairnError(
+                "agent.not-yours",
+                f"The reply is to a task of the machine {call.endpoint.machine}, but the certificate is for "
+                f"{machine or 'nobody'}. A machine replies to its own tasks only; deploy its agent again.",
+                kind=ErrorKind.FORBIDDEN,
+            )
         call.reply.set_result(reply)
         return True
 
@@ -338,7 +365,7 @@ class AgentClient:
         call.begun = before or method == "POST"
         try:
             answer = await self._transport.request(
-                method, endpoint.base_url + path, body, timeout_seconds, server_name=endpoint.server_name
+                method, endpoint.base_url + path, body, timeout_seconds, machine=endpoint.machine
             )
         except TransportError as error:
             call.begun = before or (call.begun and error.sent)
@@ -376,7 +403,7 @@ class AgentClient:
         while (left := until - self._clock.monotonic()) > 0:
             try:
                 status, _ = await self._transport.request(
-                    "DELETE", f"{endpoint.base_url}/v1/tasks/{call.task}", None, left, server_name=endpoint.server_name
+                    "DELETE", f"{endpoint.base_url}/v1/tasks/{call.task}", None, left, machine=endpoint.machine
                 )
             except TransportError as error:
                 if not error.sent:
@@ -398,7 +425,7 @@ class AgentClient:
         if reply.task == call.task:
             return reply
         if reply.error is not None and status >= 400:  # so broken that the agent could not read the task's id
-            raise _failed(call, reply.error)
+            raise _failed(call, reply.error, told=False)
         return None  # the answer to another task, sent twice: ask for ours
 
     async def _delivered(self, call: _PendingCommand, seconds: float) -> bool:
@@ -425,9 +452,9 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _result(call: _PendingCommand, reply: Reply, answer: type[Result]) -> Result:
+def _result(call: _PendingCommand, reply: Reply, answer: type[Result], about_caller: frozenset[str]) -> Result:
     if reply.error is not None:
-        raise _failed(call, reply.error)
+        raise _failed(call, reply.error, told=reply.error.code in about_caller)
     decoder = _result_decoders.get(answer)
     if decoder is None:
         decoder = _result_decoders[answer] = msgspec.json.Decoder(answer)
@@ -438,43 +465,47 @@ def _result(call: _PendingCommand, reply: Reply, answer: type[Result]) -> Result
 
 
 def _details(call: _PendingCommand) -> dict[str, str | int | float | bool | list[str] | dict[str, str] | None]:
-    return {"address": call.endpoint.address, "command": call.name, "task": call.task}
+    return {"command": call.name, "task": call.task}
 
 
-def _failed(call: _PendingCommand, failure: Failure) -> CairnError:
+def _failed(call: _PendingCommand, failure: Failure, *, told: bool) -> CairnError:
+    """`told`: everybody may read the machine's own words."""
+    words = failure.message if told else f"{_WORDS.get(failure.code, _NO_WORDS)}. Try again, or ask an administrator."
     return CairnError(
         failure.code,
-        f"{call.name} on {call.endpoint.address} failed: {failure.message}",
+        f"{call.name} failed: {words}",
         kind=_KINDS.get(failure.code, ErrorKind.CONFLICT),
         details=_details(call),
+        operator=f"On {call.endpoint.address}: {failure.message}",
     )
 
 
 def _unreachable(attempt: str, endpoint: AgentEndpoint, found: str, call: _PendingCommand | None = None) -> CairnError:
     return CairnError(
         UNREACHABLE,
-        f"{attempt} on {endpoint.address}: the agent cannot be reached: {found}. "
-        "See that the machine is up and connected and its agent runs, then reconnect it.",
+        f"{attempt}: the agent of the machine that was to do it cannot be reached. Try again later.",
         kind=ErrorKind.UNAVAILABLE,
-        details=_details(call) if call else {"address": endpoint.address, "command": attempt},
+        details=_details(call) if call else {"command": attempt},
+        operator=f"On {endpoint.address}: {found}. See that the machine is up and connected and its agent runs, then "
+        "reconnect it.",
     )
 
 
 def _timeout(call: _PendingCommand) -> CairnError:
     return CairnError(
         TIMEOUT,
-        f"{call.name} on {call.endpoint.address}: the agent is there but did not finish in time. "
-        "See the agent's log for what it waits for, and try again.",
+        f"{call.name}: the agent is there but did not finish in time. Try again.",
         kind=ErrorKind.TIMEOUT,
         details=_details(call),
+        operator=f"On {call.endpoint.address}: see the agent's log for what it waits for.",
     )
 
 
 def _bad_answer(attempt: str, endpoint: AgentEndpoint, found: str) -> CairnError:
     return CairnError(
         BAD_ANSWER,
-        f"{attempt} on {endpoint.address}: the answer does not follow the agents' protocol: {found}. "
-        "Reconnect the host, which puts the agent of this version on it.",
+        f"{attempt}: the answer does not follow the agents' protocol. Ask an administrator to reconnect the machine.",
         kind=ErrorKind.INTERNAL,
-        details={"address": endpoint.address, "command": attempt},
+        details={"command": attempt},
+        operator=f"On {endpoint.address}: {found}. Reconnecting puts the agent of this version on it.",
     )

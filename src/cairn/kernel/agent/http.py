@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from cairn.agents.protocol.peer import PeerRole, explain, peer_of
 from cairn.kernel.bus.deadline import DeadlineWheel, Expiring
 from cairn.kernel.clock import Clock
 
@@ -54,7 +55,7 @@ class AgentTransport(Protocol):
     """How requests get to agents; `HttptoolsTransport`, or `cairn.testing.transport.MemoryTransport`."""
 
     async def request(
-        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         """Send and return status and body.
 
@@ -63,7 +64,8 @@ class AgentTransport(Protocol):
             url: absolute, printable ASCII without spaces.
             body: JSON; None: no body.
             timeout_seconds: for waiting, connecting and answering together.
-            server_name: the name that the certificate must be for, if it is not the URL's host.
+            machine: the uuid of the machine whose agent must answer; None: whoever is there, which is right without TLS
+                only.
 
         Raises:
             TransportError: there is no answer.
@@ -96,16 +98,16 @@ class _Exchange(Expiring):
 class _Pool:
     """The connections of one address, and the line of exchanges that wait for one."""
 
-    __slots__ = ("address", "host", "idle", "key", "open", "opening", "port", "server_name", "tls", "waiting")
+    __slots__ = ("address", "host", "idle", "key", "machine", "open", "opening", "port", "tls", "waiting")
 
-    def __init__(self, key: str, origin: str, server_name: str | None) -> None:
+    def __init__(self, key: str, origin: str, machine: str | None) -> None:
         parts = urlsplit(origin)
         self.key = key
         self.address = parts.netloc
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "https"
         self.port = parts.port or (443 if self.tls else 80)
-        self.server_name = server_name or self.host
+        self.machine = machine
         self.idle: list[_Connection] = []
         self.waiting: deque[_Exchange] = deque()
         self.open = 0
@@ -172,6 +174,18 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether a request can be written to it."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def wrong_peer(self) -> str | None:
+        """Say who answers, if it is not the agent of the machine that is wanted; None: it is."""
+        assert self._transport is not None
+        tls = self._transport.get_extra_info("ssl_object")
+        peer = peer_of(tls.getpeercert() if tls is not None else None)
+        if peer is not None and peer.role is PeerRole.AGENT and peer.uuid == self.pool.machine:
+            return None
+        return (
+            f"the {peer or 'holder of an unknown certificate'} answers there, and {self.pool.machine} is wanted. The "
+            "address leads to another machine of this cloud, or the agent was put there for another"
+        )
 
     def close(self) -> None:
         """Close at once; what was being exchanged is given up by its owner."""
@@ -287,7 +301,7 @@ class HttptoolsTransport:
         self._closed = False
 
     async def request(
-        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, server_name: str | None = None
+        self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         """Send and return status and body; see `AgentTransport.request`."""
         start = url.find("/", 8)
@@ -295,9 +309,9 @@ class HttptoolsTransport:
             origin, path = url, "/"
         else:
             origin, path = url[:start], url[start:]
-        pool = self._pools.get(origin if server_name is None else f"{origin}#{server_name}")
+        pool = self._pools.get(origin if machine is None else f"{origin}#{machine}")
         if pool is None:
-            pool = self._new_pool(origin, server_name)
+            pool = self._new_pool(origin, machine)
         exchange = _Exchange(
             _encode(method, pool.address, path, body),
             pool,
@@ -467,12 +481,17 @@ class HttptoolsTransport:
                     pool.host,
                     pool.port,
                     ssl=context,
-                    server_hostname=pool.server_name if context else None,
+                    server_hostname=pool.host if context else None,
                 )
+            wrong = connection.wrong_peer() if context is not None else None
+            if wrong is not None:
+                connection.lost = True  # it was never counted
+                connection.close()
+                failed = f"no connection to {pool.address}: {wrong}"
         except TimeoutError:
             failed = f"{pool.address} did not take a connection within {self._connect_seconds:g} s"
         except (OSError, ValueError) as error:
-            failed = f"no connection to {pool.address}: {error}"
+            failed = f"no connection to {pool.address}: {explain(error)}"
         finally:
             pool.opening -= 1
             task = asyncio.current_task()
@@ -501,9 +520,9 @@ class HttptoolsTransport:
                 waiting.fail(ConnectFailed(message, sent=False))
         self._queue_for_room(pool)
 
-    def _new_pool(self, origin: str, server_name: str | None) -> _Pool:
-        key = origin if server_name is None else f"{origin}#{server_name}"
-        pool = self._pools[key] = _Pool(key, origin, server_name)
+    def _new_pool(self, origin: str, machine: str | None) -> _Pool:
+        key = origin if machine is None else f"{origin}#{machine}"
+        pool = self._pools[key] = _Pool(key, origin, machine)
         return pool
 
     # Idle connections.

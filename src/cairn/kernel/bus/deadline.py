@@ -21,10 +21,13 @@ from itertools import count
 from math import floor, inf
 from typing import Any, TypeVar
 
+import structlog
+
 from cairn.kernel.clock import Clock, TimerHandle
 from cairn.kernel.error import CairnError, ErrorKind
 
 T = TypeVar("T")
+_log = structlog.get_logger("cairn.deadline")
 
 #: A deadline this near counts as due: timers may fire a little early, and sums of floats are not exact.
 _TOLERANCE_SECONDS = 0.0005
@@ -60,7 +63,10 @@ class DeadlineWheel:
         self._timer_at = inf
 
     def add(self, entry: Expiring) -> None:
-        """Put `entry` on the wheel. A deadline that has passed expires on the next turn of the loop."""
+        """Put `entry` on the wheel. A deadline that has passed expires on the next turn of the loop.
+
+        One that was taken off, or has expired, may be put on again, for another instant.
+        """
         entry.armed = True
         number = floor(entry.at)
         if number <= self._opened:
@@ -102,15 +108,18 @@ class DeadlineWheel:
         self._timer, self._timer_at = None, inf
         now = self._clock.monotonic() + _TOLERANCE_SECONDS
         self._open(now)
-        due: list[Expiring] = []
+        due: list[tuple[float, Expiring]] = []
         while self._near and (self._near[0][0] <= now or not self._near[0][2].armed):
-            entry = heapq.heappop(self._near)[2]
+            at, _, entry = heapq.heappop(self._near)
             if entry.armed:
-                due.append(entry)
-        for entry in due:
-            if entry.armed:  # one that expires may take another off
+                due.append((at, entry))
+        for at, entry in due:
+            if entry.armed and entry.at == at:  # else it was taken off meanwhile, and maybe put on for another instant
                 entry.armed = False
-                entry.expire()
+                try:
+                    entry.expire()
+                except Exception as error:  # noqa: BLE001 (or no deadline on this wheel would ever come again)
+                    _log.error("deadline.failed", entry=type(entry).__name__, error=repr(error), exc_info=error)
         self._arm_next()
 
     def _open(self, now: float) -> None:

@@ -3,6 +3,7 @@ after another, and neither a slow nor a failing one disturbs the others or the p
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +13,7 @@ import structlog
 from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import Event, tag_of
-from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.clock import Clock
 from cairn.kernel.metrics import Metrics
 
@@ -98,7 +99,9 @@ class Subscribers:
         with entered(CallContext(origin.job, (tag, subscription.name), deadline, origin.actor)):
             try:
                 await limit(self._wheel, deadline, f"{subscription.name} on {tag}", _call(subscription, event))
-            except Exception:  # noqa: BLE001 (a subscriber must not hurt the others)
+            except (Exception, asyncio.CancelledError):
+                if being_cancelled():
+                    raise
                 _log.exception("bus.subscriber-failed", subscriber=subscription.name, message=tag)
         self._metrics.events.of(tag, subscription.name).observe(self._clock.monotonic() - started)
 

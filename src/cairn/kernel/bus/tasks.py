@@ -12,6 +12,12 @@ import structlog
 _log = structlog.get_logger("cairn.task")
 
 
+def being_cancelled() -> bool:
+    """Whether somebody wants the current task to end; else a CancelledError in it is the news of something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Tasks:
     """A set of named tasks. Each starts in an empty context: it is not part of the call that happened to start it."""
 

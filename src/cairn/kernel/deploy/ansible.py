@@ -93,6 +93,11 @@ class Deployer:
         return self._folder
 
     @property
+    def operator_folders(self) -> list[Path]:
+        """The folder of the operator's own roles; none without the setting."""
+        return [self._operator.path] if self._operator is not None else []
+
+    @property
     def _runs(self) -> Path:
         return self._folder / "runs"
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
+from msgspec import Struct
+
 from cairn.kernel.deploy.agent import agent_variables
-from cairn.kernel.deploy.ansible import Deployer, Progress
-from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.ansible import SHARED_ROLES, Deployer, Progress
+from cairn.kernel.deploy.authority import BACKDATE, Authority
 from cairn.kernel.deploy.inventory import Machine, Variable
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, reach
+from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, look, reach
 from cairn.kernel.deploy.wheels import wheel_set
+from cairn.kernel.error import CairnError, ErrorKind
+
+
+class Identified(Struct, frozen=True, kw_only=True):
+    """Which machine it is, seen before anything is done there."""
+
+    identity: str | None  #: `cairn.agents.protocol.machine`; None: it cannot tell
+    fingerprint: str | None = None  #: of the host key that is pinned for it
 
 
 class AgentInstaller:
@@ -31,6 +44,7 @@ class AgentInstaller:
         self._authority = authority
         self._known_hosts = known_hosts
         self._wheels = wheels
+        self._content: dict[Path, str] = {}  #: by playbook: the digest of all that it puts on a machine
 
     def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
@@ -44,6 +58,52 @@ class AgentInstaller:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(private_key.rstrip("\n") + "\n")
         return SshTarget(host=host, port=port, username=username, password=password, private_key_path=path)
+
+    async def identify(self, uuid: str, target: SshTarget, fingerprint: str | None = None) -> Identified:
+        """Find out which machine it is, changing nothing there. Its host key is pinned. Safe to repeat.
+
+        Args:
+            fingerprint: that its host key must have; None: whatever key was pinned, or is shown at first sight.
+
+        Raises:
+            CairnError: ``ssh.*``; ``machine.clock-wrong`` when its clock is so far behind that no certificate of today would
+                be valid there.
+        """
+        pinned = await reach(target, uuid, self._known_hosts, expected=fingerprint)
+        sight = await look(target, uuid, self._known_hosts)
+        behind = self._authority.now() - sight.time
+        if sight.time and behind > BACKDATE.total_seconds():
+            raise CairnError(
+                "machine.clock-wrong",
+                f"The clock of the machine at {target.host} is {timedelta(seconds=round(behind))} behind this node's, so that no "
+                "certificate would be valid there. Set both clocks (NTP) and try again.",
+                kind=ErrorKind.CONFLICT,
+            )
+        return Identified(identity=sight.identity, fingerprint=pinned)
+
+    async def look_again(self, playbook: Path) -> None:
+        """See whether what the playbook puts on machines has changed on this node; `deployment` knows from then on."""
+        self._content[playbook] = await asyncio.to_thread(self._digest, playbook)
+
+    def deployment(self, playbook: Path, settings: Mapping[str, Variable]) -> str:
+        """A name for all that `install` would put on a machine: another name, another content. Empty: it cannot be told."""
+        content = self._content.get(playbook)
+        if content is None:  # the first time in this process; some MB are read
+            content = self._content[playbook] = self._digest(playbook)
+        if not content:
+            return ""
+        return hashlib.sha256(f"{content} {json.dumps(settings, sort_keys=True)}".encode()).hexdigest()[:16]
+
+    def _digest(self, playbook: Path) -> str:
+        """Names and contents of wheels, playbooks and roles; empty without wheels, which `install` will complain of."""
+        try:
+            digest = hashlib.sha256(wheel_set(self._wheels).checksum.encode())
+        except CairnError:
+            return ""
+        for folder in (playbook.parent, SHARED_ROLES, *self._deployer.operator_folders):
+            for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+                digest.update(f"{path.relative_to(folder)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
     async def install(
         self,
@@ -60,6 +120,7 @@ class AgentInstaller:
             CairnError: ``ssh.*`` when the machine cannot be logged in to, ``deploy.*`` when the playbook fails.
         """
         await reach(target, uuid, self._known_hosts)
+        settings = {**(settings or {}), "deployment": self.deployment(playbook, settings or {})}
         variables = await asyncio.to_thread(self._variables, uuid, target, settings)
         machine = Machine(uuid=uuid, target=target, variables=variables)
         result = await self._deployer.run(playbook, [machine], on_progress=on_progress)

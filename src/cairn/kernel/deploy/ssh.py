@@ -1,6 +1,7 @@
 """Reaches machines over SSH, and checks that they are the same as before and let us log in.
 
-A machine's host keys are pinned under a uuid at first sight, in one small known_hosts file for each. All later
+A machine's host keys are pinned under a uuid at first sight, in one small known_hosts file for each. Where somebody gave the
+fingerprint of its key, that key alone is pinned, and nothing is sent to a machine that does not show it. All later
 connections, Ansible's included, use that file alone, with the uuid as host key alias: the pin belongs to the machine and
 not to its address, and no file of the user who runs the node has a say.
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from cairn.agents.protocol.machine import MACHINE_ID, PRODUCT_UUID, machine_identity
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 
 _KEY_KINDS = "ed25519,ecdsa,rsa"
@@ -77,15 +79,29 @@ class KnownHosts:
             return ()
         return _parse_keys(lines)
 
-    def check(self, uuid: str, target: SshTarget, found: Sequence[HostKey]) -> None:
+    def check(self, uuid: str, target: SshTarget, found: Sequence[HostKey], expected: str | None = None) -> None:
         """Pin `found` (from `scan_host_key`) if this machine was never seen, else compare. Safe to repeat.
 
         A key of a kind that was not pinned is not trusted, and does no harm as long as a pinned one is shown too.
 
+        Args:
+            expected: the fingerprint that somebody who knows the machine gave. It counts more than what was pinned.
+
         Raises:
-            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if the host no longer shows any of them.
+            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if the host no longer shows any of them;
+                ``ssh.wrong-host-key`` if none of `found` has the expected fingerprint.
         """
         pinned = self.pinned(uuid)
+        if expected is not None:
+            wanted = [key for key in found if key.fingerprint == expected.rstrip("=")]
+            if not wanted:
+                known = [key for key in pinned if key.fingerprint == expected.rstrip("=")]
+                raise (
+                    _host_key_changed(target, found[0], known[0]) if known else _wrong_host_key(target, found, expected)
+                )
+            if not set(wanted) <= set(pinned):
+                self._pin(uuid, wanted)
+            return
         if not pinned:
             self._pin(uuid, found)
             return
@@ -93,7 +109,7 @@ class KnownHosts:
         wrong = [key for key in pinned if key.kind in shown and shown[key.kind] != key]
         if wrong or not any(shown.get(key.kind) == key for key in pinned):
             was = (wrong or list(pinned))[0]
-            raise _host_key_changed(target, shown.get(was.kind) or found[0], was, self.path(uuid))
+            raise _host_key_changed(target, shown.get(was.kind) or found[0], was)
 
     def forget(self, uuid: str) -> None:
         """Drop the pin, if there is one: the key that is seen next is pinned. Safe to repeat."""
@@ -152,31 +168,143 @@ async def check_login(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, 
             ``ssh.no-sshpass`` if a password is given and the program sshpass is missing here.
     """
     check_target(target)
-    command = ["ssh", "-F", "/dev/null", "-T", "-x", *ssh_options(target, uuid, known_hosts)]
-    command += ["-o", f"ConnectTimeout={max(1, int(timeout_seconds))}", "-o", "ControlPath=none"]
-    command += ["-p", str(target.port), "-l", target.username]
-    async with _deadline(target, timeout_seconds):
-        if target.private_key_path is not None:
-            login = ["-o", "BatchMode=yes", "-i", str(_readable(target, target.private_key_path))]
-            code, _, err = await _run([*command, *login, target.host, "true"])
-        else:
-            code, _, err = await _run_with_password([*command, target.host, "true"], target.password or "")
-    if code != 0:
-        raise _explain(target, code, err, known_hosts.path(uuid), known_hosts.pinned(uuid))
+    await _run_there(target, uuid, known_hosts, "true", timeout_seconds=timeout_seconds)
 
 
-async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, timeout_seconds: float = 20.0) -> str:
+async def reach(
+    target: SshTarget,
+    uuid: str,
+    known_hosts: KnownHosts,
+    *,
+    expected: str | None = None,
+    timeout_seconds: float = 20.0,
+) -> str:
     """Check a machine before anything is done on it: it answers, it is the pinned one, we may log in.
 
     Returns the fingerprint of the key that it showed; at first sight its keys are pinned. Safe to repeat.
+
+    Args:
+        expected: the fingerprint that its key must have; nothing is sent to a machine that does not show it.
 
     Raises:
         CairnError: as `scan_host_key`, `KnownHosts.check` and `check_login` do.
     """
     keys = await scan_host_key(target, timeout_seconds=timeout_seconds)
-    known_hosts.check(uuid, target, keys)
+    known_hosts.check(uuid, target, keys, expected)
     await check_login(target, uuid, known_hosts, timeout_seconds=timeout_seconds)
     return known_hosts.pinned(uuid)[0].fingerprint
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """What a machine tells of itself over SSH before anything is changed on it."""
+
+    identity: str | None  #: what it is (`cairn.agents.protocol.machine`); None: it cannot tell, or only its root can
+    time: float  #: its clock, in seconds since the epoch
+
+
+async def look(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, timeout_seconds: float = 20.0) -> Sight:
+    """Ask a machine who it is and what time it has. It must be pinned. Only reads; safe to repeat.
+
+    Raises:
+        CairnError: as `check_login` does.
+    """
+    # sudo reads the password from its standard input; for root, and where none is asked for, nobody reads it.
+    password = f"{target.password}\n" if target.password and target.username != "root" else ""
+    out = await _run_there(target, uuid, known_hosts, _LOOK, input_text=password, timeout_seconds=timeout_seconds)
+    found = dict(line[len(_MARK) :].partition("=")[::2] for line in out.splitlines() if line.startswith(_MARK))
+    hidden = found.get("hardware") == "hidden"
+    identity = None if hidden else machine_identity(found.get("system", ""), found.get("hardware", ""))
+    seconds = found.get("time", "")
+    return Sight(identity=identity, time=float(seconds) if seconds.isdigit() else 0.0)
+
+
+#: begins the lines that are ours: a login shell may print whatever it likes
+_MARK = "cairn-machine:"
+_LOOK = f"""
+echo "{_MARK}system=$(cat {MACHINE_ID} 2>/dev/null)"
+if [ -e {PRODUCT_UUID} ]; then
+  found=$(cat {PRODUCT_UUID} 2>/dev/null || sudo -n cat {PRODUCT_UUID} 2>/dev/null ||
+    sudo -S -p '' cat {PRODUCT_UUID} 2>/dev/null)
+  echo "{_MARK}hardware=${{found:-hidden}}"
+fi
+echo "{_MARK}time=$(date +%s)"
+"""
+
+
+async def _run_there(
+    target: SshTarget,
+    uuid: str,
+    known_hosts: KnownHosts,
+    command: str,
+    *,
+    input_text: str = "",
+    timeout_seconds: float,
+) -> str:
+    """Run a shell command on a pinned machine, and return what it prints. Errors as of `check_login`."""
+    check_target(target)
+    ssh = ["ssh", "-F", "/dev/null", "-T", "-x", *ssh_options(target, uuid, known_hosts)]
+    ssh += ["-o", f"ConnectTimeout={max(1, int(timeout_seconds))}", "-o", "ControlPath=none"]
+    ssh += ["-p", str(target.port), "-l", target.username]
+    async with _deadline(target, timeout_seconds):
+        if target.private_key_path is not None:
+            login = ["-o", "BatchMode=yes", "-i", str(_readable(target, target.private_key_path))]
+            code, out, err = await _run([*ssh, *login, target.host, command], input_text=input_text)
+        else:
+            line = [*ssh, target.host, command]
+            code, out, err = await _run_with_password(line, target.password or "", input_text)
+    if code != 0:
+        raise _explain(target, code, err, known_hosts.pinned(uuid))
+    return out
+
+
+def check_private_key(text: str) -> None:
+    """Refuse what is no private key that a program can use: a public key, a key with a passphrase, something else.
+
+    Raises:
+        CairnError: ``ssh.bad-key``, with what was found; never with a part of the key.
+    """
+    why = _why_not_a_key(text)
+    if why is not None:
+        found, do = why
+        raise CairnError(
+            "ssh.bad-key",
+            f"privateKey: found {found}. {do}",
+            fields={"privateKey": f"found {found}; a private key without a passphrase would fit"},
+        )
+
+
+def _why_not_a_key(text: str) -> tuple[str, str] | None:
+    """What `text` is instead of a usable key, and what to do."""
+    begin = text.lstrip().split("\n", 1)[0].strip()
+    if _PUBLIC.match(begin):
+        return "a public key", "Give the file beside it, whose name has no .pub at its end."
+    if begin.startswith("PuTTY-User-Key-File"):
+        return "a key in PuTTY's form", "Convert it: puttygen KEY.ppk -O private-openssh-new -o KEY."
+    if "-----BEGIN" not in begin:
+        return (
+            "no private key",
+            "Give the content of a file such as ~/.ssh/id_ed25519, from -----BEGIN to the last line.",
+        )
+    # Here and not above: the command line reads these messages too, and starts faster without.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    openssh = "OPENSSH" in begin
+    load = serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key
+    try:
+        load(text.strip().encode() + b"\n", None)
+    except TypeError:
+        return "a key with a passphrase", "Nobody is there to type it. Make a key for cairn: ssh-keygen -N '' -f cairn."
+    except UnsupportedAlgorithm:
+        return None  # ssh may know it
+    except ValueError:
+        return "a damaged private key", "Give the whole file, unchanged: ssh-keygen -y -f KEY reads it if it is whole."
+    return None
+
+
+_PUBLIC = re.compile(
+    r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]|-----BEGIN (RSA |EC |SSH2 )?PUBLIC|---- BEGIN SSH2 PUBLIC"
+)
 
 
 def check_target(target: SshTarget) -> None:
@@ -213,18 +341,18 @@ async def _knock(target: SshTarget) -> None:
     writer.close()
 
 
-async def _run(command: Sequence[str], pass_fds: Sequence[int] = ()) -> tuple[int, str, str]:
+async def _run(command: Sequence[str], pass_fds: Sequence[int] = (), input_text: str = "") -> tuple[int, str, str]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=pipe if input_text else asyncio.subprocess.DEVNULL,
         stdout=pipe,
         stderr=pipe,
         pass_fds=pass_fds,
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     try:
-        out, err = await process.communicate()
+        out, err = await process.communicate(input_text.encode() or None)
     finally:
         if process.returncode is None:
             process.kill()
@@ -232,12 +360,12 @@ async def _run(command: Sequence[str], pass_fds: Sequence[int] = ()) -> tuple[in
     return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
 
 
-async def _run_with_password(command: Sequence[str], password: str) -> tuple[int, str, str]:
+async def _run_with_password(command: Sequence[str], password: str, input_text: str = "") -> tuple[int, str, str]:
     reading, writing = os.pipe()
     try:
         os.write(writing, password.encode() + b"\n")
         os.close(writing)
-        return await _run(["sshpass", "-d", str(reading), *command], pass_fds=[reading])
+        return await _run(["sshpass", "-d", str(reading), *command], [reading], input_text)
     except FileNotFoundError as error:
         raise CairnError(
             "ssh.no-sshpass",
@@ -260,12 +388,12 @@ def _readable(target: SshTarget, path: Path) -> Path:
     return path
 
 
-def _explain(target: SshTarget, code: int, err: str, path: Path, pinned: Sequence[HostKey]) -> CairnError:
+def _explain(target: SshTarget, code: int, err: str, pinned: Sequence[HostKey]) -> CairnError:
     """The error that ssh's exit code and last words stand for."""
     if "IDENTIFICATION HAS CHANGED" in err or "Host key verification failed" in err or code == 6:
         found = re.search(r"SHA256:[A-Za-z0-9+/]+", err)
         was = pinned[0].fingerprint if pinned else "none"
-        return _changed(target, found.group() if found else "another one", was, path)
+        return _changed(target, found.group() if found else "another one", was)
     if "bad permissions" in err:
         return _login_failed(target, f"ssh refuses {target.private_key_path} because others can read it; chmod it 0600")
     if code == 5 or "Permission denied" in err or "Too many authentication" in err:
@@ -283,16 +411,27 @@ def _tail(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _host_key_changed(target: SshTarget, found: HostKey, was: HostKey, path: Path) -> CairnError:
-    return _changed(target, found.fingerprint, was.fingerprint, path)
+def _wrong_host_key(target: SshTarget, found: Sequence[HostKey], expected: str) -> CairnError:
+    shown = ", ".join(f"{key.fingerprint} ({key.kind})" for key in found)
+    return CairnError(
+        "ssh.wrong-host-key",
+        f"The machine at {target.host}:{target.port} shows the host keys {shown}, and not {expected}. Nothing was sent to "
+        "it. Look at its console (ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub), and at who has that address.",
+        kind=ErrorKind.CONFLICT,
+        fields={"hostKeyFingerprint": f"found {expected}; the machine shows {shown}"},
+    )
 
 
-def _changed(target: SshTarget, found: str, was: str, path: Path) -> CairnError:
+def _host_key_changed(target: SshTarget, found: HostKey, was: HostKey) -> CairnError:
+    return _changed(target, found.fingerprint, was.fingerprint)
+
+
+def _changed(target: SshTarget, found: str, was: str) -> CairnError:
     return CairnError(
         "ssh.host-key-changed",
         f"The machine at {target.host}:{target.port} shows the host key {found}, but {was} is pinned for it. Either "
         "it was installed again or another machine answers at its address. Look at its console (ssh-keygen -l); if the "
-        f"new key is right, remove {path} and try again.",
+        f"new key is right, give it as hostKeyFingerprint to the call that updates the machine, and try again.",
         kind=ErrorKind.CONFLICT,
         details={"found": found, "pinned": was},
     )

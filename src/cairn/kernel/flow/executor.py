@@ -186,12 +186,16 @@ class Executor:
         left = list(run.row.undo_left)
         while left:
             index = left.pop(0)
+            step = run.effective.steps[index]
+            if step.undone_last and failed:
+                failed.append(index)
+                errors[step.name] = "It waits until the others are undone: they need what it wrote."
+                continue
             try:
                 await self._undo_step(run, index, [*left, *failed], errors)
             except (Exception, asyncio.CancelledError) as error:
                 if not _is_of_the_undo(error):
                     raise
-                step = run.effective.steps[index]
                 known = error if isinstance(error, CairnError) else internal(f"undo of {step.name}", error)
                 _log.warning("workflow.undo-failed", workflow=run.row.workflow, step=step.name, error=str(known))
                 failed.append(index)

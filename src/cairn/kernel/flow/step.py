@@ -65,6 +65,8 @@ class Step(Generic[I, O]):
     title: ClassVar[str]
     #: why there is nothing to take back; only for steps without `undo`
     nothing_to_undo: ClassVar[str | None] = None
+    #: whether its undo waits until all steps behind it are undone, because their undos need what it wrote (a host's address)
+    undone_last: ClassVar[bool] = False
     input: ClassVar[type[Struct]]
     output: ClassVar[type[Struct]]
 

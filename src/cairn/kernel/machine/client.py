@@ -3,42 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from importlib import metadata
+from typing import Final, TypeVar
 
-from cairn.agents.protocol.wire import AgentCommand, Pong, Result
+from msgspec import Struct
+
+from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Pong, Result
 from cairn.kernel.agent.client import TIMEOUT, UNREACHABLE, AgentClient, AgentEndpoint
 from cairn.kernel.bus.context import current
+from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
+from cairn.kernel.deploy.wheels import DISTRIBUTION
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.machine.agents import MachineAgents
+from cairn.kernel.machine.identity import check_identity
 from cairn.kernel.machine.kind import AnyKind
-from cairn.kernel.machine.model import Machine, MachineStatus
+from cairn.kernel.machine.model import AgentSeen, Machine, MachineStatus
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 
 R = TypeVar("R", bound=Result)
+#: a machine's clock may be that far off before somebody is warned
+_SKEW_SECONDS: Final = 60.0
 #: how many more calls there may be at a time if they leave the machine idle
 _IDLE_FACTOR = 10
+
+
+class _Agent(Struct, frozen=True):
+    """What is known of a machine's agent without asking it."""
+
+    endpoint: AgentEndpoint
+    protocol: int  #: that it spoke when it was connected last; 0: it was not asked
+    deployment: str  #: the name of what is to be there; empty: only the version counts
+
+
+class Examined(Struct, frozen=True, kw_only=True):
+    """What was found where a machine's agent should be."""
+
+    pong: Pong | None = None  #: its answer
+    error: CairnError | None = None  #: why there is none
+    outdated: str | None = None  #: in which way it is not the agent that should be there, as the end of "its agent ..."
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given commands as it is."""
+        return self.pong is not None and self.pong.protocol == PROTOCOL_VERSION
 
 
 class MachineClient(MachineAgents[str]):
     """Calls the agents of one kind. Endpoints are kept in memory and forgotten when a machine changes."""
 
     def __init__(
-        self, kind: AnyKind, store: Store, agents: AgentClient, queues: ResourceQueues, settings: GlobalConfig
+        self,
+        kind: AnyKind,
+        store: Store,
+        agents: AgentClient,
+        queues: ResourceQueues,
+        settings: GlobalConfig,
+        clock: Clock,
     ) -> None:
         self.kind = kind
         self._store = store
         self._agents = agents
         self._queues = queues
         self._settings = settings
+        self._clock = clock
+        self._version = metadata.version(DISTRIBUTION)
         self._suspect: Callable[[str, str], None] = lambda uuid, reason: None
-        self._endpoints: dict[str, AgentEndpoint] = {}
+        self._pinged: Callable[[str, Pong, str | None], None] = lambda uuid, pong, outdated: None
+        self._known: dict[str, _Agent] = {}
         self._lost: dict[str, str] = {}
+        self._connected: Callable[[str], None] = lambda uuid: None
 
-    async def start(self, suspect: Callable[[str, str], None]) -> None:
-        """Read which machines are lost. `suspect` is called for a machine that does not answer, with the reason."""
-        self._suspect = suspect
+    def tell(self, pinged: Callable[[str, Pong, str | None], None]) -> None:
+        """Have `pinged` told of each answered ping: the machine, the answer, and how its agent is outdated."""
+        self._pinged = pinged
+
+    async def start(self, suspect: Callable[[str, str], None], connected: Callable[[str], None]) -> None:
+        """Read which machines are lost.
+
+        Args:
+            suspect: called for a machine that does not answer, with the reason.
+            connected: called for a machine whose agent was connected.
+        """
+        self._suspect, self._connected = suspect, connected
         rows: list[Machine] = await self._store.read(
             lambda tx: tx.find(self.kind.record, status=MachineStatus.DISCONNECTED)
         )
@@ -49,16 +97,20 @@ class MachineClient(MachineAgents[str]):
         self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
     ) -> R:
         """Have the machine's agent do something: see `MachineAgents.call`."""
-        endpoint = await self._endpoint(uuid)
+        known = await self._agent(uuid)
+        endpoint = known.endpoint
         reason = self._lost.get(uuid)
         if reason is not None:
             raise CairnError(
                 f"{self.kind.noun}.disconnected",
-                f"The {self.kind.title} at {endpoint.address} is not connected ({reason}). It is tried again from time "
-                "to time; when it is back, repeat the call.",
+                f"The {self.kind.title} is not connected. It is tried again from time to time; when it is back, repeat "
+                "the call.",
                 kind=ErrorKind.UNAVAILABLE,
                 details={"uuid": uuid},
+                operator=f"At {endpoint.address}: {reason}",
             )
+        if known.protocol not in (0, PROTOCOL_VERSION):
+            raise self._incompatible(endpoint, known.protocol)
         settings = self.kind.settings
         seconds = timeout_seconds or float(self._settings.get(settings.command_timeout))
 
@@ -75,19 +127,62 @@ class MachineClient(MachineAgents[str]):
             )
         except CairnError as error:
             if error.code in (UNREACHABLE, TIMEOUT):
-                self._suspect(uuid, error.message)
+                self._suspect(uuid, error.whole)
             raise
 
-    async def connect(self, uuid: str, command: AgentCommand[R]) -> tuple[R, str]:
-        """The one call that is made to a machine that is not connected. Returns the answer and the agent's boot id."""
-        endpoint = await self._endpoint(uuid)
-        answer = await self._agents.call(endpoint, command, timeout_seconds=60.0, job=current().job)
+    async def connect(self, uuid: str, command: AgentCommand[R], *, accept: bool = False) -> tuple[R, AgentSeen]:
+        """The one call that is made to a machine that is not connected, once it is certain who answers.
+
+        Args:
+            command: makes the agent this machine's.
+            accept: somebody says that the machine which answers is to be this one, though it was another until now.
+
+        Returns:
+            The command's answer, and what the agent tells of itself.
+
+        Raises:
+            CairnError: as `call`, and ``<noun>.agent-incompatible``, ``<noun>.machine-taken``, ``<noun>.machine-changed``.
+        """
+        known = await self._agent(uuid)
+        pong = await self._ask(known, timeout_seconds=10.0)
+        if pong.protocol != PROTOCOL_VERSION:
+            raise self._incompatible(known.endpoint, pong.protocol)
+        await self._store.look(lambda tx: check_identity(tx, self.kind, uuid, pong.machine, accept=accept))
+        answer = await self._agents.call(known.endpoint, command, timeout_seconds=60.0, job=current().job)
         self._lost.pop(uuid, None)
-        return answer, (await self.ping(uuid, timeout_seconds=10.0)).boot
+        seen = AgentSeen(
+            agent_boot=pong.boot,
+            agent_version=pong.version,
+            agent_protocol=pong.protocol,
+            agent_warning=self._warning(pong, known),
+            machine_identity=pong.machine,
+        )
+        self._connected(uuid)
+        return answer, seen
+
+    async def examine(self, uuid: str) -> Examined:
+        """Ask whoever is where the machine's agent should be, and compare with what this node would put there."""
+        driver = await self._store.look(lambda tx: self.kind.driver(self.kind.existing(tx, uuid)))
+        await driver.look_again()
+        before = self._known.pop(uuid, None)
+        known = await self._agent(uuid)
+        if before is not None and before.deployment != known.deployment:
+            self._known = {uuid: known}  # what the others should have may have changed as well
+        try:
+            pong = await self._ask(known, timeout_seconds=10.0)
+        except CairnError as error:
+            return Examined(error=error, outdated=f"does not answer: {error.message}")
+        return Examined(pong=pong, outdated=self._outdated(pong, known))
 
     async def ping(self, uuid: str, *, timeout_seconds: float) -> Pong:
         """Ask the agent for its identity, without a turn in the queue."""
-        return await self._agents.ping(await self._endpoint(uuid), timeout_seconds=timeout_seconds)
+        known = await self._agent(uuid)
+        pong = await self._ask(known, timeout_seconds=timeout_seconds)
+        self._pinged(uuid, pong, self._outdated(pong, known))
+        return pong
+
+    async def _ask(self, known: _Agent, *, timeout_seconds: float) -> Pong:
+        return await self._agents.ping(known.endpoint, timeout_seconds=timeout_seconds)
 
     def lost(self, uuid: str, reason: str) -> None:
         """Note that the machine does not answer: calls fail at once until it is connected again."""
@@ -95,20 +190,55 @@ class MachineClient(MachineAgents[str]):
 
     def forget(self, uuid: str) -> None:
         """Look the address up again at the next call."""
-        self._endpoints.pop(uuid, None)
+        self._known.pop(uuid, None)
 
     def erased(self, uuid: str) -> None:
         """Forget a machine that was removed from the cloud."""
-        self._endpoints.pop(uuid, None)
+        self._known.pop(uuid, None)
         self._lost.pop(uuid, None)
 
-    async def _endpoint(self, uuid: str) -> AgentEndpoint:
-        known = self._endpoints.get(uuid)
+    async def _agent(self, uuid: str) -> _Agent:
+        known = self._known.get(uuid)
         if known is not None:
             return known
 
-        def fn(tx: Tx) -> AgentEndpoint:
-            return self.kind.driver(self.kind.existing(tx, uuid)).endpoint(tx, uuid)
+        def fn(tx: Tx) -> _Agent:
+            row: Machine = self.kind.existing(tx, uuid)
+            driver = self.kind.driver(row)
+            return _Agent(driver.endpoint(tx, uuid), row.agent_protocol, driver.deployment(tx, uuid))
 
-        endpoint = self._endpoints[uuid] = await self._store.look(fn)
-        return endpoint
+        known = self._known[uuid] = await self._store.look(fn)
+        return known
+
+    def _outdated(self, pong: Pong, known: _Agent) -> str | None:
+        """In which way an agent is not the one that should be there."""
+        if pong.protocol != PROTOCOL_VERSION:
+            return f"speaks protocol {pong.protocol}, and this node {PROTOCOL_VERSION}"
+        if pong.version != self._version:
+            return f"is of version {pong.version}, and this node of {self._version}"
+        if known.deployment and pong.deployment != known.deployment:
+            return "was put there with other programs, roles or settings than this node has now"
+        return None
+
+    def _warning(self, pong: Pong, known: _Agent) -> str | None:
+        """What is not as it should be, and does not keep the machine from working."""
+        warnings = []
+        outdated = self._outdated(pong, known)
+        if outdated is not None:
+            warnings.append(f"Its agent {outdated}.")
+        ahead = pong.time - self._clock.now().timestamp()
+        if pong.time and abs(ahead) > _SKEW_SECONDS:
+            where = "ahead of" if ahead > 0 else "behind"
+            warnings.append(
+                f"Its clock is {abs(ahead):.0f} s {where} this node's: certificates depend on it; set it (NTP)."
+            )
+        return " ".join(warnings) or None
+
+    def _incompatible(self, endpoint: AgentEndpoint, protocol: int) -> CairnError:
+        return CairnError(
+            f"{self.kind.noun}.agent-incompatible",
+            f"The agent of the {self.kind.title} speaks protocol {protocol}, and this node {PROTOCOL_VERSION}: no command can be "
+            "given to it before it is upgraded, which is tried when it is connected.",
+            kind=ErrorKind.UNAVAILABLE,
+            operator=f"Reconnecting the {self.kind.title} at {endpoint.address} upgrades it, or says why it cannot be.",
+        )

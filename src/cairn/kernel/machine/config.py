@@ -18,6 +18,8 @@ class MachineSettings(NamedTuple):
     ping_parallelism: Setting[int]
     auto_reconnect: Setting[bool]
     reconnect_max_interval: Setting[int]
+    reconnect_parallelism: Setting[int]
+    upgrade_parallelism: Setting[int]
 
 
 def machine_settings(category: str, title: str, *, ping_parallelism: int) -> MachineSettings:
@@ -74,5 +76,21 @@ def machine_settings(category: str, title: str, *, ping_parallelism: int) -> Mac
             minimum=1,
             maximum=86_400,
             doc=f"the longest wait between two tries to reconnect a {title}",
+        ),
+        reconnect_parallelism=Setting(
+            category,
+            "reconnect.parallelismDegree",
+            20,
+            minimum=1,
+            maximum=1000,
+            doc=f"lost {title}s that are reconnected at a time",
+        ),
+        upgrade_parallelism=Setting(
+            category,
+            "agent.upgrade.parallelismDegree",
+            5,
+            minimum=0,
+            maximum=1000,
+            doc=f"{title}s whose agents are upgraded at a time after this node was; 0: only those that somebody reconnects",
         ),
     )

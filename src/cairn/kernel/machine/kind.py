@@ -10,21 +10,28 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from cairn.agents.protocol.wire import Pong
+import msgspec
+from sqlalchemy import select
+
+from cairn.agents.protocol.wire import PROTOCOL_VERSION, Pong
 from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.api import ApiChange, ApiCreate
 from cairn.kernel.bus.message import Event
+from cairn.kernel.deploy.installer import Identified
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.config import MachineSettings
-from cairn.kernel.machine.model import Machine, MachineStatus
+from cairn.kernel.machine.identity import check_identity
+from cairn.kernel.machine.messages import AgentWarned, HostKeyPinned
+from cairn.kernel.machine.model import AgentSeen, Machine, MachineStatus
 from cairn.kernel.resource import enter, erase, existing
-from cairn.kernel.store.record import info
+from cairn.kernel.store.record import info, table_of
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 
 M = TypeVar("M", bound=Machine)
+_WARNING_CHARACTERS = 2000
 
 
 class MachineDriver(Protocol):
@@ -35,6 +42,17 @@ class MachineDriver(Protocol):
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
         """Find the address that the machine's agent listens on."""
+
+    async def identify(self, uuid: str) -> Identified | None:
+        """Find out which machine it is, changing nothing on it; None: its agent is there already, and can tell."""
+        return None
+
+    def deployment(self, tx: Tx, uuid: str) -> str:
+        """Name all that `deploy` would put there, as the agent tells it; empty: only the agent's version counts."""
+        return ""
+
+    async def look_again(self) -> None:
+        """See whether what `deploy` puts on machines has changed on this node."""
 
     async def deploy(self, uuid: str) -> None:
         """Put the agent there, or see that it is there as it should be. Safe to repeat."""
@@ -62,11 +80,14 @@ class MachineKind(ABC, Generic[M]):
     closed: StrEnum
     enforceable: bool
     remedy: str
+    #: whether other machines fetch things from it, so that its agent has to know of certificates that were revoked
+    serves_machines: bool = False
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self.noun = info(self.record).noun
         self.title = info(self.record).title
+        self._keys = select(table_of(self.record).c.uuid)
 
     # -- what differs -------------------------------------------------------------------------------------------
 
@@ -82,13 +103,21 @@ class MachineKind(ABC, Generic[M]):
     def reconnecting(self, uuid: str) -> ApiChange:
         """Make the call that connects a machine again."""
 
-    def watched(self, tx: Tx) -> list[M]:
-        """Find the machines that are to be pinged."""
-        return tx.find(self.record)
+    def keys(self, tx: Tx) -> list[str]:
+        """The uuids of all machines of the kind. All are pinged, so that their status is true whatever their state."""
+        return [str(row[0]) for row in tx.rows(self._keys)]
+
+    def may_be_tried(self, row: M) -> bool:
+        """Tell whether a machine that is lost and answers no ping is tried again from time to time."""
+        return True
 
     def is_known(self, row: M, pong: Pong) -> bool:
-        """Tell whether the agent that answers is the one that was connected; if not, the machine is connected again."""
-        return pong.boot == row.agent_boot
+        """Tell whether the agent that answers is the one that was connected, and can be given commands.
+
+        If not, the machine is connected again.
+        """
+        speaks = pong.protocol == PROTOCOL_VERSION and row.agent_protocol in (0, pong.protocol)
+        return pong.boot == row.agent_boot and speaks
 
     @abstractmethod
     async def pinged(self, agents: MachineAgents[str], row: M, pong: Pong, asked_at: datetime) -> None:
@@ -128,10 +157,42 @@ class MachineKind(ABC, Generic[M]):
         self.removed(tx, uuid)
         erase(tx, self.record, uuid)
 
-    def connected(self, tx: Tx, uuid: str, **facts: object) -> None:
-        """Mark a machine as Connected, and write its `facts`."""
-        tx.update(self.record, uuid, **facts)
+    def connected(self, tx: Tx, uuid: str, agent: AgentSeen, warning: str | None = None, **facts: object) -> None:
+        """Mark a machine as Connected, and write down what its agent told of itself, and its `facts`.
+
+        Args:
+            warning: what went wrong on the way, and does not keep the machine from working.
+
+        Raises:
+            CairnError: ``<noun>.machine-taken``.
+        """
+        row = self.existing(tx, uuid)
+        check_identity(tx, self, uuid, agent.machine_identity, accept=True)  # seen before; another may have come since
+        warnings = " ".join(one for one in (warning, agent.agent_warning) if one)[:_WARNING_CHARACTERS] or None
+        seen = msgspec.structs.asdict(agent) | {"agent_warning": warnings}
+        if agent.machine_identity is None:
+            del seen["machine_identity"]  # what was known of it stays
+        tx.update(self.record, uuid, **seen, **facts)
         self.set_status(tx, uuid, MachineStatus.CONNECTED, None)
+        if warnings is not None and warnings != row.agent_warning:
+            warned = AgentWarned(machine=uuid, name=row.name, version=agent.agent_version, warning=warnings)
+            self._events.emit(tx, warned, resource=uuid)
+
+    def identified(self, tx: Tx, uuid: str, found: Identified, *, given: bool) -> None:
+        """Write down which machine it is, and tell of the host key that was pinned for it.
+
+        Args:
+            given: whether somebody gave the key's fingerprint.
+
+        Raises:
+            CairnError: ``<noun>.machine-taken``.
+        """
+        row = self.existing(tx, uuid)
+        check_identity(tx, self, uuid, found.identity)
+        tx.update(self.record, uuid, machine_identity=found.identity)
+        if found.fingerprint is not None:
+            pinned = HostKeyPinned(machine=uuid, name=row.name, fingerprint=found.fingerprint, given=given)
+            self._events.emit(tx, pinned, resource=uuid)
 
     def failed(self, tx: Tx, uuid: str) -> None:
         """Mark a machine as Disconnected, because it could not be connected."""

@@ -6,6 +6,7 @@ from cairn.kernel.api import ApiChange, ApiCreate, ApiDelete
 from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.machine.monitor import MachineMonitor
+from cairn.kernel.machine.upkeep import Upkeep
 from cairn.kernel.plugin.context import NodeContext
 
 
@@ -32,7 +33,7 @@ def _changed(node: NodeContext, kind: AnyKind) -> None:
 
 def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
     """Have machines of a kind called and watched. For a service's `build`."""
-    client = MachineClient(kind, node.store, node.agents, node.queues, node.config)
+    client = MachineClient(kind, node.store, node.agents, node.queues, node.config, node.clock)
     node.need(Machines).register(client)
     node.config.listen(kind.settings.parallelism, lambda: _changed(node, kind))
     node.background.append(
@@ -44,6 +45,10 @@ def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
             ring=node.ring,
             clock=node.clock,
             settings=node.config,
+            loops=node.loops,
         )
+    )
+    node.background.append(
+        Upkeep(client=client, bus=node.bus, authority=node.authority, settings=node.config, clock=node.clock)
     )
     return client

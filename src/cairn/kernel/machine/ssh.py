@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.api import ApiCreate
 from cairn.kernel.config import GlobalConfig, Setting
-from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.deploy.installer import AgentInstaller, Identified
 from cairn.kernel.deploy.inventory import Variable
 from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.error import not_found
@@ -55,18 +55,35 @@ class SshDriver(MachineDriver, Generic[L]):
         tx.insert(taken(self.record, asked, uuid=uuid))
 
     def endpoint(self, tx: Tx, uuid: str) -> AgentEndpoint:
-        """The agent at the machine's address."""
-        return AgentEndpoint(self.base_url(tx, login_of(tx, self.record, uuid)))
+        """The agent at the machine's address; only this machine's certificate is accepted there."""
+        return AgentEndpoint(self.base_url(tx, login_of(tx, self.record, uuid)), machine=uuid)
 
     def base_url(self, tx: Tx, login: L) -> str:
         """Make the URL of the agent, without a slash at the end."""
         address = self.address(tx, login)
         return f"https://{f'[{address}]' if ':' in address else address}:{self._settings.get(self.port)}"
 
+    async def identify(self, uuid: str) -> Identified | None:
+        """Look at the machine over SSH, and write down the fingerprint of the host key that is pinned for it."""
+        login, target = await self._target(uuid)
+        found = await self._installer.identify(uuid, target, login.host_key_fingerprint)
+        if found.fingerprint != login.host_key_fingerprint:
+            shown = found.fingerprint
+            await self._store.write(lambda tx: tx.update(self.record, uuid, host_key_fingerprint=shown))
+        return found
+
+    def deployment(self, tx: Tx, uuid: str) -> str:
+        """Name what `deploy` would put there: wheels, playbooks, roles, settings."""
+        return self._installer.deployment(self.playbook, self._agent_settings(login_of(tx, self.record, uuid)))
+
+    async def look_again(self) -> None:
+        """Read wheels, playbooks and roles again."""
+        await self._installer.look_again(self.playbook)
+
     async def deploy(self, uuid: str) -> None:
         """Run the playbook; it changes nothing on a machine that is as it should be."""
         login, target = await self._target(uuid)
-        settings = {"port": self._settings.get(self.port), **self.variables(login)}
+        settings = self._agent_settings(login)
 
         def progress(task: str, percent: int) -> None:
             report_progress(task, percent / 100)
@@ -81,6 +98,9 @@ class SshDriver(MachineDriver, Generic[L]):
     def removed(self, tx: Tx, uuid: str) -> None:
         """Forget the pinned host key, the certificate and the key to log in."""
         tx.after_commit(lambda: self._installer.forget(uuid))
+
+    def _agent_settings(self, login: L) -> dict[str, Variable]:
+        return {"port": self._settings.get(self.port), **self.variables(login)}
 
     async def _target(self, uuid: str) -> tuple[L, SshTarget]:
         def fn(tx: Tx) -> tuple[L, str]:

@@ -1,7 +1,7 @@
 """Steps that connect and delete machines of every kind; what differs is in the kind of the message's entity.
 
-A workflow that adds a machine lists its service's own ``<noun>.record``, then ``machine.deploy``, and then the service's own
-steps that connect.
+A workflow that adds a machine lists its service's own ``<noun>.record``, then ``machine.identify``, ``machine.record-identity``
+and ``machine.deploy``, and then the service's own steps that connect.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import structlog
 from msgspec import Struct
 
 from cairn.kernel.api import ApiChange, ApiCreate, ApiDelete, DeleteMode
+from cairn.kernel.deploy.installer import Identified
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.identity import WRONG_MACHINE, check_identity
+from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.machine.machines import Machines
+from cairn.kernel.machine.messages import ApiReconnect
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 
@@ -56,8 +61,73 @@ class DeployInput(Struct, frozen=True, kw_only=True):
     asked: ApiCreate | ApiChange
 
 
-class Deploy(ActionStep[DeployInput, Nothing]):
-    """Put the agent on the machine."""
+class IdentifyOutput(Struct, frozen=True, kw_only=True):
+    """Which machine it is."""
+
+    identified: Identified
+
+
+class Identify(ActionStep[DeployInput, IdentifyOutput]):
+    """Find out which machine it is, before anything is changed on it."""
+
+    name = "machine.identify"
+    title = "looking which machine it is"
+    nothing_to_undo: ClassVar[str | None] = (
+        "it only reads; the host key that it pins is forgotten with the machine's row"
+    )
+
+    def __init__(self, machines: Machines, store: Store) -> None:
+        self._machines = machines
+        self._store = store
+
+    async def do(self, given: DeployInput) -> IdentifyOutput:
+        """Ask the machine by its driver; where an agent is there already, that one."""
+        client = self._machines.of(given.asked)
+        row = await self._store.look(lambda tx: client.kind.existing(tx, given.uuid))
+        found = await client.kind.driver(row).identify(given.uuid)
+        if found is None:
+            pong = (await client.examine(given.uuid)).pong
+            found = Identified(identity=pong.machine if pong is not None else None)
+        return IdentifyOutput(identified=found)
+
+
+class RecordIdentityInput(Struct, frozen=True, kw_only=True):
+    """The machine, and which one it is."""
+
+    uuid: str
+    asked: ApiCreate
+    identified: Identified
+
+
+class RecordIdentity(TransactionStep[RecordIdentityInput, Nothing]):
+    """Write down which machine it is; one that is in the cloud already is refused."""
+
+    name = "machine.record-identity"
+    title = "seeing that the machine is not here already"
+    nothing_to_undo: ClassVar[str | None] = "the machine's row goes with the step that wrote it"
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    def do(self, tx: Tx, given: RecordIdentityInput) -> Nothing:
+        """Refuse a second row for a machine (``<noun>.machine-taken``), whatever its address is called."""
+        kind = self._machines.of(given.asked).kind
+        fingerprint = getattr(given.asked, "host_key_fingerprint", None)
+        kind.identified(tx, given.uuid, given.identified, given=fingerprint is not None)
+        return NOTHING
+
+
+class DeployOutput(Struct, frozen=True, kw_only=True):
+    """What went wrong, if the machine can be connected all the same."""
+
+    deploy_warning: str | None = None
+
+
+class Deploy(ActionStep[DeployInput, DeployOutput]):
+    """Put the agent on the machine, unless the one that answers is as it should be.
+
+    So a machine whose agent runs is connected without being logged in to: a changed password costs nothing but upgrades.
+    """
 
     name = "machine.deploy"
     title = "putting the agent on the machine"
@@ -69,13 +139,50 @@ class Deploy(ActionStep[DeployInput, Nothing]):
         self._machines = machines
         self._store = store
 
-    async def do(self, given: DeployInput) -> Nothing:
-        """Deploy by the driver of its type. The address is looked up again, since the agent may listen elsewhere afterwards."""
+    async def do(self, given: DeployInput) -> DeployOutput:
+        """Deploy by the driver of its type. The address is looked up again, since the agent may listen elsewhere afterwards.
+
+        An agent that can be used and cannot be replaced is used; it is tried again from time to time.
+        """
         client = self._machines.of(given.asked)
         row = await self._store.look(lambda tx: client.kind.existing(tx, given.uuid))
-        await client.kind.driver(row).deploy(given.uuid)
-        client.forget(given.uuid)
-        return NOTHING
+        driver = client.kind.driver(row)
+        if isinstance(given.asked, ApiCreate):  # which machine it is was seen before
+            await driver.deploy(given.uuid)
+            client.forget(given.uuid)
+            return DeployOutput()
+        found = await client.examine(given.uuid)
+        asked_for = isinstance(given.asked, ApiReconnect) and given.asked.redeploy
+        if found.outdated is None and not asked_for:
+            return DeployOutput()
+        try:
+            await self._replace(client, driver, given.uuid, accept=accepts(given.asked))
+        except CairnError as error:
+            if asked_for or not found.usable or error.code.endswith(WRONG_MACHINE):
+                raise _with_cause(error, found.error) from error
+            _log.warning("machine.agent-not-upgraded", uuid=given.uuid, name=row.name, error=str(error))
+            return DeployOutput(deploy_warning=f"It could not be replaced: {error.message}")
+        return DeployOutput()
+
+    async def _replace(self, client: MachineClient, driver: MachineDriver, uuid: str, *, accept: bool) -> None:
+        identified = await driver.identify(uuid)
+        if identified is not None:
+            found = identified.identity
+            await self._store.look(lambda tx: check_identity(tx, client.kind, uuid, found, accept=accept))
+        await driver.deploy(uuid)
+        client.forget(uuid)
+
+
+def accepts(asked: ApiCreate | ApiChange) -> bool:
+    """Whether a call says that the machine which answers is to be this one, though it was another until now."""
+    return isinstance(asked, ApiReconnect) and asked.accept_machine
+
+
+def _with_cause(error: CairnError, cause: CairnError | None) -> CairnError:
+    """Say also what the agent said, where a machine could not be logged in to either."""
+    if error.cause is None and cause is not None:
+        error.cause = cause.record()
+    return error
 
 
 class RemoveInput(Struct, frozen=True, kw_only=True):

@@ -127,6 +127,20 @@ class NodeContext:
             )
         return cast("E", self._provided[kind])
 
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def start_background(self) -> None:
+        """Start the parts that run as long as the node does, then the loops."""
+        for background in self.background:
+            await background.start()
+        self.loops.start()
+
+    async def stop_background(self) -> None:
+        """Stop the loops, then the parts. Safe to repeat."""
+        await self.loops.stop()
+        for background in reversed(self.background):
+            await background.stop()
+
     # -- putting together -------------------------------------------------------------------------------------------
 
     def add(self, manifest: Manifest) -> None:

@@ -2,6 +2,9 @@
 
 For an account these do not exist, wherever a name may stand: conditions, joins along them,
 sorting, lists inside inventories, a subtype's own fields. So code that answers queries never looks at who is asking.
+
+An error has a part for administrators. Accounts see it without that part, and nothing can be compared with it but null:
+a pattern would find out what they do not see.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from collections.abc import Sequence
 from copy import copy
 from typing import cast
 
+import msgspec
 from msgspec.structs import replace
 
+from cairn.kernel.error import ErrorRecord
 from cairn.kernel.query.catalog import Catalog, Column, Entity, Hop, ShownList
-from cairn.kernel.query.inventory import Inventory
-from cairn.kernel.store.record import Visible
+from cairn.kernel.query.inventory import Inventory, public_error
+from cairn.kernel.store.record import Kind, Visible
 
 
 def for_accounts(everything: Catalog) -> Catalog:
@@ -32,10 +37,18 @@ def narrowed(catalog: Catalog, entity: Entity, inventory: Inventory) -> Inventor
         if name not in inventory:
             continue
         found[name] = inventory[name]
+        column = entity.columns.get(name)
+        if column is not None and column.field.kind is Kind.OPAQUE and found[name] is not None:
+            found[name] = public_error(msgspec.json.encode(found[name]))
         if shown is not None and shown.entity is not None:
             child = catalog.entities[shown.entity]
             found[name] = [narrowed(catalog, child, one) for one in cast("list[Inventory]", inventory[name])]
     return found
+
+
+def _readable(column: Column) -> Column:
+    field = column.field
+    return replace(column, field=replace(field, kind=Kind.OPAQUE)) if field.type is ErrorRecord else column
 
 
 class _Seen:
@@ -50,7 +63,7 @@ class _Seen:
         """The entity with those fields, lists and joins that accounts see."""
         lists = {name: shown for name, shown in entity.lists.items() if self._has_list(shown)}
         columns = {
-            name: column
+            name: _readable(column)
             for name, column in entity.columns.items()
             if self._has_column(entity, column) and (name in lists or name not in entity.lists)
         }

@@ -30,6 +30,7 @@ class Operator(StrEnum):
     NOT_NULL = "not null"
 
 
+_SHOWN = 200
 NULL_TESTS = frozenset((Operator.IS_NULL, Operator.NOT_NULL))
 LISTS = frozenset((Operator.IN, Operator.NOT_IN))
 PATTERNS = frozenset((Operator.LIKE, Operator.NOT_LIKE))
@@ -83,6 +84,11 @@ def _path(field: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(names), tuple(positions)
 
 
+def cut(text: str) -> str:
+    """The beginning of a text that somebody sent, for a sentence about it."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def did_you_mean(names: list[str]) -> str:
     """A question for the end of a sentence; nothing without names."""
     return f" Did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
@@ -105,6 +111,7 @@ def wrong(
     names: list[str] | None = None,
 ) -> CairnError:
     """An error in a condition: where, what was found, what would fit."""
+    text, found = cut(text), cut(found)
     message = f"condition {text!r}, position {position}: found {found!r}; {fits}.{did_you_mean(nearest or [])}"
     return CairnError(
         code,

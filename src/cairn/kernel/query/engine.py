@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.query.accounts import for_accounts, narrowed
+from cairn.kernel.query.bounds import check_cost, check_size, too_slow
 from cairn.kernel.query.catalog import Catalog, Column, Entity, TagTables
 from cairn.kernel.query.condition import Condition, Operator, parse
 from cairn.kernel.query.describe import EntityDescription, describe
 from cairn.kernel.query.inventory import Inventory, InventoryReader
-from cairn.kernel.query.plan import Planner, Scope, Shares
+from cairn.kernel.query.plan import PATIENCE, Fragment, Planner, Scope, Shares
 from cairn.kernel.query.resolve import Comparison, fixed_subtype, resolve, unknown
+from cairn.kernel.store.driver import Row
 from cairn.kernel.store.record import Kind
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store
@@ -22,6 +24,7 @@ from cairn.kernel.store.tx import Tx
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
 EVERYTHING = Scope()
+_UNSORTED = (Kind.JSON, Kind.OPAQUE, Kind.BYTES)
 
 
 class QueryRequest(Struct, frozen=True, kw_only=True):
@@ -64,13 +67,20 @@ class QueryEngine:
         store: where they are.
         tags: the tables with tags, for ``__systemTag__`` and ``__userTag__``; None: tags do not exist.
         shares: the table of shared resources; None: nothing is shared.
+        timeout_seconds: how long a query may take, its turn included.
 
     Raises:
         CairnError: ``store.bad-record``: a record's declarations for queries cannot work; the sentence names the class.
     """
 
     def __init__(
-        self, schema: Schema, store: Store, *, tags: TagTables | None = None, shares: Shares | None = None
+        self,
+        schema: Schema,
+        store: Store,
+        *,
+        tags: TagTables | None = None,
+        shares: Shares | None = None,
+        timeout_seconds: Callable[[], float] = lambda: 10.0,
     ) -> None:
         catalog = Catalog(schema, tags)
         self._everything = _Side(catalog, InventoryReader(catalog, store.driver))
@@ -79,17 +89,26 @@ class QueryEngine:
         self._described: dict[str, EntityDescription] | None = None
         self._store = store
         self._shares = shares
+        self._timeout_seconds = timeout_seconds
 
     async def run(self, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
         """Answer a query, all of it from one snapshot.
 
         Raises:
             CairnError: ``query.unknown-entity``, ``query.unknown-field``, ``query.no-operator``,
-                ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``; each says
-                where, what was found, and what would fit.
+                ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``, ``query.too-complex``;
+                each says where, what was found, and what would fit. ``query.too-slow``, ``query.too-many``.
         """
         asked = self._understand(request, scope)
-        return await self._store.read(lambda tx: self._answer(tx, asked, scope))
+        seconds = self._timeout_seconds()
+        try:
+            return await self._store.query(
+                lambda tx: self._answer(tx, asked, scope), asker=scope.owner, seconds=seconds
+            )
+        except CairnError as error:
+            if error.code != "store.stopped":
+                raise
+            raise too_slow(seconds) from error
 
     def run_in(self, tx: Tx, request: QueryRequest, scope: Scope = EVERYTHING) -> QueryAnswer:
         """As `run`, inside a transaction."""
@@ -132,14 +151,17 @@ class QueryEngine:
 
     def _understand(self, request: QueryRequest, scope: Scope) -> _Asked:
         _check_limits(request)
+        check_size(request.conditions, [*request.fields, request.sort or ""])
         catalog = self._side(scope).catalog
         entity = _entity(catalog, request.entity)
         conditions = [parse(text) for text in request.conditions]
         entity = fixed_subtype(catalog, entity, conditions)
+        comparisons = [resolve(catalog, entity, condition) for condition in conditions]
+        check_cost(conditions, comparisons)
         return _Asked(
             entity=entity,
             conditions=conditions,
-            comparisons=[resolve(catalog, entity, condition) for condition in conditions],
+            comparisons=comparisons,
             sort=_sort(entity, request.sort),
             fields=_fields(catalog, entity, request.fields),
             request=request,
@@ -155,10 +177,25 @@ class QueryEngine:
             total = int(tx.fetch(counted.text, counted.values)[0][0] or 0)
         if request.count:
             return QueryAnswer(total=total)
-        page = planner.page(entity, asked.comparisons, rare, asked.sort, request.limit, request.start)
-        keys = [row[0] for row in tx.fetch(page.text, page.values)]
+        keys = [row[0] for row in self._page(tx, planner, asked, rare)]
         shown = self._side(scope).reader.read(tx, planner, entity, keys, asked.fields)
         return QueryAnswer(inventories=shown, total=total)
+
+    def _page(self, tx: Tx, planner: Planner, asked: _Asked, rare: Comparison | None) -> list[Row]:
+        """The keys asked for; where a path turns, first without sets, and with them if that takes too long."""
+        request = asked.request
+
+        def made(*, once: bool) -> Fragment:
+            entity, comparisons = asked.entity, asked.comparisons
+            return planner.page(entity, comparisons, rare, asked.sort, request.limit, request.start, once=once)
+
+        if planner.turns(asked.entity, asked.comparisons):
+            quick = made(once=False)
+            found = tx.fetch_within(quick.text, quick.values, PATIENCE)
+            if found is not None:
+                return found
+        page = made(once=True)
+        return tx.fetch(page.text, page.values)
 
     def _rare(self, tx: Tx, planner: Planner, asked: _Asked) -> Comparison | None:
         """A condition behind hops that few rows fit, if the query should begin there."""
@@ -216,7 +253,7 @@ def _sort(entity: Entity, text: str | None) -> tuple[Column, bool] | None:
     if text is None or not text.strip():
         return None
     name = text.strip().lstrip("+-")
-    sortable = {n: c for n, c in entity.columns.items() if not c.set and c.field.kind not in (Kind.JSON, Kind.BYTES)}
+    sortable = {n: c for n, c in entity.columns.items() if not c.set and c.field.kind not in _UNSORTED}
     if name not in sortable:
         what = f"sort: {entity.name} cannot be sorted by {name!r}; + or - and a field fit, with the fields"
         raise unknown("query.bad-sort", "sort", name, what, list(sortable))

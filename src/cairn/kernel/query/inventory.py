@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
+from cairn.kernel.error import ErrorRecord
 from cairn.kernel.query.catalog import Catalog, Entity, ShownList
 from cairn.kernel.query.plan import Fragment, Planner
 from cairn.kernel.store.driver import Driver, Row
@@ -22,12 +23,20 @@ from cairn.kernel.store.types import from_micros
 
 Inventory = dict[str, object]
 Decode = Callable[[object], object]
+
+
+def public_error(text: object) -> object:
+    """An error kept as JSON, without what only administrators may read."""
+    return msgspec.to_builtins(msgspec.json.decode(cast("str", text), type=ErrorRecord).public())
+
+
 _ALL = Fragment("")
 _CHUNK = 8_192
 _SHOW: dict[Kind, Decode] = {
     Kind.TIME: cast("Decode", from_micros),
     Kind.BOOL: cast("Decode", bool),
     Kind.JSON: cast("Decode", msgspec.json.decode),
+    Kind.OPAQUE: public_error,
 }
 
 
@@ -193,5 +202,7 @@ class InventoryReader:
 def _shown(entity: Entity, wanted: Collection[str | None]) -> list[Field]:
     """The fields that the entity's own record has and its catalog shows, of those that are wanted (none: all)."""
     return [
-        field for field in entity.info.fields if field.wire in entity.columns and (not wanted or field.wire in wanted)
+        entity.columns[field.wire].field
+        for field in entity.info.fields
+        if field.wire in entity.columns and (not wanted or field.wire in wanted)
     ]

@@ -1,10 +1,15 @@
-"""SQL for a query: bound parameters, EXISTS along indexed keys, and a choice of where to begin.
+"""SQL for a query: bound parameters, work that is bounded by the size of tables, and a choice of where to begin.
 
-A condition behind hops is an EXISTS over the next table, nested hop by hop. That is fast when many rows fit (a page is
-full after few rows), and slow when few do (every row is tried). So before such a query the planner probes: it goes the
-other way, from the condition's end to the entity, and stops after `RARE` rows. If it gets to the end before, these rows
-are few, and the query begins with them; else it begins with the entity, in the order asked for. Either way the work is
-bounded by a few thousand rows, however large the tables are (unless many rows fit each of two conditions and few both).
+A condition behind hops is an EXISTS over the next tables. That is fast when many rows fit (a page is full after few
+rows), and slow when few do (every row is tried). So before such a query the planner probes: it goes the other way,
+from the condition's end to the entity, with at most `RARE` rows at each hop. If it gets to the entity, these rows are
+few, and the query begins with them; else it begins with the entity, in the order asked for.
+
+A path that gathers (many VMs, one zone) and then spreads (that zone, its many VMs) would be walked again from each
+row, and once more at each such turn: rows times rows times rows. There the walk is cut: the rows of the gathering
+table that fit what follows are found once, as a set, and a row only looks whether it leads into that set (`once`). So
+each table of a path is gone through once at most. As the sets are made whole even where the first rows would have
+filled the page, such a query is tried without sets first, for so many steps of the database (`PATIENCE`).
 
 Ownership is part of every hop that reaches an entity, and of every list that is shown inside an inventory.
 """
@@ -22,6 +27,8 @@ from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.record import SqlValue
 
 RARE = 5_000
+#: steps of the database's machine for a try without sets: some 20 ms
+PATIENCE = 1_000_000
 
 
 class Fragment(Struct, frozen=True):
@@ -46,6 +53,27 @@ class Shares(Struct, frozen=True, kw_only=True):
     public: str = "to_public"
 
 
+class _Path(Struct, frozen=True):
+    """The way of one comparison, from a table."""
+
+    table: str
+    hops: tuple[Hop, ...]
+    comparison: Comparison
+
+
+class _Sets:
+    """The sets that a statement begins with."""
+
+    def __init__(self) -> None:
+        self.made: list[Fragment] = []
+
+    def add(self, query: Fragment) -> str:
+        """Have the rows of `query` as a set, with the column k; returns its name."""
+        name = f"w{len(self.made) + 1}"
+        self.made.append(Fragment(f"{name}(k) AS MATERIALIZED ({query.text})", query.values))
+        return name
+
+
 class Planner:
     """Makes SQL for one query."""
 
@@ -65,23 +93,39 @@ class Planner:
         sort: tuple[Column, bool] | None,
         limit: int,
         start: int,
+        *,
+        once: bool = True,
     ) -> Fragment:
-        """The keys of the rows asked for, in order. `sort`: the column, and whether descending."""
+        """The keys of the rows asked for, in order.
+
+        Args:
+            sort: the column, and whether descending.
+            once: with sets where a path turns, see above.
+        """
         by = sort[0] if sort is not None and not sort[0].hops and rare is None else None
-        body = self._body(entity, comparisons, rare, by.column if by is not None and is_indexed(by.field) else None)
+        walk = by.column if by is not None and is_indexed(by.field) else None
+        sets = _Sets() if once else None
+        body = self._body(entity, comparisons, rare, sets, walk)
         order = self._order(entity, sort)
         text = f"SELECT a.{self._quote(entity.key.name)}{body.text} ORDER BY {order.text} LIMIT ? OFFSET ?"
-        return Fragment(text, (*body.values, *order.values, limit, start))
+        return _headed(sets, Fragment(text, (*body.values, *order.values, limit, start)))
 
     def count(self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None) -> Fragment:
         """The statement that counts the rows which fit."""
-        body = self._body(entity, comparisons, rare)
-        return Fragment(f"SELECT count(*){body.text}", body.values)
+        sets = _Sets()
+        body = self._body(entity, comparisons, rare, sets)
+        return _headed(sets, Fragment(f"SELECT count(*){body.text}", body.values))
 
     def probe(self, entity: Entity, comparison: Comparison) -> Fragment:
-        """One row if more than `RARE` rows of the entity fit this one condition, else none."""
-        body = self._from_the_end(entity, comparison)
-        return Fragment(f"SELECT 1{body.text} LIMIT 1 OFFSET {RARE}", body.values)
+        """One row if more than `RARE` rows, of the entity or at a hop on the way to it, fit this one condition; else none."""
+        levels, names = self._from_the_end(entity, comparison)
+        many = " OR ".join(f"(SELECT count(*) FROM {name}) > ?" for name in names)  # noqa: S608 (names of our own)
+        return Fragment(f"{levels.text} SELECT 1 WHERE {many}", (*levels.values, *[RARE] * len(names)))
+
+    def turns(self, entity: Entity, comparisons: Sequence[Comparison]) -> bool:
+        """Whether one of the paths gathers and then spreads."""
+        paths = [_Path(entity.base.meta.table, self._shortened(one), one) for one in comparisons]
+        return any(self._gathers(path, at) for path in paths for at in range(len(path.hops)))
 
     def can_lead(self, comparison: Comparison) -> bool:
         """Whether a query could begin with the rows that fit this condition."""
@@ -101,55 +145,111 @@ class Planner:
         return Fragment(f" AND {limits.text}", limits.values) if guards else Fragment("")
 
     def _body(
-        self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None, walk: str | None = None
+        self,
+        entity: Entity,
+        comparisons: Sequence[Comparison],
+        rare: Comparison | None,
+        sets: _Sets | None,
+        walk: str | None = None,
     ) -> Fragment:
         """`walk`: the column whose index gives the order asked for. As many rows fit each condition, a page is full
         after few of them, so no condition on another column may pull the database to that one's index (a plus before
         the column) and so to sorting all its rows."""
-        table = self._quote(entity.base.meta.table)
+        name = entity.base.meta.table
+        table = self._quote(name)
         fits: list[Fragment] = []
         for one in comparisons:
             if one is not rare:
-                found = self._fits(one, "a")
+                found = self._along(_Path(name, self._shortened(one), one), 0, "a", sets)
                 apart = walk is not None and not one.hops and one.column != walk
                 fits.append(Fragment(f"+{found.text}", found.values) if apart else found)
         where = self._all([*self._guard(entity, "a"), *fits])
         if rare is None:
             return Fragment(f" FROM {table} a WHERE {where.text}", where.values)
         row = self._driver.row_order or self._quote(entity.key.name)
-        leading = self._from_the_end(entity, rare)
-        text = f" FROM (SELECT DISTINCT r.{row} AS k{leading.text}) d CROSS JOIN {table} a ON a.{row} = d.k"
-        return Fragment(f"{text} WHERE {where.text}", (*leading.values, *where.values))
+        levels, names = self._from_the_end(entity, rare)
+        leading = f"{levels.text} SELECT DISTINCT k FROM {names[-1]}"  # noqa: S608 (names of our own)
+        text = f" FROM ({leading}) d CROSS JOIN {table} a ON a.{row} = d.k"
+        return Fragment(f"{text} WHERE {where.text}", (*levels.values, *where.values))
 
-    def _from_the_end(self, entity: Entity, comparison: Comparison) -> Fragment:
-        """FROM and WHERE that go from the condition's end to the entity, alias r."""
-        tables = [(self._quote(entity.base.meta.table), "r")]
-        links: list[Fragment] = []
-        alias = "r"
-        for hop in comparison.hops:
-            child = self._alias()
-            tables.append((self._quote(hop.table), child))
-            links.append(Fragment(f"{alias}.{self._quote(hop.own)} = {child}.{self._quote(hop.other)}"))
-            links += self._guard_hop(hop, child)
-            alias = child
-        joined = " CROSS JOIN ".join(f"{table} {name}" for table, name in reversed(tables))
-        where = self._all([self._leaf(comparison, alias), *links])
-        return Fragment(f" FROM {joined} WHERE {where.text}", where.values)
+    def _from_the_end(self, entity: Entity, comparison: Comparison) -> tuple[Fragment, list[str]]:
+        """Sets that go from the condition's end to the entity: the WITH clause, and the sets' names in their order.
 
-    def _fits(self, comparison: Comparison, alias: str) -> Fragment:
-        return self._along(self._shortened(comparison), 0, alias, comparison)
+        Each has the values that lead to the next, the last one the entity's rows. None has more than `RARE` + 1: with as
+        many it is not whole, and nothing may be concluded from those behind it.
+        """
+        quote, hops = self._quote, comparison.hops
+        row = self._driver.row_order or quote(entity.key.name)
+        tables = [entity.base.meta.table, *(hop.table for hop in hops)]
+        made: list[Fragment] = []
+        for at in range(len(hops), -1, -1):
+            alias = self._alias()
+            shown = quote(hops[at - 1].other) if at else row
+            guards = self._guard_hop(hops[at - 1], alias) if at else []
+            source = f"{quote(tables[at])} {alias}"
+            if at == len(hops):
+                guards = [self._leaf(comparison, alias), *guards]
+            else:
+                before = f"(SELECT DISTINCT k FROM s{len(made)}) d"  # noqa: S608 (names of our own)
+                source = f"{before} CROSS JOIN {source} ON {alias}.{quote(hops[at].own)} = d.k"
+            where = self._all(guards)
+            text = f"SELECT {alias}.{shown} FROM {source} WHERE {where.text} LIMIT {RARE + 1}"  # noqa: S608
+            made.append(Fragment(f"s{len(made) + 1}(k) AS MATERIALIZED ({text})", where.values))
+        values = tuple(value for one in made for value in one.values)
+        names = [f"s{number}" for number in range(1, len(made) + 1)]
+        return Fragment(f"WITH {', '.join(one.text for one in made)}", values), names
 
-    def _along(self, hops: Sequence[Hop], depth: int, alias: str, comparison: Comparison) -> Fragment:
-        if depth == len(hops):
-            column = comparison.column if len(hops) == len(comparison.hops) else comparison.hops[-1].own
+    def _along(self, path: _Path, at: int, alias: str, sets: _Sets | None) -> Fragment:
+        """The condition that, from the row `alias`, the rest of the path leads to a row where the comparison holds."""
+        hops, comparison = path.hops, path.comparison
+        if at == len(hops):
+            column = comparison.column if at == len(comparison.hops) else comparison.hops[-1].own
             return self._leaf(comparison, alias, column)
-        hop, child = hops[depth], self._alias()
-        inner = self._along(hops, depth + 1, child, comparison)
-        link = Fragment(f"{child}.{self._quote(hop.other)} = {alias}.{self._quote(hop.own)}")
-        where = self._all([link, *self._guard_hop(hop, child), inner])
-        negated = "NOT " if comparison.none_of and depth == len(hops) - 1 else ""
-        text = f"{negated}EXISTS (SELECT 1 FROM {self._quote(hop.table)} {child} WHERE {where.text})"  # noqa: S608
-        return Fragment(text, where.values)
+        if sets is not None and self._gathers(path, at):
+            return self._in_set(path, at, alias, sets)
+        tables: list[str] = []
+        conditions: list[Fragment] = []
+        negated = False
+        while at < len(hops):
+            negated = comparison.none_of and at == len(hops) - 1
+            if tables and (negated or (sets is not None and self._gathers(path, at))):
+                negated = False
+                break
+            hop, child = hops[at], self._alias()
+            tables.append(f"{self._quote(hop.table)} {child}")
+            conditions.append(Fragment(f"{child}.{self._quote(hop.other)} = {alias}.{self._quote(hop.own)}"))
+            conditions += self._guard_hop(hop, child)
+            at, alias = at + 1, child
+        where = self._all([*conditions, self._along(path, at, alias, sets)])
+        text = f"EXISTS (SELECT 1 FROM {' CROSS JOIN '.join(tables)} WHERE {where.text})"  # noqa: S608
+        return Fragment(f"NOT {text}" if negated else text, where.values)
+
+    def _in_set(self, path: _Path, at: int, alias: str, sets: _Sets) -> Fragment:
+        """The condition that the row leads into the set of those that fit the rest of the path; no index may begin with it."""
+        hop, child = path.hops[at], self._alias()
+        where = self._all([*self._guard_hop(hop, child), self._along(path, at + 1, child, sets)])
+        key, table = self._quote(hop.other), self._quote(hop.table)
+        name = sets.add(Fragment(f"SELECT {child}.{key} FROM {table} {child} WHERE {where.text}", where.values))  # noqa: S608
+        return Fragment(f"+{alias}.{self._quote(hop.own)} IN (SELECT k FROM {name})")  # noqa: S608
+
+    def _gathers(self, path: _Path, at: int) -> bool:
+        """Whether at this hop many rows may lead to the same one, from which a later hop spreads again."""
+        here = path.hops[at - 1].table if at else path.table
+        if self._is_sole(here, path.hops[at].own):
+            return False
+        here = path.hops[at].table
+        for hop in path.hops[at + 1 :]:
+            if not self._is_sole(hop.table, hop.other):
+                return True
+            if not self._is_sole(here, hop.own):
+                return False  # that hop gathers what this one has gathered
+            here = hop.table
+        return False
+
+    def _is_sole(self, table: str, column: str) -> bool:
+        """Whether no two rows of the table have the same value there."""
+        field = self._catalog.schema.by_table[table].by_name[column]
+        return field.key is not None or field.unique
 
     def _shortened(self, comparison: Comparison) -> tuple[Hop, ...]:
         """Without a last hop that only leads to the key which our side's column holds already."""
@@ -231,6 +331,14 @@ class Planner:
     def _alias(self) -> str:
         self._aliases += 1
         return f"t{self._aliases}"
+
+
+def _headed(sets: _Sets | None, query: Fragment) -> Fragment:
+    """The query with its sets before it."""
+    if sets is None or not sets.made:
+        return query
+    values = tuple(value for one in sets.made for value in one.values)
+    return Fragment(f"WITH {', '.join(one.text for one in sets.made)} {query.text}", (*values, *query.values))
 
 
 def _padded(values: tuple[SqlValue, ...]) -> tuple[SqlValue, ...]:

@@ -12,6 +12,9 @@ from cairn.kernel.query.condition import NULL_TESTS, POSITIVE, Condition, Operat
 from cairn.kernel.query.value import values_of
 from cairn.kernel.store.record import Field, SqlValue
 
+#: characters; looking for what is like it takes the square of its length
+_LONGEST_COMPARED = 100
+
 
 class Comparison(Struct, frozen=True, kw_only=True):
     """A condition that can be made SQL of: along `hops` to a column, compared there.
@@ -83,6 +86,8 @@ def fixed_subtype(catalog: Catalog, entity: Entity, conditions: list[Condition])
 
 def nearest(name: str, names: list[str]) -> list[str]:
     """Up to three of `names` that `name` may have been meant to be."""
+    if len(name) > _LONGEST_COMPARED:
+        return []
     by_lower = {one.lower(): one for one in names}
     return [by_lower[one] for one in get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
 

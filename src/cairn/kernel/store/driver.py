@@ -5,7 +5,7 @@ Both are used by one thread at a time. SQL texts have ``?`` where values go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -26,6 +26,7 @@ class Trouble(StrEnum):
     READ_ONLY = "read-only"
     BUSY = "busy"
     BROKEN = "broken"  #: input or output error, damaged file
+    STOPPED = "stopped"  #: the statement was broken off, as `Connection.stop_when` said
     OTHER = "other"
 
 
@@ -66,6 +67,12 @@ class Connection(Protocol):
     def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
         """Run a query and return its first row; None if there is none."""
 
+    def fetch_within(self, sql: str, values: Sequence[SqlValue], steps: int) -> list[Row] | None:
+        """As `fetch`; None if it takes more than about that many steps of the database's machine."""
+
+    def stop_when(self, due: Callable[[], bool] | None) -> None:
+        """Break off statements as soon as `due`, asked every few milliseconds while one runs, says so; None: never."""
+
     def optimize(self) -> None:
         """Bring the statistics that plans depend on up to date. Cheap when nothing changed."""
 
@@ -80,10 +87,11 @@ class Driver(Protocol):
     """One kind of database: how to connect to it and what its errors mean."""
 
     dialect: Dialect
+    private: bool  #: one connection has it all, and it is gone with that: a database in memory
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
 
     def connect(self, *, read_only: bool) -> Connection:
-        """Open a connection; a reader gets one that refuses to write."""
+        """Open a connection; a reader gets one that refuses to write. Only the first may make a database that is not there."""
 
     def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
         """The kind of this error, and for duplicates and nulls the columns that the database says it is about

@@ -10,12 +10,13 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.driver import Connection, Driver, Trouble
+from cairn.kernel.store.line import Line
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.statements import Statements
-from cairn.kernel.store.trouble import translate
+from cairn.kernel.store.trouble import explain, translate
 from cairn.kernel.store.tx import Tx
 
 R = TypeVar("R")
@@ -46,7 +47,7 @@ class NoMetrics:
 class WorkItem(Generic[R]):
     """One function on its way, and its result. It runs in its caller's context (job, actor), whatever the thread."""
 
-    __slots__ = ("after", "context", "error", "function", "future", "result")
+    __slots__ = ("after", "context", "durable", "error", "function", "future", "result")
 
     def __init__(self, function: Callable[[Tx], R], future: asyncio.Future[R] | None) -> None:
         self.function = function
@@ -55,6 +56,7 @@ class WorkItem(Generic[R]):
         self.result: R | None = None
         self.error: BaseException | None = None
         self.after: list[Callable[[], object]] = []
+        self.durable = False  #: its changes were committed
 
     def run(self, tx: Tx) -> None:
         """Call the function, and keep its result or its error."""
@@ -71,7 +73,7 @@ class WorkItem(Generic[R]):
         for call in self.after:
             try:
                 call()
-            except Exception as error:  # noqa: BLE001 (one subscriber must not hurt another)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (one subscriber must not hurt another)
                 loop.call_exception_handler({"message": "a call after a commit failed", "exception": error})
         if self.future is None or self.future.done():
             return
@@ -83,6 +85,11 @@ class WorkItem(Generic[R]):
 
 def _raisable(error: BaseException) -> BaseException:
     return RuntimeError("a transaction function raised StopIteration") if isinstance(error, StopIteration) else error
+
+
+def _is_broken(error: BaseException | None) -> bool:
+    """Whether the connection should not be used again."""
+    return isinstance(error, CairnError) and error.code == "store.broken"
 
 
 def _lost() -> CairnError:
@@ -120,29 +127,72 @@ class TransactionRunner:
             self._last = now
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
-    def read(self, connection: Connection, item: WorkItem[object]) -> None:
-        """Run a function on a snapshot."""
-        started = self.clock.monotonic()
+    def _run_until(self, connection: Connection, item: WorkItem[object], over: Callable[[], bool]) -> None:
+        connection.stop_when(over)
         try:
-            connection.begin()
             item.run(self.tx(connection, writable=False))
+        finally:
+            connection.stop_when(None)
+
+    def read(self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None = None) -> None:
+        """Run a function on a snapshot. Whatever fails, the item has its result or an error afterwards.
+
+        Args:
+            over: as soon as it says so, the function is broken off (``store.stopped``).
+        """
+        if over is not None and over():
+            item.error = explain(Trouble.STOPPED, "", None)
+            return
+        started = self.clock.monotonic()
+        ran = False
+        try:
+            connection = line.connection()
+            connection.begin()
+            if over is None:
+                item.run(self.tx(connection, writable=False))
+            else:
+                self._run_until(connection, item, over)
+            ran = True
             connection.rollback()
-        except Exception as error:  # noqa: BLE001 (the caller of the read gets it)
-            item.error = error
+            line.worked()
+        except BaseException as error:  # noqa: BLE001 (the caller of the read gets it)
+            line.drop(error)
+            if not ran:  # else what it has read stands
+                item.error = error
         if item.error is not None:
             item.error = translate(item.error, self.driver)
+            if _is_broken(item.error):
+                line.drop(item.error)
         self.metrics.read(self.clock.monotonic() - started)
 
     def write(
-        self, connection: Connection, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]
+        self, line: Line, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]
     ) -> list[WorkItem[object]]:
-        """Run `first`, and as many as `more` gives, in one transaction, and commit. Returns all that were run."""
+        """Run `first`, and as many as `more` gives, in one transaction, and commit. Returns all that were taken.
+
+        Whatever fails, each of them has its result, durable, or an error afterwards.
+        """
+        items = [first]
+        try:
+            self._together(line, items, more)
+            broken = next((item.error for item in items if _is_broken(item.error)), None)
+            line.worked() if broken is None else line.drop(broken)
+        except BaseException as error:  # noqa: BLE001 (everyone whose changes are not durable gets it)
+            line.drop(error)
+            self.changes.taken_back += 1
+            for item in items:
+                if item.error is not None:
+                    item.error = translate(item.error, self.driver)
+                elif not item.durable:
+                    item.error, item.after = self._unsaid(error), []
+        return items
+
+    def _together(self, line: Line, items: list[WorkItem[object]], more: Callable[[], WorkItem[object] | None]) -> None:
         started = self.clock.monotonic()
-        items: list[WorkItem[object]] = []
+        connection = line.connection()
         kept: list[WorkItem[object]] = []  # those whose changes are in the open transaction
-        item: WorkItem[object] | None = first
+        item: WorkItem[object] | None = items[0]
         while item is not None:
-            items.append(item)
             if self._run(connection, item, alone=not kept):
                 kept.append(item)
             elif kept and not connection.in_transaction:
@@ -150,9 +200,24 @@ class TransactionRunner:
                 kept = []
             enough = len(items) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
             item = None if enough else more()
+            if item is not None:
+                items.append(item)
         self._commit(connection, kept)
         self.metrics.committed(len(kept), self.clock.monotonic() - started)
-        return items
+
+    def _unsaid(self, error: BaseException) -> BaseException:
+        """The error for those whose work was lost with the connection, whatever was wrong with it."""
+        translated = translate(error, self.driver)
+        if isinstance(translated, CairnError) and translated.kind is not ErrorKind.INTERNAL:
+            return translated
+        unsaid = CairnError(
+            "store.broken",
+            f"the connection to the database failed ({error}). Nothing was changed; a new one is opened for what comes "
+            "next, so try again. If it stays so, look at the database's disk.",
+            kind=ErrorKind.UNAVAILABLE,
+        )
+        unsaid.__cause__ = error
+        return unsaid
 
     def _run(self, connection: Connection, item: WorkItem[object], *, alone: bool) -> bool:
         """Run one function, and return whether its changes are in the open transaction."""
@@ -172,8 +237,8 @@ class TransactionRunner:
                 elif connection.in_transaction:
                     connection.rollback_to_savepoint()
         except Exception as error:  # noqa: BLE001 (the caller of this one function gets it)
-            connection.rollback()
             item.error, item.after = error, []
+            connection.rollback()
         if item.error is None and not connection.in_transaction:
             item.error, item.after = _lost(), []
         if item.error is not None:
@@ -193,7 +258,10 @@ class TransactionRunner:
         try:
             connection.commit()
         except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
-            connection.rollback()
             self.changes.taken_back += 1
             for item in items:
                 item.error, item.after = translate(error, self.driver), []
+            connection.rollback()
+            return
+        for item in items:
+            item.durable = True

@@ -63,7 +63,7 @@ class Index(Struct, frozen=True):
 
 
 class Unique(Struct, frozen=True):
-    """No two rows have the same value (nulls excepted)."""
+    """No two rows have the same value (nulls excepted). With `Index` it can be added to a table that is there already."""
 
 
 class Text(Struct, frozen=True):
@@ -210,6 +210,7 @@ class Kind(StrEnum):
     ENUM = "enum"
     BYTES = "bytes"
     JSON = "json"
+    OPAQUE = "opaque"  #: JSON of which the reader sees a part: nothing can be compared with it
 
 
 Codec = Callable[[object], object]
@@ -409,7 +410,7 @@ def _column(kind: Kind, text: Text | None) -> CairnType[object]:
             made = columns.Choice()
         case Kind.BYTES:
             made = columns.Blob()
-        case Kind.JSON:
+        case Kind.JSON | Kind.OPAQUE:
             made = columns.Json()
     return cast("CairnType[object]", made)
 

@@ -110,7 +110,7 @@ class Schema:
             autoincrement=_counting(field),
             nullable=field.nullable,
             unique=field.unique or None,
-            index=(field.index and not field.unique and not field.key) or None,
+            index=(field.index and not field.key) or None,
         )
 
     def _foreign_key(self, record: RecordInfo, field: Field, reference: References) -> ForeignKey:

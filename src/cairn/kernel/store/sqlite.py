@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -19,6 +20,8 @@ _WRITER_CACHE_KIB = 32 * 1024
 _READER_CACHE_KIB = 8 * 1024
 _CHECKPOINT_PAGES = 4000
 _ANALYZED_ROWS = 1000
+#: between two looks at whether a statement is to be broken off: a millisecond, about
+_STEPS_BETWEEN_LOOKS = 25_000
 
 
 class SqliteConnection:
@@ -29,6 +32,7 @@ class SqliteConnection:
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._execute = connection.execute
         self._execute_many = connection.executemany
+        self._due: Callable[[], bool] | None = None
 
     @property
     def in_transaction(self) -> bool:
@@ -80,6 +84,31 @@ class SqliteConnection:
         cursor.close()
         return row
 
+    def fetch_within(self, sql: str, values: Sequence[SqlValue], steps: int) -> list[Row] | None:
+        """As `fetch`; None if it takes more than about that many instructions of SQLite's machine."""
+        looks = 0
+        due = self._due
+
+        def enough() -> bool:
+            nonlocal looks
+            looks += 1
+            return looks > steps // _STEPS_BETWEEN_LOOKS or (due is not None and due())
+
+        self.stop_when(enough)
+        try:
+            return self._execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT or (due is not None and due()):
+                raise
+            return None
+        finally:
+            self.stop_when(due)
+
+    def stop_when(self, due: Callable[[], bool] | None) -> None:
+        """Break off statements as soon as `due` says so; it is asked between instructions of SQLite's machine."""
+        self._due = due
+        self._connection.set_progress_handler(due, _STEPS_BETWEEN_LOOKS)
+
     def optimize(self) -> None:
         """Analyze tables that changed much, looking at some of their rows only."""
         self._execute("PRAGMA optimize")
@@ -113,18 +142,35 @@ class SqliteDriver:
             path = Path(self._folder.name) / "store.db"
         self._path = path
         self._content = content
+        self._connected = False
+        self.private = path is None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection tuned for its use."""
-        name = ":memory:" if self._path is None else str(self._path)
         raw = sqlite3.connect(
-            name, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT, timeout=0
+            self._name(),
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS_KEPT,
+            timeout=0,
+            uri=True,
         )
-        if self._content is not None:
-            raw.deserialize(self._content)
-        for pragma in self._pragmas(read_only):
-            raw.execute(f"PRAGMA {pragma}")
+        try:
+            if self._content is not None:
+                raw.deserialize(self._content)
+            for pragma in self._pragmas(read_only):
+                raw.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            raw.close()
+            raise
+        self._connected = True
         return SqliteConnection(raw, read_only=read_only)
+
+    def _name(self) -> str:
+        if self._path is None:
+            return ":memory:"
+        # A file that was taken away under a running node must not come back empty.
+        return f"file:{quote(str(self._path.absolute()))}?mode={'rw' if self._connected else 'rwc'}"
 
     def _pragmas(self, read_only: bool) -> list[str]:
         cache = _READER_CACHE_KIB if read_only else _WRITER_CACHE_KIB
@@ -163,6 +209,7 @@ class SqliteDriver:
             sqlite3.SQLITE_CORRUPT: Trouble.BROKEN,
             sqlite3.SQLITE_NOTADB: Trouble.BROKEN,
             sqlite3.SQLITE_CANTOPEN: Trouble.BROKEN,
+            sqlite3.SQLITE_INTERRUPT: Trouble.STOPPED,
         }
         return primary.get(code & 0xFF, Trouble.OTHER), str(error)
 

@@ -8,7 +8,11 @@ disturbs no other. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
 sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor
-holds it up. Look-ups by key (`look`) need no thread.
+holds it up. Look-ups by key (`look`) need no thread. Queries from outside (`query`) have readers of their own
+(`cairn.kernel.store.lane`), so that the node's own reads never wait for them.
+
+**Trouble.** A connection that fails is thrown away and opened anew (`line.py`); whoever waited is answered. So one failure of
+the disk ends no thread and loses no caller. `trouble` says what is wrong as long as it lasts.
 
 **Inline** (simulation, tests): everything runs on the event loop at once, in the order of the calls.
 """
@@ -19,6 +23,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -27,8 +32,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver
+from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner, WorkItem
+from cairn.kernel.store.lane import QueryLane
+from cairn.kernel.store.line import Line
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.sqlite import SqliteDriver
@@ -39,6 +46,8 @@ __all__ = ["Store", "StoreMetrics", "Tx"]
 
 R = TypeVar("R")
 _READERS = 2
+#: a commit that takes longer than this is trouble
+_SLOW_SECONDS = 30.0
 _Calls = queue.SimpleQueue["WorkItem[object] | None"]
 
 
@@ -50,12 +59,14 @@ class Store:
         self._inline = inline
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._writer = runner.driver.connect(read_only=False)
+        self._writer = Line(runner.driver, read_only=False)
         self._writes: _Calls = queue.SimpleQueue()
         self._reads: _Calls = queue.SimpleQueue()
-        self._readers: list[Connection] = []
+        self._readers: list[Line] = []
         self._threads: list[threading.Thread] = []
-        self._look: Connection | None = None
+        self._looker: Line | None = None
+        self._writing_since: float | None = None  #: by the monotonic clock
+        self._lane: QueryLane | None = None
         if not inline:
             self._start_threads()
 
@@ -129,7 +140,7 @@ class Store:
             store = cls(runner, inline=inline)
             if create_tables:
                 store._create_tables()
-            store._writer.optimize()
+            store._writer.connection().optimize()
         except Exception as error:
             translated = translate(error, driver)
             if translated is error:
@@ -177,6 +188,28 @@ class Store:
         self._reads.put(cast("WorkItem[object]", item))
         return await cast("asyncio.Future[R]", item.future)
 
+    async def query(self, fn: Callable[[Tx], R], *, asker: str | None, seconds: float) -> R:
+        """As `read`, for somebody outside: in the askers' turns, and broken off when the time is over.
+
+        Args:
+            asker: the account that asks, for fair turns; None: an administrator.
+            seconds: how long it may take, waiting included.
+
+        Raises:
+            CairnError: as `read`; ``store.stopped`` when the time is over; ``query.too-many`` when too many of the asker's
+                wait already.
+        """
+        self._check_open()
+        until = self._runner.clock.monotonic() + seconds
+        if self._inline:
+            clock = self._runner.clock
+            return self._run_inline(fn, writing=False, over=lambda: clock.monotonic() >= until)
+        if self._lane is None:
+            self._lane = QueryLane(self._runner, self._answer)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._lane.put(asker, cast("WorkItem[object]", item), until)
+        return await cast("asyncio.Future[R]", item.future)
+
     async def look(self, fn: Callable[[Tx], R]) -> R:
         """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
 
@@ -187,28 +220,38 @@ class Store:
         if self._inline:
             return self._run_inline(fn, writing=False)
         item: WorkItem[R] = WorkItem(fn, None)
-        self._runner.read(self._looker(), cast("WorkItem[object]", item))
+        self._runner.read(self._line_of_looks(), cast("WorkItem[object]", item))
         if item.error is not None:
             raise item.error
         return cast("R", item.result)
 
-    def _looker(self) -> Connection:
-        if self._look is None:
-            self._look = self._runner.driver.connect(read_only=True)
-        return self._look
+    def _line_of_looks(self) -> Line:
+        if self._looker is None:
+            self._looker = Line(self._runner.driver, read_only=True)
+        return self._looker
+
+    def trouble(self) -> str | None:
+        """What keeps the store from writing now, in a sentence; None: nothing. Nothing is asked of the database for it."""
+        if self._writer.trouble is not None:
+            return "the database cannot be written; the log says why"
+        if not self._inline and not self._closed and not self._threads[0].is_alive():
+            return "the thread that writes to the database has ended"
+        since = self._writing_since
+        seconds = 0.0 if since is None else self._runner.clock.monotonic() - since
+        return f"a commit has taken {seconds:.0f} s so far" if seconds > _SLOW_SECONDS else None
 
     def content(self) -> bytes:
         """Everything in a private inline store, for another one to begin with."""
         assert self._inline, "only a store without threads can be copied at once"
-        return self._writer.content()
+        return self._writer.connection().content()
 
     async def optimize(self) -> None:
         """Refresh the statistics that query plans depend on. Call it once an hour; it is cheap when little changed."""
         self._check_open()
         if self._inline:
-            self._writer.optimize()
+            self._writer.connection().optimize()
             return
-        item: WorkItem[object] = WorkItem(lambda _: self._writer.optimize(), self._loop.create_future())
+        item: WorkItem[object] = WorkItem(lambda _: self._writer.connection().optimize(), self._loop.create_future())
         self._writes.put(item)
         await cast("asyncio.Future[object]", item.future)
 
@@ -222,8 +265,10 @@ class Store:
             self._reads.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
-        for connection in [*self._readers, self._writer, *([self._look] if self._look else [])]:
-            connection.close()
+        if self._lane is not None:
+            await self._loop.run_in_executor(None, self._lane.close)
+        for line in [*self._readers, self._writer, *([self._looker] if self._looker else [])]:
+            line.close()
         self._runner.driver.close()
 
     def _check_open(self) -> None:
@@ -233,16 +278,16 @@ class Store:
     def _create_tables(self) -> None:
         for table in self.schema.metadata.tables.values():
             make = CreateTable(table, if_not_exists=True)
-            self._writer.execute(str(make.compile(dialect=self.driver.dialect)), ())
+            self._writer.connection().execute(str(make.compile(dialect=self.driver.dialect)), ())
             for index in table.indexes:
                 add = CreateIndex(index, if_not_exists=True)
-                self._writer.execute(str(add.compile(dialect=self.driver.dialect)), ())
+                self._writer.connection().execute(str(add.compile(dialect=self.driver.dialect)), ())
 
     def _start_threads(self) -> None:
-        self._readers = [self._runner.driver.connect(read_only=True) for _ in range(_READERS)]
+        self._readers = [Line(self._runner.driver, read_only=True) for _ in range(_READERS)]
         targets: list[Callable[[], None]] = [
             self._write_loop,
-            *(partial(self._read_loop, connection) for connection in self._readers),
+            *(partial(self._read_loop, line) for line in self._readers),
         ]
         for number, target in enumerate(targets):
             thread = threading.Thread(target=target, name=f"store-{number}", daemon=True)
@@ -250,9 +295,12 @@ class Store:
             thread.start()
 
     def _write_loop(self) -> None:
-        writes = self._writes
+        writes, monotonic = self._writes, self._runner.clock.monotonic
         while (first := writes.get()) is not None:
-            self._answer(self._runner.write(self._writer, first, self._next_write))
+            self._writing_since = monotonic()
+            items = self._runner.write(self._writer, first, self._next_write)
+            self._writing_since = None
+            self._answer(items)
 
     def _next_write(self) -> WorkItem[object] | None:
         try:
@@ -263,19 +311,21 @@ class Store:
             self._writes.put(None)  # the end is for the loop, after this commit
         return item
 
-    def _read_loop(self, connection: Connection) -> None:
+    def _read_loop(self, line: Line) -> None:
         while (item := self._reads.get()) is not None:
-            self._runner.read(connection, item)
+            self._runner.read(line, item)
             self._answer([item])
 
     def _answer(self, items: list[WorkItem[object]]) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_answer_all, items)
 
-    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool) -> R:
+    def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool, over: Callable[[], bool] | None = None) -> R:
         item: WorkItem[R] = WorkItem(fn, None)
         if writing:
             self._runner.write(self._writer, cast("WorkItem[object]", item), lambda: None)
+        elif over is not None:
+            self._runner.read(self._writer, cast("WorkItem[object]", item), over)
         else:
             self._runner.read(self._writer, cast("WorkItem[object]", item))
         item.answer()

@@ -38,11 +38,16 @@ def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnErr
             message = "another process holds the database for writing. End it, or try again when it is done."
             return CairnError("store.busy", message, kind=ErrorKind.UNAVAILABLE)
         case Trouble.BROKEN:
-            message = f"the database cannot be read or written ({about}). Look at its disk."
-            return CairnError("store.broken", message, kind=ErrorKind.UNAVAILABLE)
+            message = "the database cannot be read or written. Look at its disk."
+            return CairnError("store.broken", message, kind=ErrorKind.UNAVAILABLE, operator=about)
+        case Trouble.STOPPED:
+            message = (
+                "the database was still at work when the time given to it was over. Ask for less, or try again later."
+            )
+            return CairnError("store.stopped", message, kind=ErrorKind.TIMEOUT)
         case Trouble.OTHER:
-            message = f"the database refused a statement ({about}). This is a bug in cairn."
-            return CairnError("store.refused", message, kind=ErrorKind.INTERNAL)
+            message = "the database refused a statement. This is a bug in cairn."
+            return CairnError("store.refused", message, kind=ErrorKind.INTERNAL, operator=about)
 
 
 def translate(error: BaseException, driver: Driver) -> BaseException:

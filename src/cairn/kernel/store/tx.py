@@ -140,6 +140,10 @@ class Tx:
         """The rows of a query given as text, values as the database has them. For the query engine."""
         return self._connection.fetch(sql, values)
 
+    def fetch_within(self, sql: str, values: Sequence[SqlValue], steps: int) -> list[Row] | None:
+        """As `fetch`; None if it takes more than about that many steps of the database's machine (25 million a second)."""
+        return self._connection.fetch_within(sql, values, steps)
+
     def take_after_commit(self) -> list[Callable[[], object]]:
         """The functions to call after the commit, which are then forgotten. For the store."""
         return self._after

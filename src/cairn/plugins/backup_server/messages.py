@@ -7,21 +7,34 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from cairn.kernel.api import ApiChange, Http, Refers, Uuid, action, post
+from cairn.kernel.api import Http, Refers, Uuid, action, post
 from cairn.kernel.error import invalid
 from cairn.kernel.limits import CONNECT, CallLimit
-from cairn.kernel.machine.messages import Address, ApiUpdateLogin, LoginGiven, Password, Port, PrivateKey, Username
+from cairn.kernel.machine.messages import (
+    Address,
+    ApiReconnect,
+    ApiUpdateLogin,
+    HostKeyFingerprint,
+    LoginGiven,
+    Password,
+    Port,
+    PrivateKey,
+    Username,
+    check_address,
+)
 from cairn.services.backup_storage.messages import AddBackupStorage
 
 
 class AddSftpBackupStorage(LoginGiven, AddBackupStorage, frozen=True, kw_only=True, tag="backup-server.add"):
     """Make a Linux machine a backup storage: log in over SSH, put the agent there, prepare the folder for images.
 
-    The machine's host key is pinned at first sight. Give a password or a private key. If anything fails the backup
+    The machine's SSH host key is pinned: the one whose fingerprint is given, else the one that it shows at first sight, which
+    `hostKeyFingerprint` tells from then on. Give a password or a private key. If anything fails the backup
     storage is not added. Attach it to zones then.
 
-    Errors: ``ssh.no-login``, ``ssh.unreachable``, ``ssh.login-failed``, ``ssh.host-key-changed``, ``deploy.failed`` (with the
-    failing task), ``backup-server.hostname-taken``, ``backup-server.bad-url``, ``agent.path-refused``.
+    Errors: ``ssh.no-login``, ``ssh.bad-key``, ``ssh.unreachable``, ``ssh.login-failed``, ``ssh.wrong-host-key``,
+    ``machine.clock-wrong``, ``deploy.failed`` (with the failing task), ``backup-storage.machine-taken``,
+    ``backup-server.hostname-taken``, ``backup-server.bad-url``, ``agent.path-refused``.
     """
 
     http: ClassVar[Http] = post("/backup-storage/sftp")
@@ -32,11 +45,14 @@ class AddSftpBackupStorage(LoginGiven, AddBackupStorage, frozen=True, kw_only=Tr
     password: Password | None = None
     private_key: PrivateKey | None = None  #: in OpenSSH's or PEM form
     ssh_port: Port = 22
+    #: that the machine's SSH host key must have, as ssh-keygen -l shows it; nothing is sent to a machine that shows another
+    host_key_fingerprint: HostKeyFingerprint | None = None
     url: Annotated[str, Meta(min_length=2, max_length=2048)]  #: an absolute path: the folder for images
 
     def check(self) -> None:
         """Refuse a call without a login, and a folder that cannot be one; the agent refuses system folders."""
         super().check()
+        check_address("hostname", self.hostname)
         path = PurePosixPath(self.url)
         if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or "\0" in self.url:
             fits = "an absolute path of a folder on that machine would fit, as /var/lib/cairn-backup"
@@ -57,9 +73,15 @@ class UpdateSftpBackupStorage(ApiUpdateLogin, frozen=True, kw_only=True, tag="ba
     uuid: Annotated[Uuid, Refers("SftpBackupStorage")]
     hostname: Address | None = None
 
+    def check(self) -> None:
+        """Refuse an address that could be read in two ways (``machine.bad-address``)."""
+        super().check()
+        if self.hostname is not None:
+            check_address("hostname", self.hostname)
 
-class ReconnectSftpBackupStorage(ApiChange, frozen=True, kw_only=True, tag="backup-server.reconnect"):
-    """Put a backup server's agent right and connect to it again. Safe to repeat."""
+
+class ReconnectSftpBackupStorage(ApiReconnect, frozen=True, kw_only=True, tag="backup-server.reconnect"):
+    """Connect to a backup server again, as `ReconnectBackupStorage` does. Safe to repeat."""
 
     http: ClassVar[Http] = action("/backup-storage/sftp/{uuid}/actions", "reconnectSftpBackupStorage")
     entity: ClassVar[str | None] = "SftpBackupStorage"

@@ -43,4 +43,4 @@ class BackupServerService:
     @handles(ReconnectSftpBackupStorage)
     async def reconnect(self, message: ReconnectSftpBackupStorage) -> Reference:
         """Connect again, as any backup storage."""
-        return await self._bus.call(ReconnectBackupStorage(uuid=message.uuid))
+        return await self._bus.call(taken(ReconnectBackupStorage, message))

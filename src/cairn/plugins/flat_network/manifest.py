@@ -1,14 +1,29 @@
 """DHCP, DNS and metadata for VMs, served on each VM's own host."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.plugins.flat_network.names import LEAST_SECONDS, Neighbours
 from cairn.plugins.flat_network.provider import TYPE, FlatProvider
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.l3.provided import L3Networks
 
 
 def build(node: NodeContext) -> None:
-    provider = FlatProvider(node.store, node.bus, node.clock, node.need(HostAgents), node.need(L3Networks), node.config)
+    agents = node.need(HostAgents)
+    neighbours = Neighbours(node.store, node.clock, node.queues, agents)
+    node.loops.every("names of VMs", lambda: LEAST_SECONDS, neighbours.round)
+    provider = FlatProvider(
+        node.store,
+        node.bus,
+        node.clock,
+        node.queues,
+        agents,
+        node.need(HostSyncs),
+        node.need(L3Networks),
+        neighbours,
+        node.config,
+    )
     node.extensions.add(provider, name=TYPE)
+    node.background.append(provider)
 
 
 MANIFEST = Manifest(package="cairn.plugins.flat_network", build=build, requires=("host", "l3", "vm"))

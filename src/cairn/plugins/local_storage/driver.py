@@ -1,59 +1,46 @@
 """Local storage as a kind of primary storage: files in a folder of each host.
 
 A volume is a qcow2 file based on the image's file, which is cached once on each host (`HostCaches`). Space is booked by
-virtual size, in one row per host; which host a volume is on is a row of its own, and binds its VM to that host.
+virtual size (`DiskSpace`), and measured at each ping; which host a volume is on is a row of its own, and binds its VM to that
+host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, select, update
-
 from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
-from cairn.kernel.config import GlobalConfig
+from cairn.agents.protocol.wire import Space
+from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError
-from cairn.kernel.ids import IdSource
 from cairn.kernel.machine.model import MachineStatus
-from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
-from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
-from cairn.services.host.extensions import Candidate, HostConnected, HostRemoval
+from cairn.plugins.local_storage.space import DiskSpace, available_of
+from cairn.services.host.extensions import Candidate, HostConnected, HostMeasured, HostRemoval
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
 from cairn.services.ids import ClusterId, HostId, ImageId, PrimaryStorageId, VolumeId
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
-
-_space, _place = table_of(LocalStorageHost), table_of(LocalStorageVolume)
-_THERE = (_space.c.primary_storage_uuid == bindparam("storage"), _space.c.host_uuid == bindparam("host"))
-_BOOK = (
-    update(_space)
-    .where(*_THERE, _space.c.available_capacity >= bindparam("size"))
-    .values(available_capacity=_space.c.available_capacity - bindparam("size"))
-)
-_GIVE_BACK = update(_space).where(*_THERE).values(available_capacity=_space.c.available_capacity + bindparam("size"))
-_BOOKED = select(func.coalesce(func.sum(_place.c.size), 0)).where(
-    _place.c.primary_storage_uuid == bindparam("storage"), _place.c.host_uuid == bindparam("host")
-)
+from cairn.services.vm.messages import by_force
+from cairn.services.volume.model import Volume
 
 
-class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
+class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, HostRemoval):
     """Files on hosts' disks, and the space that is booked there."""
 
-    def __init__(
-        self, store: Store, ids: IdSource, settings: GlobalConfig, agents: HostAgents, caches: HostCaches
-    ) -> None:
+    def __init__(self, store: Store, agents: HostAgents, caches: HostCaches, space: DiskSpace) -> None:
         self._store = store
-        self._ids = ids
-        self._settings = settings
         self._agents = agents
         self._caches = caches
+        self._space = space
+        #: host -> what of its folders was last written down, so that a ping without news costs no look
+        self._written: dict[HostId, dict[str, Space]] = {}
 
     # -- inside transactions ------------------------------------------------------------------------------------------
 
@@ -75,18 +62,18 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
             }
         hosts = [candidate.host_uuid for candidate in candidates]
         rows = {row.host_uuid: row for row in tx.find(LocalStorageHost, primary_storage_uuid=storage, host_uuid=hosts)}
-        refused: dict[HostId, str] = {}
+        refused, terms = dict[HostId, str](), self._space.terms
         for host in hosts:
             row = rows.get(host)
             if row is None:
                 refused[host] = "has its local storage not prepared yet"
-            elif row.available_capacity < disk_bytes:
-                refused[host] = f"has {row.available_capacity >> 20} MiB of local storage free"
+            elif (free := available_of(row, terms)) < disk_bytes:
+                refused[host] = f"has {free >> 20} MiB of local storage free, and the disk needs {_mib(disk_bytes)} MiB"
         return refused
 
     def claim(self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int) -> bool:
         """Book the volume's size on the host's disk, in one statement, so that no two claims take the same space."""
-        if not tx.execute(_BOOK, {"storage": storage, "host": host, "size": size_bytes}):
+        if not self._space.claim(tx, storage, host, size_bytes):
             return False
         tx.insert(
             LocalStorageVolume(resource_uuid=volume, primary_storage_uuid=storage, host_uuid=host, size=size_bytes)
@@ -99,7 +86,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         if row is None:
             return
         tx.delete(LocalStorageVolume, volume)
-        tx.execute(_GIVE_BACK, {"storage": row.primary_storage_uuid, "host": row.host_uuid, "size": row.size})
+        self._space.book(tx, row.primary_storage_uuid, row.host_uuid, -row.size)
 
     def host_of(self, tx: Tx, volume: VolumeId) -> HostId | None:
         """The host whose disk the volume is on."""
@@ -121,13 +108,21 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         count = tx.count(LocalStorageVolume, host_uuid=host)
         return f"{_volumes(count)} on its local storage" if count else None
 
+    def users(self, tx: Tx, host: HostId) -> list[Sequence[Command[object]]]:
+        """VMs whose disks are on the host's disk go with it."""
+        volumes = [row.resource_uuid for row in tx.find(LocalStorageVolume, host_uuid=host)]
+        vms = {row.vm_instance_uuid for row in tx.find(Volume, uuid=volumes)}
+        return [by_force(vm) for vm in sorted(vm for vm in vms if vm is not None)]
+
+    async def collect(self, host: HostId, path: str) -> None:
+        """Remove a file that was left on a host which could not be reached."""
+        await self._agents.call(host, agent.DeleteFile(path=path))
+
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's space and its caches are gone."""
-        storages = {row.primary_storage_uuid for row in tx.find(LocalStorageHost, host_uuid=host)}
-        tx.delete_where(LocalStorageHost, host_uuid=host)
+        self._space.host_removed(tx, host)
         self._caches.host_removed(tx, host)
-        for storage in storages:
-            self._sum_up(tx, storage)
+        tx.after_commit(lambda: self._written.pop(host, None))
 
     # -- on hosts ---------------------------------------------------------------------------------------------------------
 
@@ -136,7 +131,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         return await self._caches.get(storage, host, image)
 
     async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
-        """Remove the image's caches; the first host that cannot be reached ends it, and trying again goes on."""
+        """Remove the image's caches; a host that cannot be reached keeps its cache until it connects again."""
         await self._caches.drop(storage, image)
 
     async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
@@ -164,10 +159,10 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
         """Prepare the folder on every connected host of the cluster."""
         hosts = await self._store.read(lambda tx: tx.find(Host, cluster_uuid=cluster, status=MachineStatus.CONNECTED))
         for host in hosts:
-            await self._prepare(storage, host.uuid)
+            await self._prepare([storage], host.uuid)
 
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
-        """Prepare the folders of all local storage of the host's cluster."""
+        """Prepare the folders of all local storage of the host's cluster, and remove what was left on the host."""
 
         def fn(tx: Tx) -> list[PrimaryStorageId]:
             row = tx.get(Host, host)
@@ -175,41 +170,39 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostRemoval):
             uuids = [ref.primary_storage_uuid for ref in refs]
             return [storage.uuid for storage in tx.find(PrimaryStorage, uuid=uuids, type=TYPE)] if uuids else []
 
-        for storage in await self._store.read(fn):
-            await self._prepare(storage, host)
+        await self._prepare(await self._store.read(fn), host)
+        await self._caches.collect(host)
 
-    async def _prepare(self, storage: PrimaryStorageId, host: HostId) -> None:
-        home = await self._store.read(lambda tx: tx.get(PrimaryStorage, storage))
-        if home is None:
+    async def host_measured(self, host: HostId, folders: dict[str, Space]) -> None:
+        """Write down what has changed noticeably; without news nothing is looked up."""
+        written = self._written.get(host, {})
+        if not any(self._space.is_news(space, written.get(path)) for path, space in folders.items()):
             return
-        found = await self._agents.call(host, agent.InitStorage(path=home.mount_path))
-        await self._store.write(lambda tx: self._note_capacity(tx, storage, host, found))
 
-    def _note_capacity(self, tx: Tx, storage: PrimaryStorageId, host: HostId, found: agent.Capacity) -> None:
-        used = int(str(tx.rows(_BOOKED, {"storage": storage, "host": host})[0][0]))
-        total = int(found.total_bytes * self._settings.get(config.OVER_PROVISIONING))
-        values = {
-            "total_capacity": total,
-            "available_capacity": total - used,
-            "total_physical_capacity": found.total_bytes,
-            "available_physical_capacity": found.available_bytes,
-        }
-        if not tx.update_where(LocalStorageHost, {"primary_storage_uuid": storage, "host_uuid": host}, **values):
-            tx.insert(LocalStorageHost(uuid=self._ids.new(), primary_storage_uuid=storage, host_uuid=host, **values))
-        self._sum_up(tx, storage)
+        def fn(tx: Tx) -> None:
+            uuids = [row.primary_storage_uuid for row in tx.find(LocalStorageHost, host_uuid=host)]
+            homes = tx.find(PrimaryStorage, uuid=uuids) if uuids else []
+            found = {home.uuid: folders[home.mount_path] for home in homes if home.mount_path in folders}
+            self._space.measured(tx, host, found)
 
-    def _sum_up(self, tx: Tx, storage: PrimaryStorageId) -> None:
-        """A storage's capacity is the sum of its hosts' capacities."""
-        rows = tx.find(LocalStorageHost, primary_storage_uuid=storage)
-        tx.update(
-            PrimaryStorage,
-            storage,
-            total_capacity=sum(row.total_capacity for row in rows),
-            available_capacity=sum(row.available_capacity for row in rows),
-            total_physical_capacity=sum(row.total_physical_capacity for row in rows),
-            available_physical_capacity=sum(row.available_physical_capacity for row in rows),
-        )
+        await self._store.write(fn)
+        self._written[host] = folders
+
+    async def _prepare(self, storages: Sequence[PrimaryStorageId], host: HostId) -> None:
+        """Have the folders made, and take note of all of them at once: several may be on one disk."""
+        found: dict[PrimaryStorageId, Space] = {}
+        for home in await self._store.read(lambda tx: tx.find(PrimaryStorage, uuid=list(storages))):
+            capacity = await self._agents.call(host, agent.InitStorage(path=home.mount_path))
+            found[home.uuid] = capacity
+        if found:
+            await self._store.write(lambda tx: self._space.measured(tx, host, found, connecting=True))
+            self._written.pop(host, None)  # the next ping tells of all folders together
 
 
 def _volumes(count: int) -> str:
     return "1 volume is" if count == 1 else f"{count} volumes are"
+
+
+def _mib(size_bytes: int) -> int:
+    """The size in MiB, rounded up."""
+    return -(-size_bytes >> 20)

@@ -1,23 +1,34 @@
 """Primary storage on each host's own disk."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
 from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.service import LocalStorageService
-from cairn.services.host.provided import HostAgents
+from cairn.plugins.local_storage.space import DiskSpace, Touched
+from cairn.plugins.local_storage.sums import Sums
+from cairn.services.host.provided import FILE_DEBT, HostAgents, HostDebts
+from cairn.services.image.provided import ImageSources
 
 
 def build(node: NodeContext) -> None:
     agents = node.need(HostAgents)
-    caches = HostCaches(node.store, node.ids, node.queues, agents)
-    driver = LocalStorageDriver(node.store, node.ids, node.config, agents, caches)
+    touched = Touched()
+    space = DiskSpace(node.ids, node.config, node.events, touched)
+    caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space)
+    driver = LocalStorageDriver(node.store, agents, caches, space)
+    node.need(HostDebts).register(FILE_DEBT, driver.collect)
     node.extensions.add(driver, name=TYPE)
+    sums = Sums(node.store, node.clock, space, touched)
+    touched.listen(node.loops.every("sums of local storage", lambda: 60.0, sums.gather, at_once=True).wake)
+    for setting in (config.OVER_PROVISIONING, config.RESERVED):
+        node.config.listen(setting, sums.setting_changed)
     node.bus.serve(LocalStorageService(node.jobs, node.tags))
 
 
 MANIFEST = Manifest(
     package="cairn.plugins.local_storage",
     build=build,
-    requires=("zone", "host", "image", "primary_storage", "volume"),
+    requires=("zone", "host", "image", "primary_storage", "vm", "volume"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
@@ -9,6 +10,14 @@ from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
 
 #: of primary storage: names this plugin's driver
 TYPE = "LocalStorage"
+
+
+class SpaceLevel(StrEnum):
+    """How full a host's disk is."""
+
+    OK = "Ok"
+    NEARLY_FULL = "NearlyFull"
+    FULL = "Full"  #: nothing new is put there
 
 
 class LocalStorageHost(Record, frozen=True, kw_only=True):
@@ -28,10 +37,16 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
         References("primary_storage", join="primaryStorage", back="localStorageHostRefs", on_delete="cascade"),
     ]
     host_uuid: Annotated[HostId, References("host", join="host", back="localStorageHostRefs", on_delete="cascade")]
-    total_capacity: Annotated[int, Unit("bytes")] = 0
-    available_capacity: Annotated[int, Unit("bytes"), Doc("not yet given to volumes")] = 0
+    file_system: Annotated[str, Doc("storages of a host with the same one share its space, which is counted once")] = ""
+    level: Annotated[SpaceLevel, Doc("how full the file system is")] = SpaceLevel.OK
+    total_capacity: Annotated[int, Unit("bytes"), Doc("that may be given to volumes and cached images")] = 0
+    available_capacity: Annotated[int, Unit("bytes"), Doc("that can still be given to volumes")] = 0
+    booked_capacity: Annotated[
+        int, Unit("bytes"), Doc("given to volumes and cached images, by all storage on the file system")
+    ] = 0
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
-    available_physical_capacity: Annotated[int, Unit("bytes"), Doc("free on the file system")] = 0
+    available_physical_capacity: Annotated[int, Unit("bytes"), Doc("free on the file system, at the last ping")] = 0
+    system_used_capacity: Annotated[int, Unit("bytes"), Doc("taken on the file system by what is not the cloud's")] = 0
 
 
 class LocalStorageVolume(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.api import ApiCreate
+from cairn.kernel.deploy.installer import Identified
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.machine.kind import MachineDriver
@@ -19,6 +20,17 @@ ADD = workflow(AddSimulatorHost, queue="host-connect")
 
 class NothingToDeploy(MachineDriver):
     """The base of drivers of simulated machines."""
+
+    async def identify(self, uuid: str) -> Identified | None:
+        """Leave it to its agent, which is there already."""
+        return None
+
+    def deployment(self, tx: Tx, uuid: str) -> str:
+        """Only the version counts: nothing is put there."""
+        return ""
+
+    async def look_again(self) -> None:
+        """Do nothing: nothing is put there."""
 
     async def deploy(self, uuid: str) -> None:
         """Do nothing: the simulator is there already."""

@@ -1,15 +1,17 @@
 """The node itself: settings, workflows, queues, plugins, housekeeping."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.admin.housekeeping import Housekeeping
+from cairn.services.admin.housekeeping import keep_house
 from cairn.services.admin.service import AdminService
 
 
 def build(node: NodeContext) -> None:
     node.bus.serve(
-        AdminService(node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded)
+        AdminService(
+            node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded, node.events
+        )
     )
-    node.background.append(Housekeeping(node.clock, node.store, node.jobs, node.events))
+    keep_house(node.loops, node.store, node.jobs, node.events)
 
 
 MANIFEST = Manifest(package="cairn.services.admin", build=build)

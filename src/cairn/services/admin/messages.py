@@ -103,6 +103,33 @@ class SettleWorkflowRun(ApiCommand[None], frozen=True, kw_only=True, tag="admin.
         return True
 
 
+class RetryEventDelivery(ApiCommand[None], frozen=True, kw_only=True, tag="admin.retry-event-delivery"):
+    """Tell a subscriber again, now, of an event that was set aside. One that it has taken meanwhile is success.
+
+    The event is told out of turn: later ones of the same resource may have been told before. One that is still owed is tried
+    at once, in its turn.
+
+    Errors: ``event-delivery.failed`` (with the subscriber's reason), ``event-delivery.no-subscriber``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/event-deliveries/{uuid}/actions", "retryEventDelivery")
+
+    uuid: Annotated[Uuid, Refers("EventDelivery")]
+
+
+class ForgetEventDelivery(ApiCommand[None], frozen=True, kw_only=True, tag="admin.forget-event-delivery"):
+    """Remove an event that was set aside: nobody needs to be told of it any more.
+
+    Errors: ``event-delivery.owed``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/event-deliveries/{uuid}/actions", "forgetEventDelivery")
+
+    uuid: Annotated[Uuid, Refers("EventDelivery")]
+
+
 class StepView(Struct, frozen=True, kw_only=True):
     """A line of a workflow's effective list."""
 

@@ -10,6 +10,7 @@ from cairn.kernel.bus.handlers import handles
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig, GlobalConfigRow
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
@@ -18,6 +19,7 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.admin.messages import (
     CurrentTime,
+    ForgetEventDelivery,
     GetCurrentTime,
     GetPlugins,
     GetResourceQueue,
@@ -29,6 +31,7 @@ from cairn.services.admin.messages import (
     PluginView,
     QueuesAnswer,
     ResetGlobalConfig,
+    RetryEventDelivery,
     RetryWorkflowRun,
     SettleWorkflowRun,
     StepView,
@@ -54,6 +57,7 @@ class AdminService:
         queues: ResourceQueues,
         clock: Clock,
         loaded: Callable[[], Loaded],
+        events: Events,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -62,6 +66,7 @@ class AdminService:
         self._queues = queues
         self._clock = clock
         self._loaded = loaded
+        self._events = events
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -141,6 +146,18 @@ class AdminService:
             doc=plan.workflow.doc,
             steps=[StepView(name=entry.step, title=step.title, origin=entry.origin) for entry, step in pairs],
         )
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    @handles(RetryEventDelivery)
+    async def retry_delivery(self, message: RetryEventDelivery) -> None:
+        """Tell of an event again that was set aside."""
+        await self._events.tell_again(message.uuid)
+
+    @handles(ForgetEventDelivery)
+    async def forget_delivery(self, message: ForgetEventDelivery) -> None:
+        """Remove an event that was set aside."""
+        await self._events.forget(message.uuid)
 
     # -- the node -------------------------------------------------------------------------------------------------
 

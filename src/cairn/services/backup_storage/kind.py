@@ -27,6 +27,7 @@ class BackupStorageKind(MachineKind[BackupStorage]):
     settings = config.MACHINE
     closed = EnabledState.DISABLED
     enforceable = True
+    serves_machines = True
     remedy = "Delete and expunge them first, or have them removed with deleteMode=Enforcing."
 
     def __init__(self, events: Events, extensions: Extensions, store: Store) -> None:
@@ -51,8 +52,8 @@ class BackupStorageKind(MachineKind[BackupStorage]):
         return ReconnectBackupStorage(uuid=uuid)
 
     async def pinged(self, agents: MachineAgents[str], row: BackupStorage, pong: Pong, asked_at: datetime) -> None:
-        """Ask how full it is, and write that down if it has changed."""
-        capacity = await agents.call(row.uuid, GetCapacity(path=row.url))
+        """Write down how full it is, if that has changed; an agent that does not say so with its pings is asked."""
+        capacity = pong.folders.get(row.url) or await agents.call(row.uuid, GetCapacity(path=row.url))
         total, available = capacity.total_bytes, capacity.available_bytes
         if (total, available) != (row.total_capacity, row.available_capacity):
             await self._store.write(

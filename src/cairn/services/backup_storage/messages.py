@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from cairn.kernel.api import (
-    ApiChange,
     ApiChangeState,
     ApiCommand,
     ApiCreate,
@@ -23,6 +22,7 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event
 from cairn.kernel.limits import CONNECT, CallLimit
+from cairn.kernel.machine.messages import ApiReconnect
 
 
 class AddBackupStorage(ApiCreate, frozen=True, kw_only=True):
@@ -56,8 +56,12 @@ class ChangeBackupStorageState(ApiChangeState, frozen=True, kw_only=True, tag="b
     entity: ClassVar[str | None] = "BackupStorage"
 
 
-class ReconnectBackupStorage(ApiChange, frozen=True, kw_only=True, tag="backup-storage.reconnect"):
-    """Put a backup storage's agent right and connect to it again. Safe to repeat."""
+class ReconnectBackupStorage(ApiReconnect, frozen=True, kw_only=True, tag="backup-storage.reconnect"):
+    """Connect to a backup storage again. Safe to repeat; an agent that answers and is as it should be is used as it is.
+
+    Errors: ``backup-storage.machine-changed``, ``backup-storage.machine-taken``, ``backup-storage.agent-incompatible``,
+    ``ssh.*``, ``deploy.*``.
+    """
 
     http: ClassVar[Http] = action("/backup-storage/{uuid}/actions", "reconnectBackupStorage")
     entity: ClassVar[str | None] = "BackupStorage"

@@ -1,47 +1,30 @@
 """Choosing the host that takes a VM.
 
-Candidates come from an index, the one with the most free memory first, a few at a time, so that the cost of a claim does
-not grow with the number of hosts. Plugins may refuse candidates (`HostFilter`). The claim itself is one UPDATE that looks
-again, so two claims never take the same memory. Only when no host fits is every host looked at, to tell why.
+Candidates come from indexes, the one with the most free memory first, a few at a time (`cairn.services.host.candidates`), so
+that the cost of a claim does not grow with the number of hosts, whether one fits or none. Plugins may refuse candidates
+(`HostFilter`). The claim itself is one UPDATE that looks again, so two claims never take the same memory. When no host
+fits, administrators are told why some of them do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from sqlalchemy import Select, Update, bindparam, select, update
+from sqlalchemy import Update, bindparam, update
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.resource import taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
+from cairn.services.host.candidates import Candidates
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.provided import HostLedger
-from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
+from cairn.services.ids import HostId, VmId
 
-_PAGES = (1, 60, 500)
-_REPORTED = 200
-_NARROWING = ("zone_uuid", "cluster_uuid", "host_uuid")
-
-
-def _candidates(narrow: tuple[str, ...]) -> Select[Any]:
-    host = table_of(Host)
-    query = select(host.c.uuid, host.c.cluster_uuid, host.c.zone_uuid, host.c.name, host.c.hypervisor_type).where(
-        host.c.state == HostState.ENABLED.value,
-        host.c.status == MachineStatus.CONNECTED.value,
-        host.c.available_memory_capacity >= bindparam("memory_bytes"),
-        host.c.available_cpu_capacity >= bindparam("cpu_num"),
-    )
-    for name in narrow:
-        query = query.where(host.c["uuid" if name == "host_uuid" else name] == bindparam(name))
-    return (
-        query.order_by(host.c.available_memory_capacity.desc(), host.c.uuid)
-        .limit(bindparam("most"))
-        .offset(bindparam("start"))
-    )
+#: hosts whose reasons administrators are told
+_TOLD = 10
 
 
 def _take() -> Update:
@@ -81,7 +64,7 @@ class Allocator(HostLedger):
 
     def __init__(self, filters: Callable[[], Sequence[HostFilter]]) -> None:
         self._filters = filters
-        self._queries: dict[tuple[str, ...], Select[Any]] = {}
+        self._candidates = Candidates()
         self._taking = _take()
         self._giving = _give()
 
@@ -89,19 +72,16 @@ class Allocator(HostLedger):
         """Take the capacity of a host that fits.
 
         Raises:
-            CairnError: ``host.none-fits``, with each host's reason.
+            CairnError: ``host.none-fits``; administrators are told the reasons of some hosts.
         """
-        start = 0
-        for page in (*_PAGES, *([_PAGES[-1]] * 1000)):
-            found = self._page(tx, need, start, page)
+        looked_at = 0
+        for found in self._candidates.batches(tx, need, self._filters()):
+            looked_at += len(found)
             refused = self._refused(tx, need, found)
             for candidate in found:
                 if candidate.host_uuid not in refused and self._take(tx, need, candidate.host_uuid):
                     return candidate
-            if len(found) < page:
-                break
-            start += page
-        raise self._none_fits(tx, need)
+        raise self._none_fits(tx, need, looked_at)
 
     def release(self, tx: Tx, vm: VmId) -> HostId | None:
         """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
@@ -129,24 +109,6 @@ class Allocator(HostLedger):
         )
         tx.insert(HostClaim(vm_uuid=vm, host_uuid=host, cpu_num=cpu_num, memory_bytes=memory_bytes))
 
-    def _page(self, tx: Tx, need: HostNeed, start: int, most: int) -> list[Candidate]:
-        narrow = tuple(name for name in _NARROWING if getattr(need, name) is not None)
-        query = self._queries.get(narrow)
-        if query is None:
-            query = self._queries[narrow] = _candidates(narrow)
-        parameters: dict[str, object] = {name: getattr(need, name) for name in narrow}
-        parameters |= {"memory_bytes": need.memory_size, "cpu_num": need.cpu_num, "most": most, "start": start}
-        return [
-            Candidate(
-                host_uuid=HostId(str(row[0])),
-                cluster_uuid=ClusterId(str(row[1])),
-                zone_uuid=ZoneId(str(row[2])),
-                name=str(row[3]),
-                hypervisor_type=str(row[4]),
-            )
-            for row in tx.rows(query, parameters)
-        ]
-
     def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
         refused: dict[HostId, str] = {}
         for judge in self._filters():
@@ -159,29 +121,35 @@ class Allocator(HostLedger):
     def _take(self, tx: Tx, need: HostNeed, host: HostId) -> bool:
         if not tx.execute(self._taking, {"of": host, "memory": need.memory_size, "cpu": need.cpu_num}):
             return False
-        tx.insert(HostClaim(vm_uuid=need.vm_uuid, host_uuid=host, cpu_num=need.cpu_num, memory_bytes=need.memory_size))
+        claim = HostClaim(
+            vm_uuid=need.vm_uuid,
+            host_uuid=host,
+            cpu_num=need.cpu_num,
+            memory_bytes=need.memory_size,
+            starts=need.starts,
+        )
+        tx.insert(claim)
         return True
 
-    def _none_fits(self, tx: Tx, need: HostNeed) -> CairnError:
-        hosts = tx.find(Host, order_by="name", limit=_REPORTED)
+    def _none_fits(self, tx: Tx, need: HostNeed, looked_at: int) -> CairnError:
+        hosts = _some_hosts(tx, need)
         if not hosts:
             return CairnError(
                 "host.none-fits",
-                "No host fits, because there are no hosts yet. Add one (AddKVMHost, or `cairn add-kvm-host`).",
+                "No host fits, because there are no hosts yet. An administrator can add one.",
                 kind=ErrorKind.EXHAUSTED,
+                operator="Add one with AddKVMHost, or `cairn add-kvm-host`.",
             )
         reasons = {host.uuid: self._reason(host, need) for host in hosts}
         open_hosts = [taken(Candidate, host, host_uuid=host.uuid) for host in hosts if reasons[host.uuid] is None]
         reasons |= self._refused(tx, need, open_hosts)
-        told = {host.name: reasons[host.uuid] or "was just taken by another VM" for host in hosts}
-        lines = "; ".join(f"{name} {reason}" for name, reason in list(told.items())[:10])
-        more = f"; and {len(told) - 10} more" if len(told) > 10 else ""
+        told = "; ".join(f"{host.name} {reasons[host.uuid] or 'was just taken by another VM'}" for host in hosts)
         return CairnError(
             "host.none-fits",
-            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_size >> 20} MiB: {lines}{more}. "
-            "Free or add capacity, or ask for less.",
+            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_size >> 20} MiB with these networks and this disk. "
+            "Ask for less, or for another place, or ask an administrator for more capacity.",
             kind=ErrorKind.EXHAUSTED,
-            details={"hosts": told},
+            operator=f"{looked_at} hosts that are up and have room were looked at, and refused. Of all hosts: {told}.",
         )
 
     def _reason(self, host: Host, need: HostNeed) -> str | None:
@@ -195,8 +163,20 @@ class Allocator(HostLedger):
             return f"is {host.state.value}"
         if host.status is not MachineStatus.CONNECTED:
             return f"is {host.status.value}{f' ({host.status_reason})' if host.status_reason else ''}"
+        if host.architecture != need.architecture:
+            return f"is of the architecture {host.architecture or 'unknown'}, not {need.architecture}"
         if host.available_memory_capacity < need.memory_size:
             return f"has {host.available_memory_capacity >> 20} MiB of memory free"
         if host.available_cpu_capacity < need.cpu_num:
             return f"has {host.available_cpu_capacity} virtual CPUs free"
         return None
+
+
+def _some_hosts(tx: Tx, need: HostNeed) -> list[Host]:
+    """Hosts whose reasons are worth to be told: where the VM was to be, as far as one can say."""
+    if need.host_uuid is not None:
+        return tx.find(Host, uuid=need.host_uuid) or tx.find(Host, order_by="name", limit=_TOLD)
+    if need.cluster_uuid is not None:
+        there = tx.find(Host, cluster_uuid=need.cluster_uuid, limit=_TOLD)
+        return there or tx.find(Host, order_by="name", limit=_TOLD)
+    return tx.find(Host, order_by="name", limit=_TOLD)

@@ -9,6 +9,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from cairn.agents.protocol.host import HostFacts
+from cairn.agents.protocol.wire import Space
+from cairn.kernel.bus.message import Command
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import ClusterId, HostId, ImageId, L3NetworkId, PrimaryStorageId, VmId, VolumeId, ZoneId
@@ -24,9 +26,11 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vm_uuid: VmId
     cpu_num: int
     memory_size: int  #: bytes
+    starts: bool = True  #: whether it is to run on the host; False: only its disk is made there
     disk_bytes: int  #: of the root volume, plus what the image's cache will take where it is missing
     image_uuid: ImageId
     l3_network_uuids: list[L3NetworkId]
+    architecture: str = "x86_64"
     zone_uuid: ZoneId | None = None
     cluster_uuid: ClusterId | None = None
     host_uuid: HostId | None = None
@@ -44,15 +48,39 @@ class Candidate(Struct, frozen=True, kw_only=True):
     hypervisor_type: str = ""
 
 
+class Places(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The only hosts, and the only clusters, that may take a VM; None: no matter which."""
+
+    hosts: frozenset[HostId] | None = None
+    clusters: frozenset[ClusterId] | None = None
+
+
+ANYWHERE = Places()
+
+
 class HostFilter(Protocol):
     """A rule on which hosts may take a VM. Called inside the transaction that claims the host."""
 
     def refuse(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
-        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``)."""
+        """Find the hosts that do not fit: host uuid -> why, as the end of "it …" (``has no bridge for network flat``).
+
+        Called with some candidates at a time, 500 at most, never with all hosts. Only administrators read the reasons.
+        """
+
+    def narrow(self, tx: Tx, need: HostNeed) -> Places:
+        """Tell where the hosts are that the rule allows, if it knows without looking at hosts.
+
+        Called once a claim, and only when the first sixty candidates were all refused. What it leaves out is not looked at;
+        what it allows, `refuse` is asked about.
+        """
+        return ANYWHERE
 
 
 class HostConnected(Protocol):
-    """A listener to a host's connecting, called after the agent answered and before VMs may be placed; may refuse by raising."""
+    """A listener to a host's connecting, called after the agent answered and before VMs may be placed.
+
+    It may refuse by raising. What is one of many (a network, a debt) does not: it goes by `HostSyncs`.
+    """
 
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Prepare the host: folders, bridges, DHCP. Safe to repeat: it runs at every (re)connect."""
@@ -64,8 +92,24 @@ class HostRemoval(Protocol):
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Say what still needs the host (``3 VMs have their disks on it``); None: nothing."""
 
+    def users(self, tx: Tx, host: HostId) -> list[Sequence[Command[object]]]:
+        """The calls that remove what is on the host, for ``deleteMode=Enforcing``: for each thing those that remove it, in order.
+
+        They are made whether the host can be reached or not, and several things' at a time.
+        """
+        return []
+
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""
+
+
+class HostMeasured(Protocol):
+    """A listener to how full hosts' disks are, which their pings say."""
+
+    async def host_measured(self, host: HostId, folders: dict[str, Space]) -> None:
+        """Take note of the space under the host's storage folders, by their paths. Called at every ping; a folder that is
+        missing was not measured.
+        """
 
 
 class HostPinged(Protocol):

@@ -14,20 +14,20 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host import config
-from cairn.services.host.extensions import HostPinged, HostRemoval, Hypervisor
+from cairn.services.host.extensions import HostMeasured, HostPinged, HostRemoval, Hypervisor
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.ids import HostId
 
 
 class HostKind(MachineKind[Host]):
-    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs cannot be removed."""
+    """Hosts, as a kind of machine: their pings report VMs, and a host with VMs is removed by force only."""
 
     record = Host
     settings = config.MACHINE
     closed = HostState.MAINTENANCE
-    enforceable = False
-    remedy = "Move or expunge them first."
+    enforceable = True
+    remedy = "Move or expunge them first, or use deleteMode=Enforcing, which removes them."
 
     def __init__(self, events: Events, extensions: Extensions, report_url: Callable[[], str | None]) -> None:
         super().__init__(events)
@@ -50,18 +50,20 @@ class HostKind(MachineKind[Host]):
         """Make the first command for a host's agent."""
         return Connect(host=uuid, report_url=self._report_url())
 
-    def watched(self, tx: Tx) -> list[Host]:
-        """Find all hosts that are not in maintenance."""
-        return tx.find(Host, state=[HostState.ENABLED, HostState.DISABLED])
+    def may_be_tried(self, row: Host) -> bool:
+        """Leave a host in maintenance to those who work on it, until its agent answers again."""
+        return row.state is not HostState.MAINTENANCE
 
     def is_known(self, row: Host, pong: Pong) -> bool:
         """Also require that the agent knows which host it is on."""
         return pong.host == row.uuid and super().is_known(row, pong)
 
     async def pinged(self, agents: MachineAgents[str], row: Host, pong: Pong, asked_at: datetime) -> None:
-        """Pass on the states of the host's VMs, so that a report that got lost is made up for within the interval."""
+        """Pass on the states of the host's VMs, so that a report that got lost is made up for, and how full its disks are."""
         for listener in self._extensions.of(HostPinged):
             await listener.host_pinged(row.uuid, pong.vms, asked_at)
+        for measured in self._extensions.of(HostMeasured):
+            await measured.host_measured(row.uuid, pong.folders)
 
     def why_not_remove(self, tx: Tx, uuid: str) -> list[str]:
         """Ask the users of hosts; if none refuses, count the VMs that hold capacity."""

@@ -2,23 +2,40 @@
 
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host import config
 from cairn.services.host.allocator import Allocator
+from cairn.services.host.capacity import HostCapacity
 from cairn.services.host.closed import ClosedPlaces
+from cairn.services.host.config import SYNC_RETRY
+from cairn.services.host.debts import Debts
 from cairn.services.host.extensions import HostFilter
 from cairn.services.host.kind import HostKind
-from cairn.services.host.provided import HostAgents, HostLedger
+from cairn.services.host.provided import HostAgents, HostDebts, HostLedger, HostSyncs
 from cairn.services.host.service import HostService
+from cairn.services.host.syncs import Syncs
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
     kind = HostKind(node.events, node.extensions, node.report_url)
     agents = add_kind(node, kind)
     allocator = Allocator(lambda: node.extensions.of(HostFilter))
+    syncs = Syncs(node.store, node.ids, node.events)
+    node.loops.every("host syncs", lambda: float(node.config.get(SYNC_RETRY)), syncs.round)
+    debts = Debts(node.store, node.ids, node.jobs, syncs)
     node.bus.serve(HostService(node.store, node.jobs, agents))
+    node.bus.serve(debts)
     node.provide(HostAgents, agents)
     node.provide(HostLedger, allocator)
+    node.provide(HostDebts, debts)
+    node.provide(HostSyncs, syncs)
+    node.background += [syncs, debts]
     node.extensions.add(ClosedPlaces(), name="host")
-    return kind, agents, allocator
+    capacity = node.loops.every(
+        "capacity of hosts", lambda: 3600.0, HostCapacity(node.store, node.config).compute, at_once=True
+    )
+    for setting in (config.CPU_RATIO, config.RESERVED_MEMORY):
+        node.config.listen(setting, capacity.wake)
+    return kind, agents, allocator, debts
 
 
 MANIFEST = Manifest(package="cairn.services.host", build=build, requires=("zone", "cluster"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from cairn.kernel.api import (
     ApiChange,
@@ -21,10 +21,9 @@ from cairn.kernel.api import (
 )
 from cairn.kernel.bus.message import Event, Query
 from cairn.kernel.limits import CONNECT, CallLimit
+from cairn.kernel.machine.messages import Address, ApiReconnect, check_address
 from cairn.services.host.machine import HostStateEvent
 from cairn.services.ids import ClusterId, HostId, ZoneId
-
-ManagementIp = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class AddHost(ApiCreate, frozen=True, kw_only=True):
@@ -37,8 +36,13 @@ class AddHost(ApiCreate, frozen=True, kw_only=True):
 
     name: Name
     description: Description | None = None
-    management_ip: ManagementIp  #: any text that no other host has
+    management_ip: Address  #: an IPv4 address or a name that no other host has
     cluster_uuid: Annotated[Uuid, Refers("Cluster")]
+
+    def check(self) -> None:
+        """Refuse an address that could be read in two ways (``machine.bad-address``)."""
+        super().check()
+        check_address("managementIp", self.management_ip)
 
 
 class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
@@ -47,7 +51,13 @@ class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "updateHost")
     entity: ClassVar[str | None] = "Host"
 
-    management_ip: ManagementIp | None = None
+    management_ip: Address | None = None
+
+    def check(self) -> None:
+        """Refuse an address that could be read in two ways (``machine.bad-address``)."""
+        super().check()
+        if self.management_ip is not None:
+            check_address("managementIp", self.management_ip)
 
 
 class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-state"):
@@ -63,8 +73,14 @@ class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-sta
         return self.state_event is not HostStateEvent.ENABLE
 
 
-class ReconnectHost(ApiChange, frozen=True, kw_only=True, tag="host.reconnect"):
-    """Put a host's agent right and connect to it again. Safe to repeat; nothing changes on a host that is as it should be."""
+class ReconnectHost(ApiReconnect, frozen=True, kw_only=True, tag="host.reconnect"):
+    """Connect to a host again. Safe to repeat; nothing changes on a host that is as it should be.
+
+    An agent that answers and is the one that this node would put there is used as it is; nobody logs in to the host then. Another
+    is replaced; if it cannot be (a changed password) and can be used, the host is connected with an `agentWarning`.
+
+    Errors: ``host.machine-changed``, ``host.machine-taken``, ``host.agent-incompatible``, ``ssh.*``, ``deploy.*``.
+    """
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "reconnectHost")
     entity: ClassVar[str | None] = "Host"
@@ -74,12 +90,24 @@ class ReconnectHost(ApiChange, frozen=True, kw_only=True, tag="host.reconnect"):
 class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
     """Take a host out of the cloud; it must have no VMs.
 
-    With ``deleteMode=Enforcing`` a host that cannot be reached is forgotten without its agent being removed.
+    With ``deleteMode=Enforcing`` its VMs go with it: those that have their disks on it are expunged, others are stopped. A host
+    that cannot be reached is forgotten without its agent being removed; what is left on the machine is a debt (`HostDebt`),
+    which is collected if the machine is added again.
     """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/{uuid}")
     entity: ClassVar[str | None] = "Host"
+
+    uuid: Uuid
+
+
+class DeleteHostDebt(ApiDelete, frozen=True, kw_only=True, tag="host.delete-debt"):
+    """Forget something that is still to be removed on a machine, because it was removed there by hand, or never will be."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/hosts/debts/{uuid}")
+    entity: ClassVar[str | None] = "HostDebt"
 
     uuid: Uuid
 
@@ -116,3 +144,12 @@ class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-chang
     before: str
     status: str
     reason: str | None = None
+
+
+class HostSyncFailed(Event, frozen=True, kw_only=True, tag="host.sync-failed"):
+    """A part of a host could not be brought in line with the database; it is tried again."""
+
+    host: str
+    kind: str  #: l2, flat, debts
+    subject: str  #: which one of several; empty: there is one
+    reason: str

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.machine.model import Machine
-from cairn.kernel.store.record import AdminOnly, Doc, Key, Record, References, TableMeta, Text, Unique, Unit, Visible
+from cairn.kernel.store.record import (
+    AdminOnly,
+    Doc,
+    Index,
+    Key,
+    Record,
+    References,
+    TableMeta,
+    Text,
+    Unique,
+    Unit,
+    Visible,
+)
 from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 
 
@@ -15,7 +28,7 @@ class HostState(StrEnum):
 
     ENABLED = "Enabled"  #: VMs may be placed on it
     DISABLED = "Disabled"  #: no new VMs; those that run stay
-    MAINTENANCE = "Maintenance"  #: no VMs, not watched
+    MAINTENANCE = "Maintenance"  #: no VMs; somebody works on it
 
 
 class Host(Machine, frozen=True, kw_only=True):
@@ -35,7 +48,11 @@ class Host(Machine, frozen=True, kw_only=True):
             "availableCpuCapacity",
             "availableMemoryCapacity",
         ),
-        indexes=(("state", "status", "available_memory_capacity"),),
+        indexes=(
+            ("state", "status", "architecture", "available_memory_capacity", "uuid"),
+            ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
+            ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
+        ),
     )
 
     uuid: Annotated[HostId, Key()]
@@ -47,6 +64,7 @@ class Host(Machine, frozen=True, kw_only=True):
     architecture: str = ""
     cpu_num: Annotated[int, AdminOnly(), Doc("logical processors")] = 0
     cpu_sockets: Annotated[int, AdminOnly()] = 0
+    memory_bytes: Annotated[int, AdminOnly(), Unit("bytes"), Doc("physical")] = 0
     total_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that may be given to VMs")] = 0
     available_cpu_capacity: Annotated[int, AdminOnly(), Doc("virtual CPUs that are free")] = 0
     total_memory_capacity: Annotated[int, AdminOnly(), Unit("bytes")] = 0
@@ -71,3 +89,51 @@ class HostClaim(Record, frozen=True, kw_only=True):
     host_uuid: Annotated[HostId, References("host")]
     cpu_num: int
     memory_bytes: int
+    starts: bool = True  #: whether the VM is to run there; False: only its disk is made there
+
+
+class HostDebt(Record, frozen=True, kw_only=True):
+    """Something that was removed from the cloud by force, and is still to be removed on a machine that could not be reached.
+
+    It is collected when the machine returns: as the same host, or added again (the machine knows which host it was).
+    """
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="host_debt",
+        entity="HostDebt",
+        visible=Visible.ADMIN,
+        path="/hosts/debts",
+        columns=("uuid", "hostName", "managementIp", "kind", "what", "createDate"),
+    )
+
+    uuid: Annotated[str, Key()]
+    host_uuid: Annotated[HostId, Index(), Doc("which host the machine was; it may have left the cloud since")]
+    host_name: str
+    management_ip: str
+    kind: Annotated[str, Doc("what is to be removed: vm, file")]
+    what: Annotated[str, Text(2048), Doc("which one: a VM's uuid, a path")]
+    reason: Annotated[str, Text(2048), Doc("why it could not be removed")]
+    create_date: datetime
+
+
+class HostFault(Record, frozen=True, kw_only=True):
+    """A part of a host that could not be brought in line with the database; it is tried again from time to time.
+
+    The host is Connected nevertheless.
+    """
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="host_fault",
+        entity="HostFault",
+        visible=Visible.ADMIN,
+        path="/hosts/faults",
+        columns=("hostUuid", "kind", "subject", "reason", "createDate"),
+        unique_together=(("host_uuid", "kind", "subject"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    host_uuid: Annotated[HostId, References("host", join="host", back="faults", on_delete="cascade")]
+    kind: Annotated[str, Doc("which part: an L2 network, the flat networks, debts")]
+    subject: Annotated[str, Doc("which one of them, where there are several: the L2 network's uuid")] = ""
+    reason: Annotated[str, Text(2048)]
+    create_date: datetime

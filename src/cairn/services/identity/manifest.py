@@ -14,7 +14,7 @@ def build(node: NodeContext) -> None:
     node.bus.serve(IdentityService(node.store, node.jobs, node.tags, node.cascade, sessions, passwords))
     node.provide(Authenticator, sessions)
     node.preparations.append(lambda: bootstrap_admin(node.store, node.settings, node.ids, node.clock))
-    node.background.append(sessions)
+    node.loops.every("session sweep", lambda: 3600.0, sessions.sweep)
 
 
 MANIFEST = Manifest(package="cairn.services.identity", build=build)

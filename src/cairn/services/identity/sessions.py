@@ -7,11 +7,9 @@ ends sessions also forgets them here, and a row that was being read meanwhile is
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from datetime import datetime, timedelta
 
-import structlog
 from msgspec import Struct
 from sqlalchemy import bindparam, delete
 
@@ -32,7 +30,6 @@ from cairn.services.identity.model import Account, AccountType, Session
 
 _FRESH_SECONDS = 60.0
 _REMEMBERED = 10_000
-_SWEEP_SECONDS = 3600.0
 
 _session = table_of(Session)
 _EXPIRED = up_to(Session, "expired_date")
@@ -43,8 +40,6 @@ _EXPIRED_OF_ACCOUNT = delete(_session).where(
     _session.c.account_uuid == bindparam("account"), _session.c.expired_date <= bindparam("now")
 )
 
-_log = structlog.get_logger("cairn.identity")
-
 
 class _Known(Struct, frozen=True, kw_only=True):
     caller: Caller
@@ -53,7 +48,7 @@ class _Known(Struct, frozen=True, kw_only=True):
 
 
 class Sessions(Authenticator):
-    """All sessions. Sweeps expired ones as long as the node runs."""
+    """All sessions."""
 
     def __init__(
         self, store: Store, bus: Bus, clock: Clock, ids: IdSource, settings: GlobalConfig, lifetime_seconds: int
@@ -66,7 +61,6 @@ class Sessions(Authenticator):
         self._lifetime_seconds = lifetime_seconds
         self._known: dict[str, _Known] = {}
         self._endings = 0
-        self._sweeper: asyncio.Task[None] | None = None
         bus.subscribe(SessionsEnded, self._heard, "identity")
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -197,25 +191,11 @@ class Sessions(Authenticator):
 
     # -- sweeping -------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Begin to remove expired sessions, once an hour."""
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="session sweeper")
-
-    async def stop(self) -> None:
-        """Stop removing expired sessions."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-
-    async def _sweep(self) -> None:
-        while True:
-            await self._clock.sleep(_SWEEP_SECONDS)
-            try:
-                await remove(self._store, _EXPIRED, self._clock.now())
-            except CairnError as error:
-                _log.warning("identity.sweep-failed", error=str(error))
-            now = self._clock.now()
-            self._known = {key: known for key, known in self._known.items() if known.expires > now}
+    async def sweep(self) -> None:
+        """Remove expired sessions. Safe to repeat."""
+        await remove(self._store, _EXPIRED, self._clock.now())
+        now = self._clock.now()
+        self._known = {key: known for key, known in self._known.items() if known.expires > now}
 
 
 def digest(session_uuid: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from msgspec import Meta, Struct
 
+from cairn.agents.protocol.urls import shown_url
 from cairn.kernel.api import (
     Access,
     ApiChangeState,
@@ -20,15 +21,16 @@ from cairn.kernel.api import (
     Name,
     Reference,
     Refers,
+    Secret,
     Uuid,
     action,
     delete,
     post,
 )
 from cairn.kernel.bus.message import Event
-from cairn.kernel.error import invalid
+from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.limits import CallLimit
-from cairn.services.ids import BackupStorageId, ImageId
+from cairn.services.ids import ImageId
 from cairn.services.image import config
 
 _SCHEMES = ("http", "https", "file")
@@ -42,12 +44,11 @@ class ImageSpec(Struct, frozen=True, kw_only=True):
     format: str  #: ``qcow2`` or ``raw``
     platform: str  #: ``Linux``, ``Windows``, ...
     architecture: str
+    virtio: bool = True  #: whether it has drivers for virtio devices
     guest_os_type: str | None
     size_bytes: int  #: virtual size: a root volume is at least this large
     actual_size_bytes: int  #: the size of its file
     sha256: str
-    backup_storage_uuid: BackupStorageId
-    url: str  #: hosts fetch it here
 
 
 class ImageFormat(StrEnum):
@@ -66,7 +67,7 @@ class MediaType(StrEnum):
 
 
 class ImagePlatform(StrEnum):
-    """The kind of system that an image holds; it decides which devices a VM gets."""
+    """The kind of system that an image holds; Windows keeps local time in the VM's clock, all others UTC."""
 
     LINUX = "Linux"
     WINDOWS = "Windows"
@@ -93,15 +94,20 @@ class ApiCreateFromImage(ApiCreate, frozen=True, kw_only=True):
 
 
 GuestOsType = Annotated[str, Meta(max_length=255)]
+#: A secret: it may have a password in it, or a signature.
+Url = Annotated[str, Meta(min_length=1, max_length=4096), Secret()]
 BackupStorageUuids = Annotated[list[Annotated[Uuid, Refers("BackupStorage")]], Meta(min_length=1, max_length=16)]
 
 
 class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
     """Fetch an image onto one or more backup storages, all at once; it is Ready when at least one has it.
 
-    Each server checks the file that it fetched: it must be an image of the given format, without a backing file.
+    Each server checks the file that it fetched: it must be a whole image of the given format, without a backing file. It
+    is fetched from no address that the settings ``image.download.*`` deny, at no hop of a redirect. The URL goes out as it is
+    given, byte for byte, and is shown and kept without its password and the values of its query. ``file://`` URLs are for
+    administrators.
 
-    Errors: ``image.wrong-url``, ``image.wrong-format``, ``image.not-fetched`` (its cause says why),
+    Errors: ``image.wrong-url``, ``image.wrong-format``, ``image.file-url``, ``image.not-fetched`` (its cause says why),
     ``backup-storage.disabled``, ``backup-storage.disconnected``.
     """
 
@@ -113,7 +119,7 @@ class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
 
     name: Name
     description: Description | None = None
-    url: Annotated[str, Meta(min_length=1, max_length=1024)]  #: http, https, or file on the backup storage itself
+    url: Url  #: http, https, or file on the backup storage itself
     media_type: MediaType = MediaType.ROOT_VOLUME_TEMPLATE
     guest_os_type: GuestOsType | None = None
     architecture: ImageArchitecture = ImageArchitecture.X86_64
@@ -126,7 +132,20 @@ class AddImage(ApiCreate, frozen=True, kw_only=True, tag="image.add"):
     def check(self) -> None:
         """Refuse a URL that no backup storage fetches, and a format that no host can use."""
         check_url(self.url)
-        checked_format(self.format)
+        found = checked_format(self.format)
+        if self.media_type is MediaType.ISO and found is not ImageFormat.RAW:
+            raise invalid("image.wrong-format", "format", self.format, "raw would fit: an ISO image is one as it is")
+
+    def check_for_account(self) -> None:
+        """Refuse files of a backup storage's machine to all but administrators."""
+        if urlsplit(self.url).scheme == "file":
+            raise CairnError(
+                "image.file-url",
+                "url: found a file:// URL; those are for administrators, as they name files of the backup storage's machine. "
+                "Serve the image by http or https.",
+                kind=ErrorKind.FORBIDDEN,
+                fields={"url": "found a file:// URL; http://… or https://… would fit"},
+            )
 
 
 class UpdateImage(ApiUpdate, frozen=True, kw_only=True, tag="image.update"):
@@ -218,15 +237,42 @@ class ImageStatusChanged(Event, frozen=True, kw_only=True, tag="image.status-cha
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL that no backup storage fetches (``image.wrong-url``)."""
-    fits = "http://…, https://… or file:///… (a file on the backup storage itself) would fit"
+    """Refuse a URL that no backup storage fetches (``image.wrong-url``): what is wrong with it, without its secrets."""
+    wrong = _wrong_character(url) or _wrong_part(url)
+    if wrong is not None:
+        fits = "http://…, https://… or file:///… (a file on the backup storage itself) would fit"
+        raise CairnError("image.wrong-url", f"url: found {wrong}; {fits}.", fields={"url": f"found {wrong}; {fits}"})
+
+
+def _wrong_character(url: str) -> str | None:
+    """The first character that no URL has, named for what is to be written instead."""
+    for position, character in enumerate(url):
+        if character == " ":
+            return f"a blank at position {position + 1}, which is written as %20 in a URL"
+        if not character.isascii():
+            written = quote(character)
+            return f"the character {character!r} at position {position + 1}, which is written as {written} in a URL"
+        if not character.isprintable():
+            return f"the control character U+{ord(character):04X} at position {position + 1}"
+    return None
+
+
+def _wrong_part(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise invalid("image.wrong-url", "url", url, fits) from None
-    where = parts.path if parts.scheme == "file" else parts.hostname
-    if parts.scheme not in _SCHEMES or not where or not url.isprintable() or " " in url:
-        raise invalid("image.wrong-url", "url", url, fits)
+        return "an address in brackets that does not end, or is none"
+    if parts.scheme not in _SCHEMES:
+        return f"the scheme {parts.scheme!r}" if parts.scheme else "no scheme"
+    if parts.scheme == "file":
+        return None if parts.path else "no path"
+    try:
+        port = parts.port
+    except ValueError:
+        return f"a port that is none in {shown_url(url)!r} (ports are numbers from 1 to 65535)"
+    if port == 0:
+        return "the port 0"
+    return None if parts.hostname else "no host"
 
 
 def checked_format(text: str) -> ImageFormat:

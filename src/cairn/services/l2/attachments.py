@@ -19,11 +19,22 @@ def attach(tx: Tx, extensions: Extensions, l2_network: L2NetworkId, clusters: Se
     _tell(tx, extensions, l2_network)
 
 
-def detach(tx: Tx, extensions: Extensions, l2_network: L2NetworkId, clusters: Sequence[ClusterId]) -> int:
-    """Take a network from clusters; returns how many of them had it. Safe to repeat."""
-    had = tx.delete_where(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=clusters)
+def detach(
+    tx: Tx, extensions: Extensions, l2_network: L2NetworkId, clusters: Sequence[ClusterId]
+) -> list[L2NetworkClusterRef]:
+    """Take a network from clusters; returns what was erased, for `restore`. Safe to repeat."""
+    had = tx.find(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=clusters, order_by="id")
+    tx.delete_where(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=clusters)
     _tell(tx, extensions, l2_network)
     return had
+
+
+def restore(tx: Tx, extensions: Extensions, l2_network: L2NetworkId, refs: Sequence[L2NetworkClusterRef]) -> None:
+    """Put attachments back as they were, the same rows: to who looks, nothing has happened. Safe to repeat."""
+    for ref in refs:
+        if not tx.count(L2NetworkClusterRef, l2_network_uuid=l2_network, cluster_uuid=ref.cluster_uuid):
+            tx.insert(ref)
+    _tell(tx, extensions, l2_network)
 
 
 def clusters_of(tx: Tx, l2_network: L2NetworkId) -> list[ClusterId]:

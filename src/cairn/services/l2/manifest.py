@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
 from cairn.services.l2.model import L2NetworkClusterRef
 from cairn.services.l2.networks import L2Registry
@@ -13,9 +13,12 @@ from cairn.services.l2.service import L2Service
 
 
 def build(node: NodeContext) -> Sequence[object]:
-    reconciler = L2Reconciler(node.store, node.bus, node.queues, node.need(HostAgents), node.config)
+    syncs = node.need(HostSyncs)
+    reconciler = L2Reconciler(
+        node.store, node.bus, node.clock, node.queues, node.need(HostAgents), syncs, node.events, node.config
+    )
     node.bus.serve(L2Service(node.jobs, node.tags, node.config))
-    node.provide(L2Networks, L2Registry(reconciler))
+    node.provide(L2Networks, L2Registry(reconciler, syncs))
     node.extensions.add(reconciler, name="l2")
     node.cascade.register_rows(
         L2NetworkClusterRef,

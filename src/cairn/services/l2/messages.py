@@ -21,6 +21,7 @@ from cairn.kernel.api import (
     delete,
     post,
 )
+from cairn.kernel.bus.message import Event
 
 #: A network interface of Linux: 1 to 15 characters without space, slash or colon.
 Interface = Annotated[str, Meta(pattern=r"^[^\s/:]{1,15}$", description="name of a network interface, eth0")]
@@ -116,3 +117,9 @@ class DetachL2NetworkFromCluster(ApiCommand[Reference], frozen=True, kw_only=Tru
     def frees(self) -> bool:
         """A detachment ends something."""
         return True
+
+
+class L2PeersChanged(Event, frozen=True, kw_only=True, tag="l2.peers-changed"):
+    """A host that was an end of a network's tunnels is gone: the others are told."""
+
+    l2_network: str

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Sequence
 
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
+from cairn.services.host.provided import HostSyncs
 from cairn.services.ids import HostId, L2NetworkId
 from cairn.services.l2.provided import L2Networks, L2View
-from cairn.services.l2.reconciler import L2Reconciler, load
+from cairn.services.l2.reconciler import KIND, L2Reconciler, load
 
 
 class L2Registry(L2Networks):
     """Looks L2 networks up, and has them made on hosts."""
 
-    def __init__(self, reconciler: L2Reconciler) -> None:
+    def __init__(self, reconciler: L2Reconciler, syncs: HostSyncs) -> None:
         self._reconciler = reconciler
+        self._syncs = syncs
+
+    def why_not_on(self, host: HostId, l2_network: L2NetworkId) -> str | None:
+        """Why a network cannot be made on a host, as it was found last."""
+        return self._syncs.failing(host, KIND, l2_network)
 
     def views(self, tx: Tx, l2_networks: Sequence[L2NetworkId]) -> dict[L2NetworkId, L2View]:
         """The networks with these uuids."""

@@ -29,6 +29,9 @@ class L2Networks(Protocol):
     def views(self, tx: Tx, l2_networks: Sequence[L2NetworkId]) -> dict[L2NetworkId, L2View]:
         """The networks with these uuids; those that do not exist are left out."""
 
+    def why_not_on(self, host: HostId, l2_network: L2NetworkId) -> str | None:
+        """Why a network could not be made on a host that is connected; None: it is there, or was not tried by this node."""
+
     async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks' bridges are there on a host; nothing is called when this node knows that they are.
 

@@ -7,9 +7,15 @@ When networks are realized
     the network on the host since the host's last connect.
 
 Things that may happen at the same time
-    Work on one network as a whole takes its turn in a queue, so an older set of peers never comes after a newer one. A
-    host that connects meanwhile works with a set of its own and then asks for that same turn, so the last word is
-    right. Requests that wait for their turn are merged into one.
+    What changes a host's networks takes its turn in that host's queue (`network_queue`), bridges and DHCP alike, and takes
+    the set of peers as it is then, so an older set never comes after a newer one. Work on one network as a whole takes its
+    turn in a queue of the network's. A host that connects meanwhile asks for that same turn, so the last word is right.
+    Requests that wait for their turn are merged into one.
+
+What a failure means
+    A network that cannot be made on a host is that network's trouble there, and not the host's: the host is connected
+    without it, a `HostFault` says why, VMs of that network are placed elsewhere, and it is tried again (`HostSyncs`).
+    Only who asks for the network there (a VM that starts, `AttachL2NetworkToCluster`) is told at once.
 
 Peers are all hosts of the attached clusters, connected or not: a frame to a host that is down is lost anyway, and the
 set does not change each time a host comes or goes.
@@ -29,20 +35,27 @@ from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import NOWHERE, entered
+from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
+from cairn.kernel.event import EventRow, Events
 from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import HostAgents, HostSyncs, network_queue
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
+from cairn.services.l2.messages import L2PeersChanged
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
 
 _log = structlog.get_logger("cairn.l2")
 _SHOWN = 3
+
+#: of `HostSyncs`: the part of a host that is an L2 network, by the network's uuid
+KIND = "l2"
 
 
 class AttachedNetwork(Struct, frozen=True, kw_only=True):
@@ -52,17 +65,41 @@ class AttachedNetwork(Struct, frozen=True, kw_only=True):
     cluster_uuids: list[ClusterId]
 
 
+class Tunnels(Struct, frozen=True, kw_only=True):
+    """The ends of a network's tunnels, sorted once for all hosts that are told."""
+
+    addresses: frozenset[str]
+    in_order: tuple[str, ...]
+
+
+_NO_TUNNELS = Tunnels(addresses=frozenset(), in_order=())
+
+
 class L2Reconciler(HostConnected, HostRemoval):
     """Makes and removes bridges on hosts."""
 
     def __init__(
-        self, store: Store, bus: Bus, queues: ResourceQueues, agents: HostAgents, settings: GlobalConfig
+        self,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        queues: ResourceQueues,
+        agents: HostAgents,
+        syncs: HostSyncs,
+        events: Events,
+        settings: GlobalConfig,
     ) -> None:
         self._store = store
         self._bus = bus
         self._queues = queues
         self._agents = agents
+        self._syncs = syncs
         self._settings = settings
+        #: the ends of a network's tunnels; a cold host costs no look at all the others
+        self._tunnels = Recent(clock, self._read_tunnels)
+        self._events = events
+        syncs.register(KIND, self._sync)
+        events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
         #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
         self._realized: dict[HostId, dict[L2NetworkId, frozenset[str]]] = {}
         self._asked: set[L2NetworkId] = set()
@@ -71,21 +108,28 @@ class L2Reconciler(HostConnected, HostRemoval):
     # -- one host ---------------------------------------------------------------------------------------------------
 
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
-        """Realize all networks of the host's cluster.
-
-        Raises:
-            CairnError: ``l2.realize-failed``; the host is not fit for VMs then.
-        """
+        """Realize all networks of the host's cluster; one that fails keeps neither the others nor the host."""
         self._realized.pop(host, None)
         found = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
         if not found:
             return
         cluster = found[0].cluster_uuid
-        networks = await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster)))
-        await self._on_host(found[0], networks)
-        for attached in networks:
-            if attached.network.type is L2Type.VXLAN:
-                self.refresh_later(attached.network.uuid)
+        for attached in await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster))):
+            network = attached.network
+            if (
+                network.type is L2Type.VXLAN
+                and found[0].management_ip not in (await self._tunnels_of(network)).addresses
+            ):
+                self._tunnels.drop(network.uuid)  # it is new, or has another address
+            if await self._syncs.sync(host, KIND, network.uuid) and network.type is L2Type.VXLAN:
+                self.refresh_later(network.uuid)
+
+    async def _sync(self, host: HostId, l2_network: str) -> None:
+        """Realize a network on a host once more, if it belongs there."""
+        found = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
+        networks = await self._store.read(lambda tx: load(tx, [L2NetworkId(l2_network)]))
+        if found and networks and found[0].cluster_uuid in networks[0].cluster_uuids:
+            await self._in_turn(found[0], networks[0].network, again=True)
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Networks never keep a host in the cloud."""
@@ -96,8 +140,18 @@ class L2Reconciler(HostConnected, HostRemoval):
         row = tx.get(Host, host)
         for attached in load(tx, _of_cluster(tx, row.cluster_uuid)) if row is not None else ():
             if attached.network.type is L2Type.VXLAN:
-                tx.after_commit(partial(self.refresh_later, attached.network.uuid))
+                event = L2PeersChanged(l2_network=attached.network.uuid)
+                self._events.emit(tx, event, resource=attached.network.uuid)
+                tx.after_commit(partial(self._lost_peer, attached.network.uuid))
         tx.after_commit(lambda: self._realized.pop(host, None))
+
+    async def _peers_changed(self, event: EventRow) -> None:
+        """Refresh the network also if this node, or the one before, ended right after the change."""
+        self._lost_peer(L2NetworkId(event.resource_uuid or ""))
+
+    def _lost_peer(self, l2_network: L2NetworkId) -> None:
+        self._tunnels.drop(l2_network)
+        self.refresh_later(l2_network)
 
     async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks are there on a host; nothing is called when this node knows that they are.
@@ -105,28 +159,28 @@ class L2Reconciler(HostConnected, HostRemoval):
         Raises:
             CairnError: ``l2.realize-failed``, ``host.not-found``.
         """
-        missing = self._missing(host, l2_networks)
+        known = self._realized.get(host, {})
+        missing = [network for network in l2_networks if network not in known]
         if not missing:
             return
+        found = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
+        if not found:
+            raise not_found("host", "hostUuid", host)
+        for attached in await self._store.read(lambda tx: load(tx, missing)):
+            await self._in_turn(found[0], attached.network, again=False)
+
+    async def _in_turn(self, host: HostView, network: L2Network, *, again: bool) -> None:
+        """Realize a network in the host's turn, with the peers that there are then.
+
+        Args:
+            again: also if this node knows that it is there.
+        """
 
         async def work() -> None:
-            still = self._missing(host, missing)
-            if not still:
-                return
-            found = (await self._bus.call(ListHosts(host_uuids=[host]))).hosts
-            if not found:
-                raise not_found("host", "hostUuid", host)
-            await self._on_host(found[0], await self._store.read(lambda tx: load(tx, still)))
+            if again or network.uuid not in self._realized.get(host.uuid, {}):
+                await self._realize(host, network, await self._tunnels_of(network))
 
-        await self._queues.run(f"l2-host:{host}", work, name="realize L2 networks")
-
-    def _missing(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> list[L2NetworkId]:
-        known = self._realized.get(host, {})
-        return [network for network in l2_networks if network not in known]
-
-    async def _on_host(self, host: HostView, networks: Sequence[AttachedNetwork]) -> None:
-        for attached in networks:
-            await self._realize(host, attached.network, await self._tunnels(attached))
+        await self._queues.run(network_queue(host.uuid), work, name="realize an L2 network")
 
     # -- one network ----------------------------------------------------------------------------------------------------
 
@@ -136,7 +190,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         Raises:
             CairnError: ``l2.realize-failed``: on some hosts of `cluster` it cannot be; the others have it.
         """
-        failed = await self._whole(l2_network)
+        failed = await self._whole(l2_network, self._realize_or_raise)
         errors = [error for host, error in failed if host.cluster_uuid == cluster]
         if errors:
             raise _together(errors)
@@ -153,14 +207,22 @@ class L2Reconciler(HostConnected, HostRemoval):
     async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
             with entered(NOWHERE):  # it outlives the job that asked for it, and that job's deadline
-                await self._whole(l2_network)
+                await self._whole(l2_network, self._realize_or_note)
         except CairnError as error:
             _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
         finally:
             self._asked.discard(l2_network)
 
-    async def _whole(self, l2_network: L2NetworkId) -> list[tuple[HostView, CairnError]]:
-        """Realize a network wherever it should be. Returns the hosts on which it cannot be, and why."""
+    async def _realize_or_raise(self, host: HostView, network: L2Network) -> None:
+        await self._in_turn(host, network, again=True)
+
+    async def _realize_or_note(self, host: HostView, network: L2Network) -> None:
+        await self._syncs.sync(host.uuid, KIND, network.uuid)
+
+    async def _whole(
+        self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]]
+    ) -> list[tuple[HostView, CairnError]]:
+        """Realize a network wherever it should be. Returns the hosts on which `realize` raised, and what."""
 
         async def work() -> list[tuple[HostView, CairnError]]:
             self._asked.discard(l2_network)
@@ -169,13 +231,14 @@ class L2Reconciler(HostConnected, HostRemoval):
                 return []
             network, clusters = found[0].network, found[0].cluster_uuids
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
-            tunnels = tunnel_addresses(hosts) if network.type is L2Type.VXLAN else frozenset()
+            self._tunnels.drop(network.uuid)
+            tunnels = (await self._tunnels_of(network)).addresses
             behind = [
                 host
                 for host in hosts
                 if host.connected and self._realized.get(host.uuid, {}).get(network.uuid) != tunnels
             ]
-            return await self._everywhere(behind, lambda host: self._realize(host, network, tunnels))
+            return await self._everywhere(behind, lambda host: realize(host, network))
 
         return await self._queues.run(f"l2-whole:{l2_network}", work, name="realize an L2 network")
 
@@ -196,12 +259,15 @@ class L2Reconciler(HostConnected, HostRemoval):
             raise _together(errors)
 
     async def _remove(self, host: HostView, network: L2Network) -> None:
-        self._realized.get(host.uuid, {}).pop(network.uuid, None)
-        await self._agents.call(host.uuid, RemoveBridge(bridge=network.bridge))
+        async def work() -> None:
+            self._realized.get(host.uuid, {}).pop(network.uuid, None)
+            await self._agents.call(host.uuid, RemoveBridge(bridge=network.bridge))
+
+        await self._queues.run(network_queue(host.uuid), work, name="remove an L2 network")
 
     # -- the work itself ---------------------------------------------------------------------------------------------
 
-    async def _realize(self, host: HostView, network: L2Network, tunnels: frozenset[str]) -> None:
+    async def _realize(self, host: HostView, network: L2Network, tunnels: Tunnels) -> None:
         known = self._realized.setdefault(host.uuid, {})
         known.pop(network.uuid, None)
         try:
@@ -209,12 +275,19 @@ class L2Reconciler(HostConnected, HostRemoval):
         except CairnError as error:
             raise _failed(host, network, error) from error
         if self._realized.get(host.uuid) is known:  # else it has connected again meanwhile
-            known[network.uuid] = tunnels
+            known[network.uuid] = tunnels.addresses
 
-    async def _tunnels(self, attached: AttachedNetwork) -> frozenset[str]:
-        if attached.network.type is not L2Type.VXLAN:
-            return frozenset()
-        return tunnel_addresses((await self._bus.call(ListHosts(cluster_uuids=attached.cluster_uuids))).hosts)
+    async def _tunnels_of(self, network: L2Network) -> Tunnels:
+        if network.type is not L2Type.VXLAN:
+            return _NO_TUNNELS
+        return (await self._tunnels.get([network.uuid])).get(network.uuid, _NO_TUNNELS)
+
+    async def _read_tunnels(self, l2_networks: list[L2NetworkId]) -> dict[L2NetworkId, Tunnels]:
+        found: dict[L2NetworkId, Tunnels] = {}
+        for attached in await self._store.read(lambda tx: load(tx, l2_networks)):
+            hosts = (await self._bus.call(ListHosts(cluster_uuids=attached.cluster_uuids))).hosts
+            found[attached.network.uuid] = _tunnels(hosts)
+        return found
 
     async def _everywhere(
         self, hosts: Sequence[HostView], work: Callable[[HostView], Awaitable[None]]
@@ -258,9 +331,10 @@ def _of_cluster(tx: Tx, cluster: ClusterId) -> list[L2NetworkId]:
     return [ref.l2_network_uuid for ref in tx.find(L2NetworkClusterRef, cluster_uuid=cluster)]
 
 
-def tunnel_addresses(hosts: Iterable[HostView]) -> frozenset[str]:
+def _tunnels(hosts: Iterable[HostView]) -> Tunnels:
     """The hosts' ends of tunnels: their management addresses. One that is known by a name only has none."""
-    return frozenset(host.management_ip for host in hosts if _is_address(host.management_ip))
+    addresses = frozenset(host.management_ip for host in hosts if _is_address(host.management_ip))
+    return Tunnels(addresses=addresses, in_order=tuple(sorted(addresses)))
 
 
 def _is_address(text: str) -> bool:
@@ -271,22 +345,22 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _command(host: HostView, network: L2Network, tunnels: frozenset[str]) -> EnsureBridge | EnsureVxlan:
+def _command(host: HostView, network: L2Network, tunnels: Tunnels) -> EnsureBridge | EnsureVxlan:
     if network.type is L2Type.NO_VLAN:
         return EnsureBridge(bridge=network.bridge, physical_interface=network.physical_interface, mtu=network.mtu)
     assert network.vni is not None
     if not _is_address(host.management_ip):
         raise CairnError(
             "l2.no-tunnel-address",
-            f"managementIp: found {host.management_ip!r}; tunnels need an IPv4 address. Give the host one (UpdateHost) "
-            "and reconnect it.",
+            "managementIp: tunnels need an IPv4 address, and the host has none. Ask an administrator.",
             kind=ErrorKind.CONFLICT,
+            operator=f"The host {host.name} has {host.management_ip!r}. Give it an address (UpdateHost) and reconnect it.",
         )
     return EnsureVxlan(
         bridge=network.bridge,
         vni=network.vni,
         local_ip=host.management_ip,
-        peers=sorted(tunnels - {host.management_ip}),
+        peers=[address for address in tunnels.in_order if address != host.management_ip],
         mtu=network.mtu,
     )
 
@@ -303,10 +377,11 @@ def _failed(host: HostView, network: L2Network, error: CairnError) -> CairnError
         do = "Look at `ip address` and the VXLAN support of its kernel there, then reconnect the host or attach again."
     return CairnError(
         "l2.realize-failed",
-        f"The L2 network {network.name} cannot be made on the host {host.name}; {needs}. {do}",
+        f"The L2 network {network.name} cannot be made on a host. Ask an administrator.",
         kind=error.kind if error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT) else ErrorKind.CONFLICT,
         details={"host": host.uuid, "l2Network": network.uuid},
         cause=error,
+        operator=f"On the host {host.name}; {needs}. {do}",
     )
 
 
@@ -317,7 +392,12 @@ def _together(errors: Sequence[CairnError]) -> CairnError:
     more = " ".join(str(error) for error in errors[1:_SHOWN])
     rest = f" And {len(errors) - _SHOWN} more hosts." if len(errors) > _SHOWN else ""
     return CairnError(
-        first.code, f"{first.message} Also: {more}{rest}", kind=first.kind, details=first.details, cause=first.cause
+        first.code,
+        f"{first.message} {len(errors)} hosts have such trouble.",
+        kind=first.kind,
+        details=first.details,
+        cause=first.cause,
+        operator=f"{first.operator or ''} Also: {more}{rest}".strip(),
     )
 
 

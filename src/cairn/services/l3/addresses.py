@@ -63,6 +63,14 @@ class Addresses:
                 "(ChangeL3NetworkState), or take another network.",
                 kind=ErrorKind.CONFLICT,
             )
+        if network.system and used_for is not None:
+            raise CairnError(
+                "l3.system",
+                f"The L3 network {network.name} is for the cloud's own use, and VMs get no network cards in it. Take another "
+                "network, or make it one for VMs (UpdateL3Network with system=false).",
+                kind=ErrorKind.CONFLICT,
+                fields={"l3NetworkUuids": f"found {network.uuid}, a system network; one that is for VMs would fit"},
+            )
         ranges = tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long")
         if required_ip is not None:
             return self._named(tx, network, ranges, address("staticIp", required_ip), used_for)
@@ -105,10 +113,11 @@ class Addresses:
         for user in tx.find(UsedIp, l3_network_uuid=network.uuid, ip_in_long=number):
             raise CairnError(
                 "l3.address-taken",
-                f"staticIp: {to_ip(number)} of the L3 network {network.name} has {holder(user)} already. Take another "
+                f"staticIp: {to_ip(number)} of the L3 network {network.name} is taken. Take another "
                 "(GetFreeIp), or leave it out and a free one is chosen.",
                 kind=ErrorKind.CONFLICT,
                 fields={"systemTags": f"found {to_ip(number)}, which is taken; a free address would fit"},
+                operator=f"It has {holder(user)}.",
             )
         if number < range_.next_long:
             tx.delete_where(ReleasedIp, ip_range_uuid=range_.uuid, ip_in_long=number)

@@ -32,5 +32,5 @@ class NetworkServices(Protocol):
         """Claim addresses and the like that serving the network needs; raising refuses.
 
         Called inside the transaction that attaches services of this provider to a network, or gives a network that has
-        some another address range. Safe to repeat.
+        some another address range, or takes one from it, with all addresses in it. Safe to repeat.
         """

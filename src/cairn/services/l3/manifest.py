@@ -16,14 +16,15 @@ from cairn.services.l3.steps.realize import Bridges
 
 def build(node: NodeContext) -> Sequence[object]:
     addresses = Addresses(node.ids)
-    registry = L3Registry(addresses, node.need(L2Networks))
+    l2 = node.need(L2Networks)
+    registry = L3Registry(addresses, l2)
     providers = Providers(node.store, node.extensions)
     changes = NetworkChanges(node.extensions)
     bridges = Bridges(node.store, node.clock, registry)
     node.bus.serve(L3Service(node.jobs, node.tags, providers, changes))
     node.bus.serve(RangeService(node.store, node.jobs, node.ids, node.tags, providers, changes))
     node.provide(L3Networks, registry)
-    node.extensions.add(ReachesNetworks(registry), name="l3")
+    node.extensions.add(ReachesNetworks(registry, l2), name="l3")
     node.extensions.add(changes, name="l3")
     node.extensions.add(bridges, name="l3")
     node.background.append(providers)

@@ -68,12 +68,14 @@ class CreateL3Network(ApiCreate, frozen=True, kw_only=True, tag="l3.create"):
     type: Literal["L3BasicNetwork"] = "L3BasicNetwork"
     category: Category = Category.PRIVATE
     ip_version: Literal[4] = 4
-    system: bool = False  #: for the cloud's own use, not for users' VMs
+    system: bool = False  #: for the cloud's own use: VMs get no network cards in it
     dns_domain: DnsDomain | None = None  #: the domain that guests are told
 
 
 class UpdateL3Network(ApiUpdate, frozen=True, kw_only=True, tag="l3.update"):
     """Change an L3 network; fields that are left out stay. Guests learn of another domain when they are started again.
+
+    Network cards that VMs have in a network that becomes `system` stay.
 
     Errors: ``l3.not-found``.
     """
@@ -155,7 +157,12 @@ class AddIpRangeByNetworkCidr(ApiCreate, frozen=True, kw_only=True, tag="l3.add-
 
 
 class DeleteIpRange(ApiDelete, frozen=True, kw_only=True, tag="l3.delete-ip-range"):
-    """Remove an address range. Errors: ``ip-range.in-use`` while VMs have addresses of it."""
+    """Remove an address range. Errors: ``ip-range.in-use`` while VMs have addresses of it.
+
+    If the network's DHCP servers have their address in it, they get another one of the network's other ranges at once
+    (``l3.no-free-address`` if there is none). Guests that run learn of it when they next ask for their lease, at half of its
+    24 hours or when they are rebooted; until then they do not find the name server and metadata.
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l3-networks/ip-ranges/{uuid}")
@@ -167,7 +174,7 @@ class DeleteIpRange(ApiDelete, frozen=True, kw_only=True, tag="l3.delete-ip-rang
 class AddDnsToL3Network(ApiCommand[Reference], frozen=True, kw_only=True, tag="l3.add-dns"):
     """Add a name server that guests are told. One that is there already is success.
 
-    A host's DHCP server tells it from the next start of a VM of that network there on.
+    Hosts' DHCP servers tell it from now on; guests learn of it when they next ask for their lease.
     """
 
     http: ClassVar[Http] = post("/l3-networks/{l3NetworkUuid}/dns")

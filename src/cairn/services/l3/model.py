@@ -48,7 +48,7 @@ class L3Network(Named, frozen=True, kw_only=True):
     l2_network_uuid: Annotated[L2NetworkId, References("l2_network", join="l2Network", back="l3Networks")]
     state: EnabledState = EnabledState.ENABLED
     category: Category = Category.PRIVATE
-    system: Annotated[bool, Doc("for the cloud's own use")] = False
+    system: Annotated[bool, Doc("for the cloud's own use: VMs get no network cards in it")] = False
     dns_domain: Annotated[str | None, Doc("the domain that guests are told")] = None
     ip_version: int = 4
 

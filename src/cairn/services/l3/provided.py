@@ -56,7 +56,7 @@ class L3Networks(Protocol):
             required_ip: this one and no other.
 
         Raises:
-            CairnError: ``l3.not-found``, ``l3.disabled``, ``l3.no-free-address``, ``l3.address-taken``,
+            CairnError: ``l3.not-found``, ``l3.disabled``, ``l3.system``, ``l3.no-free-address``, ``l3.address-taken``,
                 ``l3.address-outside``.
         """
 

@@ -15,7 +15,7 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import enter, erase, existing, new
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
-from cairn.services.l3.addresses import free_from, holder, range_of, size, used_in, vms_in_range
+from cairn.services.l3.addresses import free_from, range_of, size, used_in, vms_in_range
 from cairn.services.l3.messages import (
     AddIpRange,
     AddIpRangeByNetworkCidr,
@@ -101,6 +101,7 @@ class RangeService:
                     details={"ipRange": range_.uuid, "vms": vms},
                 )
             erase(tx, IpRange, range_.uuid)
+            self._providers.prepare(tx, range_.l3_network_uuid)  # what they had of the range is gone with it
             self._changes.announce(tx, range_.l3_network_uuid)
 
         await self._jobs.commit(fn)
@@ -139,7 +140,7 @@ class RangeService:
 
         def fn(tx: Tx) -> str | None:
             for used in tx.find(UsedIp, l3_network_uuid=message.l3_network_uuid, ip_in_long=number):
-                return f"{used.ip} has {holder(used)}"
+                return f"{used.ip} is taken"  # by whom is for administrators, who can query UsedIp
             ranges = tx.find(IpRange, l3_network_uuid=message.l3_network_uuid)
             if any(range_.gateway == to_ip(number) for range_ in ranges):
                 return f"{to_ip(number)} is the network's gateway"

@@ -22,7 +22,7 @@ def _check(values: dict[str, str]) -> str | None:
 STATIC_IP = TagDefinition(
     "staticIp::{l3NetworkUuid}::{staticIp}",
     "VmInstance",
-    doc="the address that the VM's network card in that L3 network gets",
+    doc="the address that the VM's network card in that L3 network gets, when it is created or started next",
     check=_check,
 )
 

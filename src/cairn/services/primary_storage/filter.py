@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
-from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
 from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
-from cairn.services.primary_storage.model import PrimaryStorage
+from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 from cairn.services.primary_storage.usable import UsableStorage
 
 
@@ -26,6 +26,19 @@ class StorageFilter(HostFilter):
             return self._refuse_without(tx, need.root_volume_uuid, need.primary_storage_uuid, candidates)
         reasons = {candidate.host_uuid: self._refuse_new(tx, candidate, need) for candidate in candidates}
         return {host: reason for host, reason in reasons.items() if reason is not None}
+
+    def narrow(self, tx: Tx, need: HostNeed) -> Places:
+        """The host whose disk the volume is on, and the clusters to which the storage that was asked for is attached."""
+        row = tx.get(PrimaryStorage, need.primary_storage_uuid) if need.primary_storage_uuid is not None else None
+        if row is None:
+            return ANYWHERE
+        home = None
+        if need.root_volume_uuid is not None:
+            driver = self._extensions.named(PrimaryStorageDriver, row.type)
+            home = driver.host_of(tx, need.root_volume_uuid)
+        refs = tx.find(PrimaryStorageClusterRef, primary_storage_uuid=row.uuid)
+        clusters = frozenset(ref.cluster_uuid for ref in refs)
+        return Places(hosts=None if home is None else frozenset((home,)), clusters=clusters)
 
     def _refuse_without(
         self, tx: Tx, volume: VolumeId, storage: PrimaryStorageId | None, candidates: Sequence[Candidate]

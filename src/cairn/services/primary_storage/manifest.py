@@ -1,8 +1,10 @@
 """Primary storage: the disks that volumes are on."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.image.provided import ImageSources
 from cairn.services.primary_storage.caches import StorageCaches
 from cairn.services.primary_storage.filter import StorageFilter
+from cairn.services.primary_storage.image_filter import ImageFilter
 from cairn.services.primary_storage.messages import DetachPrimaryStorageFromCluster
 from cairn.services.primary_storage.model import PrimaryStorageClusterRef
 from cairn.services.primary_storage.service import PrimaryStorageService
@@ -13,6 +15,7 @@ def build(node: NodeContext) -> tuple[UsableStorage]:
     usable = UsableStorage()
     node.bus.serve(PrimaryStorageService(node.jobs, node.cascade, node.extensions))
     node.extensions.add(StorageFilter(usable, node.extensions), name="primary_storage")
+    node.extensions.add(ImageFilter(node.need(ImageSources)), name="image")
     node.extensions.add(StorageCaches(node.store, node.extensions), name="primary_storage")
     node.cascade.register_rows(
         PrimaryStorageClusterRef,

@@ -17,6 +17,32 @@ from cairn.kernel.api import (
     delete,
     post,
 )
+from cairn.kernel.bus.message import Event
+
+
+class PrimaryStorageSpaceChanged(Event, frozen=True, kw_only=True):
+    """The part that all events about how full a primary storage is have in common."""
+
+    abstract: ClassVar[bool] = True
+
+    primary_storage: str
+    host: str | None = None  #: of local storage: whose disk
+    total_bytes: int
+    available_bytes: int
+
+
+class PrimaryStorageNearlyFull(
+    PrimaryStorageSpaceChanged, frozen=True, kw_only=True, tag="primary-storage.nearly-full"
+):
+    """A disk of a primary storage is nearly full. Enlarge it, or expunge what is not needed."""
+
+
+class PrimaryStorageFull(PrimaryStorageSpaceChanged, frozen=True, kw_only=True, tag="primary-storage.full"):
+    """A disk of a primary storage is full but for its reserve: nothing new is put there, and VMs may have to pause."""
+
+
+class PrimaryStorageHasRoom(PrimaryStorageSpaceChanged, frozen=True, kw_only=True, tag="primary-storage.has-room"):
+    """A disk of a primary storage that was nearly full, or full, has room again."""
 
 
 class UpdatePrimaryStorage(ApiUpdate, frozen=True, kw_only=True, tag="primary-storage.update"):

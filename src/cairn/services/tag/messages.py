@@ -13,13 +13,14 @@ from cairn.kernel.api import (
     ApiDelete,
     Http,
     Reference,
+    SystemTagText,
+    UserTagText,
     Uuid,
     action,
     delete,
     post,
 )
 
-TagText = Annotated[str, Meta(min_length=1, max_length=4096)]
 ResourceType = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
@@ -37,7 +38,7 @@ class CreateSystemTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag
 
     resource_type: ResourceType  #: VmInstance, Host, …
     resource_uuid: Uuid  #: the resource that it hangs on
-    tag: TagText
+    tag: SystemTagText
 
 
 class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.create-user"):
@@ -53,7 +54,7 @@ class CreateUserTag(ApiCommand[Reference], frozen=True, kw_only=True, tag="tag.c
 
     resource_type: ResourceType  #: VmInstance, Host, …
     resource_uuid: Uuid  #: the resource that it hangs on
-    tag: TagText
+    tag: UserTagText
 
 
 class UpdateSystemTag(ApiChange, frozen=True, kw_only=True, tag="tag.update-system"):
@@ -66,7 +67,7 @@ class UpdateSystemTag(ApiChange, frozen=True, kw_only=True, tag="tag.update-syst
     entity: ClassVar[str | None] = "SystemTag"
     access: ClassVar[Access] = Access.ACCOUNT
 
-    tag: TagText
+    tag: SystemTagText
 
 
 class DeleteTag(ApiDelete, frozen=True, kw_only=True, tag="tag.delete"):

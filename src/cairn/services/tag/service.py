@@ -28,7 +28,7 @@ class TagService:
 
         def fn(tx: Tx) -> Reference:
             self._ownership.check(tx, message.resource_uuid, actor, message.resource_type)
-            self._tags.check(message.resource_type, [message.tag])
+            self._tags.check_added(tx, message.resource_type, message.resource_uuid, message.tag)
             (uuid,) = self._tags.add(tx, message.resource_type, message.resource_uuid, system=[message.tag])
             return Reference(uuid=uuid)
 
@@ -57,14 +57,15 @@ class TagService:
                 raise not_found("system-tag", "uuid", message.uuid)
             self._ownership.check(tx, row.resource_uuid, actor)
             _refuse_inherent(row, "changed")
-            self._check_change(row, message.tag)
+            kind = self._check_change(tx, row, message.tag)
             others = tx.find(SystemTag, resource_uuid=row.resource_uuid, tag=message.tag)
-            if any(other.uuid != row.uuid for other in others):
+            if any(other.uuid != row.uuid and other.tag == message.tag for other in others):
+                shown = kind.shown(message.tag)
                 raise CairnError(
                     "tag.there-already",
-                    f"tag: the resource has the tag {message.tag!r} already. Delete this one instead.",
+                    f"tag: the resource has {shown} already. Delete this one instead.",
                     kind=ErrorKind.CONFLICT,
-                    fields={"tag": f"found {message.tag!r}; a tag that the resource does not have would fit"},
+                    fields={"tag": f"found {shown}; a tag that the resource does not have would fit"},
                 )
             tx.update(SystemTag, row.uuid, tag=message.tag)
             return Reference(uuid=row.uuid)
@@ -87,22 +88,20 @@ class TagService:
 
         await self._jobs.commit(fn)
 
-    def _check_change(self, row: SystemTag, tag: str) -> None:
-        """The new tag must be right, and of the old one's kind."""
-        self._tags.check(row.resource_type, [tag])
-        kind = self._definition(row.resource_type, row.tag)
-        if kind is not None and self._definition(row.resource_type, tag) is not kind:
+    def _check_change(self, tx: Tx, row: SystemTag, tag: str) -> TagDefinition:
+        """The new tag must be right, of the old one's kind, and fit to the others."""
+        self._tags.check_added(tx, row.resource_type, row.resource_uuid, tag, instead_of=row.uuid)
+        now, before = (self._tags.definition(row.resource_type, one) for one in (tag, row.tag))
+        assert now is not None, "a tag without a definition is refused above"
+        if before is not None and now is not before:
             raise CairnError(
                 "tag.other-kind",
-                f"tag: found {tag!r}, which means something else than {row.tag!r}. {kind.pattern} would fit; for "
-                "another meaning delete this tag and create a new one.",
+                f"tag: found {now.shown(tag)}, which means something else than {before.shown(row.tag)}. {before.pattern} would "
+                "fit; for another meaning delete this tag and create a new one.",
                 kind=ErrorKind.INVALID,
-                fields={"tag": f"found {tag!r}; {kind.pattern} would fit"},
+                fields={"tag": f"found {now.shown(tag)}; {before.pattern} would fit"},
             )
-
-    def _definition(self, entity: str, tag: str) -> TagDefinition | None:
-        fits = (known for known in self._tags.definitions(entity) if known.parse(tag) is not None)
-        return next(fits, None)
+        return now
 
 
 def _refuse_inherent(row: SystemTag, verb: str) -> None:

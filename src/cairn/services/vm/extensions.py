@@ -31,7 +31,7 @@ class VmNetworks(Struct, frozen=True, kw_only=True):
     hostname: str
     nics: list[NicSpec]
     bridges: dict[str, str] = {}  #: L3 network uuid -> bridge on the host; told when the VM starts there
-    user_data: str | None = None
+    user_data: bytes | None = None
     ssh_keys: list[str] = []
 
 

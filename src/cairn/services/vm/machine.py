@@ -30,6 +30,7 @@ class Operation(StrEnum):
     RESUME = "resume"
     DESTROY = "destroy"
     EXPUNGE = "expunge"
+    RECOVER = "recover"
 
 
 class Change(Struct, frozen=True):
@@ -63,6 +64,7 @@ LIFE: dict[Operation, Change] = {
         VmState.DESTROYED,
     ),
     Operation.EXPUNGE: Change((VmState.DESTROYED,), VmState.EXPUNGING, None),
+    Operation.RECOVER: Change((VmState.DESTROYED,), VmState.RECOVERING, VmState.STOPPED, VmState.STOPPED),
 }
 
 #: states that a running workflow owns
@@ -102,7 +104,6 @@ def _changes() -> Iterator[tuple[VmState, VmState]]:
             yield change.during, change.after
     yield from ((state, true) for (state, _), true in OBSERVED.items())
     yield from ((state, VmState.UNKNOWN) for state in LOST_WITH_HOST)
-    yield from ((state, VmState.RUNNING) for state in (VmState.CREATED, VmState.RUNNING))  # it turns up on another host
 
 
 #: all (from, to) that there are

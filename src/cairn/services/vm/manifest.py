@@ -1,27 +1,47 @@
 """Virtual machines: creating, starting, stopping, removing, and seeing what they do by themselves."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.host.provided import HostAgents, HostLedger
+from cairn.services.host.provided import HostAgents, HostDebts, HostLedger
 from cairn.services.vm.l2_users import VmsOnL2Network
-from cairn.services.vm.messages import DestroyVmInstance, ExpungeVmInstance
+from cairn.services.vm.messages import by_force
 from cairn.services.vm.on_host import VmsOnHost
 from cairn.services.vm.reconciler import VmReconciler
 from cairn.services.vm.service import VmService
 from cairn.services.vm.states import VmStates
+from cairn.services.vm.upkeep.departures import Departures
+from cairn.services.vm.upkeep.filters import GuestFilters
+from cairn.services.vm.upkeep.strays import Strays
+from cairn.services.vm.upkeep.sweeper import VmSweeper
 
 
-def build(node: NodeContext) -> tuple[VmStates]:
+def build(node: NodeContext) -> tuple[VmStates, Strays]:
     agents, ledger = node.need(HostAgents), node.need(HostLedger)
     states = VmStates(node.events)
-    reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger)
+    strays = Strays(node.store, node.ids, agents, ledger)
+    reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger, strays)
+    sweeper = VmSweeper(node.store, node.jobs, node.clock, node.ids, node.config)
+    node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)
+    departures = Departures(
+        node.store,
+        node.bus,
+        node.queues,
+        node.events,
+        node.extensions,
+        states,
+        agents,
+        ledger,
+        node.need(HostDebts),
+    )
+    node.bus.serve(departures)
     node.reports.route("vm.state", reconciler.reported)
     node.extensions.add(reconciler, name="vm")
-    node.extensions.add(VmsOnHost(), name="vm")
+    node.extensions.add(GuestFilters(node.store, agents), name="vm-filters")
+    node.extensions.add(VmsOnHost(strays), name="vm")
     node.extensions.add(VmsOnL2Network(), name="vm")
-    node.cascade.register("VmInstance", lambda uuid: [DestroyVmInstance(uuid=uuid), ExpungeVmInstance(uuid=uuid)])
-    return (states,)
+    node.cascade.register("VmInstance", by_force)
+    return states, strays
 
 
 MANIFEST = Manifest(

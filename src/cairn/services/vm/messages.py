@@ -14,6 +14,7 @@ from cairn.kernel.api import (
     ApiDelete,
     ApiQuery,
     ApiUpdate,
+    DeleteMode,
     Description,
     Http,
     Name,
@@ -53,7 +54,7 @@ class CreateVmInstance(ApiCreateFromImage, frozen=True, kw_only=True, tag="vm.cr
     Give either `instanceOfferingUuid`, or `cpuNum` and `memorySize`. Where it runs is chosen among connected hosts with
     enough memory and processors that reach all its networks; zone, cluster or host narrow that down.
 
-    Errors: ``host.none-fits`` (with each host's reason), ``l3.no-free-address``, ``image.not-ready``, ``vm.size-missing``.
+    Errors: ``host.none-fits``, ``l3.no-free-address``, ``image.not-ready``, ``vm.size-missing``.
     """
 
     http: ClassVar[Http] = post("/vm-instances")
@@ -167,6 +168,17 @@ class ResumeVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.resume"):
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "resumeVmInstance")
 
 
+class RecoverVmInstance(VmAction, frozen=True, kw_only=True, tag="vm.recover"):
+    """Take back a VM's destruction: it is Stopped, with its disk and its network cards.
+
+    Its MAC and IP addresses are the former ones unless others have them by now. Networks that are gone are left out.
+
+    Errors: ``vm.wrong-state`` if it is not Destroyed, ``l3.no-free-address``, ``l3.disabled``.
+    """
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "recoverVmInstance")
+
+
 class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
     """Change a VM's name or description, or (while it is stopped) its size."""
 
@@ -180,7 +192,13 @@ class UpdateVmInstance(ApiUpdate, frozen=True, kw_only=True, tag="vm.update"):
 
 
 class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
-    """Take a VM off its host and give its addresses back; its disk stays until it is expunged."""
+    """Take a VM off its host and give its addresses back; its disk stays until it is expunged.
+
+    With ``deleteMode=Enforcing`` a host that cannot be reached does not keep it: the VM is destroyed as far as the cloud is
+    concerned, and taken off the host if that returns (`HostDebt`).
+
+    Until then, which is by itself after the setting `vm.expungePeriod`, it can be recovered.
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/vm-instances/{uuid}")
@@ -191,7 +209,10 @@ class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
 
 
 class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.expunge"):
-    """Remove a destroyed VM for good, with its disk."""
+    """Remove a destroyed VM for good, with its disk.
+
+    With ``deleteMode=Enforcing`` a disk on a host that cannot be reached is removed if that returns (`HostDebt`).
+    """
 
     route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "expungeVmInstance")
@@ -199,14 +220,36 @@ class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.exp
     access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
+    delete_mode: DeleteMode = DeleteMode.PERMISSIVE
 
     def frees(self) -> bool:
         """It gives the disk back."""
         return True
 
 
+def by_force(vm: str) -> list[Command[object]]:
+    """The calls that remove a VM for good, whether its host can be reached or not."""
+    return [
+        DestroyVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
+        ExpungeVmInstance(uuid=vm, delete_mode=DeleteMode.ENFORCING),
+    ]
+
+
 #: a call that `machine.LIFE` has a row for
 VmCall = CreateVmInstance | VmAction | DestroyVmInstance | ExpungeVmInstance
+
+
+class RemoveStrayVm(ApiDelete, frozen=True, kw_only=True, tag="stray-vm.remove"):
+    """Destroy a VM that a host has and the database does not place there; its disks stay. One that is gone is success.
+
+    Errors: ``stray-vm.at-home`` if the database places it there by now.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/stray-vms/{uuid}")
+    entity: ClassVar[str | None] = "StrayVm"
+
+    uuid: Uuid
 
 
 class ConsoleAddress(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -235,7 +278,7 @@ class VmNetworkList(Struct, frozen=True, kw_only=True):
 
 
 class ListVmNetworks(Query[VmNetworkList], frozen=True, kw_only=True, tag="vm.list-networks"):
-    """The network cards of all VMs that hold a place on a host."""
+    """The network cards of all VMs that hold a place on a host to run there, those included that are starting."""
 
     host_uuid: str
 
@@ -251,6 +294,22 @@ class ObserveVm(Command[None], frozen=True, kw_only=True, tag="vm.observe"):
     reason: str | None = None
 
 
+class LeaveHost(Command[None], frozen=True, kw_only=True, tag="vm.leave-host"):
+    """A host goes for good: stop the VM there, and if the host cannot be reached, take it for stopped."""
+
+    route: ClassVar[str | None] = "vm"
+
+    vm: str
+    host: str
+
+
+class VmPlaceSeen(Event, frozen=True, kw_only=True, tag="vm.place-seen"):
+    """A VM left a host, or came to one, by itself: what the host serves for it has to follow."""
+
+    vm: str
+    host: str
+
+
 class VmStateChanged(Event, frozen=True, kw_only=True, tag="vm.state-changed"):
     """A VM came into another state."""
 
@@ -262,9 +321,23 @@ class VmStateChanged(Event, frozen=True, kw_only=True, tag="vm.state-changed"):
     reason: str | None = None  #: when it happened by itself
 
 
+class VmCrashed(Event, frozen=True, kw_only=True, tag="vm.crashed"):
+    """A VM ended without its guest or anybody else having asked for it; it is Stopped now."""
+
+    vm: str
+    name: str
+    host: str
+    reason: str | None = None
+
+
 class StrangeVmSeen(Event, frozen=True, kw_only=True, tag="vm.strange-seen"):
-    """A host has a VM that the database does not place there."""
+    """A host says that it has a VM which the database does not place there: one that nobody knows, or one of another host.
+
+    It is not believed. A host that was broken into, or that is a copy of another, says what it likes; and the next start of the
+    VM is refused by its disk, if it really runs there.
+    """
 
     vm: str
     host: str
     power: str
+    placed_on: str | None = None  #: the host that the database places it on, or placed it on last; None: none

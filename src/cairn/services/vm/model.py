@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from msgspec import Struct
+
 from cairn.kernel.store.record import (
     AdminOnly,
     Doc,
@@ -22,6 +24,7 @@ from cairn.kernel.store.record import (
     Text,
     Unique,
     Unit,
+    Visible,
 )
 from cairn.services.ids import AccountId, ClusterId, HostId, ImageId, L3NetworkId, VmId, VolumeId, ZoneId
 
@@ -38,11 +41,21 @@ class VmState(StrEnum):
     DESTROYING = "Destroying"
     DESTROYED = "Destroyed"
     EXPUNGING = "Expunging"
+    RECOVERING = "Recovering"
     PAUSING = "Pausing"
     PAUSED = "Paused"  #: on its host, with its memory; its processors are stopped
     RESUMING = "Resuming"
     UNKNOWN = "Unknown"  #: its host cannot be asked
     CRASHED = "Crashed"
+
+
+class FormerNic(Struct, frozen=True, kw_only=True):
+    """A network card of a VM that was destroyed, as it is given back to a VM that is recovered."""
+
+    l3_network_uuid: L3NetworkId
+    mac: str
+    ip: str | None = None
+    driver_type: str = "virtio"
 
 
 class VmInstance(Named, frozen=True, kw_only=True):
@@ -77,6 +90,7 @@ class VmInstance(Named, frozen=True, kw_only=True):
     default_l3_network_uuid: L3NetworkId | None = None
     platform: str = "Linux"
     architecture: str = "x86_64"
+    virtio: Annotated[bool, Doc("whether its disks and network cards are virtio devices")] = True
     guest_os_type: str | None = None
     type: str = "UserVm"
     hypervisor_type: str = "KVM"
@@ -88,8 +102,9 @@ class VmInstance(Named, frozen=True, kw_only=True):
     state: Annotated[VmState, Index()]
     state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
     hostname: Annotated[str, Doc("its name inside its networks")]
-    user_data: Annotated[str | None, Sealed(), Text(None)] = None
+    user_data: Annotated[bytes | None, Sealed()] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
+    former_nics: Annotated[list[FormerNic], Hidden(), Doc("of a VM that was destroyed")] = []
     create_date: Annotated[datetime, Index()]
 
 
@@ -122,3 +137,25 @@ class VmNic(Record, frozen=True, kw_only=True):
     type: str = "VNIC"
     create_date: datetime
     last_op_date: datetime
+
+
+class StrayVm(Record, frozen=True, kw_only=True):
+    """A VM of cairn that a host has and the database does not place there; it holds what it takes of the host."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="stray_vm",
+        entity="StrayVm",
+        noun="stray-vm",
+        title="stray VM",
+        path="/stray-vms",
+        columns=("uuid", "vmUuid", "hostUuid", "cpuNum", "memorySize", "createDate"),
+        visible=Visible.ADMIN,
+        unique_together=(("host_uuid", "vm_uuid"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    vm_uuid: Annotated[str, Doc("the uuid that it says it has")]
+    host_uuid: Annotated[HostId, References("host", join="host", back="strayVms"), Doc("where it runs")]
+    cpu_num: int
+    memory_size: Annotated[int, Unit("bytes")]
+    create_date: Annotated[datetime, Doc("when it was first seen")]

@@ -13,10 +13,10 @@ from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import changed, existing
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.model import Host
+from cairn.services.host.model import Host, HostClaim
 from cairn.services.host.provided import HostAgents
 from cairn.services.ids import HostId
-from cairn.services.vm.definition import networks, nic_specs
+from cairn.services.vm.definition import networks, nics_of
 from cairn.services.vm.machine import LIFE, Operation, operation_of
 from cairn.services.vm.messages import (
     ConsoleAddress,
@@ -27,6 +27,8 @@ from cairn.services.vm.messages import (
     ListVmNetworks,
     PauseVmInstance,
     RebootVmInstance,
+    RecoverVmInstance,
+    RemoveStrayVm,
     ResumeVmInstance,
     StartVmInstance,
     StopVmInstance,
@@ -34,7 +36,7 @@ from cairn.services.vm.messages import (
     VmCall,
     VmNetworkList,
 )
-from cairn.services.vm.model import VmInstance, VmState
+from cairn.services.vm.model import StrayVm, VmInstance, VmState
 
 
 def nothing_to_do(tx: Tx, asked: VmCall) -> bool:
@@ -55,6 +57,8 @@ PAUSE = workflow(PauseVmInstance, unless=nothing_to_do)
 RESUME = workflow(ResumeVmInstance, unless=nothing_to_do)
 DESTROY = workflow(DestroyVmInstance, unless=nothing_to_do)
 EXPUNGE = workflow(ExpungeVmInstance)
+RECOVER = workflow(RecoverVmInstance, unless=nothing_to_do)
+REMOVE_STRAY = workflow(RemoveStrayVm, unless=lambda tx, asked: tx.get(StrayVm, asked.uuid) is None)
 
 
 class VmService:
@@ -117,11 +121,13 @@ class VmService:
 
     @handles(ListVmNetworks)
     async def list_networks(self, message: ListVmNetworks) -> VmNetworkList:
-        """Read the network cards of all VMs on a host."""
+        """Read the network cards of all VMs that are claimed on a host."""
 
         def fn(tx: Tx) -> VmNetworkList:
             host = HostId(message.host_uuid)
-            vms = tx.find(VmInstance, host_uuid=host)
-            return VmNetworkList(vms=[networks(vm, host, nic_specs(tx, vm)) for vm in vms])
+            claims = tx.find(HostClaim, host_uuid=host, starts=True)
+            vms = tx.find(VmInstance, uuid=[claim.vm_uuid for claim in claims], order_by="uuid")
+            nics = nics_of(tx, vms)
+            return VmNetworkList(vms=[networks(vm, host, nics[vm.uuid]) for vm in vms])
 
         return await self._store.read(fn)

@@ -56,10 +56,11 @@ def _impossible(tx: Tx, vm: VmInstance, state: VmState) -> CairnError:
     story = _story(tx, vm.uuid)
     return CairnError(
         "vm.impossible-change",
-        f"The VM {vm.name} is {vm.state.value}, and nothing brings it from there to {state.value}. What happened to it: "
-        f"{'; '.join(story) or 'nothing that is still known'}. This is a bug; the VM was left as it is.",
+        f"The VM {vm.name} is {vm.state.value}, and nothing brings it from there to {state.value}. This is a "
+        "bug; the VM was left as it is.",
         kind=ErrorKind.INTERNAL,
-        details={"state": vm.state.value, "wanted": state.value, "story": story},
+        details={"state": vm.state.value, "wanted": state.value},
+        operator=f"What happened to it: {'; '.join(story) or 'nothing that is still known'}.",
     )
 
 

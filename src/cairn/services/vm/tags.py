@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from msgspec import Struct
 
+from cairn.kernel.api import LONGEST_TAG
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag, TagDefinition
 from cairn.services.vm.model import VmInstance
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
-_MAX_USER_DATA = 65536
+_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?")
+
+#: What a guest is told goes to its host at each start, so it is bounded, in bytes: user data as it is (before base64), ...
+MAX_USER_DATA = 65_536
+#: ... and all keys together, with the names of their tags.
+MAX_SSH_KEYS = 32_768
 
 
 def _host_name(values: dict[str, str]) -> str | None:
@@ -25,41 +30,58 @@ def _host_name(values: dict[str, str]) -> str | None:
 
 def _user_data(values: dict[str, str]) -> str | None:
     try:
-        text = base64.b64decode(values["userdata"], validate=True)
-    except binascii.Error:
-        return "base64 would fit"
-    return None if len(text) <= _MAX_USER_DATA else f"at most {_MAX_USER_DATA} bytes would fit"
+        data = base64.b64decode(values["userdata"], validate=True)
+    except ValueError:
+        return "base64 on one line would fit, as `base64 -w0 FILE` writes it"
+    if len(data) > MAX_USER_DATA:
+        return f"it is {len(data)} bytes of user data, and at most {MAX_USER_DATA} would fit"
+    return None
 
 
 def _ssh_key(values: dict[str, str]) -> str | None:
-    fits = re.match(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+", values["sshkey"])
+    fits = _KEY.fullmatch(values["sshkey"])
     return None if fits else "a public key as in authorized_keys would fit"
 
 
-HOSTNAME = TagDefinition("hostname::{hostname}", "VmInstance", doc="the guest's host name", check=_host_name)
-USER_DATA = TagDefinition(
-    "userdata::{userdata}", "VmInstance", doc="what cloud-init is given as user data, in base64", check=_user_data
+HOSTNAME = TagDefinition(
+    "hostname::{hostname}", "VmInstance", doc="the guest's host name", check=_host_name, single=True
 )
-SSH_KEY = TagDefinition("sshkey::{sshkey}", "VmInstance", doc="a public key that may log in", check=_ssh_key)
+USER_DATA = TagDefinition(
+    "userdata::{userdata}",
+    "VmInstance",
+    doc="what cloud-init is given as user data, in base64",
+    check=_user_data,
+    max_bytes=LONGEST_TAG,
+    single=True,
+    secret=True,
+)
+SSH_KEY = TagDefinition(
+    "sshkey::{sshkey}",
+    "VmInstance",
+    doc="a public key that may log in",
+    check=_ssh_key,
+    max_bytes=16_384,
+    total_bytes=MAX_SSH_KEYS,
+)
 
 
 class ToldToGuest(Struct, frozen=True, kw_only=True):
     """The facts for a VM's guest that come from the VM's tags."""
 
     hostname: str
-    user_data: str | None = None
+    user_data: bytes | None = None  #: byte for byte as its author wrote it: it may be compressed
     ssh_keys: list[str] = []
 
 
 def from_tags(tags: list[str], hostname: str) -> ToldToGuest:
     """Read the facts from `tags`; `hostname` is used where no tag gives one."""
-    user_data: str | None = None
+    user_data: bytes | None = None
     keys: list[str] = []
     for tag in tags:
         if (values := HOSTNAME.parse(tag)) is not None:
             hostname = values["hostname"]
         elif (values := USER_DATA.parse(tag)) is not None:
-            user_data = base64.b64decode(values["userdata"]).decode("utf-8", "replace")
+            user_data = base64.b64decode(values["userdata"])
         elif (values := SSH_KEY.parse(tag)) is not None:
             keys.append(values["sshkey"])
     return ToldToGuest(hostname=hostname, user_data=user_data, ssh_keys=keys)

@@ -76,6 +76,25 @@ async def test_what_is_no_image_is_refused_and_nothing_is_left(world: World) -> 
     assert list(world.store.rglob("x*")) == []
 
 
+async def test_image_is_not_fetched_from_the_server_itself(world: World) -> None:
+    command = msgspec.structs.replace(world.download("a.qcow2"), url="http://robot:s3cr3t@127.0.0.1:1/a.qcow2?t0ken")
+    with pytest.raises(AgentError) as caught:
+        await world.images.download(command)
+    assert caught.value.code == codes.DOWNLOAD_REFUSED
+    assert "s3cr3t" not in caught.value.message
+    assert "t0ken" not in caught.value.message
+    assert world.files() == []
+
+
+async def test_iso_is_taken_in_as_one(world: World) -> None:
+    (world.folder / "in" / "a.raw").write_bytes(b"\0" * 0x8001 + b"CD001" + b"\0" * (65536 - 0x8006))
+    command = world.download("a.raw", "raw")
+    assert (await world.images.download(msgspec.structs.replace(command, iso=True))).virtual_size_bytes == 65536
+    with pytest.raises(AgentError) as caught:
+        await world.images.download(command)
+    assert caught.value.code == codes.WRONG_FORMAT
+
+
 async def test_download_taken_back_leaves_nothing_and_nothing_comes_after_it(world: World) -> None:
     more = asyncio.Event()
 
@@ -89,7 +108,9 @@ async def test_download_taken_back_leaves_nothing_and_nothing_comes_after_it(wor
     app = web.Application()
     app.router.add_get("/a.qcow2", image)
     async with TestServer(app) as server:
-        command = msgspec.structs.replace(world.download("a.qcow2"), url=str(server.make_url("/a.qcow2")))
+        command = msgspec.structs.replace(
+            world.download("a.qcow2"), url=str(server.make_url("/a.qcow2")), allowed_networks=("127.0.0.1/32",)
+        )
         download = world.submit("download", command)
         await until(lambda: world.files() == [".a.qcow2.part"])
         deletion = world.submit("delete", DeleteFile(path=command.path))

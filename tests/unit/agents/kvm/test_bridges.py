@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.agents.fakes import FakeRunner
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
+from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.links import Links
 from cairn.agents.programs import Completed
 from cairn.agents.protocol import codes
@@ -30,7 +32,7 @@ class World:
         )
         self.interface("eth0")
         self.records = Records(folder / "bridges", BridgeRecord)
-        self.bridges = Bridges(Links(self.runner, self.net), self.records, ("cfd",))
+        self.bridges = Bridges(Links(self.runner, self.net), self.records, ("cfd",), TunnelFilter(self.runner))
 
     def interface(self, name: str, *, bridge: bool = False, ports: tuple[str, ...] = ()) -> None:
         (self.net / name).mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,9 @@ async def test_move_that_fails_is_taken_back(world: World) -> None:
                 raise AgentError(codes.COMMAND_FAILED, "no")
             return done
 
-    world.bridges = Bridges(Links(Failing(world.runner.answers), world.net), world.records, ("cfd",))
+    world.bridges = Bridges(
+        Links(Failing(world.runner.answers), world.net), world.records, ("cfd",), TunnelFilter(world.runner)
+    )
     runner = world.bridges._links.runner
     await refused(
         world.bridges.ensure_bridge(EnsureBridge(bridge="br0", physical_interface="eth0")), codes.COMMAND_FAILED
@@ -128,8 +132,20 @@ async def test_bridge_with_vms_is_not_removed_but_one_with_only_our_own_ports_is
     assert "vnic1.0" in await refused(world.bridges.remove(RemoveBridge(bridge="brv")), codes.BUSY)
     (world.net / "brv" / "brif" / "vnic1.0").rmdir()
     await world.bridges.remove(RemoveBridge(bridge="brv"))
-    assert world.runner.batches[-2:] == ["link delete dev vx42", "link delete dev brv"]
+    removed = [line for line in world.runner.batches if line.startswith("link delete")]
+    assert removed == ["link delete dev vx42", "link delete dev brv"]
+    assert world.runner.batches[-2:] == ["add table inet cairn_tunnels", "delete table inet cairn_tunnels"]
     assert list(world.records) == []
+
+
+async def test_tunnels_port_takes_packets_from_the_peers_of_all_tunnels_before_there_is_a_port(world: World) -> None:
+    await world.bridges.ensure_vxlan(VXLAN)
+    other = msgspec.structs.replace(VXLAN, bridge="brw", vni=43, peers=["198.18.0.9"])
+    await world.bridges.ensure_vxlan(other)
+    lines = [line.strip() for line in world.runner.batches]
+    assert "udp dport 4789 ip saddr { 198.18.0.6, 198.18.0.9 } accept" in lines
+    made = lines.index("link add vx42 type vxlan id 42 local 198.18.0.5 dstport 4789")
+    assert lines.index("udp dport 4789 drop") < made
 
 
 async def test_removing_what_is_not_there_is_success(world: World) -> None:

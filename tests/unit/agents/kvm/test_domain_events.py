@@ -7,7 +7,7 @@ import pytest
 from tests.unit.agents.fakes import FakeClock, FakeHypervisor, until
 
 from cairn.agents.blocking import KeyedLocks
-from cairn.agents.kvm.domain_events import DomainEvents
+from cairn.agents.kvm.domain_events import FULL_DISK, DomainEvents
 from cairn.agents.protocol.vm import PowerState
 
 VM = "a" * 32
@@ -34,6 +34,21 @@ async def test_vm_that_stops_by_itself_is_told_once_with_the_reason(world: World
     await world.events.look(VM, "crashed")
     await world.events.look(VM, "crashed")
     assert world.told == [(VM, PowerState.STOPPED, "crashed")]
+
+
+async def test_vm_that_a_full_disk_paused_is_told_with_that_reason(world: World) -> None:
+    world.hypervisor.domains[VM] = PowerState.PAUSED
+    world.hypervisor.starved = {VM: ["/ps/a.qcow2"]}
+    await world.events.look(VM, "paused")
+    world.hypervisor.domains[VM] = PowerState.RUNNING
+    await world.events.look(VM, "resumed")
+    world.hypervisor.domains[VM], world.hypervisor.starved = PowerState.PAUSED, {}
+    await world.events.look(VM, "paused")
+    assert world.told == [
+        (VM, PowerState.PAUSED, FULL_DISK),
+        (VM, PowerState.RUNNING, "resumed"),
+        (VM, PowerState.PAUSED, "paused"),
+    ]
 
 
 async def test_what_a_command_did_is_not_told(world: World) -> None:

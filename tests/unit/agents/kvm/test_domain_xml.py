@@ -2,6 +2,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cairn.agents.kvm.domain_xml import CLOUD_INIT_SEED, domain_xml
 from cairn.agents.protocol.vm import Disk, Hardware, Nic, StartVm
 
@@ -52,6 +57,49 @@ def test_disks_are_in_order_and_only_the_root_disk_boots() -> None:
     assert (value(root, "driver", "type"), value(root, "driver", "cache")) == ("qcow2", "none")
     assert (value(data, "target", "dev"), value(data, "driver", "cache")) == ("vdb", "writeback")
     assert data.find("boot") is None
+
+
+def plain(platform: str = "Other", *, virtio: bool = False) -> ElementTree.Element:
+    hardware = msgspec.structs.replace(COMMAND.hardware, platform=platform, virtio=virtio)
+    disks = [msgspec.structs.replace(disk, bus="virtio" if virtio else "ide") for disk in COMMAND.disks]
+    nics = [msgspec.structs.replace(COMMAND.nics[0], model="virtio" if virtio else "e1000")]
+    return tree(command=msgspec.structs.replace(COMMAND, hardware=hardware, disks=disks, nics=nics))
+
+
+def test_guest_without_virtio_drivers_gets_devices_that_every_system_knows() -> None:
+    domain = plain()
+    root = domain.findall("devices/disk")[0]
+    assert (value(root, "target", "dev"), value(root, "target", "bus")) == ("hda", "ide")
+    assert value(domain, "devices/interface/model", "type") == "e1000"
+    assert domain.find("devices/rng") is None
+    assert value(domain, "devices/memballoon", "model") == "none"
+
+
+def test_fifth_ide_disk_is_sata_since_there_are_four_places() -> None:
+    fifth = Disk(path="/ps/root.qcow2", device_id=4, bus="ide")
+    domain = tree(command=msgspec.structs.replace(COMMAND, disks=[fifth]))
+    assert (value(domain, "devices/disk/target", "dev"), value(domain, "devices/disk/target", "bus")) == ("sde", "sata")
+
+
+@pytest.mark.parametrize(
+    ("platform", "offset"),
+    [("Linux", "utc"), ("Other", "utc"), ("Windows", "localtime"), ("WindowsVirtio", "localtime")],
+)
+def test_clock_is_what_the_guests_system_takes_it_for(platform: str, offset: str) -> None:
+    assert value(plain(platform), "clock", "offset") == offset
+
+
+@given(st.text())
+def test_any_name_makes_a_description_that_can_be_read(name: str) -> None:
+    hardware = msgspec.structs.replace(COMMAND.hardware, name=name)
+    assert tree(command=msgspec.structs.replace(COMMAND, hardware=hardware)).findtext("title")
+
+
+@pytest.mark.parametrize("name", ["web\x01\uffff", "\x1b[2J", "\ud800", "\0"])
+def test_name_that_no_xml_can_carry_is_shown_without_what_it_cannot_carry(name: str) -> None:
+    hardware = msgspec.structs.replace(COMMAND.hardware, name=name)
+    title = tree(command=msgspec.structs.replace(COMMAND, hardware=hardware)).findtext("title")
+    assert title in ("web", "[2J", VM)
 
 
 def test_network_card_is_a_named_tap_in_the_bridge() -> None:

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from tests.unit.agents.fakes import FakeRunner, RushingClock
 
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.bridges import BridgeRecord, Bridges
+from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.flat import Flat
 from cairn.agents.kvm.flat_config import FlatNetwork
 from cairn.agents.kvm.links import Links
@@ -18,9 +20,11 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import (
     DhcpEntry,
     EnsureDhcp,
+    KeepDhcp,
     MetadataEntry,
     RemoveDhcp,
     RemoveDhcpEntries,
+    SetNames,
 )
 from cairn.agents.state import Records
 
@@ -33,6 +37,9 @@ class LoopbackSockets(NamespaceSockets):
 
     def __init__(self) -> None:
         self.ports: list[int] = []
+
+    def namespace(self, name: str) -> Path | None:
+        return None
 
     async def listen(self, namespace: str) -> socket.socket:
         listening = socket.socket()
@@ -53,7 +60,7 @@ class World:
         self.records = Records(folder / "networks", FlatNetwork)
         self.flat = Flat(
             links=links,
-            bridges=Bridges(links, Records(folder / "bridges", BridgeRecord), ()),
+            bridges=Bridges(links, Records(folder / "bridges", BridgeRecord), (), TunnelFilter(self.runner)),
             runner=self.runner,
             records=self.records,
             folder=folder / "dhcp",
@@ -105,7 +112,7 @@ async def test_server_is_built_in_a_name_space_of_its_own(world: World) -> None:
     assert "address replace 10.0.0.2/24 dev eth0" in lines
     assert "address replace 169.254.169.254/32 dev eth0" in lines
     assert world.ran(f"ip netns exec cairn-{L3} dnsmasq") == 1
-    assert world.files() == ["dnsmasq.conf", "hosts", "names"]
+    assert world.files() == ["dnsmasq.conf", "hosts", "inside", "names", "own"]
 
 
 async def test_missing_bridge_is_refused_and_nothing_is_remembered(world: World) -> None:
@@ -118,7 +125,7 @@ async def test_missing_bridge_is_refused_and_nothing_is_remembered(world: World)
 async def test_last_entry_takes_the_server_away(world: World) -> None:
     await world.flat.ensure(command(entry(1), entry(2)))
     await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=["FA:00:00:00:00:01"]))
-    assert (world.folder / "dhcp" / L3 / "hosts").read_text() == "fa:00:00:00:00:02,set:default,10.0.0.12,web2\n"
+    assert (world.folder / "dhcp" / L3 / "hosts").read_text() == "fa:00:00:00:00:02,set:default,10.0.0.12\n"
     for _ in range(2):
         await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=["fa:00:00:00:00:02"]))
     assert world.files() == []
@@ -155,3 +162,43 @@ async def test_removing_what_is_not_there_is_success(world: World) -> None:
     await world.flat.remove(RemoveDhcp(network=L3))
     await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[], vms=[VM]))
     assert list(world.records) == []
+
+
+async def test_another_address_of_the_server_is_configured_in_place_of_the_former_one(world: World) -> None:
+    await world.flat.ensure(command(entry(1)))
+    (world.folder / "netns").mkdir()
+    (world.folder / "netns" / f"cairn-{L3}").touch()
+    (world.folder / "net" / f"cfd{L3[:12]}").mkdir()
+    for address, lines in (
+        ("10.0.0.2", []),
+        ("10.0.0.9", ["address flush dev eth0", "address replace 10.0.0.9/24 dev eth0"]),
+    ):
+        before = len(world.runner.batches)
+        await world.flat.ensure(msgspec.structs.replace(command(entry(1)), dhcp_ip=address))
+        assert [line for line in world.runner.batches[before:] if "flush" in line or "10.0.0." in line] == lines
+    world.folder.joinpath("netns", f"cairn-{L3}").unlink()
+
+
+async def test_only_what_is_kept_stays(world: World) -> None:
+    await world.flat.ensure(command(entry(1), entry(2), metadata=[metadata("10.0.0.11"), metadata("10.0.0.12")]))
+    ran = len(world.runner.ran)
+    await world.flat.keep(KeepDhcp(macs={L3: [entry(1).mac, entry(2).mac]}))
+    assert len(world.runner.ran) == ran, "what is as it should be is left alone"
+    await world.flat.keep(KeepDhcp(macs={L3: [entry(2).mac]}))
+    (kept,) = world.records
+    assert (list(kept.entries), list(kept.metadata)) == ([entry(2).mac], ["10.0.0.12"])
+    await world.flat.keep(KeepDhcp(macs={}))
+    assert (list(world.records), world.files()) == ([], [])
+
+
+async def test_names_of_other_machines_are_answered_as_long_as_there_is_a_server(world: World) -> None:
+    await world.flat.set_names(SetNames(network=L3, names={"10.0.0.50": "far"}))
+    assert list(world.records) == []
+    await world.flat.ensure(command(entry(1)))
+    await world.flat.set_names(SetNames(network=L3, names={"10.0.0.50": "far", "10.0.0.51": "away"}))
+    await world.flat.set_names(SetNames(network=L3, gone=["10.0.0.51"]))
+    assert (world.folder / "dhcp" / L3 / "names").read_text() == "10.0.0.11 web1\n10.0.0.50 far\n"
+    await world.flat.set_names(SetNames(network=L3, names={"10.0.0.52": "new"}, only=True))
+    assert (world.folder / "dhcp" / L3 / "names").read_text() == "10.0.0.11 web1\n10.0.0.52 new\n"
+    left = await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[entry(1).mac]))
+    assert not left.served

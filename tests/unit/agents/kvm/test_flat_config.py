@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,11 +15,14 @@ from cairn.agents.kvm.flat_config import (
     dns_names,
     dnsmasq_conf,
     isolation_rules,
+    keeping,
+    own_names,
     with_dhcp,
+    with_names,
     without,
 )
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry
+from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, SetNames
 
 L3 = "ab" * 16
 
@@ -82,8 +86,8 @@ def test_dnsmasq_understands_its_configuration(tmp_path: Path) -> None:
 def test_leases_and_names_are_sorted_by_address() -> None:
     made = network(entry(2, is_default=False), entry(1))
     assert dhcp_hosts(made).splitlines() == [
-        "fa:00:00:00:00:01,set:default,10.0.0.11,web1",
-        "fa:00:00:00:00:02,10.0.0.12,web2",
+        "fa:00:00:00:00:01,set:default,10.0.0.11",
+        "fa:00:00:00:00:02,10.0.0.12",
     ]
     assert dns_names(made).splitlines() == ["10.0.0.11 web1", "10.0.0.12 web2"]
 
@@ -118,21 +122,20 @@ def test_values_that_would_break_a_configuration_file_are_refused(changes: dict[
     assert caught.value.code == codes.BAD_REQUEST
 
 
-def test_entries_are_added_replaced_by_mac_and_address_or_all_replaced() -> None:
+def test_entries_are_added_and_replaced_by_mac_and_address() -> None:
     both = with_dhcp(network(entry(1)), command(entry(2)))
     assert len(both.entries) == 2
     moved = with_dhcp(both, command(entry(1, ip="10.0.0.77")))
     assert {e.ip for e in moved.entries.values()} == {"10.0.0.77", "10.0.0.12"}
     taken_over = with_dhcp(both, command(entry(3, ip="10.0.0.11")))
     assert {e.mac[-1] for e in taken_over.entries.values()} == {"2", "3"}
-    assert len(with_dhcp(both, command(entry(3), replace=True)).entries) == 1
 
 
 def told(vm: str, ip: str) -> MetadataEntry:
     return MetadataEntry(ip=ip, vm=vm * 32, hostname=vm)
 
 
-def test_metadata_is_added_replaced_by_vm_and_address_or_all_replaced() -> None:
+def test_metadata_is_added_and_replaced_by_vm_and_address() -> None:
     first = network(entry(1), metadata=[told("a", "10.0.0.11"), told("a", "10.0.0.12")])
     assert list(first.metadata) == ["10.0.0.11", "10.0.0.12"]
     both = with_dhcp(first, command(metadata=[told("b", "10.0.0.13")]))
@@ -141,7 +144,6 @@ def test_metadata_is_added_replaced_by_vm_and_address_or_all_replaced() -> None:
     assert sorted(moved.metadata) == ["10.0.0.13", "10.0.0.14"]
     taken_over = with_dhcp(moved, command(metadata=[told("c", "10.0.0.13")]))
     assert taken_over.metadata["10.0.0.13"].hostname == "c"
-    assert with_dhcp(both, command(entry(1), replace=True)).metadata == {}
     assert first.dhcp is not None
     assert first.dhcp.metadata == []
 
@@ -150,6 +152,79 @@ def test_entries_and_metadata_go_together() -> None:
     both = network(entry(1), entry(2), metadata=[told("a", "10.0.0.11"), told("b", "10.0.0.12")])
     left = without(both, {entry(1).mac}, {"a" * 32})
     assert (list(left.entries), list(left.metadata)) == ([entry(2).mac], ["10.0.0.12"])
+
+
+def test_what_is_kept_are_entries_with_the_metadata_of_their_addresses() -> None:
+    both = network(
+        entry(1), entry(2), metadata=[told("a", "10.0.0.11"), told("b", "10.0.0.12"), told("c", "10.0.0.99")]
+    )
+    left = keeping(both, {entry(2).mac, "fa:00:00:00:00:09"})
+    assert (list(left.entries), list(left.metadata)) == ([entry(2).mac], ["10.0.0.12"])
+
+
+def test_names_of_other_machines_stand_beside_those_of_the_entries_which_win() -> None:
+    made = with_names(network(entry(1)), SetNames(network=L3, names={"10.0.0.50": "Far!", "10.0.0.11": "stale"}))
+    assert dns_names(made).splitlines() == ["10.0.0.11 web1", "10.0.0.50 far"]
+    with pytest.raises(AgentError):
+        with_names(made, SetNames(network=L3, names={"10.0.0.5\n1.2.3.4 bank": "x"}))
+
+
+def test_the_server_answers_for_its_names_and_denies_no_others() -> None:
+    assert not {"domain-needed", "bogus-priv"} & set(conf())
+    lines = own_names(with_dhcp(FlatNetwork(network=L3), command(entry(1), domain="example.org"))).splitlines()
+    assert lines == ["server=/web1/", "server=/web1.example.org/"]
+
+
+_WORDS = ["ignore", "12345", "2h", "infinite", "60", "web", "web"]
+_CAN_TRY = os.geteuid() == 0 and all(shutil.which(name) for name in ("dnsmasq", "busybox", "unshare", "ip"))
+_CLIENT = """
+set -e
+mount -t tmpfs none /run
+ip link set lo up
+ip link add eth0 type veth peer name c0
+ip address add 10.0.0.2/24 dev eth0
+ip link set eth0 up
+dnsmasq --conf-file="$1/dnsmasq.conf" --pid-file="$1/pid"
+trap 'kill $(cat "$1/pid")' EXIT
+printf '#!/bin/sh\n[ "$1" = bound ] && echo "$ip $hostname $lease"\nexit 0\n' > "$1/told"
+chmod +x "$1/told"
+for number in 1 2 3 4 5 6 7; do
+  ip link set c0 down
+  ip link set c0 address fa:00:00:00:00:0$number
+  ip link set c0 up
+  busybox udhcpc -i c0 -n -q -f -t 5 -T 1 -s "$1/told" 2>/dev/null
+done
+for name in ignore 12345 2h.example.org elsewhere; do
+  busybox nslookup $name 10.0.0.2 2>&1 | grep -E "^Address.* 10.0.0.[0-9]+$|REFUSED|NXDOMAIN" || echo "$name: nothing"
+done
+busybox nslookup nobody 10.0.0.2 2>&1 | grep -oE "REFUSED|NXDOMAIN" | sort -u
+"""
+
+
+@pytest.mark.skipif(not _CAN_TRY, reason="needs root, dnsmasq-base and busybox")
+def test_with_dnsmasq_itself_every_name_is_a_name_and_an_unknown_one_is_not_denied(tmp_path: Path) -> None:
+    entries = [entry(number, hostname=name) for number, name in enumerate(_WORDS, 1)]
+    made = with_dhcp(FlatNetwork(network=L3), command(*entries, domain="example.org"))
+    made = with_names(made, SetNames(network=L3, names={"10.0.0.50": "elsewhere"}))
+    assert made.dhcp is not None
+    files = {"dnsmasq.conf": dnsmasq_conf(made, made.dhcp, tmp_path), "hosts": dhcp_hosts(made)}
+    for name, text in {**files, "names": dns_names(made), "own": own_names(made)}.items():
+        (tmp_path / name).write_text(text)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
+            folder.chmod(0o755)
+
+    command_line = ["unshare", "-n", "-m", "bash", "-c", _CLIENT, "sh", str(tmp_path)]
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=120)
+
+    assert done.stdout.splitlines() == [
+        *(f"10.0.0.1{number} {name} 86400" for number, name in enumerate(_WORDS, 1)),
+        "Address: 10.0.0.11",
+        "Address: 10.0.0.12",
+        "Address: 10.0.0.13",
+        "Address: 10.0.0.50",
+        "REFUSED",
+    ], done.stderr
 
 
 def test_names_on_the_machine_fit_and_the_mac_is_the_same_on_every_host() -> None:

@@ -32,12 +32,17 @@ class Domain:
     def __init__(self, name: str, state: int) -> None:
         self._name, self._state = name, state
         self.error: LibvirtError | None = None
+        self.why = 0
+        self.errors: dict[str, int] = {}
+
+    def diskErrors(self) -> dict[str, int]:  # noqa: N802 - libvirt's name
+        return self.errors
 
     def name(self) -> str:
         return self._name
 
     def state(self) -> list[int]:
-        return [self._state, 0]
+        return [self._state, self.why]
 
     def create(self) -> None:
         if self.error is not None:
@@ -50,7 +55,10 @@ class Domain:
         self._state = sys.modules["libvirt"].VIR_DOMAIN_RUNNING
 
     def XMLDesc(self) -> str:  # noqa: N802 - libvirt's name
-        return "<domain><devices><graphics type='vnc' port='5907'/></devices></domain>"
+        disks = "".join(
+            f"<disk><source file='/ps/{name}.qcow2'/><target dev='{name}'/></disk>" for name in ("vda", "vdb")
+        )
+        return f"<domain><devices><graphics type='vnc' port='5907'/>{disks}</devices></domain>"
 
 
 class Connection:
@@ -71,8 +79,9 @@ class Connection:
     def registerCloseCallback(self, *_: object) -> None:  # noqa: N802 - libvirt's name
         pass
 
-    def listAllDomains(self) -> list[Domain]:  # noqa: N802 - libvirt's name
-        return list(self.module.domains.values())
+    def listAllDomains(self, flags: int = 0) -> list[Domain]:  # noqa: N802 - libvirt's name
+        wanted = self.module.VIR_DOMAIN_PAUSED if flags == self.module.VIR_CONNECT_LIST_DOMAINS_PAUSED else None
+        return [d for d in self.module.domains.values() if wanted in (None, d.state()[0])]
 
     def lookupByUUIDString(self, uuid: str) -> Domain:  # noqa: N802 - libvirt's name
         return self.lookupByName(uuid.replace("-", ""))
@@ -156,6 +165,18 @@ def test_domain_is_suspended_and_resumed(libvirt: Any, hypervisor: Any) -> None:
     with pytest.raises(AgentError) as caught:
         hypervisor.suspend(VM)
     assert caught.value.code == codes.HYPERVISOR
+
+
+def test_vms_that_wait_for_room_are_found_with_their_full_disks(libvirt: Any, hypervisor: Any) -> None:
+    names = [VM, "b" * 32, "c" * 32, "mine", "d" * 32]
+    libvirt.domains = {name: Domain(name, libvirt.VIR_DOMAIN_PAUSED) for name in names}
+    for name in (VM, "b" * 32, "mine"):
+        libvirt.domains[name].why = libvirt.VIR_DOMAIN_PAUSED_IOERROR
+        libvirt.domains[name].errors = {"vdb": libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE}
+    libvirt.domains["b" * 32].errors = {"vda": libvirt.VIR_DOMAIN_DISK_ERROR_UNSPEC}
+    libvirt.domains["c" * 32].why = libvirt.VIR_DOMAIN_PAUSED_USER
+    libvirt.domains["c" * 32].errors = {"vda": libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE}
+    assert hypervisor.out_of_space() == {VM: ["/ps/vdb.qcow2"]}
 
 
 def test_events_are_told_with_their_reason_and_those_of_others_are_not(libvirt: Any, hypervisor: Any) -> None:

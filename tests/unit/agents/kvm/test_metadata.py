@@ -11,7 +11,7 @@ VM = MetadataEntry(
     ip="10.0.0.5",
     vm="a" * 32,
     hostname="web1",
-    user_data="#cloud-config\n",
+    user_data=b"#cloud-config\n",
     ssh_keys=["ssh-ed25519 AAAA one", "ssh-rsa BBBB two"],
 )
 BARE = MetadataEntry(ip="10.0.0.6", vm="b" * 32, hostname="web2")
@@ -34,32 +34,39 @@ BARE = MetadataEntry(ip="10.0.0.6", vm="b" * 32, hostname="web2")
     ],
 )
 def test_ec2_shape(version: str, path: str, text: str) -> None:
-    assert answer(VM, f"/{version}{path}").text == text
+    assert answer(VM, f"/{version}{path}").body == text.encode()
 
 
 def test_nocloud_shape() -> None:
-    assert json.loads(answer(VM, "/meta-data").text or "") == {
+    assert json.loads(answer(VM, "/meta-data").body or b"") == {
         "instance-id": "a" * 32,
         "local-hostname": "web1",
         "public-keys": VM.ssh_keys,
     }
-    assert answer(VM, "/user-data").text == "#cloud-config\n"
-    assert answer(VM, "/vendor-data").text == ""
+    assert answer(VM, "/user-data").body == b"#cloud-config\n"
+    assert answer(VM, "/vendor-data").body == b""
 
 
 def test_root_lists_versions() -> None:
-    assert "latest" in (answer(VM, "/").text or "").splitlines()
+    assert b"latest" in (answer(VM, "/").body or b"").splitlines()
 
 
 def test_vm_without_user_data_and_keys() -> None:
-    assert answer(BARE, "/latest/user-data").text is None
-    assert answer(BARE, "/user-data").text == ""
-    assert answer(BARE, "/latest/meta-data/public-keys/").text is None
-    assert answer(BARE, "/latest/").text == "meta-data"
+    assert answer(BARE, "/latest/user-data").body is None
+    assert answer(BARE, "/user-data").body == b""
+    assert answer(BARE, "/latest/meta-data/public-keys/").body is None
+    assert answer(BARE, "/latest/").body == b"meta-data"
 
 
 @pytest.mark.parametrize(
     "path", ["/openstack", "/2030-01-01/meta-data", "/latest/meta-data/x", "/latest/meta-data/hostname/x", "/latest/x"]
 )
 def test_what_is_not_there_is_not_found(path: str) -> None:
-    assert answer(VM, path).text is None
+    assert answer(VM, path).body is None
+
+
+def test_user_data_is_bytes_and_leaves_as_it_came() -> None:
+    compressed = bytes(range(256))
+    vm = MetadataEntry(ip="10.0.0.7", vm="c" * 32, hostname="web3", user_data=compressed)
+    assert answer(vm, "/user-data").body == compressed
+    assert answer(vm, "/latest/user-data").body == compressed

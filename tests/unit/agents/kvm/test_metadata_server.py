@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -8,55 +10,79 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from cairn.agents.errors import AgentError
 from cairn.agents.kvm import metadata_server
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.network import MetadataEntry
 
+ME = "127.0.0.1"
 
-def entry(**more: object) -> MetadataEntry:
-    fields: dict[str, object] = dict.fromkeys(MetadataEntry.__struct_fields__, "x")
-    return MetadataEntry(**{**fields, "vm": "a" * 32, "hostname": "web", "ssh_keys": [], "user_data": None, **more})  # type: ignore[arg-type]
+
+def entry(ip: str = ME, **more: object) -> MetadataEntry:
+    fields: dict[str, object] = {"ip": ip, "vm": "a" * 32, "hostname": "web", **more}
+    return MetadataEntry(**fields)  # type: ignore[arg-type]
 
 
 class Served:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.vm: MetadataEntry | None = entry()
+    def __init__(self, root: Path) -> None:
+        self.server = MetadataServer(root)
         self.url = ""
 
-    def find(self, address: str) -> MetadataEntry | None:
-        self.asked.append(address)
-        return self.vm
+    async def start(self) -> None:
+        listening = socket.create_server((ME, 0))
+        self.url = f"http://{ME}:{listening.getsockname()[1]}"
+        await self.server.start(listening)
 
-    async def get(self, path: str) -> tuple[int, str]:
+    async def get(self, path: str) -> tuple[int, bytes]:
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
-            return answer.status, await answer.text()
+            return answer.status, await answer.read()
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    served = Served()
-    server = MetadataServer(served.find)
-    listening = socket.create_server(("127.0.0.1", 0))
-    served.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    await server.start(listening)
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    served = Served(tmp_path / "empty")
+    await served.start()
     yield served
-    await server.stop()
+    await served.server.stop()
 
 
-async def test_a_vm_is_known_by_its_address_and_told_its_own(served: Served) -> None:
-    assert await served.get("/latest/meta-data/hostname") == (200, "web")
-    assert served.asked == ["127.0.0.1"]
-
-
-async def test_what_there_is_not_is_not_found(served: Served) -> None:
-    assert await served.get("/latest/user-data") == (404, "not found\n")
-    assert (await served.get("/nonsense"))[0] == 404
-
-
-async def test_nobody_else_is_told_anything(served: Served) -> None:
-    served.vm = None
+async def test_a_guest_is_told_what_the_last_call_said(served: Served) -> None:
     assert (await served.get("/latest/meta-data/hostname"))[0] == 404
+    await served.server.tell({ME: entry(user_data=b"\x1f\x8b\x00\xff"), "10.0.0.1": entry("10.0.0.1")})
+    assert await served.get("/latest/meta-data/hostname") == (200, b"web")
+    assert await served.get("/user-data") == (200, b"\x1f\x8b\x00\xff")
+    await served.server.tell({ME: entry(hostname="db")})
+    assert await served.get("/latest/meta-data/hostname") == (200, b"db")
+    await served.server.tell({})
+    assert (await served.get("/latest/meta-data/hostname"))[0] == 404
+
+
+async def test_many_large_changes_go_in_pieces(served: Served) -> None:
+    guests = {f"10.0.{n}.1": entry(f"10.0.{n}.1", user_data=bytes(65_536)) for n in range(40)}
+    await served.server.tell({**guests, ME: entry()})
+    assert await served.get("/latest/meta-data/hostname") == (200, b"web")
+
+
+async def test_a_process_that_died_is_seen_and_another_can_be_started(served: Served) -> None:
+    assert served.server.is_up
+    process = served.server._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert not served.server.is_up
+    with pytest.raises(AgentError) as caught:
+        await served.server.tell({ME: entry()})
+    assert caught.value.code == codes.COMMAND_FAILED
+    await served.start()
+    await served.server.tell({ME: entry()})
+    assert await served.get("/latest/meta-data/hostname") == (200, b"web")
+
+
+async def test_stopping_twice_is_success(served: Served) -> None:
+    await served.server.stop()
+    await served.server.stop()
+    assert not served.server.is_up
 
 
 async def test_a_socket_is_made_in_a_thread_that_entered_the_name_space(
@@ -67,7 +93,9 @@ async def test_a_socket_is_made_in_a_thread_that_entered_the_name_space(
     made = socket.socket()
     monkeypatch.setattr(metadata_server, "_setns", lambda _: entered.append(threading.current_thread().name))
     monkeypatch.setattr(metadata_server, "_listening_socket", lambda: made)
-    assert await NamespaceSockets(tmp_path).listen("net") is made
+    sockets = NamespaceSockets(tmp_path)
+    assert await sockets.listen("net") is made
+    assert sockets.namespace("net") == tmp_path / "net"
     assert entered == ["enter net"]
     made.close()
 

@@ -9,11 +9,13 @@ from cairn.agents.blocking import KeyedLocks
 from cairn.agents.errors import AgentError
 from cairn.agents.kvm.accelerator import Accelerator, Verdict
 from cairn.agents.kvm.domain_events import DomainEvents
+from cairn.agents.kvm.filters import TapFilters
 from cairn.agents.kvm.vms import VmRecord, Vms
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.vm import (
     DestroyVm,
     Disk,
+    FilterTaps,
     GetConsole,
     Hardware,
     ListVms,
@@ -24,6 +26,7 @@ from cairn.agents.protocol.vm import (
     ResumeVm,
     StartVm,
     StopVm,
+    Tap,
 )
 from cairn.agents.state import Record, Records
 
@@ -50,12 +53,14 @@ class World:
                 self.runner, Record(folder / "accelerator.json", Verdict), device=folder / "no-kvm"
             ),
             events=DomainEvents(self.hypervisor, locks, self.clock, lambda *_: None),
+            filters=TapFilters(self.runner, lambda _: None),
             locks=locks,
             runner=self.runner,
             records=Records(folder / "vms", VmRecord),
             console_dir=folder / "console",
             clock=self.clock,
             sys_net=self.net,
+            architecture="x86_64",
         )
 
     def start(self, **changes: object) -> StartVm:
@@ -177,7 +182,7 @@ async def test_destroy_leaves_nothing_but_the_disks_and_finds_nothing_the_second
     await world.vms.destroy(DestroyVm(vm=VM))
     await world.vms.destroy(DestroyVm(vm=VM))
     assert world.hypervisor.domains == {}
-    assert world.runner.ran == ["ip link delete dev vnic1.0"]
+    assert [line for line in world.runner.ran if line.startswith("ip")] == ["ip link delete dev vnic1.0"]
     assert list((world.folder / "console").iterdir()) == []
     assert list((world.folder / "vms").iterdir()) == []
     assert (world.folder / "root.qcow2").exists()
@@ -206,3 +211,59 @@ async def test_console_is_the_end_of_the_log_with_the_rotated_one_before_it(worl
 async def test_wrong_uuid_never_becomes_a_path(world: World, vm: str) -> None:
     await refused(world.vms.destroy(DestroyVm(vm=vm)), codes.BAD_REQUEST)
     await refused(world.vms.console(GetConsole(vm=vm)), codes.BAD_REQUEST)
+
+
+def filtered(world: World) -> bool | None:
+    """Whether the tap was last filtered, or last forgotten; None: neither."""
+    said = [text for line, text in zip(world.runner.ran, world.runner.stdin, strict=True) if line == "nft -f -"]
+    return "delete element" not in said[-1] and "jump sends-vnic1.0" in said[-1] if said else None
+
+
+async def test_tap_is_filtered_before_the_guest_runs_and_forgotten_after(world: World) -> None:
+    at_start: list[bool | None] = []
+    start = world.hypervisor.start
+
+    def look(vm: str) -> None:
+        at_start.append(filtered(world))
+        start(vm)
+
+    world.hypervisor.start = look  # type: ignore[method-assign]
+    for end in (world.vms.stop(StopVm(vm=VM)), world.vms.destroy(DestroyVm(vm=VM))):
+        await world.vms.start(world.start())
+        assert filtered(world)
+        await end
+        assert filtered(world) is False
+    assert at_start == [True, True]
+
+
+async def test_tap_of_a_vm_that_did_not_start_is_forgotten(world: World) -> None:
+    world.hypervisor.start_error = AgentError(codes.NO_MEMORY, "no memory")
+    await refused(world.vms.start(world.start()), codes.NO_MEMORY)
+    assert filtered(world) is False
+
+
+async def test_filters_are_restored_for_guests_that_are_on_and_for_no_others(world: World) -> None:
+    await world.vms.start(world.start())
+    await world.vms.restore_filters()
+    assert filtered(world)
+    world.hypervisor.domains[VM] = PowerState.STOPPED
+    await world.vms.restore_filters()
+    assert "jump sends-vnic1.0" not in world.runner.stdin[-1]
+
+
+async def test_filters_of_a_vm_that_an_earlier_agent_started_are_set_and_remembered(world: World) -> None:
+    command = FilterTaps(taps=[Tap(vm=VM, device="vnic1.0", mac="fa:00:00:00:00:01", addresses=["10.0.0.5"])])
+    await world.vms.filter(command)
+    assert filtered(world) is None
+    world.hypervisor.domains[VM] = PowerState.RUNNING
+    await world.vms.filter(command)
+    assert filtered(world)
+    await world.vms.restore_filters()
+    assert filtered(world)
+    await world.vms.stop(StopVm(vm=VM, mode="cold"))
+    assert filtered(world) is False
+
+
+async def test_vm_of_another_architecture_is_refused(world: World) -> None:
+    strange = Hardware(uuid=VM, name="t", cpu_num=1, memory_size=1 << 27, architecture="aarch64")
+    assert "x86_64" in await refused(world.vms.start(world.start(hardware=strange)), codes.BAD_REQUEST)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.cli.fakes import FakeNode
 from tests.unit.cli.up.test_holder import working
 
-from cairn.cli.client import Client
+from cairn.cli.client import Client, Page
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.state import Program, State, look
@@ -44,6 +45,23 @@ def test_a_node_that_answers_is_counted_by_the_states_of_its_schema(
     assert set(found.counts) == {"Zone", "Host", "VmInstance"}
     asked = [one.query["q"] for one in node.seen if one.path == "/v1/vm-instances"]
     assert asked == [["state=Running"], ["state=Stopped"]]
+    assert found.events_set_aside == 0
+
+
+def test_events_that_wait_for_somebody_are_counted(
+    tmp_path: Path, client: Client, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.log_in("admin", "secret")
+    real = Client.query
+
+    def query(self: Client, entity: str, conditions: Sequence[str], *, options: Sequence[tuple[str, str]] = ()) -> Page:
+        if entity == "EventDelivery":
+            assert conditions == ["state=SetAside"]
+            return Page(total=3)
+        return real(self, entity, conditions, options=options)
+
+    monkeypatch.setattr(Client, "query", query)
+    assert state(tmp_path, client, node.url).events_set_aside == 3
 
 
 def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, node: FakeNode) -> None:

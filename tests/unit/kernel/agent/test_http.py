@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from cairn.agents.protocol.peer import PeerRole, peer_context
 from cairn.kernel.agent.http import AnswerLost, ConnectFailed, ExchangeTimeout, HttptoolsTransport
 from cairn.kernel.clock import SystemClock
+from cairn.kernel.deploy.authority import Authority
 from cairn.testing.clock import VirtualClock
 
 Behave = Callable[["Seen"], Awaitable[bytes | None]]
@@ -390,29 +392,54 @@ async def test_closing_fails_what_is_under_way_and_what_comes_later(servers: Sta
         await transport.request("GET", url, None, 5)
 
 
-def make_certificate(key: Path, certificate: Path) -> None:
-    what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=agent"
-    names = ["-addext", "subjectAltName=DNS:agent.example", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", *what.split(), *names], check=True, capture_output=True)
-
-
-async def test_tls_wants_the_right_name_and_shows_its_own_certificate(servers: Start, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make_certificate(key, certificate)
-    accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    accepting.load_cert_chain(certificate, key)
-    accepting.load_verify_locations(certificate)
-    accepting.verify_mode = ssl.CERT_REQUIRED
+async def test_tls_wants_the_machines_own_certificate_and_shows_its_own(servers: Start, tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "pki")
+    files = {name: tmp_path / name for name in ("a", "b")}
+    for name, path in files.items():
+        credentials = authority.issue_agent(name, name, ["127.0.0.1"])
+        path.write_text(credentials.certificate + credentials.key)
+    root = str(authority.certificate_path)
+    accepting = peer_context(
+        ssl.PROTOCOL_TLS_SERVER,
+        root,
+        str(files["a"]),
+        str(files["a"]),
+        lambda peer: None if peer.role is PeerRole.NODE else "is not a node",
+    )
     _, url = await servers(ok, accepting)
-    calling = ssl.create_default_context(cafile=str(certificate))
-    calling.load_cert_chain(certificate, key)
-    transport = HttptoolsTransport(SystemClock(), tls=calling)
-    assert (await transport.request("GET", url, None, 5, server_name="agent.example"))[0] == 200
-    with pytest.raises(ConnectFailed, match="certificate"):
-        await transport.request("GET", url, None, 5, server_name="other.example")
-    with pytest.raises(ConnectFailed, match="certificate"):
-        await transport.request("GET", url, None, 5)
+    transport = HttptoolsTransport(SystemClock(), tls=authority.client_context())
+
+    assert (await transport.request("GET", url, None, 5, machine="a"))[0] == 200
+    for machine in ("b", None):
+        with pytest.raises(ConnectFailed, match="agent a answers there") as caught:
+            await transport.request("GET", url, None, 5, machine=machine)
+        assert not caught.value.sent
+    assert transport.counts() == {"open": 1, "idle": 1, "opening": 0, "waiting": 0}
     await transport.aclose()
+
+
+async def test_a_certificate_that_is_not_valid_yet_is_told_with_the_clocks_that_differ(
+    servers: Start, tmp_path: Path
+) -> None:
+    authority = Authority.open(tmp_path / "pki")
+    ahead = Authority.open(tmp_path / "pki", clock=Ahead())
+    credentials = ahead.issue_agent("a", "a", [])
+    (tmp_path / "a").write_text(credentials.certificate + credentials.key)
+    pair = str(tmp_path / "a")
+    accepting = peer_context(ssl.PROTOCOL_TLS_SERVER, str(authority.certificate_path), pair, pair, lambda peer: None)
+    _, url = await servers(ok, accepting)
+    transport = HttptoolsTransport(SystemClock(), tls=authority.client_context())
+
+    with pytest.raises(ConnectFailed, match=r"not valid yet.*NTP"):
+        await transport.request("GET", url, None, 5, machine="a")
+    await transport.aclose()
+
+
+class Ahead(SystemClock):
+    """A clock that is a week ahead."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=7)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from cairn.kernel.bus.deadline import DeadlineWheel, Expiring, is_watched, limit, watch_expired
 from cairn.kernel.error import CairnError
@@ -48,6 +49,42 @@ async def test_entry_in_the_past_expires_on_the_next_turn(clock: VirtualClock) -
     wheel.add(probe)
     await clock.advance(0)
     assert probe.expired_at == [10.0]
+
+
+@given(st.lists(st.tuples(st.floats(0, 4), st.floats(0.01, 6)), max_size=8))
+async def test_entry_may_be_put_on_again_and_expires_at_the_last_instant_given(
+    moves: list[tuple[float, float]],
+) -> None:
+    clock = VirtualClock()
+    wheel = DeadlineWheel(clock)
+    probe = Probe(1.0, clock)
+    wheel.add(probe)
+    due, expected = 1.0, []
+    for pause, later in moves:
+        before = clock.monotonic() + pause
+        if due <= before:
+            expected.append(due)
+        await clock.advance(pause)
+        wheel.discard(probe)
+        due = probe.at = clock.monotonic() + later
+        wheel.add(probe)
+    await clock.advance(100)
+    assert probe.expired_at == pytest.approx([*expected, due], abs=0.001)
+
+
+async def test_entry_that_raises_is_logged_and_the_others_expire(clock: VirtualClock) -> None:
+    class Faulty(Expiring):
+        def expire(self) -> None:
+            raise KeyError("surprise")
+
+    wheel = DeadlineWheel(clock)
+    probes = [Probe(2.5, clock), Probe(7.0, clock)]
+    for entry in (Faulty(2.5), *probes):
+        wheel.add(entry)
+    with capture_logs() as logged:
+        await clock.advance(10)
+    assert [probe.expired_at for probe in probes] == [[2.5], [7.0]]
+    assert [(line["event"], line["entry"]) for line in logged] == [("deadline.failed", "Faulty")]
 
 
 async def test_stopped_wheel_expires_nothing_and_keeps_no_timer(clock: VirtualClock) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
@@ -39,6 +40,20 @@ async def test_each_subscriber_hears_events_of_its_type_in_their_order(bus: Bus)
     await bus.settle()
     assert rings == [0, 1, 2]
     assert everything == [BellRang(times=0), BellRang(times=1), BellRang(times=2), BellFell()]
+
+
+async def test_subscriber_whose_own_work_was_cancelled_hears_the_next_event(bus: Bus) -> None:
+    heard: list[int] = []
+
+    async def breaks_off(event: BellRang) -> None:
+        heard.append(event.times)
+        raise asyncio.CancelledError
+
+    bus.subscribe(BellRang, breaks_off, "listener")
+    for times in range(3):
+        await bus.publish(BellRang(times=times))
+    await bus.settle()
+    assert heard == [0, 1, 2]
 
 
 async def test_failing_subscriber_is_logged_by_name_and_disturbs_nobody(bus: Bus) -> None:

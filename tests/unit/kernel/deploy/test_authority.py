@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import stat
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cairn.kernel.clock import SystemClock
-from cairn.kernel.deploy.authority import NODE_UNIT, Authority, Credentials
+from cairn.kernel.deploy.authority import LEAF_VALIDITY, NODE_UNIT, Authority, Credentials
 from cairn.kernel.error import CairnError
 
 
@@ -174,20 +175,119 @@ async def exchange(server: ssl.SSLContext, client: ssl.SSLContext | None, host: 
             writer.close()
 
 
-async def test_node_and_agent_trust_each_other(tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path / "pki")
-    agent = agent_context(authority.issue_agent("a", "u1", ["127.0.0.1"]), tmp_path)
-
-    assert await exchange(agent, authority.client_context(), "127.0.0.1") == b"hello"
-    assert await exchange(authority.server_context(), authority.client_context(), "localhost") == b"hello"
-
-
-async def test_agent_at_another_address_is_refused(tmp_path: Path) -> None:
+async def test_node_and_agent_trust_each_other_whatever_the_address_is(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path / "pki")
     agent = agent_context(authority.issue_agent("a", "u1", ["198.18.0.11"]), tmp_path)
 
-    with pytest.raises(ssl.SSLCertVerificationError):
-        await exchange(agent, authority.client_context(), "127.0.0.1")
+    assert await exchange(agent, authority.client_context(), "127.0.0.1") == b"hello"
+    assert await exchange(authority.server_context(), agent_client(authority, tmp_path), "localhost") == b"hello"
+
+
+async def test_a_certificate_of_the_cloud_that_is_no_agents_is_refused_where_agents_are_called(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "pki")
+
+    with pytest.raises(ssl.SSLCertVerificationError, match="not an agent"):
+        await exchange(authority.server_context(), authority.client_context(), "localhost")
+
+
+async def test_a_forgotten_agent_is_refused_in_both_directions_by_contexts_that_were_there(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "pki")
+    client, server = authority.client_context(), authority.server_context()
+    earlier = agent_client(authority, tmp_path, ["198.18.0.11"])
+    agent = agent_context(authority.issue_agent("a", "u1", ["198.18.0.12"]), tmp_path)
+    before = (await exchange(agent, client, "127.0.0.1"), await exchange(server, earlier, "localhost"))
+
+    Authority.open(tmp_path / "pki").forget_agent("u1")
+
+    assert before == (b"hello", b"hello")
+    with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
+        await exchange(agent, client, "127.0.0.1")
+    assert await nothing(server, earlier) == b""
+    assert len(authority.revoked) == 2
+    assert all(authority.is_revoked(serial) for serial in authority.revoked)
+
+
+async def test_one_that_is_added_again_under_its_uuid_is_trusted_with_its_new_certificate_only(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "pki")
+    old = agent_client(authority, tmp_path)
+    authority.forget_agent("u1")
+    new = agent_client(authority, tmp_path)
+
+    assert await exchange(authority.server_context(), new, "localhost") == b"hello"
+    assert await nothing(authority.server_context(), old) == b""
+
+
+def test_certificates_that_ended_by_themselves_are_forgotten(tmp_path: Path) -> None:
+    clock = SetClock(datetime.now(UTC) - LEAF_VALIDITY * 3 / 4)
+    authority = Authority.open(tmp_path, clock=clock)
+    authority.issue_agent("a", "u1", [])
+    authority.forget_agent("u1")
+    (first,) = authority.revoked
+    clock.at += LEAF_VALIDITY + timedelta(days=1)
+    authority.issue_agent("a", "u2", [])
+    authority.forget_agent("u2")
+
+    assert len(authority.revoked) == 1
+    assert not authority.is_revoked(first)
+
+
+async def test_a_nodes_renewed_certificate_is_shown_by_the_contexts_that_are_in_use(tmp_path: Path) -> None:
+    clock = SetClock(datetime.now(UTC) - LEAF_VALIDITY * 3 / 4)
+    authority = Authority.open(tmp_path / "pki", clock=clock)
+    server = authority.server_context()
+    ends = authority.ends()["node",]
+    clock.at += LEAF_VALIDITY * 3 / 4
+    authority.issue_node()
+
+    assert authority.ends()["node",] > ends
+    assert authority.ends()["authority",] > authority.ends()["node",]
+    assert await shown_end(server, agent_client(authority, tmp_path)) == authority.ends()["node",]
+
+
+def test_an_agents_pair_is_renewed_for_the_same_name_and_addresses_when_it_nears_its_end(tmp_path: Path) -> None:
+    clock = SetClock(datetime.now(UTC) - LEAF_VALIDITY * 3 / 4)
+    authority = Authority.open(tmp_path, clock=clock)
+    first = authority.issue_agent("host-1", "u1", ["198.18.0.11"])
+
+    assert authority.renewed_agent("u1") == first
+    clock.at += LEAF_VALIDITY * 3 / 4
+    renewed = authority.renewed_agent("u1")
+
+    assert renewed is not None
+    assert renewed.not_after > first.not_after
+    assert renewed == authority.issue_agent("host-1", "u1", ["198.18.0.11"])
+    assert authority.renewed_agent("u2") is None
+
+
+def agent_client(authority: Authority, folder: Path, addresses: Sequence[str] = ("127.0.0.1",)) -> ssl.SSLContext:
+    """An agent as a client of the node's."""
+    credentials = authority.issue_agent("a", "u1", addresses)
+    pair = folder / f"client-{credentials.not_after.timestamp()}-{len(list(folder.iterdir()))}.pem"
+    pair.write_text(credentials.certificate + credentials.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority.certificate_path)
+    context.load_cert_chain(pair)
+    return context
+
+
+async def nothing(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes:
+    """What a client gets that the server throws out after its own handshake."""
+    try:
+        return await exchange(server, client, "localhost")
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+async def shown_end(server: ssl.SSLContext, client: ssl.SSLContext) -> float:
+    """When the certificate ends that a server shows."""
+    listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=server)
+    client.check_hostname = False
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="localhost")
+        certificate = writer.get_extra_info("peercert")
+        writer.close()
+    return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
 
 
 async def test_agent_of_another_cloud_is_refused(tmp_path: Path) -> None:

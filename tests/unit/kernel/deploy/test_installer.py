@@ -12,11 +12,11 @@ from cairn.kernel.deploy.ansible import Deployer, DeployResult
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import Machine
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget
+from cairn.kernel.deploy.ssh import KnownHosts, Sight, SshTarget
 from cairn.kernel.deploy.wheels import WheelSet
 from cairn.kernel.error import CairnError, ErrorKind
 
-PLAYBOOK = Path("install.yml")
+PLAYBOOK = Path(__file__).parent / "ansible" / "install.yml"
 HOST = "h" * 32
 
 
@@ -26,6 +26,7 @@ class FakeDeployer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs: list[tuple[Path, Machine]] = []
+        self.operator_folders: list[Path] = []
         self.refuse: CairnError | None = None
 
     async def run(self, playbook: Path, machines: Sequence[Machine], *, on_progress: object = None) -> DeployResult:
@@ -42,6 +43,7 @@ class Site:
         self.known_hosts = KnownHosts(folder / "known")
         self.keys = folder / "keys"
         self.reached: list[str] = []
+        self.sight = Sight(identity="a.b", time=0.0)
         self.installer = AgentInstaller(
             self.keys, cast("Deployer", self.deployer), self.authority, self.known_hosts, folder / "wheels"
         )
@@ -56,11 +58,15 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     (tmp_path / "a.whl").write_bytes(b"wheel")
     wheels = WheelSet(folder=tmp_path, names=("a.whl",), checksum="c" * 64)
 
-    async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> str:
+    async def reach(target: SshTarget, uuid: str, known_hosts: KnownHosts, *, expected: str | None = None) -> str:
         site.reached.append(uuid)
-        return "fingerprint"
+        return expected or "fingerprint"
+
+    async def look(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> Sight:
+        return site.sight
 
     monkeypatch.setattr(module, "reach", reach)
+    monkeypatch.setattr(module, "look", look)
     monkeypatch.setattr(module, "wheel_set", lambda folder: wheels)
     return site
 
@@ -86,7 +92,8 @@ async def test_install_reaches_the_machine_first_and_hands_its_certificate_over(
     assert changed == 3
     assert site.reached == [HOST]
     assert playbook == PLAYBOOK
-    assert machine.variables["agent_settings"] == {"port": 1}
+    name = site.installer.deployment(PLAYBOOK, {"port": 1})
+    assert machine.variables["agent_settings"] == {"port": 1, "deployment": name}
     credentials = site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
     assert machine.variables["agent_certificate"] == credentials.certificate
 
@@ -111,3 +118,54 @@ async def test_agent_that_could_not_be_removed_is_not_forgotten(site: Site) -> N
         await site.installer.remove(PLAYBOOK, HOST, target)
 
     assert (site.keys / f"{HOST}.key").exists()
+
+
+async def test_a_machine_is_looked_at_and_its_host_key_told_before_anything_is_done(site: Site) -> None:
+    seen = await site.installer.identify(HOST, site.target())
+    given = await site.installer.identify(HOST, site.target(), "SHA256:given")
+
+    assert (seen.identity, seen.fingerprint, given.fingerprint) == ("a.b", "fingerprint", "SHA256:given")
+    assert site.deployer.runs == []
+
+
+async def test_a_machine_whose_clock_makes_certificates_invalid_is_refused_in_words(site: Site) -> None:
+    now = site.authority.now()
+    site.sight = Sight(identity="a.b", time=now - 3600)
+    await site.installer.identify(HOST, site.target())
+    site.sight = Sight(identity="a.b", time=now - 30 * 3600)
+
+    with pytest.raises(CairnError, match=r"1 day, 6:00:\d\d behind") as caught:
+        await site.installer.identify(HOST, site.target())
+
+    assert caught.value.code == "machine.clock-wrong"
+
+
+async def test_other_wheels_roles_or_settings_are_another_deployment_once_they_were_looked_at(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "playbooks"
+    folder.mkdir()
+    playbook = folder / "install.yml"
+    playbook.write_text("one")
+    first = site.installer.deployment(playbook, {"port": 1})
+
+    assert first == site.installer.deployment(playbook, {"port": 1}) != site.installer.deployment(playbook, {"port": 2})
+    playbook.write_text("two")
+    assert site.installer.deployment(playbook, {"port": 1}) == first
+    await site.installer.look_again(playbook)
+    second = site.installer.deployment(playbook, {"port": 1})
+    other = WheelSet(folder=tmp_path, names=("a.whl",), checksum="d" * 64)
+    monkeypatch.setattr(module, "wheel_set", lambda folder: other)
+    await site.installer.look_again(playbook)
+
+    assert len({first, second, site.installer.deployment(playbook, {"port": 1})}) == 3
+
+
+async def test_without_wheels_nobody_can_say_what_would_be_put_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(folder: Path) -> WheelSet:
+        raise CairnError("deploy.no-wheels", "None.", kind=ErrorKind.UNAVAILABLE)
+
+    monkeypatch.setattr(module, "wheel_set", none)
+    assert site.installer.deployment(PLAYBOOK, {}) == ""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,19 @@ import pytest
 if TYPE_CHECKING:
     from tests.unit.kernel.deploy.conftest import Sshd
 
-from cairn.kernel.deploy.ssh import HostKey, KnownHosts, SshTarget, check_login, check_target, scan_host_key
+from cairn.agents.protocol.machine import identity_here
+from cairn.kernel.clock import SystemClock
+from cairn.kernel.deploy.ssh import (
+    HostKey,
+    KnownHosts,
+    SshTarget,
+    check_login,
+    check_private_key,
+    check_target,
+    look,
+    reach,
+    scan_host_key,
+)
 from cairn.kernel.error import CairnError
 
 ED = HostKey("ssh-ed25519", "QUFBQQ==")
@@ -45,7 +58,7 @@ def test_changed_key_is_refused_with_both_fingerprints_and_a_way_out(tmp_path: P
 
     assert caught.value.code == "ssh.host-key-changed"
     assert caught.value.details == {"found": OTHER_ED.fingerprint, "pinned": ED.fingerprint}
-    for part in (OTHER_ED.fingerprint, ED.fingerprint, str(known.path("u1"))):
+    for part in (OTHER_ED.fingerprint, ED.fingerprint, "hostKeyFingerprint"):
         assert part in caught.value.message
     assert known.pinned("u1") == (ED,)
 
@@ -170,3 +183,87 @@ async def test_no_descriptor_is_left_open_by_a_login_with_password(sshd: Sshd, t
         await check_login(target, "u1", known)
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_fingerprint_that_was_given_is_the_only_key_that_is_trusted(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path)
+    known.check("u1", TARGET, [ED, RSA], ED.fingerprint)
+
+    assert known.pinned("u1") == (ED,)
+    with pytest.raises(CairnError, match="Nothing was sent") as caught:
+        KnownHosts(tmp_path / "other").check("u1", TARGET, [OTHER_ED], ED.fingerprint)
+    assert caught.value.code == "ssh.wrong-host-key"
+    assert OTHER_ED.fingerprint in caught.value.fields["hostKeyFingerprint"]
+
+
+def test_a_new_fingerprint_that_is_given_takes_the_place_of_what_was_pinned(tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path)
+    known.check("u1", TARGET, [ED])
+    with pytest.raises(CairnError, match=r"ssh\.host-key-changed"):
+        known.check("u1", TARGET, [OTHER_ED], ED.fingerprint)
+
+    known.check("u1", TARGET, [OTHER_ED], OTHER_ED.fingerprint)
+
+    assert known.pinned("u1") == (OTHER_ED,)
+
+
+async def test_nothing_is_sent_to_a_machine_that_shows_another_key_than_the_one_that_was_given(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    target = SshTarget(host=sshd.target.host, port=sshd.target.port, password="secret")
+    known = KnownHosts(tmp_path / "known")
+
+    with pytest.raises(CairnError) as caught:
+        await reach(target, "u1", known, expected=ED.fingerprint)
+
+    assert caught.value.code == "ssh.wrong-host-key"
+    assert known.pinned("u1") == ()
+
+
+async def test_a_machine_tells_what_it_is_and_its_time_before_anything_is_changed(sshd: Sshd, tmp_path: Path) -> None:
+    known = await pinned(sshd, tmp_path)
+
+    sight = await look(sshd.target, "u1", known)
+
+    assert sight.identity == identity_here()
+    assert abs(sight.time - SystemClock().now().timestamp()) < 60
+
+
+def keygen(folder: Path, *more: str) -> Path:
+    path = folder / f"key{len(list(folder.iterdir()))}"
+    subprocess.run(["ssh-keygen", "-q", *more, "-f", str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", [("-t", "ed25519"), ("-t", "rsa", "-b", "2048", "-m", "PEM"), ("-t", "ecdsa")])
+def test_a_key_with_a_passphrase_or_the_public_half_is_named_for_what_it_is(
+    tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    good, locked = keygen(tmp_path, *kind, "-N", ""), keygen(tmp_path, *kind, "-N", "open sesame")
+    check_private_key(good.read_text())
+    check_private_key("\n" + good.read_text().strip())
+
+    for text, found in (
+        (locked.read_text(), "a key with a passphrase"),
+        (good.with_suffix(".pub").read_text(), "a public key"),
+        (good.read_text()[:-200], "a damaged private key"),
+    ):
+        with pytest.raises(CairnError, match=found) as caught:
+            check_private_key(text)
+        assert caught.value.code == "ssh.bad-key"
+        assert text.splitlines()[1 if "-----" in text else 0][:40] not in str(caught.value.record())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("PuTTY-User-Key-File-3: ssh-ed25519", "PuTTY"),
+        ("-----BEGIN PUBLIC KEY-----\nMCow", "a public key"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "a public key"),
+        ("hunter2", "no private key"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\n!\n-----END OPENSSH PRIVATE KEY-----", "a damaged private key"),
+    ],
+)
+def test_what_is_no_private_key_is_named_for_what_it_is(text: str, found: str) -> None:
+    with pytest.raises(CairnError, match=found):
+        check_private_key(text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from tests.unit.kernel.flow.world import Watch, new_world
+from tests.unit.kernel.flow.world import RETRY_SECONDS, Watch, new_world
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import RunState
@@ -66,3 +66,21 @@ async def test_step_with_nothing_to_undo_is_passed_over() -> None:
         await world.run(engine)
 
     assert [line for line in world.story if line.startswith("undo")] == ["undo a3", "undo a1"]
+
+
+async def test_undo_that_others_need_waits_for_them() -> None:
+    world = await new_world()
+    world.bad_late = {"a3"}
+    world.bad_undo["a2"] = 1
+    engine = world.engine({"test.flow": ["t1", "a2", "a3"]})
+    type(engine.book.step("t1")).undone_last = True
+
+    with pytest.raises(CairnError):
+        await world.run(engine)
+
+    assert world.story[-2:] == ["undo a3", "undo a2"]
+    (row,) = await world.rows()
+    assert (row.undo_left, set(row.undo_errors)) == ([1, 0], {"t1", "a2"})
+    await world.clock.advance(RETRY_SECONDS)
+    assert world.story[-2:] == ["undo a2", "undo t1"]
+    assert await world.rows() == []

@@ -9,6 +9,7 @@ from cairn.agents.protocol.storage import GetCapacity
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
 from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
+from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.ids import BackupStorageId
 from cairn.simulator.dials import Dial
@@ -83,3 +84,82 @@ async def test_one_that_is_gone_is_known_as_lost_no_more(site: Site) -> None:
         await client.call(storage, COMMAND)
 
     assert caught.value.code == "backup-storage.not-found"
+
+
+async def test_an_agent_that_spoke_another_protocol_is_sent_nothing_and_the_reason_is_told(site: Site) -> None:
+    storage = await site.add_storage()
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, agent_protocol=7))
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    client.forget(storage)
+    sent = len(site.transport.requests)
+
+    with pytest.raises(CairnError, match="speaks protocol 7, and this node 1") as caught:
+        await client.call(storage, COMMAND)
+
+    assert caught.value.code == "backup-storage.agent-incompatible"
+    assert "Reconnecting" in (caught.value.operator or "")
+    assert len(site.transport.requests) == sent
+
+
+async def test_what_is_found_where_an_agent_should_be_says_what_is_wrong_with_it(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    as_it_should_be = await client.examine(storage)
+    version, site.agents.version = site.agents.version, "0.0.1"
+    old = await client.examine(storage)
+    site.agents.protocol = 2
+    alien = await client.examine(storage)
+    site.kill()
+    gone = await client.examine(storage)
+
+    assert (as_it_should_be.outdated, as_it_should_be.usable) == (None, True)
+    assert (old.outdated, old.usable) == (f"is of version 0.0.1, and this node of {version}", True)
+    assert (alien.outdated, alien.usable) == ("speaks protocol 2, and this node 1", False)
+    assert "cannot be reached" in (gone.outdated or "")
+    assert (gone.usable, gone.pong) == (False, None)
+
+
+async def test_an_agent_with_other_programs_than_would_be_put_there_is_outdated(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    monkeypatch.setattr(site.driver, "deployment", lambda tx, uuid: "d2")
+
+    assert "other programs" in ((await client.examine(storage)).outdated or "")
+
+
+async def test_a_machine_is_given_no_command_before_it_is_certain_which_one_it_is(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    site.driver.hosts[storage] = "sim-0001"
+    client.forget(storage)
+    sent = len(site.transport.requests)
+
+    with pytest.raises(CairnError) as caught:
+        await client.connect(storage, COMMAND)
+    asked = [verb for verb, _ in site.transport.requests[sent:]]
+    _, seen = await client.connect(storage, COMMAND, accept=True)
+
+    assert caught.value.code == "backup-storage.machine-changed"
+    assert asked == ["GET"]
+    assert seen.machine_identity == site.host("sim-0001").identity
+    assert (seen.agent_version, seen.agent_protocol, seen.agent_warning) == (site.agents.version, 1, None)
+
+
+async def test_what_was_put_together_anew_is_compared_with_all_machines_once_one_was_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await site.add_storage("first"), await site.add_storage("second", host="sim-0001")
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=first))
+    outdated: dict[str, str | None] = {}
+    client.tell(lambda uuid, pong, why: outdated.update({uuid: why}))
+    for uuid in (first, second):
+        await client.ping(uuid, timeout_seconds=5)
+    before = dict(outdated)
+    monkeypatch.setattr(site.driver, "deployment", lambda tx, uuid: "d2")
+    await client.examine(first)
+    await client.ping(second, timeout_seconds=5)
+
+    assert before == {first: None, second: None}
+    assert "other programs" in (outdated[second] or "")

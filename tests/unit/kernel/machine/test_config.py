@@ -19,6 +19,8 @@ def test_the_settings_of_a_kind_are_named_by_its_category_and_told_in_its_words(
             "ping.parallelismDegree",
             "connection.autoReconnectOnError",
             "reconnect.maxInterval",
+            "reconnect.parallelismDegree",
+            "agent.upgrade.parallelismDegree",
         )
     ]
     assert settings.ping_parallelism.default == 50

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, ClassVar
 
+import msgspec
 import pytest
 
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorRecord
 from cairn.kernel.query import Inventory, QueryEngine, QueryRequest, Scope, TagTables
 from cairn.kernel.store import (
     AdminOnly,
@@ -107,7 +108,16 @@ class Tag(Record, frozen=True, kw_only=True):
     account_uuid: Annotated[str | None, Owner()] = None
 
 
-RECORDS: list[type[Record]] = [Site, Tower, Box, Lid, Note, Liking, Nearness, Tag]
+class Work(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="work", entity="Work")
+
+    uuid: Annotated[str, Key()]
+    account_uuid: Annotated[str, Owner()]
+    error: ErrorRecord | None = None
+
+
+RECORDS: list[type[Record]] = [Site, Tower, Box, Lid, Note, Liking, Nearness, Tag, Work]
+FAILED = CairnError("box.no", "No.", operator="s2", cause=CairnError("site.no", "Full.", operator="10.0.0.2")).record()
 ANN = Scope("ann")
 
 
@@ -122,6 +132,7 @@ def fill(tx: Tx) -> None:
     tx.insert(Nearness(uuid="1", site_uuid="s1", other_uuid="s2"))
     tx.insert(Tag(uuid="t1", resource_uuid="s1", tag="cheap"))
     tx.insert(Tag(uuid="t2", resource_uuid="a", tag="mine", account_uuid="ann"))
+    tx.insert_many([Work(uuid="w1", account_uuid="ann", error=FAILED), Work(uuid="w2", account_uuid="ann")])
 
 
 @pytest.fixture
@@ -195,6 +206,26 @@ async def test_fields_sorting_and_entities_for_admins_are_unknown(engine: QueryE
         assert caught.value.code == code
         assert "Note" not in str(caught.value.details["fits"])
         await engine.run(request, Scope())
+
+
+async def test_an_error_is_shown_without_what_is_for_administrators(engine: QueryEngine) -> None:
+    (row,) = await shown(engine, "Work", "error not null")
+    public = {"code": "box.no", "kind": "invalid", "message": "No."}
+    assert row["error"] == {**public, "cause": {"code": "site.no", "kind": "invalid", "message": "Full."}}
+    (whole,) = await shown(engine, "Work", "error not null", scope=Scope())
+    assert msgspec.convert(whole["error"], ErrorRecord) == FAILED
+    assert engine.narrowed("Work", whole) == row
+    assert await keys(engine, "Work", "error is null") == ["w2"]
+
+
+@pytest.mark.parametrize("condition", ["error~=%s2%", "error!~=%s2%", "error=s2", "error>a"])
+async def test_no_condition_probes_an_error_for_what_is_not_shown(engine: QueryEngine, condition: str) -> None:
+    with pytest.raises(CairnError) as caught:
+        await shown(engine, "Work", condition)
+    assert caught.value.code == "query.bad-operator"
+    with pytest.raises(CairnError) as caught:
+        await engine.run(QueryRequest(entity="Work", sort="error"), ANN)
+    assert caught.value.code == "query.bad-sort"
 
 
 async def test_inventories_have_what_is_the_accounts_to_see(engine: QueryEngine) -> None:

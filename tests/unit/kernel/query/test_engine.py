@@ -6,7 +6,7 @@ import pytest
 from tests.unit.kernel import sample
 from tests.unit.kernel.query.conftest import SHARES
 
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query import QueryAnswer, QueryEngine, QueryRequest, Scope
 from cairn.kernel.store import Store, Tx
 
@@ -240,3 +240,10 @@ async def test_queries_run_inside_a_transaction_and_see_what_it_did(engine: Quer
     listed, one = await store.write(work)
     assert listed == [{"createDate": datetime(2027, 1, 1, tzinfo=UTC)}]
     assert one is not None
+
+
+async def test_a_query_that_is_broken_off_says_so_in_its_own_words(store: Store) -> None:
+    engine = QueryEngine(store.schema, store, timeout_seconds=lambda: 0.0)
+    with pytest.raises(CairnError) as caught:
+        await engine.run(QueryRequest(entity="Zone"))
+    assert (caught.value.code, caught.value.kind) == ("query.too-slow", ErrorKind.TIMEOUT)

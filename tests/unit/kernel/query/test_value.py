@@ -70,12 +70,6 @@ def test_an_operator_that_the_field_does_not_have_is_refused_with_those_it_has(t
     assert caught.value.code == "query.bad-operator"
 
 
-def test_a_list_may_be_long_but_not_too_long() -> None:
-    assert len(values("name?=" + "," * 9_999)) == 10_000
-    with pytest.raises(CairnError, match="at most 10000 values"):
-        values("name?=" + "," * 10_000)
-
-
 @given(st.sampled_from(sorted(FIELDS)), st.sampled_from(list(Operator)), st.text())
 def test_any_value_is_read_or_refused_with_an_error_of_ours(field: str, operator: Operator, value: str) -> None:
     condition = parse("x=")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.kernel import sample
 
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.group import NoMetrics, TransactionRunner, WorkItem
+from cairn.kernel.store.line import Line
 from cairn.kernel.store.sqlite import SqliteConnection, SqliteDriver
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
@@ -20,18 +25,65 @@ from cairn.testing.clock import VirtualClock
 class Connection(SqliteConnection):
     """Counts commits, and fails one where it is told to."""
 
-    def __init__(self) -> None:
-        raw = sqlite3.connect(":memory:", isolation_level=None)
-        raw.execute("CREATE TABLE kept (name TEXT PRIMARY KEY)")
+    def __init__(self, path: Path) -> None:
+        raw = sqlite3.connect(path, isolation_level=None, timeout=0)
+        raw.execute("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY)")
         super().__init__(raw, read_only=False)
         self.commits = 0
-        self.fail_commit = False
+        self.fail: dict[str, list[bool]] = {}  #: name of a method -> whether its next calls fail
+
+    def _may_fail(self, name: str) -> None:
+        calls = self.fail.get(name)
+        if calls and calls.pop(0):
+            raise sqlite3.OperationalError(f"{name} failed")
+
+    def begin(self) -> None:
+        self._may_fail("begin")
+        super().begin()
 
     def commit(self) -> None:
         self.commits += 1
-        if self.fail_commit:
-            raise sqlite3.OperationalError("disk I/O error")
+        self._may_fail("commit")
         super().commit()
+
+    def rollback(self) -> None:
+        self._may_fail("rollback")
+        super().rollback()
+
+    def savepoint(self) -> None:
+        self._may_fail("savepoint")
+        super().savepoint()
+
+    def release(self) -> None:
+        self._may_fail("release")
+        super().release()
+
+    def rollback_to_savepoint(self) -> None:
+        self._may_fail("rollback to")
+        super().rollback_to_savepoint()
+
+    def close(self) -> None:
+        super().close()
+        self._may_fail("close")
+
+
+class FailingDriver(SqliteDriver):
+    """Gives such connections, each with the faults that are left."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+        self.fail: dict[str, list[bool]] = {}
+        self.made: list[Connection] = []
+
+    def connect(self, *, read_only: bool) -> Connection:
+        calls = self.fail.get("connect")
+        if calls and calls.pop(0):
+            raise sqlite3.OperationalError("connect failed")
+        connection = Connection(self.path)
+        connection.fail = self.fail
+        self.made.append(connection)
+        return connection
 
 
 class Metrics(NoMetrics):
@@ -43,28 +95,33 @@ class Metrics(NoMetrics):
 
 
 class World:
-    def __init__(self) -> None:
-        self.connection = Connection()
+    def __init__(self, path: Path) -> None:
+        self.driver = FailingDriver(path)
+        self.line = Line(self.driver, read_only=False)
         self.metrics = Metrics()
-        self.runner = TransactionRunner(SqliteDriver(None), sample.schema(), VirtualClock(), self.metrics)
+        self.runner = TransactionRunner(self.driver, sample.schema(), VirtualClock(), self.metrics)
+
+    @property
+    def connection(self) -> Connection:
+        return self.driver.made[-1]
 
     def write(self, *functions: Callable[[Tx], object]) -> list[WorkItem[object]]:
         """Functions that wait together."""
         calls = [WorkItem(function, None) for function in functions]
         waiting = iter(calls[1:])
-        assert self.runner.write(self.connection, calls[0], lambda: next(waiting, None)) == calls
-        assert not self.connection.in_transaction
+        assert self.runner.write(self.line, calls[0], lambda: next(waiting, None)) == calls
         return calls
 
     def kept(self) -> list[object]:
-        return [row[0] for row in self.connection.fetch("SELECT name FROM kept ORDER BY rowid", ())]
+        with closing(sqlite3.connect(self.driver.path)) as looker:
+            return [row[0] for row in looker.execute("SELECT name FROM kept ORDER BY rowid")]
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "kept.db")
     yield world
-    world.connection.close()
+    world.line.close()
 
 
 def keep(name: str) -> Callable[[Tx], object]:
@@ -104,7 +161,7 @@ def test_when_all_fail_nothing_is_committed(world: World) -> None:
 
 
 def test_a_commit_that_fails_fails_all_and_nobody_is_called_after_it(world: World) -> None:
-    world.connection.fail_commit = True
+    world.driver.fail["commit"] = [True]
     told: list[str] = []
 
     def tells(tx: Tx) -> None:
@@ -138,14 +195,14 @@ def test_one_that_goes_on_after_its_transaction_was_ended_is_told(world: World) 
 
 def test_a_batch_has_an_end(world: World) -> None:
     waiting = (WorkItem(keep(str(number)), None) for number in range(10_000))
-    calls = world.runner.write(world.connection, next(waiting), lambda: next(waiting))
+    calls = world.runner.write(world.line, next(waiting), lambda: next(waiting))
     assert len(calls) == 256
 
 
 def test_functions_run_in_the_context_of_whoever_called(world: World) -> None:
     with entered(CallContext(actor="cat")):
         call: WorkItem[object] = WorkItem(lambda tx: current().actor, None)
-    world.runner.write(world.connection, call, lambda: None)
+    world.runner.write(world.line, call, lambda: None)
     assert call.result == "cat"
 
 
@@ -153,10 +210,134 @@ def test_a_read_leaves_no_transaction_and_tells_its_error(world: World) -> None:
     fine: WorkItem[object] = WorkItem(lambda tx: tx.fetch("SELECT 1", []), None)
     broken: WorkItem[object] = WorkItem(lambda tx: tx.fetch("SELECT nonsense", []), None)
     for call in (fine, broken):
-        world.runner.read(world.connection, call)
+        world.runner.read(world.line, call)
         assert not world.connection.in_transaction
     assert fine.result == [(1,)]
     assert getattr(broken.error, "code", None) == "store.refused"
+
+
+PLACES = ("begin", "commit", "rollback", "savepoint", "release", "rollback to", "close", "connect")
+
+
+def code(call: WorkItem[object]) -> object:
+    return getattr(call.error, "code", call.error)
+
+
+@pytest.mark.parametrize(
+    ("fail", "codes", "reopened"),
+    [
+        (["begin"], ["store.refused", None, None], False),
+        (["commit"], ["store.refused"] * 3, False),
+        (["commit", "rollback"], ["store.refused"] * 3, True),
+        (["begin", "rollback"], ["store.refused"], True),
+        (["savepoint"], [None, "store.refused", None], False),
+        (["savepoint", "rollback"], ["store.broken", "store.refused"], True),
+        (["release"], [None, "store.refused", None], False),
+        (["release", "rollback", "close"], ["store.broken", "store.refused"], True),
+    ],
+)
+def test_connection_that_fails_costs_the_work_that_met_it_and_nothing_after(
+    world: World, fail: list[str], codes: list[str | None], reopened: bool
+) -> None:
+    world.driver.fail.update({name: [True] for name in fail})
+    calls = [WorkItem(keep(name), None) for name in "abc"]
+    waiting = iter(calls[1:])
+    taken = world.runner.write(world.line, calls[0], lambda: next(waiting, None))
+    assert [code(call) for call in taken] == codes
+    assert (world.line.trouble is not None) == reopened
+    world.driver.fail.clear()
+
+    (after,) = world.write(keep("after"))
+    assert (after.error, world.line.trouble) == (None, None)
+    assert len(world.driver.made) == (2 if reopened else 1)
+    assert world.kept() == [*(call.result for call in taken if call.error is None), "after"]
+
+
+def test_database_that_cannot_be_opened_again_refuses_each_until_it_can(world: World) -> None:
+    world.driver.fail.update({"commit": [True], "rollback": [True], "connect": [True, True]})
+    world.write(keep("a"))
+    for _ in range(2):
+        (refused,) = world.write(keep("b"))
+        assert code(refused) == "store.broken"
+        assert "Nothing was changed" in str(refused.error)
+    world.write(keep("c"))
+    assert (world.kept(), world.line.trouble) == (["c"], None)
+
+
+def test_connection_that_says_it_is_broken_is_not_used_again(world: World) -> None:
+    def reads_nothing(tx: Tx) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    for work in (
+        lambda item: world.runner.read(world.line, item),
+        lambda item: world.runner.write(world.line, item, lambda: None),
+    ):
+        before = len(world.driver.made)
+        broken: WorkItem[object] = WorkItem(reads_nothing, None)
+        work(broken)
+        assert (code(broken), world.line.trouble) == ("store.broken", broken.error)
+        world.write(lambda tx: None)
+        assert len(world.driver.made) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"), [("rollback", None), ("begin", "store.refused"), ("connect", "store.refused")]
+)
+def test_read_on_a_connection_that_fails_is_answered_and_the_next_has_a_new_one(
+    world: World, fail: str, error: str | None
+) -> None:
+    if fail == "connect":
+        world.line.drop(sqlite3.OperationalError("some trouble"))
+    world.driver.fail[fail] = [True]
+    first: WorkItem[object] = WorkItem(lambda tx: tx.fetch("SELECT 1", []), None)
+    second: WorkItem[object] = WorkItem(first.function, None)
+    world.runner.read(world.line, first)
+    assert (code(first), first.result) == (error, None if error else [(1,)])
+    world.runner.read(world.line, second)
+    assert (second.error, second.result) == (None, [(1,)])
+    assert (len(world.driver.made), world.line.trouble) == (2, None)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    faults=st.dictionaries(st.sampled_from(PLACES), st.lists(st.booleans(), max_size=4)),
+    batches=st.lists(st.lists(st.sampled_from(["keep", "raise", "end", "read"]), min_size=1, max_size=4), max_size=6),
+)
+def test_whatever_fails_everyone_is_answered_and_told_the_truth(
+    tmp_path_factory: pytest.TempPathFactory, faults: dict[str, list[bool]], batches: list[list[str]]
+) -> None:
+    world = World(tmp_path_factory.mktemp("store") / "kept.db")
+    world.driver.fail.update(faults)
+    promised: list[object] = []
+    number = 0
+    for batch in batches:
+        functions: list[Callable[[Tx], object]] = []
+        for kind in batch:
+            number += 1
+            name = f"{kind}-{number}"
+            functions.append(
+                {
+                    "keep": keep(name),
+                    "raise": keep_and_fail(name),
+                    "end": end_transaction(world),
+                    "read": lambda tx: tx.fetch("SELECT 1", []),
+                }[kind]
+            )
+        calls: list[WorkItem[object]] = [WorkItem(function, None) for function in functions]
+        waiting = iter(calls[1:])
+        taken = world.runner.write(world.line, calls[0], lambda waiting=waiting: next(waiting, None))  # type: ignore[misc]
+        assert taken == calls[: len(taken)]
+        promised += [call.result for call in taken if call.error is None and isinstance(call.result, str)]
+        for call in calls[len(taken) :]:
+            assert world.runner.write(world.line, call, lambda: None) == [call]
+            promised += [call.result] if call.error is None and isinstance(call.result, str) else []
+    world.driver.fail.clear()
+    assert world.kept() == promised
+    world.write(keep("at last"))
+    assert world.kept() == [*promised, "at last"]
+    world.line.close()
 
 
 async def test_what_waits_for_the_commit_is_called_before_the_answer_and_one_may_fail() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.unit.kernel import sample
@@ -17,6 +18,8 @@ from tests.unit.kernel.sample import Zone, zone
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store import Schema, Store, Tx
+from cairn.kernel.store.driver import Connection
+from cairn.kernel.store.sqlite import SqliteConnection, SqliteDriver
 from cairn.testing.clock import VirtualClock
 
 ROOT = Path(__file__).parents[4]
@@ -299,6 +302,82 @@ async def test_everything_acknowledged_survives_kill_minus_nine(tmp_path: Path) 
     there = await store.read(lambda tx: {one.uuid for one in tx.find(Zone)})
     assert len(acknowledged) >= 400
     assert set(acknowledged) - there == set()
+    await store.close()
+
+
+class _Faulty(SqliteConnection):
+    """Its commits and rollbacks fail, or a commit waits, as long as it is told so."""
+
+    fail = False
+    wait: threading.Event | None = None
+    waits = threading.Event()
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(cast("SqliteConnection", connection)._connection, read_only=False)
+
+    def commit(self) -> None:
+        if _Faulty.wait is not None:
+            _Faulty.waits.set()
+            _Faulty.wait.wait(10)
+        self._may_fail()
+        super().commit()
+
+    def rollback(self) -> None:
+        self._may_fail()
+        super().rollback()
+
+    def _may_fail(self) -> None:
+        if _Faulty.fail:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> type[_Faulty]:
+    connect = SqliteDriver.connect
+
+    def instead(self: SqliteDriver, *, read_only: bool) -> Connection:
+        made = connect(self, read_only=read_only)
+        return made if read_only else _Faulty(made)
+
+    monkeypatch.setattr(SqliteDriver, "connect", instead)
+    monkeypatch.setattr(_Faulty, "fail", False)
+    return _Faulty
+
+
+async def test_writer_whose_rollback_fails_answers_everyone_and_heals(faulty: type[_Faulty], tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "x.db", sample.schema(), VirtualClock(), create_tables=True)
+    assert store.trouble() is None
+    faulty.fail = True
+    work = (store.write(partial(Tx.insert, record=zone(n))) for n in range(20))
+    answers = await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 20)
+    assert {getattr(answer, "code", answer) for answer in answers} == {"store.broken"}
+    assert store.trouble() == "the database cannot be written; the log says why"
+    assert await store.read(lambda tx: tx.count(Zone)) == 0
+
+    faulty.fail = False
+    await asyncio.wait_for(store.write(partial(Tx.insert, record=zone(1))), 20)
+    assert store.trouble() is None
+    assert await store.read(lambda tx: tx.count(Zone)) == 1
+    await store.close()
+
+
+async def test_commit_that_takes_too_long_is_trouble_while_it_lasts(faulty: type[_Faulty], tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = await Store.open(tmp_path / "x.db", sample.schema(), clock, create_tables=True)
+    faulty.wait = go = threading.Event()
+    try:
+        work = asyncio.create_task(store.write(partial(Tx.insert, record=zone(1))))
+        await asyncio.to_thread(faulty.waits.wait, 10)
+        assert store.trouble() is None
+        await clock.advance(31)
+        assert store.trouble() == "a commit has taken 31 s so far"
+        go.set()
+        await work
+        assert store.trouble() is None
+    finally:
+        faulty.wait = None
     await store.close()
 
 

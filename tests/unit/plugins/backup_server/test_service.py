@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.image_site import ORIGIN, Site, trouble
+from tests.unit.services.image_site import ORIGIN, Site, private_key, trouble
 
 from cairn.kernel.flow.journal import FlowRun
 from cairn.plugins.backup_server.messages import (
@@ -45,9 +45,9 @@ async def test_a_machine_is_made_a_backup_storage(site: Site) -> None:
 
 
 async def test_a_private_key_does_instead_of_a_password(site: Site) -> None:
-    storage = (await site.call(add(site, password=None, private_key="KEY"))).uuid
+    storage = (await site.call(add(site, password=None, private_key=private_key()))).uuid
 
-    assert site.installer.keys == {storage: "KEY"}
+    assert site.installer.keys == {storage: private_key()}
     assert site.installer.installed[0][2].password is None
 
 
@@ -82,12 +82,13 @@ async def test_one_that_cannot_be_added_leaves_nothing(site: Site, fault: str) -
 
 
 async def test_a_new_address_and_login_are_used_from_the_next_connect_on(site: Site) -> None:
-    storage = (await site.call(add(site, private_key="KEY"))).uuid
+    storage = (await site.call(add(site, private_key=private_key()))).uuid
     await site.call(
         UpdateSftpBackupStorage(uuid=storage, name="new", hostname="sim-0001", password="other", ssh_port=23)
     )
     row = await site.row(SftpBackupStorage, storage)
-    await site.call(ReconnectSftpBackupStorage(uuid=storage))
+    await site.refused(ReconnectSftpBackupStorage(uuid=storage), "backup-storage.machine-changed")
+    await site.call(ReconnectSftpBackupStorage(uuid=storage, accept_machine=True, redeploy=True))
 
     assert (row.hostname, row.password, row.private_key, row.ssh_port) == ("sim-0001", "other", None, 23)
     assert (await site.storage(storage)).name == "new"

@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
 import pytest
-from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, unreachable, uuid
+from msgspec.structs import replace
+from tests.unit.services.network_rig import CLUSTER, Rig, unreachable, uuid
 
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import (
     DhcpEntry,
     EnsureDhcp,
+    KeepDhcp,
     MetadataEntry,
-    RemoveDhcp,
     RemoveDhcpEntries,
 )
+from cairn.agents.protocol.wire import MAX_REQUEST_BYTES
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.model import FlatDhcpServer
@@ -23,6 +26,7 @@ from cairn.services.ids import HostId, L3NetworkId, VmId
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
+    DeleteIpRange,
     DetachNetworkServiceFromL3Network,
     RemoveDnsFromL3Network,
     UpdateL3Network,
@@ -67,7 +71,7 @@ def vm(number: int, host: HostId, *nics: NicSpec) -> VmNetworks:
         hostname=f"vm-{number}",
         nics=list(nics),
         bridges={one.l3_network_uuid: "br_eth0" for one in nics},
-        user_data="#cloud-config",
+        user_data=b"#cloud-config",
         ssh_keys=["ssh-ed25519 AAAA"],
     )
 
@@ -81,7 +85,7 @@ def metadata(number: int, *, bare: bool = False) -> MetadataEntry:
         ip=f"10.0.0.{number}",
         vm=uuid(number, 5),
         hostname=f"vm-{number}",
-        user_data=None if bare else "#cloud-config",
+        user_data=None if bare else b"#cloud-config",
         ssh_keys=[] if bare else ["ssh-ed25519 AAAA"],
     )
 
@@ -215,23 +219,84 @@ async def test_an_agents_error_is_told_when_all_calls_have_ended(rig: Rig) -> No
     assert len(rig.agents.take()) == 2
 
 
-async def test_a_connecting_host_gets_the_whole_of_its_vms_in_one_dhcp_call(rig: Rig) -> None:
-    host, l3 = rig.host(1, connected=False), await lan(rig)
+async def test_a_connecting_host_gets_its_vms_in_one_call_and_loses_all_others(rig: Rig) -> None:
+    host, l3, empty = rig.host(1, connected=False), await lan(rig), await lan(rig, interface="eth1")
     rig.vms[host] = [running(5, host, nic(5, l3)), running(6, host, nic(6, l3))]
 
     await connect(rig, host)
 
-    (call,) = (command for _, command in rig.agents.take())
-    assert isinstance(call, EnsureDhcp)
-    assert (call.entries, call.replace, call.bridge) == ([entry(5), entry(6)], True, "br_eth0")
-    assert call.metadata == [metadata(5, bare=True), metadata(6, bare=True)]
+    ensure, keep = (command for _, command in rig.agents.take())
+    assert isinstance(ensure, EnsureDhcp)
+    assert (ensure.entries, ensure.bridge) == ([entry(5), entry(6)], "br_eth0")
+    assert ensure.metadata == [metadata(5, bare=True), metadata(6, bare=True)]
+    assert keep == KeepDhcp(macs={l3: [entry(5).mac, entry(6).mac]})
+    assert empty not in keep.macs
 
 
-async def test_a_connecting_host_forgets_servers_of_networks_in_which_it_has_no_vm(rig: Rig) -> None:
-    host, empty = rig.host(1, connected=False), await lan(rig)
-    await lan(rig, OTHER_CLUSTER)
+async def test_what_is_more_than_a_request_takes_is_told_in_several(rig: Rig) -> None:
+    host, l3 = rig.host(1, connected=False), await lan(rig)
+    keys = [f"ssh-ed25519 {'A' * 4000}" for _ in range(100)]
+    vms = [running(number, host, nic(number, l3)) for number in range(5, 9)]
+    rig.vms[host] = [replace(one, ssh_keys=keys) for one in vms]
+    rig.vms[host].append(replace(running(9, host, nic(9, l3)), ssh_keys=keys * 3))
+
     await connect(rig, host)
-    assert rig.agents.take() == [(host, RemoveDhcp(network=empty))]
+
+    calls = [command for _, command in rig.agents.take()]
+    assert max(len(msgspec.json.encode(call)) for call in calls) <= MAX_REQUEST_BYTES
+    told = [
+        (len(call.entries), sum(len(one.ssh_keys) for one in call.metadata))
+        for call in calls
+        if isinstance(call, EnsureDhcp)
+    ]
+    assert told == [(1, 100), (1, 100), (1, 100), (2, 100)]  # the last VM has its network, and no metadata
+    assert rig.syncs.failed == {}
+
+
+async def test_a_network_that_cannot_be_served_keeps_neither_the_host_nor_the_others(rig: Rig) -> None:
+    host, first, second = rig.host(1, connected=False), await lan(rig), await lan(rig, interface="eth1")
+    rig.vms[host] = [running(5, host, nic(5, first), nic(6, second))]
+    rig.agents.refuse["flat.ensure-dhcp"] = CairnError("agent.bridge-missing", "There is no bridge.")
+
+    await connect(rig, host)
+
+    *ensured, keep = (command for _, command in rig.agents.take())
+    assert [type(command) for command in ensured] == [EnsureDhcp, EnsureDhcp]
+    assert keep == KeepDhcp(macs={first: [entry(5).mac], second: [entry(6).mac]})
+    assert list(rig.syncs.failed) == [(host, "flat", "")]
+
+
+async def test_connecting_waits_for_the_vm_that_is_being_served_and_the_other_way_round(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    rig.agents.gated.add(host)
+    starting = asyncio.ensure_future(service(rig).apply(vm(5, host, nic(5, l3))))
+    await rig.clock.settle()
+    connecting = asyncio.ensure_future(connect(rig, host))
+    await rig.clock.settle()
+    assert len(rig.agents.calls) == 1
+    rig.vms[host] = [running(5, host, nic(5, l3))]  # what is claimed counts when the turn has come, not before
+    rig.agents.gates[host].set()
+
+    await asyncio.gather(starting, connecting)
+
+    assert rig.agents.take()[-1] == (host, KeepDhcp(macs={l3: [entry(5).mac]}))
+
+
+async def test_a_host_out_of_reach_does_not_hold_a_vm_up_that_leaves_it(rig: Rig) -> None:
+    host, l3 = rig.host(1), await lan(rig)
+    rig.agents.refuse[host] = unreachable()
+    await service(rig).release(vm(5, host, nic(5, l3)))
+    assert list(rig.syncs.failed) == [(host, "flat", "")]
+
+
+async def test_the_servers_get_another_address_when_theirs_goes_with_its_range(rig: Rig) -> None:
+    l3 = await rig.l3(await rig.l2())
+    first = await rig.add_range(l3, "10.0.0.2", "10.0.0.9")
+    second = await rig.add_range(l3, "10.0.0.20", "10.0.0.29")
+    await rig.context.bus.call(DeleteIpRange(uuid=first))
+    assert await servers(rig) == {l3: "10.0.0.20"}
+    await rig.context.bus.call(DeleteIpRange(uuid=second))
+    assert await servers(rig) == {}
 
 
 async def test_a_vm_without_an_address_is_not_served(rig: Rig) -> None:
@@ -249,7 +314,7 @@ async def test_a_vm_without_an_address_is_not_served(rig: Rig) -> None:
     )
     rig.vms[host] = [running(7, host, stopped)]
     await connect(rig, host)
-    assert rig.agents.take() == [(host, RemoveDhcp(network=l3))]
+    assert rig.agents.take() == [(host, KeepDhcp(macs={}))]
 
 
 class Reads:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.unit.services.host.host_calls import cluster
-from tests.unit.services.image_site import Site
+from tests.unit.services.image_site import Site, private_key
 
 from cairn.plugins.kvm.messages import AddKVMHost, UpdateKVMHost
 from cairn.plugins.kvm.model import KvmHost
@@ -40,10 +40,13 @@ async def test_without_a_way_to_log_in_it_is_refused(site: Site) -> None:
 
 
 async def test_a_new_login_and_address_are_used_from_the_next_connect_on(site: Site) -> None:
-    host = (await site.call(await add(site, private_key="KEY"))).uuid
+    host = (await site.call(await add(site, private_key=private_key()))).uuid
     await site.call(UpdateKVMHost(uuid=host, name="new", management_ip="sim-0002", password="other"))
-    await site.call(ReconnectHost(uuid=host))
+    await site.refused(ReconnectHost(uuid=host), "host.machine-changed")
+    untouched = len(site.installer.installed)
+    await site.call(ReconnectHost(uuid=host, accept_machine=True, redeploy=True))
 
+    assert untouched == 1, "another machine answers at the new address: nothing was done to it"
     row = await site.row(KvmHost, host)
     assert (row.password, row.private_key, row.username) == ("other", None, "root")
     assert (await site.row(Host, host)).name == "new"

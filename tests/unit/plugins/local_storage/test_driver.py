@@ -1,18 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.services.vm.paper_agents import PaperAgents
 
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import CreateVolume, DeleteFile
+from cairn.agents.protocol.wire import Space
 from cairn.kernel.error import CairnError
-from cairn.kernel.store.store import Tx
+from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
+from cairn.plugins.local_storage.space import DiskSpace, Touched
 from cairn.services.host.extensions import Candidate
 from cairn.services.ids import ClusterId, HostId, PrimaryStorageId, VolumeId, ZoneId
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
@@ -107,7 +110,10 @@ async def test_hosts_without_space_or_storage_are_refused_for_a_new_volume_with_
 
     unprepared = {NOBODY: "has its local storage not prepared yet"}
     assert refused(2 * MIB) == unprepared
-    assert refused(3 * MIB) == {host(cloud, 1): "has 2 MiB of local storage free", **unprepared}
+    assert refused(3 * MIB) == {
+        host(cloud, 1): "has 2 MiB of local storage free, and the disk needs 3 MiB",
+        **unprepared,
+    }
 
 
 async def test_a_volume_that_is_there_binds_to_its_host_whatever_is_free(cloud: Cloud) -> None:
@@ -153,6 +159,7 @@ async def test_preparing_hosts_again_finds_the_same_space_less_what_is_taken(clo
     for _ in range(2):
         await cloud.clock.run(driver(cloud).attached(storage(cloud), cluster(cloud)))
 
+    await cloud.quiet(2)
     mine, other = share(cloud), share(cloud, 2)
     assert (mine.total_capacity, mine.available_capacity) == (total, total - 3 * MIB)
     assert whole(cloud).available_capacity == mine.available_capacity + other.available_capacity
@@ -161,11 +168,48 @@ async def test_preparing_hosts_again_finds_the_same_space_less_what_is_taken(clo
 async def test_more_may_be_given_than_there_is_if_the_setting_says_so(cloud: Cloud) -> None:
     before = share(cloud)
     await cloud.call("UpdateGlobalConfig", category="localStorage", name="overProvisioning.ratio", value="2")
-    await cloud.clock.run(driver(cloud).attached(storage(cloud), cluster(cloud)))
+    assert await claim(cloud, 2 * before.available_capacity), "it counts at once"
+    await cloud.quiet(2)
 
     after = share(cloud)
-    assert after.total_capacity == 2 * before.total_capacity
-    assert after.total_physical_capacity == before.total_physical_capacity == before.total_capacity
+    assert (after.total_capacity, after.available_capacity) == (2 * before.total_capacity, 0)
+    assert after.total_physical_capacity == before.total_physical_capacity > before.total_capacity
+    assert whole(cloud).total_capacity == 4 * before.total_capacity
+
+
+async def test_a_ping_without_news_looks_nothing_up_and_one_with_news_is_written(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cloud.quiet(61)
+    writes = 0
+    real = type(cloud.node.context.store).write
+
+    async def counted(store: Store, fn: Callable[[Tx], object]) -> object:
+        nonlocal writes
+        writes += 1
+        return await real(store, fn)
+
+    path = whole(cloud).mount_path
+    space = Space(total_bytes=1 << 40, available_bytes=1 << 39, used_bytes=0, file_system="disk")
+    await driver(cloud).host_measured(host(cloud, 1), {path: space})
+    monkeypatch.setattr(type(cloud.node.context.store), "write", counted)
+    for _ in range(3):
+        await driver(cloud).host_measured(host(cloud, 1), {path: space})
+    assert writes == 0
+    await driver(cloud).host_measured(host(cloud, 1), {path: replace(space, available_bytes=1 << 38)})
+    assert writes == 1
+    mine = share(cloud)
+    assert (mine.total_physical_capacity, mine.available_physical_capacity) == (1 << 40, 1 << 38)
+    assert mine.available_capacity == (1 << 38) - (1 << 30)
+
+
+async def test_pings_tell_how_full_disks_are(cloud: Cloud) -> None:
+    before = share(cloud).available_physical_capacity
+    cloud.world.hosts["sim-0001"].used_bytes += 1 << 40
+    await cloud.quiet(61)
+    assert share(cloud).available_physical_capacity == before - (1 << 40)
+    await cloud.quiet(2)
+    assert whole(cloud).available_physical_capacity == 2 * before - (1 << 40)
 
 
 async def test_a_storage_that_is_gone_or_a_host_of_another_cluster_prepares_nothing(cloud: Cloud) -> None:
@@ -178,6 +222,7 @@ async def test_a_storage_that_is_gone_or_a_host_of_another_cluster_prepares_noth
 async def test_a_host_that_goes_takes_its_share_of_the_storage_along(cloud: Cloud) -> None:
     for _ in range(2):
         await cloud.node.context.store.write(lambda tx: driver(cloud).host_removed(tx, host(cloud, 2)))
+    await cloud.quiet(2)
 
     mine, row = share(cloud), whole(cloud)
     assert cloud.read_now(lambda tx: tx.count(LocalStorageHost)) == 1
@@ -208,7 +253,8 @@ SPEC = VolumeSpec(
 
 def on_paper(cloud: Cloud, agents: PaperAgents, caches: PaperCaches) -> LocalStorageDriver:
     context = cloud.node.context
-    return LocalStorageDriver(context.store, context.ids, context.config, agents, cast("HostCaches", caches))
+    space = DiskSpace(context.ids, context.config, context.events, Touched())
+    return LocalStorageDriver(context.store, agents, cast("HostCaches", caches), space)
 
 
 @pytest.mark.parametrize("base", [BASE, None])

@@ -5,16 +5,9 @@ from datetime import timedelta
 import pytest
 from tests.unit.services.small_node import SmallNode
 
-from cairn.kernel.error import CairnError
 from cairn.kernel.event import EventRow
 from cairn.kernel.jobs import Job
-from cairn.services.admin.housekeeping import Housekeeping
 from cairn.services.admin.messages import UpdateGlobalConfig
-
-
-def housekeeping(node: SmallNode) -> Housekeeping:
-    parts = node.context
-    return Housekeeping(parts.clock, parts.store, parts.jobs, parts.events)
 
 
 async def event(node: SmallNode, age_seconds: float = 0.0) -> None:
@@ -23,10 +16,9 @@ async def event(node: SmallNode, age_seconds: float = 0.0) -> None:
 
 
 async def test_once_an_hour_what_is_old_goes_and_the_rest_stays(node: SmallNode) -> None:
-    keeper = housekeeping(node)
     for category in ("job", "event"):
         await node.call(UpdateGlobalConfig(category=category, name="retention", value="1800"))
-    await keeper.start()
+    await node.context.start_background()
     old = await node.job(UpdateGlobalConfig(category="api", name="parallelism", value="7"))
     await event(node)
     await node.clock.advance(3000.0)
@@ -38,26 +30,25 @@ async def test_once_an_hour_what_is_old_goes_and_the_rest_stays(node: SmallNode)
 
     assert [row.uuid for row in await node.all(Job)] == [fresh.uuid]
     assert len(await node.all(EventRow)) == 1
-    await keeper.stop()
 
 
-async def test_a_chore_that_fails_keeps_no_other_from_being_done(
+async def test_chore_that_fails_keeps_no_other_from_being_done_and_is_tried_again(
     node: SmallNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries: list[float] = []
+
     async def fail() -> int:
-        raise CairnError("store.full", "The disk is full.")
+        tries.append(node.clock.monotonic())
+        raise OverflowError("date value out of range")
 
     monkeypatch.setattr(node.context.jobs, "clean", fail)
-    keeper = housekeeping(node)
-    await keeper.start()
+    began = node.clock.monotonic()
+    await node.context.start_background()
     await event(node, age_seconds=1e6)
 
-    await node.clock.advance(3601.0)
+    await node.clock.advance(3605.0)
 
     assert await node.all(EventRow) == []
-    await keeper.stop()
+    assert [when - began for when in tries] == [3600.0, 3601.0, 3603.0]
+    await node.context.stop_background()
     assert node.clock.pending() == 0
-
-
-async def test_stopping_before_starting_is_nothing(node: SmallNode) -> None:
-    await housekeeping(node).stop()

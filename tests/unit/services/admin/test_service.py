@@ -8,10 +8,12 @@ from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel import limits as config
 from cairn.kernel.config import GlobalConfigRow
+from cairn.kernel.event import DeliveryState, EventDelivery
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data
 from cairn.kernel.jobs import JobState
 from cairn.kernel.resource import EraseResource
 from cairn.services.admin.messages import (
+    ForgetEventDelivery,
     GetCurrentTime,
     GetPlugins,
     GetResourceQueue,
@@ -20,6 +22,7 @@ from cairn.services.admin.messages import (
     GetWorkflows,
     PluginState,
     ResetGlobalConfig,
+    RetryEventDelivery,
     RetryWorkflowRun,
     SettleWorkflowRun,
     UpdateGlobalConfig,
@@ -156,3 +159,41 @@ async def test_a_failed_undo_is_settled_and_a_running_one_is_not(node: SmallNode
     await node.refused(RetryWorkflowRun(uuid=running.uuid), "workflow.still-running")
 
     assert [row.uuid for row in await node.all(FlowRun)] == [running.uuid]
+
+
+def set_aside(node: SmallNode, state: DeliveryState = DeliveryState.SET_ASIDE) -> EventDelivery:
+    """An event of a subscriber that this node does not have."""
+    now = node.clock.now()
+    return EventDelivery(
+        uuid=node.ids.new(),
+        subscriber="hook",
+        state=state,
+        sequence=1,
+        name="zone.seen",
+        content={},
+        event_date=now,
+        create_date=now,
+        last_op_date=now,
+    )
+
+
+async def test_an_event_that_was_set_aside_stays_until_it_can_be_told_or_is_forgotten(node: SmallNode) -> None:
+    row = set_aside(node)
+    await node.insert(row)
+
+    await node.refused(RetryEventDelivery(uuid=row.uuid), "event-delivery.no-subscriber")
+    assert await node.all(EventDelivery) == [row]
+    for _ in range(2):
+        await node.call(ForgetEventDelivery(uuid=row.uuid))
+        await node.call(RetryEventDelivery(uuid=row.uuid))
+
+    assert await node.all(EventDelivery) == []
+
+
+async def test_an_event_that_is_owed_cannot_be_forgotten(node: SmallNode) -> None:
+    row = set_aside(node, DeliveryState.OWED)
+    await node.insert(row)
+
+    await node.refused(ForgetEventDelivery(uuid=row.uuid), "event-delivery.owed")
+
+    assert await node.all(EventDelivery) == [row]

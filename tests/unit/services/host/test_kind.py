@@ -20,6 +20,7 @@ async def test_a_host_that_vms_hold_something_of_stays_even_when_enforcing(site:
     error = await site.refused(DeleteHost(uuid=host, delete_mode=DeleteMode.ENFORCING), "host.in-use")
 
     assert "1 VMs hold capacity of it" in error.message
+    assert "use deleteMode=Enforcing" not in error.message
     assert (await site.row(Host, host)).state.value == "Enabled"
 
 
@@ -45,12 +46,16 @@ async def test_an_agent_that_does_not_know_which_host_it_is_is_connected_again(s
 
 
 @pytest.mark.parametrize("event", [HostStateEvent.DISABLE, HostStateEvent.MAINTAIN])
-async def test_a_host_in_maintenance_is_not_watched_and_a_disabled_one_is(site: Site, event: HostStateEvent) -> None:
+async def test_a_host_in_maintenance_is_watched_like_any_other_and_not_tried_while_it_is_silent(
+    site: Site, event: HostStateEvent
+) -> None:
     host = (await site.call(add(site, await cluster(site)))).uuid
     await site.call(ChangeHostState(uuid=host, state_event=event))
     await site.watch()
     site.kill("sim-0001")
-    await site.clock.advance(70)
+    await site.clock.advance(3600)
 
-    lost = event is HostStateEvent.DISABLE
-    assert (await site.row(Host, host)).status.value == ("Disconnected" if lost else "Connected")
+    assert (await site.row(Host, host)).status.value == "Disconnected"
+    told = [row.content["status"] for row in await site.rows(EventRow, name="host.status-changed")]
+    tried = told.count("Connecting") > 0
+    assert tried == (event is HostStateEvent.DISABLE)

@@ -7,9 +7,7 @@ from cairn.services.identity.passwords import PasswordForm, sha512_hex
 from cairn.services.identity.policy import check_new
 
 
-@pytest.mark.parametrize(
-    "password", ["", "a", "1234567", "12345678", "letmein123", "ADMINISTRATOR", "ÄÖÜäöü1"]
-)
+@pytest.mark.parametrize("password", ["", "a", "1234567", "12345678", "letmein123", "ADMINISTRATOR", "ÄÖÜäöü1"])
 def test_short_and_common_passwords_are_refused(password: str) -> None:
     with pytest.raises(CairnError, match="would fit") as caught:
         check_new(password, PasswordForm.PLAIN)

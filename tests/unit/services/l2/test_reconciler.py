@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, missing_interface, names
+from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, Syncs, missing_interface, names
 
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureVxlan
 from cairn.kernel.error import CairnError
-from cairn.services.host.extensions import HostConnected
-from cairn.services.ids import HostId
+from cairn.services.host.extensions import Candidate, HostConnected, HostFilter, HostNeed
+from cairn.services.ids import HostId, ImageId, VmId
 from cairn.services.l2.reconciler import L2Reconciler
 
 FACTS = HostFacts(hostname="host", architecture="x86_64")
@@ -82,18 +82,74 @@ async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: 
     rig.agents.gated.add(host)
     task = asyncio.ensure_future(reconciler.ensure(host, [l2]))
     await rig.clock.settle()
-    rig.agents.gated.clear()
+    connecting = asyncio.ensure_future(reconciler.host_connecting(host, FACTS))
+    await rig.clock.settle()
+    assert names(rig.agents.take()) == [(1, "EnsureVxlan")]  # the connect waits for the host's turn
     rig.agents.refuse[host] = missing_interface()
-    with pytest.raises(CairnError):
-        await reconciler.host_connecting(host, FACTS)
-    rig.agents.refuse.clear()
     rig.agents.gates[host].set()
-    await task
+    with pytest.raises(CairnError):
+        await task
+    await connecting
+    rig.agents.refuse.clear()
     await rig.settle()
 
     await reconciler.ensure(host, [l2])
 
     assert names(await rig.settle()) == [(1, "EnsureVxlan")]
+
+
+async def test_a_network_that_cannot_be_made_keeps_neither_the_host_nor_its_other_networks(rig: Rig) -> None:
+    host = rig.host(1, connected=False)
+    bad, good = await rig.l2(interface="eth9"), await rig.vxlan()
+    await rig.attach(bad)
+    await rig.attach(good)
+    l3 = await rig.l3(bad)
+    rig.agents.refuse["network.ensure-bridge"] = missing_interface()
+
+    await connect(rig, host)
+
+    assert names(await rig.settle()) == [(1, "EnsureBridge"), (1, "EnsureVxlan")]
+    assert list(rig.syncs.failed) == [(host, "l2", bad)]
+    need = HostNeed(
+        vm_uuid=VmId("vm"),
+        cpu_num=1,
+        memory_size=1,
+        disk_bytes=0,
+        image_uuid=ImageId("image"),
+        l3_network_uuids=[l3],
+    )
+    candidate = Candidate(host_uuid=host, cluster_uuid=CLUSTER, zone_uuid=ZONE, name="host-1")
+    judge = rig.extensions.named(HostFilter, "l3")
+    refused = await rig.context.store.write(lambda tx: judge.refuse(tx, need, [candidate]))
+    assert refused == {host: "could not be given the L2 network of L3 network lan"}
+
+    rig.agents.refuse.clear()
+    assert await rig.syncs.sync(host, "l2", bad)
+
+    assert await rig.context.store.write(lambda tx: judge.refuse(tx, need, [candidate])) == {}
+
+
+async def test_many_cold_hosts_cost_one_look_at_all_of_them(rig: Rig) -> None:
+    hosts = [rig.host(number) for number in range(1, 9)]
+    l2 = await rig.vxlan()
+    await rig.attach(l2)
+    await rig.settle()
+    fresh = L2Reconciler(
+        rig.context.store,
+        rig.context.bus,
+        rig.clock,
+        rig.context.queues,
+        rig.agents,
+        Syncs(),
+        rig.context.events,
+        rig.context.config,
+    )
+    rig.listed.clear()
+
+    await asyncio.gather(*(fresh.ensure(host, [l2]) for host in hosts))
+
+    assert len(rig.agents.take()) == len(hosts)
+    assert sum(bool(asked.cluster_uuids) for asked in rig.listed) == 1
 
 
 async def test_a_host_known_by_name_only_is_told_that_tunnels_need_an_address(rig: Rig) -> None:

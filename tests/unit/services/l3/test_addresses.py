@@ -43,7 +43,7 @@ class Work:
 @contextmanager
 def counted_work(rig: Rig) -> Iterator[Work]:
     work = Work()
-    connection = cast("SqliteConnection", rig.context.store._writer)._connection
+    connection = cast("SqliteConnection", rig.context.store._writer.connection())._connection
     connection.set_progress_handler(work.more, 1000)
     yield work
     connection.set_progress_handler(None, 0)
@@ -124,12 +124,14 @@ async def test_an_address_asked_for_by_name_is_given_before_and_behind_the_curso
     assert [(await net.claim()).ip for _ in range(3)] == ["10.0.0.2", "10.0.0.4", "10.0.0.5"]
 
 
-async def test_a_taken_address_names_its_holder(rig: Rig) -> None:
+async def test_a_taken_address_names_its_holder_to_administrators(rig: Rig) -> None:
     net = await network(rig, ("10.0.0.1", "10.0.0.5"))
     await net.claim(vm=7)
-    with pytest.raises(CairnError, match=f"10.0.0.1 of the L3 network lan has the VM {uuid(7, 5)}") as caught:
+    with pytest.raises(CairnError, match=r"10\.0\.0\.1 of the L3 network lan is taken") as caught:
         await net.claim(ip="10.0.0.1")
     assert caught.value.code == "l3.address-taken"
+    assert caught.value.operator == f"It has the VM {uuid(7, 5)}."
+    assert uuid(7, 5) not in str(caught.value.record().public())
 
 
 async def test_an_address_of_no_range_is_refused_with_the_ranges(rig: Rig) -> None:

@@ -111,8 +111,8 @@ async def test_asking_for_the_capacity_of_nothing_says_what_to_name(rig: Rig) ->
 @pytest.mark.parametrize(
     ("ip", "reason"),
     [
-        ("10.0.0.3", "has the VM"),
-        ("10.0.0.2", "the cloud itself"),
+        ("10.0.0.3", "10.0.0.3 is taken"),  # by whom is not everybody's affair
+        ("10.0.0.2", "10.0.0.2 is taken"),
         ("10.0.0.1", "gateway"),
         ("10.0.0.77", "in none of the network's address ranges"),
         ("10.0.0.4", None),

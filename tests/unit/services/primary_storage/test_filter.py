@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 from tests.unit.services.storage_rig import StorageRig, candidate
 
 from cairn.kernel.api import StateEvent
-from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
+from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
 from cairn.services.ids import HostId, ImageId, VmId
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState
 
@@ -63,3 +64,33 @@ async def test_a_vm_with_a_disk_goes_where_its_storage_says_that_the_disk_is(rig
     assert await refused(rig, replace(there, primary_storage_uuid=None), candidate(cluster)) == {
         "h1": "cannot be asked for a disk that is gone"
     }
+
+
+async def test_choice_is_narrowed_to_where_the_storage_is_attached(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    cluster, storage = await rig.cluster(zone), await rig.storage(zone)
+    await rig.cluster(zone)
+    await rig.attach(storage, cluster)
+    judge = rig.node.context.extensions.named(HostFilter, "primary_storage")
+
+    async def places(need: HostNeed) -> Places:
+        return await rig.node.context.store.read(lambda tx: judge.narrow(tx, need))
+
+    assert await places(NEED) == ANYWHERE
+    assert await places(replace(NEED, primary_storage_uuid=storage)) == Places(clusters=frozenset({cluster}))
+    assert await places(replace(NEED, primary_storage_uuid="gone")) == ANYWHERE
+
+
+async def test_choice_is_narrowed_to_the_host_whose_disk_the_volume_is_on(
+    rig: StorageRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = await rig.zone()
+    cluster, storage = await rig.cluster(zone), await rig.storage(zone)
+    await rig.attach(storage, cluster)
+    monkeypatch.setattr(rig.driver, "host_of", lambda tx, volume: HostId("home") if volume == "disk" else None)
+    judge = rig.node.context.extensions.named(HostFilter, "primary_storage")
+    there = replace(NEED, root_volume_uuid="disk", primary_storage_uuid=storage)
+
+    found = await rig.node.context.store.read(lambda tx: judge.narrow(tx, there))
+
+    assert found == Places(hosts=frozenset({HostId("home")}), clusters=frozenset({cluster}))

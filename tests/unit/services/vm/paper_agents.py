@@ -12,10 +12,10 @@ R = TypeVar("R", bound=Result)
 
 
 class PaperAgents(HostAgents):
-    """Notes what is asked of hosts; fails with a code, if it has one."""
+    """Notes what is asked of hosts; fails with a code or an error, if it has one."""
 
-    def __init__(self, code: str | None = None) -> None:
-        self.code = code
+    def __init__(self, code: str | CairnError | None = None) -> None:
+        self.error = CairnError(code, "The host said no, for the test's sake.") if isinstance(code, str) else code
         self.asked: list[str] = []
         self.idle: list[bool] = []
         self.commands: list[tuple[AgentCommand[Result], float | None]] = []  #: with the seconds that each may take
@@ -27,6 +27,6 @@ class PaperAgents(HostAgents):
         self.asked.append(f"{command.name} on {host}")
         self.idle.append(idle)
         self.commands.append((cast("AgentCommand[Result]", command), timeout_seconds))
-        if self.code is not None:
-            raise CairnError(self.code, "The host said no, for the test's sake.")
+        if self.error is not None:
+            raise self.error
         return cast("R", Done())

@@ -87,8 +87,9 @@ def test_a_transitional_state_is_left_for_where_it_came_from_or_where_it_leads_o
             assert any(after in (*change.allowed, change.after) for change in rows)
 
 
-def test_nothing_comes_after_a_vm_was_destroyed_but_its_end() -> None:
-    assert {after for before, after in CHANGES if before is VmState.DESTROYED} == {VmState.EXPUNGING}
+def test_what_comes_after_a_vm_was_destroyed_is_its_end_or_its_recovery() -> None:
+    after_it = {VmState.EXPUNGING, VmState.RECOVERING}
+    assert {after for before, after in CHANGES if before is VmState.DESTROYED} == after_it
 
 
 def test_a_vm_is_unknown_only_when_its_host_is_lost() -> None:

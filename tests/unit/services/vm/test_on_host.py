@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import pytest
 
+from cairn.services.host.extensions import HostRemoval
 from cairn.services.ids import HostId
 from cairn.services.vm.model import VmInstance
 from cairn.services.vm.on_host import VmsOnHost
 from cairn.testing.cloud import Cloud, Refused
 
 
+def on_host(cloud: Cloud) -> VmsOnHost:
+    found = cloud.node.context.extensions.named(HostRemoval, "vm")
+    assert isinstance(found, VmsOnHost)
+    return found
+
+
 def why(cloud: Cloud, host: str) -> str | None:
-    return cloud.read_now(lambda tx: VmsOnHost().why_not_remove(tx, HostId(host)))
+    return cloud.read_now(lambda tx: on_host(cloud).why_not_remove(tx, HostId(host)))
 
 
 async def test_vms_keep_the_host_that_they_are_on_and_no_other(cloud: Cloud) -> None:
@@ -28,7 +35,7 @@ async def test_a_vm_that_is_off_keeps_no_host_and_remembers_where_it_was(cloud: 
     await cloud.call("StopVmInstance", uuid=vm)
     before = cloud.read_now(lambda tx: tx.get(VmInstance, vm))
 
-    await cloud.node.context.store.write(lambda tx: VmsOnHost().host_removed(tx, HostId(host)))
+    await cloud.node.context.store.write(lambda tx: on_host(cloud).host_removed(tx, HostId(host)))
 
     assert why(cloud, host) is None
     assert cloud.read_now(lambda tx: tx.get(VmInstance, vm)) == before

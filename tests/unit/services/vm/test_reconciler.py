@@ -11,9 +11,10 @@ from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
 from cairn.kernel.event import EventRow
 from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import HostPinged
-from cairn.services.host.model import HostClaim
+from cairn.services.host.model import Host, HostClaim
 from cairn.services.ids import HostId, VmId
 from cairn.services.vm.machine import TRANSITIONAL
 from cairn.services.vm.messages import ObserveVm
@@ -168,6 +169,51 @@ async def test_a_destroyed_vm_that_runs_is_a_strange_one_and_stays_destroyed(clo
     assert [event.content["vm"] for event in told(cloud, "vm.strange-seen")] == [cloud.site["vm"]]
 
 
+async def test_a_host_is_not_believed_about_a_vm_of_another_host_and_that_is_told_once(cloud: Cloud) -> None:
+    before, other = row_of(cloud), "9" * 32
+    events = len(told(cloud))
+    for _ in range(3):
+        vms = {cloud.site["vm"]: "Running"}
+        await reconciler(cloud).host_pinged(HostId(other), vms, cloud.clock.now() + LATER)
+
+    assert (row_of(cloud), claims(cloud), len(told(cloud))) == (before, [cloud.site["host-1"]], events)
+    (seen,) = told(cloud, "vm.strange-seen")
+    assert (seen.content["host"], seen.content["placedOn"]) == (other, cloud.site["host-1"])
+
+
+async def test_a_vm_that_rests_is_believed_to_run_only_where_it_ran_last(cloud: Cloud) -> None:
+    await cloud.call("StopVmInstance", uuid=cloud.site["vm"])
+    await cloud.quiet(1)
+    vms = {cloud.site["vm"]: "Running"}
+    await reconciler(cloud).host_pinged(HostId("9" * 32), vms, cloud.clock.now() + LATER)
+
+    assert (row_of(cloud).state, claims(cloud)) == (VmState.STOPPED, [])
+    assert [event.content["placedOn"] for event in told(cloud, "vm.strange-seen")] == [cloud.site["host-1"]]
+
+
+async def test_a_host_that_names_vms_without_end_is_told_of_within_bounds(cloud: Cloud) -> None:
+    many = {f"{number:032x}": "Running" for number in range(300)}
+    await pinged(cloud, "Running", others=many)
+    first = len(told(cloud, "vm.strange-seen"))
+    await pinged(cloud, "Running")
+    await pinged(cloud, "Running", others=dict(list(many.items())[:1]))
+
+    assert first == 100
+    assert len(told(cloud, "vm.strange-seen")) == 101, "those that are gone and come again are told of again"
+
+
+async def test_nothing_is_concluded_from_a_power_state_that_nobody_knows(cloud: Cloud) -> None:
+    before = row_of(cloud)
+    await pinged(cloud, "Hibernating", others={"e" * 32: "Hibernating"})
+    web = cloud.site["vm"]
+    await reconciler(cloud).reported(Report(kind="vm.state", host=cloud.site["host-1"], vm=web, state="Hibernating"))
+    message = ObserveVm(vm=web, host=cloud.site["host-1"], power="Hibernating", reason=None)
+    await cloud.clock.run(cloud.node.context.bus.call(message))
+
+    assert row_of(cloud) == before
+    assert told(cloud, "vm.strange-seen") == []
+
+
 async def test_a_report_that_is_no_news_asks_no_host(cloud: Cloud) -> None:
     sent = len(cloud.transport.requests)
     await observe(cloud, PowerState.RUNNING)
@@ -209,3 +255,39 @@ async def test_vms_of_a_lost_host_are_unknown_and_known_again_when_it_is_back(cl
     assert (lost, reason) == ([VmState.UNKNOWN, VmState.STOPPED], "its host was lost")
     assert cloud.read_now(states) == [VmState.RUNNING, VmState.STOPPED]
     assert claims(cloud) == [cloud.site["host-1"]]
+
+
+async def told_of_host(cloud: Cloud, host: str, status: MachineStatus) -> None:
+    """An event about a host's status reaches the reconciler, late."""
+    event = EventRow(
+        name="host.status-changed",
+        resource_uuid=host,
+        content={"status": status.value},
+        create_date=cloud.clock.now(),
+    )
+    await cloud.clock.run(reconciler(cloud).host_changed(event))
+
+
+@pytest.mark.parametrize("told_status", list(MachineStatus))
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (MachineStatus.CONNECTED, VmState.RUNNING),
+        (MachineStatus.CONNECTING, VmState.RUNNING),
+        (MachineStatus.DISCONNECTED, VmState.UNKNOWN),
+    ],
+)
+async def test_an_event_of_a_host_is_only_a_reason_to_look_at_the_host(
+    cloud: Cloud, told_status: MachineStatus, status: MachineStatus, expected: VmState
+) -> None:
+    host = cloud.site["host-1"]
+    await cloud.node.context.store.write(lambda tx: tx.update(Host, host, status=status))
+    await told_of_host(cloud, host, told_status)
+    assert row_of(cloud).state is expected
+
+
+@pytest.mark.parametrize("status", list(MachineStatus))
+async def test_a_host_that_is_gone_is_nothing_to_do(cloud: Cloud, status: MachineStatus) -> None:
+    before = row_of(cloud)
+    await told_of_host(cloud, "f" * 32, status)
+    assert row_of(cloud) == before

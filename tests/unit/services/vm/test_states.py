@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
@@ -32,10 +30,10 @@ async def test_change_that_nothing_makes_is_refused_with_the_vms_story(cloud: Cl
     error = caught.value
     assert (error.code, error.kind) == ("vm.impossible-change", ErrorKind.INTERNAL)
     assert "Stopped, and nothing brings it from there to Rebooting" in error.message
-    told = cast("list[str]", error.details["story"])
+    told = str(error.operator).removeprefix("What happened to it: ").split("; ")
     story = [line.split(" ", 2)[2].split(" (")[0] for line in told]
     assert story == ["Starting to Running", "Running to Stopping", "Stopping to Stopped"]
-    assert "(job " in error.message
+    assert "(job " in str(error.operator)
     assert (await cloud.query("VmInstance"))[0]["state"] == "Stopped"
 
 

@@ -31,10 +31,30 @@ def test_tags_are_read_and_one_that_is_not_there_changes_nothing() -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@home"
     given = [f"userdata::{script}", f"sshkey::{key}"]
     told = tags.from_tags(given, "web")
-    assert told == tags.ToldToGuest(hostname="web", user_data="#!/bin/sh\n", ssh_keys=[key])
+    assert told == tags.ToldToGuest(hostname="web", user_data=b"#!/bin/sh\n", ssh_keys=[key])
     assert tags.from_tags(["hostname::db"], "web").hostname == "db"
 
 
 def test_host_name_is_made_of_the_vms_name() -> None:
     assert tags.hostname_of("My Web Server!") == "my-web-server"
     assert tags.hostname_of("!!!") == "vm"
+
+
+def test_user_data_is_bytes_and_stays_what_it_was() -> None:
+    compressed = bytes(range(256))
+    given = [f"userdata::{base64.b64encode(compressed).decode()}"]
+    assert tags.from_tags(given, "web").user_data == compressed
+
+
+@pytest.mark.parametrize("text", ["Zm9vé", "Zm9v\nYmFy", "Zm9", "=", "\x00"])
+def test_user_data_that_is_no_base64_is_complained_of(text: str) -> None:
+    assert "base64 -w0" in str(tags.USER_DATA.complain({"userdata": text}))
+
+
+def test_user_data_is_shown_in_no_error() -> None:
+    assert tags.USER_DATA.shown("userdata::c2VjcmV0") == "a tag userdata::{userdata}"
+
+
+@pytest.mark.parametrize("key", ["ssh-rsa AAAA\nssh-rsa BBBB", "ssh-rsa", "rsa AAAA", "ssh-rsa AAAA a\x1bb"])
+def test_key_that_is_no_line_of_authorized_keys_is_complained_of(key: str) -> None:
+    assert "authorized_keys" in str(tags.SSH_KEY.complain({"sshkey": key}))

@@ -1,7 +1,7 @@
 """Adding and connecting a backup storage.
 
-A plugin's workflow that adds a kind of its own lists ``backup-storage.record``, ``machine.deploy``,
-``backup-storage.connect`` and ``backup-storage.finish-connect``.
+A plugin's workflow that adds a kind of its own lists ``backup-storage.record``, ``machine.identify``,
+``machine.record-identity``, ``machine.deploy``, ``backup-storage.connect`` and ``backup-storage.finish-connect``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import ClassVar
 from msgspec import Struct
 
 from cairn.agents.protocol.storage import Capacity, InitStorage
+from cairn.kernel.api import ApiChange, ApiCreate
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.model import AgentSeen
+from cairn.kernel.machine.steps import accepts
 from cairn.kernel.resource import existing, new
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
@@ -33,6 +36,7 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
 
     name = "backup-storage.record"
     title = "writing the backup storage down"
+    undone_last: ClassVar[bool] = True
 
     def __init__(self, kind: BackupStorageKind, tags: Tags) -> None:
         self._kind = kind
@@ -51,16 +55,17 @@ class RecordBackupStorage(TransactionStep[RecordBackupStorageInput, Nothing]):
 
 
 class ConnectInput(Struct, frozen=True, kw_only=True):
-    """The backup storage to connect to."""
+    """The backup storage to connect to, and the call that does so."""
 
     uuid: str
+    asked: ApiCreate | ApiChange
 
 
 class ConnectOutput(Struct, frozen=True, kw_only=True):
-    """The capacity and the boot that the agent told of itself."""
+    """The capacity that the agent told, and what it told of itself."""
 
     capacity: Capacity
-    agent_boot: str
+    agent: AgentSeen
 
 
 class ConnectBackupStorage(ActionStep[ConnectInput, ConnectOutput]):
@@ -77,8 +82,9 @@ class ConnectBackupStorage(ActionStep[ConnectInput, ConnectOutput]):
     async def do(self, given: ConnectInput) -> ConnectOutput:
         """Have the folder made, unless it is there already."""
         row = await self._store.look(lambda tx: existing(tx, BackupStorage, given.uuid))
-        capacity, boot = await self._agents.connect(row.uuid, InitStorage(path=row.url))
-        return ConnectOutput(capacity=capacity, agent_boot=boot)
+        init = InitStorage(path=row.url)
+        capacity, agent = await self._agents.connect(row.uuid, init, accept=accepts(given.asked))
+        return ConnectOutput(capacity=capacity, agent=agent)
 
 
 class FinishConnectInput(Struct, frozen=True, kw_only=True):
@@ -86,7 +92,8 @@ class FinishConnectInput(Struct, frozen=True, kw_only=True):
 
     uuid: str
     capacity: Capacity
-    agent_boot: str
+    agent: AgentSeen
+    deploy_warning: str | None = None
 
 
 class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
@@ -103,9 +110,10 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
         self._kind.connected(
             tx,
             given.uuid,
+            given.agent,
+            given.deploy_warning,
             total_capacity=given.capacity.total_bytes,
             available_capacity=given.capacity.available_bytes,
-            agent_boot=given.agent_boot,
         )
         return NOTHING
 

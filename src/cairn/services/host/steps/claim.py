@@ -35,7 +35,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
-        """Claim in one statement; if no host fits, the error has each host's reason (``host.none-fits``)."""
+        """Claim in one statement; if no host fits, administrators are told why (``host.none-fits``)."""
         return ClaimHostOutput(place=self._allocator.claim(tx, given.host_need))
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:

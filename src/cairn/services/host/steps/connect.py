@@ -1,7 +1,7 @@
 """Adding and connecting a host.
 
-A plugin's workflow that adds a kind of its own lists ``host.record``, ``machine.deploy``, ``host.connect-new`` and
-``host.finish-connect``.
+A plugin's workflow that adds a kind of its own lists ``host.record``, ``machine.identify``, ``machine.record-identity``,
+``machine.deploy``, ``host.connect-new`` and ``host.finish-connect``.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ from msgspec import Struct
 from sqlalchemy import func, select
 
 from cairn.agents.protocol.host import Forget, HostFacts
+from cairn.kernel.api import ApiChange, ApiCreate
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import report_progress
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.model import AgentSeen
+from cairn.kernel.machine.steps import accepts
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing, given_of, new
 from cairn.kernel.store.record import table_of
-from cairn.kernel.store.store import Tx
+from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.cluster.model import Cluster
-from cairn.services.host import config
+from cairn.services.host.capacity import totals
+from cairn.services.host.debts import KIND, Debts
 from cairn.services.host.extensions import HostConnected
 from cairn.services.host.kind import HostKind
 from cairn.services.host.messages import AddHost
-from cairn.services.host.model import Host, HostClaim
+from cairn.services.host.model import Host, HostClaim, HostDebt
+from cairn.services.host.provided import HostSyncs
 from cairn.services.host.service import check_address
 from cairn.services.ids import HostId
 
@@ -44,6 +49,7 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
 
     name = "host.record"
     title = "writing the host down"
+    undone_last: ClassVar[bool] = True
 
     def __init__(self, kind: HostKind, tags: Tags) -> None:
         self._kind = kind
@@ -72,16 +78,17 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
 
 
 class ConnectInput(Struct, frozen=True, kw_only=True):
-    """The host whose agent is connected to."""
+    """The host whose agent is connected to, and the call that does so."""
 
     uuid: str
+    asked: ApiCreate | ApiChange
 
 
 class ConnectOutput(Struct, frozen=True, kw_only=True):
-    """The facts that the agent reported, and its boot id."""
+    """The facts that the agent reported, and what it told of itself."""
 
     facts: HostFacts
-    agent_boot: str
+    agent: AgentSeen
 
 
 class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
@@ -91,19 +98,36 @@ class ConnectHost(ActionStep[ConnectInput, ConnectOutput]):
     title = "connecting to the host"
     nothing_to_undo: ClassVar[str | None] = "what is prepared on a host is prepared again at the next connect"
 
-    def __init__(self, kind: HostKind, agents: MachineClient, extensions: Extensions) -> None:
+    def __init__(
+        self,
+        kind: HostKind,
+        agents: MachineClient,
+        extensions: Extensions,
+        store: Store,
+        debts: Debts,
+        syncs: HostSyncs,
+    ) -> None:
         self._kind = kind
         self._agents = agents
         self._extensions = extensions
+        self._store = store
+        self._debts = debts
+        self._syncs = syncs
 
     async def do(self, given: ConnectInput) -> ConnectOutput:
-        """Connect, and prepare the host again if it was prepared before."""
-        facts, boot = await self._agents.connect(given.uuid, self._kind.connecting(given.uuid))
+        """Connect, collect what the machine owes, and prepare the host again if it was prepared before."""
+        host = HostId(given.uuid)
+        connecting = self._kind.connecting(given.uuid)
+        facts, agent = await self._agents.connect(given.uuid, connecting, accept=accepts(given.asked))
+        if facts.former:
+            await self._store.write(lambda tx: self._debts.take_over(tx, host, facts.former))
+        if await self._store.look(lambda tx: tx.count(HostDebt, host_uuid=host)):
+            await self._syncs.sync(host, KIND)
         hooks = self._extensions.of(HostConnected)
         for index, hook in enumerate(hooks):
             report_progress("preparing the host", (index + 1) / (len(hooks) + 1))
-            await hook.host_connecting(HostId(given.uuid), facts)
-        return ConnectOutput(facts=facts, agent_boot=boot)
+            await hook.host_connecting(host, facts)
+        return ConnectOutput(facts=facts, agent=agent)
 
 
 class ConnectNewHost(ConnectHost):
@@ -126,7 +150,8 @@ class FinishConnectInput(Struct, frozen=True, kw_only=True):
 
     uuid: str
     facts: HostFacts
-    agent_boot: str
+    agent: AgentSeen
+    deploy_warning: str | None = None
 
 
 class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
@@ -142,18 +167,18 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
         """Capacity is what the machine has, less what VMs hold by their claims."""
         facts = given.facts
-        cpu_total = int(facts.cpu_num * self._settings.get(config.CPU_RATIO))
-        memory_total = max(0, facts.memory_bytes - self._settings.get(config.RESERVED_MEMORY))
+        cpu_total, memory_total = totals(self._settings, facts.cpu_num, facts.memory_bytes)
         cpu_used, memory_used = claimed(tx, given.uuid)
         self._kind.connected(
             tx,
             given.uuid,
+            given.agent,
+            given.deploy_warning,
             **given_of(Host, facts),
             total_cpu_capacity=cpu_total,
             available_cpu_capacity=cpu_total - cpu_used,
             total_memory_capacity=memory_total,
             available_memory_capacity=memory_total - memory_used,
-            agent_boot=given.agent_boot,
         )
         return NOTHING
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from msgspec import Struct
 
 from cairn.agents.protocol import storage as agent
+from cairn.agents.protocol.urls import shown_url, without_secrets
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
@@ -25,7 +25,7 @@ from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.ids import BackupStorageId
 from cairn.services.image import config
 from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
-from cairn.services.image.messages import AddImage, checked_format
+from cairn.services.image.messages import AddImage, MediaType, checked_format
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.services.image.status import set_status
 
@@ -145,11 +145,15 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
             path=copy.path,
             format=checked_format(given.asked.format).value,
             max_bytes=self._settings.get(config.MAX_SIZE),
+            iso=given.asked.media_type is MediaType.ISO,
+            denied_networks=config.networks(self._settings.get(config.DENIED)),
+            allowed_networks=config.networks(self._settings.get(config.ALLOWED)),
         )
         seconds = float(self._settings.get(config.DOWNLOAD_TIMEOUT))
         try:
             file = await self._agents.call(copy.backup_storage_uuid, command, timeout_seconds=seconds)
-        except CairnError as error:
+        except CairnError as raised:
+            error = _shown(raised, given.asked.url)
             _log.warning("image.not-fetched", backup_storage=copy.backup_storage_uuid, error=str(error))
             return error
         return FetchedCopy(backup_storage_uuid=copy.backup_storage_uuid, file=file)
@@ -222,15 +226,20 @@ def _usable(tx: Tx, uuid: str) -> BackupStorage:
             fields={"backupStorageUuids": f"found {uuid!r}; one that is Enabled would fit"},
         )
     if storage.status is not MachineStatus.CONNECTED:
-        reason = f" ({storage.status_reason})" if storage.status_reason else ""
         raise CairnError(
             "backup-storage.disconnected",
-            f"backupStorageUuids: the backup storage {storage.name} is {storage.status.value}{reason}. Reconnect it, or "
+            f"backupStorageUuids: the backup storage {storage.name} is {storage.status.value}. Reconnect it, or "
             "choose another.",
             kind=ErrorKind.UNAVAILABLE,
             fields={"backupStorageUuids": f"found {uuid!r}; one that is Connected would fit"},
+            operator=storage.status_reason,
         )
     return storage
+
+
+def _shown(error: CairnError, url: str) -> CairnError:
+    """An agent's error as everybody may read it: an agent of an older version repeats the URL with its secrets."""
+    return CairnError(error.code, without_secrets(error.message, url), kind=error.kind, operator=error.operator)
 
 
 def not_fetched(given: FetchImageInput, errors: Sequence[CairnError]) -> CairnError:
@@ -243,10 +252,7 @@ def not_fetched(given: FetchImageInput, errors: Sequence[CairnError]) -> CairnEr
         kind=errors[0].kind,
         details={"backupStorages": {name: error.message for name, error in zip(names, errors, strict=True)}},
         cause=errors[0],
+        operator=" ".join(
+            f"{name}: {error.operator or error.message}" for name, error in zip(names, errors, strict=True)
+        ),
     )
-
-
-def shown_url(url: str) -> str:
-    """The URL without a user's name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,34 +1,19 @@
-"""The image that a new VM is made from. Every new VM passes here: three reads, each by a key."""
+"""The image that a new VM is made from. Every new VM passes here: what is looked up is remembered while nothing changes."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from msgspec import Struct
-from sqlalchemy import bindparam, select
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import TransactionStep
-from cairn.kernel.machine.model import MachineStatus
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import EnabledState, existing, taken
-from cairn.kernel.store.record import table_of
 from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
-from cairn.services.backup_storage.extensions import BackupStorageDriver
-from cairn.services.backup_storage.model import BackupStorage
-from cairn.services.ids import BackupStorageId
 from cairn.services.image.messages import ApiCreateFromImage, ImageSpec, MediaType
-from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-
-_ref = table_of(ImageBackupStorageRef)
-_storage = table_of(BackupStorage)
-_COPIES = (
-    select(_storage.c.uuid, _storage.c.type, _ref.c.install_path, _storage.c.name, _storage.c.state, _storage.c.status)
-    .select_from(_ref.join(_storage, _storage.c.uuid == _ref.c.backup_storage_uuid))
-    .where(_ref.c.image_uuid == bindparam("image"), _ref.c.status == ImageStatus.READY.value)
-)
-_USABLE = (EnabledState.ENABLED.value, MachineStatus.CONNECTED.value)
+from cairn.services.image.model import Image, ImageStatus
+from cairn.services.image.sources import UsableSources
 
 
 class ChooseImageInput(Struct, frozen=True, kw_only=True):
@@ -44,30 +29,27 @@ class ChooseImageOutput(Struct, frozen=True, kw_only=True):
 
 
 class ChooseImage(TransactionStep[ChooseImageInput, ChooseImageOutput]):
-    """Check that VMs can be made from the image, and find where hosts fetch it."""
+    """Check that VMs can be made from the image, and that hosts can fetch it."""
 
     name = "image.choose"
     title = "looking the image up"
     nothing_to_undo: ClassVar[str | None] = "it only reads"
 
-    def __init__(self, extensions: Extensions) -> None:
-        self._extensions = extensions
-        self._usable = Remembered(self._look, (Image, ImageBackupStorageRef, BackupStorage))
+    def __init__(self, sources: UsableSources) -> None:
+        self._sources = sources
+        self._usable = Remembered(_look, (Image,))
 
     def do(self, tx: Tx, given: ChooseImageInput) -> ChooseImageOutput:
         """Refuse an image that is not usable now; the answer is remembered until one of its rows changes."""
-        return self._usable.get(tx, given.asked.image_uuid)
+        chosen = self._usable.get(tx, given.asked.image_uuid)
+        self._sources.check(tx, chosen.image.uuid)
+        return chosen
 
-    def _look(self, tx: Tx, image_uuid: str) -> ChooseImageOutput:
-        image = existing(tx, Image, image_uuid, "imageUuid")
-        _check(image)
-        copies = [tuple(map(str, row)) for row in tx.rows(_COPIES, {"image": image.uuid})]
-        for uuid, kind, path, _, *condition in copies:
-            if tuple(condition) == _USABLE:
-                storage = BackupStorageId(uuid)
-                url = self._extensions.named(BackupStorageDriver, kind).image_url(tx, storage, path)
-                return ChooseImageOutput(image=_spec(image, storage, url))
-        raise _no_backup_storage(image, [f"{name} is {state} and {status}" for *_, name, state, status in copies])
+
+def _look(tx: Tx, image_uuid: str) -> ChooseImageOutput:
+    image = existing(tx, Image, image_uuid, "imageUuid")
+    _check(image)
+    return ChooseImageOutput(image=_spec(image))
 
 
 def _check(image: Image) -> None:
@@ -97,17 +79,7 @@ def _check(image: Image) -> None:
         )
 
 
-def _no_backup_storage(image: Image, reasons: list[str]) -> CairnError:
-    found = "; ".join(reasons) or "it has no copy"
-    return CairnError(
-        "image.no-backup-storage",
-        f"imageUuid: hosts cannot fetch the image {image.name} from any backup storage: {found}. Reconnect or enable one "
-        "of them, or choose another image.",
-        kind=ErrorKind.UNAVAILABLE,
-    )
-
-
-def _spec(image: Image, storage: BackupStorageId, url: str) -> ImageSpec:
+def _spec(image: Image) -> ImageSpec:
     return taken(
         ImageSpec,
         image,
@@ -116,6 +88,4 @@ def _spec(image: Image, storage: BackupStorageId, url: str) -> ImageSpec:
         architecture=image.architecture.value,
         size_bytes=image.size,
         actual_size_bytes=image.actual_size,
-        backup_storage_uuid=storage,
-        url=url,
     )

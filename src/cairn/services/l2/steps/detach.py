@@ -14,10 +14,10 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.ids import ClusterId, L2NetworkId
-from cairn.services.l2.attachments import attach, clusters_of, detach
+from cairn.services.l2.attachments import clusters_of, detach, restore
 from cairn.services.l2.extensions import L2NetworkUsers
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
-from cairn.services.l2.model import L2Network
+from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l2.reconciler import L2Reconciler
 
 
@@ -42,6 +42,7 @@ class DetachedOutput(Struct, frozen=True, kw_only=True):
     """The clusters that had the network."""
 
     cluster_uuids: list[ClusterId]
+    refs: list[L2NetworkClusterRef] = []  #: what was erased
 
 
 class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
@@ -57,7 +58,8 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
     def do(self, tx: Tx, given: DetachInput) -> DetachedOutput:
         """Hosts of other clusters are told that those of this one are not their peers any more."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
-        if not detach(tx, self._extensions, given.network, [given.cluster]):
+        refs = detach(tx, self._extensions, given.network, [given.cluster])
+        if not refs:
             raise CairnError(
                 "l2.not-attached",
                 f"clusterUuid: the L2 network {network.name} is not attached to the cluster {given.cluster}. "
@@ -65,11 +67,11 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
                 kind=ErrorKind.CONFLICT,
             )
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
-        return DetachedOutput(cluster_uuids=[given.cluster])
+        return DetachedOutput(cluster_uuids=[given.cluster], refs=refs)
 
     def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
         """Attach the network again, and have its bridges made again."""
-        attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
+        restore(tx, self._extensions, given.network, made.refs if made else [])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
 
 
@@ -161,10 +163,10 @@ class EraseAttachments(TransactionStep[DeleteInput, DetachedOutput]):
             tx, L2Network, network.uuid, noun="l2", title="L2 network", name=network.name, can_enforce=permissive
         )
         clusters = clusters_of(tx, network.uuid)
-        detach(tx, self._extensions, network.uuid, clusters)
-        return DetachedOutput(cluster_uuids=clusters)
+        refs = detach(tx, self._extensions, network.uuid, clusters)
+        return DetachedOutput(cluster_uuids=clusters, refs=refs)
 
     def undo(self, tx: Tx, given: DeleteInput, made: DetachedOutput | None) -> None:
         """Attach the network again, and have its bridges made again."""
-        attach(tx, self._extensions, given.network, made.cluster_uuids if made else [])
+        restore(tx, self._extensions, given.network, made.refs if made else [])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))

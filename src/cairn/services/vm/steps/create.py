@@ -18,9 +18,9 @@ from cairn.services.image.messages import ImageSpec
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.offering.model import InstanceOffering
 from cairn.services.primary_storage.extensions import NewVolume
-from cairn.services.vm.definition import VmDefinition
+from cairn.services.vm.definition import VmDefinition, nic_model
 from cairn.services.vm.extensions import NicSpec
-from cairn.services.vm.machine import LIFE, operation_of
+from cairn.services.vm.machine import LIFE, Operation, operation_of
 from cairn.services.vm.messages import CreateVmInstance
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.states import VmStates
@@ -63,6 +63,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
             VmDefinition,
             from_tags(asked.system_tags, hostname_of(asked.name)),
             asked,
+            given.image,
             uuid=given.uuid,
             cpu_num=size.cpu_num,
             memory_size=size.memory_size,
@@ -80,6 +81,7 @@ class PrepareVm(TransactionStep[PrepareInput, PrepareOutput]):
             vm,
             asked,
             vm_uuid=vm.uuid,
+            starts=operation_of(asked) is Operation.CREATE,
             disk_bytes=root.size_bytes,
             primary_storage_uuid=root.primary_storage_uuid,
         )
@@ -187,6 +189,7 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
                     address,
                     given.place,
                     vm_instance_uuid=given.vm.uuid,
+                    driver_type=nic_model(given.vm),
                     create_date=tx.now,
                     last_op_date=tx.now,
                 )

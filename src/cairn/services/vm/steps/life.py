@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from cairn.kernel.api import DeleteMode
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.resource import existing
@@ -13,7 +14,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LIFE, ON_NO_HOST, check, operation_of
-from cairn.services.vm.messages import VmCall
+from cairn.services.vm.messages import DestroyVmInstance, ExpungeVmInstance, VmCall
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates
 
@@ -47,6 +48,7 @@ class BeginOutput(Struct, frozen=True, kw_only=True):
     """The VM as it was before."""
 
     former: Former
+    enforced: bool = False  #: what cannot be reached is left behind as a debt
 
 
 class Begin(TransactionStep[BeginInput, BeginOutput]):
@@ -64,13 +66,18 @@ class Begin(TransactionStep[BeginInput, BeginOutput]):
         operation = operation_of(given.asked)
         check(operation, vm.state, vm.name)
         self._states.change(tx, vm, LIFE[operation].during)
-        return BeginOutput(former=Former(state=vm.state, last_host_uuid=vm.host_uuid or vm.last_host_uuid))
+        former = Former(state=vm.state, last_host_uuid=vm.host_uuid or vm.last_host_uuid)
+        return BeginOutput(former=former, enforced=_is_enforced(given.asked))
 
     def undo(self, tx: Tx, given: BeginInput, made: BeginOutput | None) -> None:
         """Put the former state back, unless another came since. If it is not true any more, the reconciler corrects it."""
         vm = tx.get(VmInstance, given.uuid)
         if vm is not None and made is not None and vm.state is LIFE[operation_of(given.asked)].during:
             self._states.change(tx, vm, made.former.state)
+
+
+def _is_enforced(asked: VmCall) -> bool:
+    return isinstance(asked, DestroyVmInstance | ExpungeVmInstance) and asked.delete_mode is DeleteMode.ENFORCING
 
 
 class FinishInput(Struct, frozen=True, kw_only=True):

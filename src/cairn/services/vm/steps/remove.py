@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
 
 from cairn.agents.protocol import vm as agent
+from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.resource import erase
-from cairn.kernel.store.store import Tx
-from cairn.services.host.provided import HostAgents
-from cairn.services.vm.model import VmInstance, VmNic
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.provided import HostAgents, HostDebts, is_out_of_reach
+from cairn.services.ids import HostId
+from cairn.services.vm.machine import ON_NO_HOST
+from cairn.services.vm.model import VmInstance
+from cairn.services.vm.steps.recover import remove_nics
 from cairn.services.vm.steps.stop import OnHostInput
+from cairn.services.vm.upkeep.departures import DEBT
 
 
-class DestroyOnHost(ActionStep[OnHostInput, Nothing]):
+class DestroyOnHostInput(OnHostInput, frozen=True, kw_only=True):
+    """The VM, its state and place when the operation began, and whether it is removed by force."""
+
+    enforced: bool = False
+
+
+class DestroyOnHost(ActionStep[DestroyOnHostInput, Nothing]):
     """Have the host remove all of the VM but its disk."""
 
     name = "vm.destroy-on-host"
     title = "taking the VM off its host"
     nothing_to_undo: ClassVar[str | None] = "a VM that was taken off is not started again behind its owner's back"
 
-    def __init__(self, agents: HostAgents) -> None:
+    def __init__(self, store: Store, agents: HostAgents, debts: HostDebts) -> None:
+        self._store = store
         self._agents = agents
+        self._debts = debts
 
-    async def do(self, given: OnHostInput) -> Nothing:
-        """Destroy it; one that is not there is success."""
-        await self._agents.call(given.former.host, agent.DestroyVm(vm=given.uuid))
+    async def do(self, given: DestroyOnHostInput) -> Nothing:
+        """Destroy it; one that is not there is success.
+
+        A host that cannot be reached owes it, if the VM is removed by force, or is off and has little more than its console's
+        text there.
+        """
+        host, off = given.former.host, given.former.state in ON_NO_HOST
+        try:
+            await self._agents.call(host, agent.DestroyVm(vm=given.uuid))
+        except CairnError as error:
+            if not is_out_of_reach(error) or not (given.enforced or off):
+                raise
+            await self._store.write(partial(self._owe, host, given.uuid, error))
         return NOTHING
+
+    def _owe(self, host: HostId, vm: str, error: CairnError, tx: Tx) -> None:
+        self._debts.owe(tx, host, DEBT, vm, error)
 
 
 class RemoveInput(Struct, frozen=True, kw_only=True):
@@ -38,7 +65,7 @@ class RemoveInput(Struct, frozen=True, kw_only=True):
 
 
 class RemoveNics(TransactionStep[RemoveInput, Nothing]):
-    """Forget the VM's network cards."""
+    """Take the VM's network cards away; its row remembers them until it is expunged."""
 
     name = "vm.remove-nics"
     title = "taking the VM's network cards away"
@@ -46,7 +73,7 @@ class RemoveNics(TransactionStep[RemoveInput, Nothing]):
 
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
         """Delete their rows; none is success."""
-        tx.delete_where(VmNic, vm_instance_uuid=given.uuid)
+        remove_nics(tx, given.uuid)
         return NOTHING
 
 

@@ -17,7 +17,7 @@ from cairn.services.host.provided import HostAgents
 from cairn.services.ids import L3NetworkId
 from cairn.services.primary_storage.extensions import VolumeSpec
 from cairn.services.vm import config
-from cairn.services.vm.definition import VmDefinition, nic_specs
+from cairn.services.vm.definition import VmDefinition, disk_bus, nic_model, nic_specs
 from cairn.services.vm.extensions import NicSpec
 from cairn.services.vm.messages import StartVmInstance
 from cairn.services.vm.model import VmInstance
@@ -88,7 +88,7 @@ class StartOnHostInput(Struct, frozen=True, kw_only=True):
         disk = self.root_volume
         return agent.StartVm(
             hardware=taken(agent.Hardware, self.vm),
-            disks=[taken(agent.Disk, disk, path=disk.install_path, volume=disk.uuid)],
+            disks=[taken(agent.Disk, disk, path=disk.install_path, volume=disk.uuid, bus=disk_bus(self.vm))],
             nics=[
                 taken(
                     agent.Nic,
@@ -96,6 +96,8 @@ class StartOnHostInput(Struct, frozen=True, kw_only=True):
                     bridge=self.bridges[nic.l3_network_uuid],
                     mtu=self.mtus[nic.l3_network_uuid],
                     device=nic.internal_name,
+                    model=nic_model(self.vm),
+                    addresses=[nic.ip] if nic.ip else [],
                 )
                 for nic in self.nics
             ],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.error import not_found
+from cairn.kernel.error import CairnError, not_found
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import erase, taken, write
-from cairn.kernel.store.store import Tx
+from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import Candidate
+from cairn.services.host.provided import FILE_DEBT, HostDebts, is_out_of_reach
 from cairn.services.image.messages import ImageSpec
 from cairn.services.primary_storage.extensions import (
     CachedImage,
@@ -138,6 +140,7 @@ class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
 
     root_volume: VolumeSpec
     root_storage: RootStorage
+    enforced: bool = False  #: a host that cannot be reached owes the file's removal
 
 
 class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
@@ -147,14 +150,26 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
     title = "removing the disk"
     nothing_to_undo: ClassVar[str | None] = "what is removed cannot be brought back; trying again goes on"
 
-    def __init__(self, extensions: Extensions) -> None:
+    def __init__(self, store: Store, extensions: Extensions, debts: HostDebts) -> None:
+        self._store = store
         self._extensions = extensions
+        self._debts = debts
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
-        """Delete the file; one that is gone already is success."""
+        """Delete the file; one that is gone already is success, and so is, by force, one that is out of reach."""
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        await driver.delete_volume(given.root_volume, None)
+        try:
+            await driver.delete_volume(given.root_volume, None)
+        except CairnError as error:
+            if not given.enforced or not is_out_of_reach(error):
+                raise
+            await self._store.write(partial(self._owe, driver, given.root_volume, error))
         return NOTHING
+
+    def _owe(self, driver: PrimaryStorageDriver, volume: VolumeSpec, error: CairnError, tx: Tx) -> None:
+        host = driver.host_of(tx, volume.uuid)
+        if host is not None:
+            self._debts.owe(tx, host, FILE_DEBT, volume.install_path, error)
 
 
 class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):

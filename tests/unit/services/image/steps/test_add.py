@@ -6,16 +6,21 @@ import pytest
 from tests.unit.services.image_site import GOOD, Site
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.storage import DownloadImage, ImageInfo
+from cairn.agents.protocol.urls import DENIED_NETWORKS, shown_url
 from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.machine.model import MachineStatus
 from cairn.services.backup_storage.messages import ChangeBackupStorageState
 from cairn.services.backup_storage.model import BackupStorage
-from cairn.services.image.messages import DeleteImage, ExpungeImage
+from cairn.services.image.messages import DeleteImage, ExpungeImage, MediaType
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
-from cairn.services.image.steps.add import shown_url
+from cairn.simulator import storage as storage_commands
+from cairn.simulator.commands import COMMANDS
 from cairn.simulator.dials import Dial
+from cairn.simulator.refusal import Refused
+from cairn.simulator.world import SimHost, World
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ async def test_what_cannot_be_fetched_fails_with_url_storage_and_cause_and_leave
 
     error = await site.refused(site.image(storage, url=url), "image.not-fetched")
 
-    assert error.message == f"The image could not be fetched from {url} onto backup storage shelf."
+    assert error.message == f"The image could not be fetched from {shown_url(url)} onto backup storage shelf."
     assert error.cause is not None
     assert error.cause.code == cause
     assert error.kind is ErrorKind.INVALID
@@ -69,7 +74,8 @@ async def test_when_all_fail_each_ones_reason_is_told(site: Site) -> None:
     reasons = error.details["backupStorages"]
     assert isinstance(reasons, dict)
     assert "nothing there" in reasons["a"]
-    assert "simulated failure" in reasons["b"]
+    assert "the disk of the machine that was to do it is full" in reasons["b"]
+    assert "simulated failure" in str(error.operator)
     assert await site.gone()
 
 
@@ -111,7 +117,8 @@ async def test_disabled_lost_and_unknown_backup_storages_are_refused_before_anyt
     error = await site.refused(site.image(storage), "backup-storage.disconnected")
     await site.refused(site.image("f" * 32), "backup-storage.not-found")
 
-    assert "shelf is Disconnected (a fire)" in error.message
+    assert "shelf is Disconnected." in error.message
+    assert error.operator == "a fire"
     assert await site.gone()
 
 
@@ -188,7 +195,43 @@ async def test_a_password_in_the_url_is_used_and_not_shown(site: Site) -> None:
     image = await site.add_image(storage, url="http://me:secret@images/tiny.qcow2")
 
     assert (await site.row(Image, image)).url == GOOD
-    assert shown_url("file:///srv/x.qcow2") == "file:///srv/x.qcow2"
+
+
+async def test_error_of_an_agent_that_repeats_the_url_is_shown_without_its_secrets(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeat(url: str, wanted_format: str, max_bytes: int) -> None:
+        raise Refused(codes.DOWNLOAD_FAILED, f"{url}: the server answered 404 Not Found. Check the URL.")
+
+    monkeypatch.setattr("cairn.simulator.storage.images.fetch", repeat)
+    url = "http://bob:hunter2@intranet/x.qcow2?token=tok3n"
+    error = await site.refused(site.image(await site.add_storage(), url=url), "image.not-fetched")
+
+    assert not any(secret in str(error.record()) for secret in ("hunter2", "tok3n", "bob"))
+    assert "http://intranet/x.qcow2?token=…: the server answered 404" in str(error)
+
+
+async def test_networks_that_are_denied_and_allowed_are_settings(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DownloadImage] = []
+    real = storage_commands.download_image
+
+    def note(world: World, host: SimHost, command: DownloadImage) -> ImageInfo:
+        asked.append(command)
+        return real(world, host, command)
+
+    monkeypatch.setitem(COMMANDS, DownloadImage.name, (COMMANDS[DownloadImage.name][0], note))
+    storage = await site.add_storage()
+    await site.add_image(storage)
+    await site.set("image", "download.deniedNetworks", "10.0.0.0/8, fd00::/8")
+    await site.set("image", "download.allowedNetworks", "10.1.0.0/16")
+    await site.add_image(storage, name="second", format="raw", url="http://images/a.raw", media_type=MediaType.ISO)
+
+    assert (asked[0].denied_networks, asked[0].allowed_networks, asked[0].iso) == (DENIED_NETWORKS, (), False)
+    assert asked[1].denied_networks == ("10.0.0.0/8", "fd00::/8")
+    assert (asked[1].allowed_networks, asked[1].iso) == (("10.1.0.0/16",), True)
+    for wrong in ("10.0.0.1/8", "here"):
+        with pytest.raises(CairnError, match="networks separated by commas"):
+            await site.set("image", "download.deniedNetworks", wrong)
 
 
 async def test_what_is_added_can_be_removed_without_a_trace(site: Site) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from tests.unit.services.image_site import ORIGIN, Site
+from tests.unit.services.image_site import Site
 
 from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError
@@ -36,24 +36,13 @@ async def refused(site: Site, image: str, code: str) -> CairnError:
 
 
 async def test_it_tells_all_that_a_vm_needs(site: Site) -> None:
-    storage = await site.add_storage()
-    uuid = await site.add_image(storage, name="web")
+    uuid = await site.add_image(await site.add_storage(), name="web")
 
     image = await choose(site, uuid)
 
-    path = f"/var/lib/cairn-backup/images/{uuid}/image.qcow2"
     row = await site.row(Image, uuid)
     assert (image.uuid, image.name, image.format, image.platform) == (uuid, "web", "qcow2", "Linux")
     assert (image.size_bytes, image.actual_size_bytes, image.sha256) == (row.size, row.actual_size, row.sha256)
-    assert (image.backup_storage_uuid, image.url) == (storage, f"{ORIGIN}/hosts/backup/v1/images{path}")
-
-
-async def test_of_several_backup_storages_one_that_can_be_used_is_taken(site: Site) -> None:
-    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
-    uuid = await site.add_image(first, second)
-    await site.call(ChangeBackupStorageState(uuid=first, state_event=StateEvent.DISABLE))
-
-    assert (await choose(site, uuid)).backup_storage_uuid == second
 
 
 async def test_with_no_backup_storage_that_can_be_used_each_ones_reason_is_told(site: Site) -> None:
@@ -70,14 +59,6 @@ async def test_with_no_backup_storage_that_can_be_used_each_ones_reason_is_told(
     assert "b is Enabled and Disconnected" in error.message
 
 
-async def test_a_deleted_copy_is_not_taken(site: Site) -> None:
-    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
-    uuid = await site.add_image(first, second)
-    await site.call(DeleteImage(uuid=uuid, backup_storage_uuids=[first]))
-
-    assert (await choose(site, uuid)).backup_storage_uuid == second
-
-
 async def test_an_image_that_is_not_ready_disabled_or_no_system_is_refused(site: Site) -> None:
     uuid = await site.add_image(await site.add_storage())
     await site.call(UpdateImage(uuid=uuid, media_type=MediaType.ISO))
@@ -91,7 +72,7 @@ async def test_an_image_that_is_not_ready_disabled_or_no_system_is_refused(site:
     await refused(site, "f" * 32, "image.not-found")
 
 
-async def test_it_takes_two_reads_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_takes_a_few_reads_by_key(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     uuid = await site.add_image(await site.add_storage())
     reads: list[str] = []
     for name in ("get", "find", "rows", "count"):
@@ -105,4 +86,4 @@ async def test_it_takes_two_reads_of_its_own(site: Site, monkeypatch: pytest.Mon
     step = cast("ChooseImage", site.context.flows.book.step("image.choose"))
     await site.context.store.read(lambda tx: step.do(tx, ChooseImageInput(asked=ApiCreateFromImage(image_uuid=uuid))))
 
-    assert reads == ["get", "rows"]
+    assert reads == ["get", "get", "rows", "find"]

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import cast
 
 import pytest
 from tests.unit.services.vm.paper_agents import PaperAgents
 
 from cairn.agents.protocol import vm as agent
-from cairn.kernel.error import CairnError
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag, UserTag
+from cairn.services.host.model import HostDebt
+from cairn.services.host.provided import HostDebts
 from cairn.services.ids import HostId
 from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.steps.life import Former
-from cairn.services.vm.steps.remove import DestroyOnHost, EraseVm, RemoveInput, RemoveNics
-from cairn.services.vm.steps.stop import OnHostInput
+from cairn.services.vm.steps.remove import DestroyOnHost, DestroyOnHostInput, EraseVm, RemoveInput, RemoveNics
 from cairn.services.volume.model import Volume
 from cairn.testing.cloud import Cloud
 
@@ -28,22 +30,49 @@ async def do_twice(cloud: Cloud, name: str, vm: str) -> None:
         await cloud.node.context.store.write(lambda tx: step_of(cloud, name).do(tx, RemoveInput(uuid=vm)))
 
 
-async def test_a_vm_is_taken_off_the_host_that_it_is_or_was_on() -> None:
+def destroy(cloud: Cloud, agents: PaperAgents) -> DestroyOnHost:
+    return DestroyOnHost(cloud.node.context.store, agents, cloud.node.context.need(HostDebts))
+
+
+async def test_a_vm_is_taken_off_the_host_that_it_is_or_was_on(cloud: Cloud) -> None:
     agents = PaperAgents()
     former = Former(state=VmState.STOPPED, last_host_uuid=HostId("host"))
 
-    await DestroyOnHost(agents).do(OnHostInput(uuid="vm", former=former))
+    await destroy(cloud, agents).do(DestroyOnHostInput(uuid="vm", former=former))
 
     assert agents.asked == ["vm.destroy on host"]
     assert agents.commands == [(agent.DestroyVm(vm="vm"), None)]
 
 
-@pytest.mark.parametrize(("host", "code"), [(HostId("host"), "agent.unreachable"), (None, "vm.no-host")])
-async def test_a_host_that_cannot_be_asked_is_told(host: HostId | None, code: str) -> None:
-    former = Former(state=VmState.STOPPED, last_host_uuid=host)
+@pytest.mark.parametrize(("host", "code"), [(HostId("host"), "agent.hypervisor"), (None, "vm.no-host")])
+async def test_a_host_that_refuses_is_told_even_by_force(cloud: Cloud, host: HostId | None, code: str) -> None:
+    former = Former(state=VmState.RUNNING, last_host_uuid=host)
+    given = DestroyOnHostInput(uuid="vm", former=former, enforced=True)
     with pytest.raises(CairnError) as caught:
-        await DestroyOnHost(PaperAgents("agent.unreachable")).do(OnHostInput(uuid="vm", former=former))
+        await destroy(cloud, PaperAgents("agent.hypervisor")).do(given)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("state", "enforced", "owed"),
+    [
+        (VmState.UNKNOWN, True, True),
+        (VmState.UNKNOWN, False, False),
+        (VmState.STOPPED, False, True),
+    ],
+)
+async def test_a_host_out_of_reach_owes_what_is_removed_by_force_or_off(
+    cloud: Cloud, state: VmState, enforced: bool, owed: bool
+) -> None:
+    former = Former(state=state, last_host_uuid=HostId(cloud.site["host-1"]))
+    given = DestroyOnHostInput(uuid=cloud.site["vm"], former=former, enforced=enforced)
+    step = destroy(
+        cloud, PaperAgents(CairnError("agent.unreachable", "It does not answer.", kind=ErrorKind.UNAVAILABLE))
+    )
+    with nullcontext() if owed else pytest.raises(CairnError):
+        await step.do(given)
+    debts = cloud.read_now(lambda tx: [(row.kind, row.what) for row in tx.find(HostDebt)])
+    assert debts == ([("vm", cloud.site["vm"])] if owed else [])
 
 
 async def test_only_the_vms_own_cards_go(cloud: Cloud) -> None:

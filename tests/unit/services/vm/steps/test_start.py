@@ -18,7 +18,7 @@ GIVEN = StartOnHostInput(
         memory_size=1 << 30,
         default_l3_network_uuid=L3NetworkId("l3"),
         hostname="web",
-        user_data="password: geheim",
+        user_data=b"password: geheim",
         ssh_keys=["ssh-ed25519 SCHLUESSEL"],
     ),
     place=Candidate(host_uuid=HostId("host"), cluster_uuid=ClusterId("cluster"), zone_uuid=ZoneId("zone"), name="sim"),
@@ -52,7 +52,9 @@ def test_the_host_is_told_of_hardware_disks_and_cards() -> None:
     command = GIVEN.command()
     assert command.hardware == Hardware(uuid="vm", name="web", cpu_num=2, memory_size=1 << 30)
     assert command.disks == [Disk(path="/ps/disk", device_id=0, format="raw", volume="disk")]
-    assert command.nics == [Nic(mac="fa:00:00:00:00:01", bridge="br_vx_9", device="vnic1", mtu=1450)]
+    assert command.nics == [
+        Nic(mac="fa:00:00:00:00:01", bridge="br_vx_9", device="vnic1", mtu=1450, addresses=["10.0.0.5"])
+    ]
 
 
 def test_the_host_is_told_no_secrets() -> None:

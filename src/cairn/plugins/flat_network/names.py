@@ -1,0 +1,126 @@
+"""Tells each host the names of the VMs that a network has on other hosts, so that its name server knows all of the network.
+
+A change of a network's VMs is told after a moment, many changes together, and only to hosts that have VMs of that network.
+The more hosts a network has, the longer is the pause between two rounds, so that the telling takes a fixed small part of
+the time however many VMs come and go. Each host is told the difference to what it was told before; one that this node has
+told nothing yet, or that failed, is told everything. Until it is told, a host's server refuses names that it does not know:
+it does not deny them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from cairn.agents.protocol.network import SetNames
+from cairn.kernel.clock import Clock
+from cairn.kernel.error import CairnError
+from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.store.store import Store
+from cairn.plugins.flat_network.pages import pages
+from cairn.plugins.flat_network.placed import names_of
+from cairn.services.host.provided import HostAgents, network_queue
+from cairn.services.ids import HostId, L3NetworkId
+
+_log = structlog.get_logger("cairn.flat")
+#: between two rounds of a network
+LEAST_SECONDS = 2.0
+SECONDS_PER_HOST = 0.05
+_PARALLELISM = 20
+_AROUND = 8  # bytes of JSON around an address and a name
+
+Names = dict[str, str]
+
+
+class Neighbours:
+    """Keeps hosts' name servers up to date about VMs on other hosts."""
+
+    def __init__(self, store: Store, clock: Clock, queues: ResourceQueues, agents: HostAgents) -> None:
+        self._store = store
+        self._clock = clock
+        self._queues = queues
+        self._agents = agents
+        self._changed: set[L3NetworkId] = set()
+        self._next: dict[L3NetworkId, float] = {}  #: when a network may have its next round
+        #: network -> host -> the names that it was told; hosts that were told together share one
+        self._told: dict[L3NetworkId, dict[HostId, Names]] = {}
+
+    def changed(self, l3_network: L3NetworkId) -> None:
+        """A VM of the network came to a host or left it: tell the others, soon."""
+        self._changed.add(l3_network)
+
+    def forget(self, host: HostId, l3_network: L3NetworkId | None = None) -> None:
+        """A host's server (None: all of them) has lost what it was told: tell it everything, at the next change."""
+        for network in list(self._told) if l3_network is None else [l3_network]:
+            self._told.get(network, {}).pop(host, None)
+
+    async def round(self) -> None:
+        """Tell the hosts of each network that has changed, and had its pause; one network after the other."""
+        now = self._clock.monotonic()
+        for network in [one for one in self._changed if self._next.get(one, now) <= now]:
+            await self._try(network)
+
+    async def _try(self, l3_network: L3NetworkId) -> None:
+        self._changed.discard(l3_network)
+        try:
+            hosts = await self.tell(l3_network)
+        except Exception as error:  # noqa: BLE001 (whatever happens to one network, the others are told)
+            _log.warning("flat.names-not-told", l3_network=l3_network, error=str(error) or repr(error))
+            hosts = 0
+        self._next[l3_network] = self._clock.monotonic() + hosts * SECONDS_PER_HOST
+
+    async def tell(self, l3_network: L3NetworkId) -> int:
+        """Tell all hosts of a network what they do not know yet. Returns how many hosts there are.
+
+        A host that does not take it is told everything at the next change.
+        """
+        hosts, names = await self._store.read(lambda tx: names_of(tx, l3_network))
+        told = self._told.get(l3_network, {})
+        told = self._told[l3_network] = {host: known for host, known in told.items() if host in hosts}
+        if len(hosts) < 2:  # it knows its own
+            del self._told[l3_network]
+            return len(hosts)
+        gate = asyncio.Semaphore(_PARALLELISM)
+        commands: dict[int | None, list[SetNames]] = {}
+
+        async def one(host: HostId) -> None:
+            known = told.get(host)
+            key = None if known is None else id(known)  # what was told lives as long as this round
+            if key not in commands:
+                commands[key] = list(_difference(l3_network, known, names))
+            async with gate:
+                try:
+                    await self._send(host, commands[key])
+                except CairnError as error:
+                    told.pop(host, None)
+                    _log.info("flat.names-not-taken", host=host, l3_network=l3_network, error=str(error))
+                else:
+                    told[host] = names
+
+        before = list(told.values())  # kept alive, so that no two have the same id
+        await asyncio.gather(*(one(host) for host in sorted(hosts)))
+        del before
+        return len(hosts)
+
+    async def _send(self, host: HostId, commands: list[SetNames]) -> None:
+        async def work() -> None:
+            for command in commands:
+                await self._agents.call(host, command)
+
+        if commands:
+            await self._queues.run(network_queue(host), work, name="tell names of VMs")
+
+
+def _difference(l3_network: L3NetworkId, known: Names | None, names: Names) -> Iterator[SetNames]:
+    """The commands that bring a host from `known` (None: nobody knows what) to `names`."""
+    before = known or {}
+    fresh = [(ip, name) for ip, name in names.items() if before.get(ip) != name]
+    gone = [ip for ip in before if ip not in names]
+    first = known is None
+    for left in pages(gone, lambda ip: len(ip) + _AROUND):
+        yield SetNames(network=l3_network, gone=left)
+    for page in pages(fresh, lambda item: len(item[0]) + len(item[1]) + _AROUND):
+        yield SetNames(network=l3_network, names=dict(page), only=first)
+        first = False

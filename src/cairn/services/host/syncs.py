@@ -1,0 +1,153 @@
+"""Parts of hosts (networks, debts) that are brought in line with the database, each on its own.
+
+A part that fails is written down as a `HostFault`, said once by an event, and tried again every ``host.sync.retryInterval``
+while the host is connected; connecting does not depend on it. One host that hangs holds up no other: each part is tried in a
+task of its own, and not again while that one lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.error import CairnError
+from cairn.kernel.event import Events
+from cairn.kernel.ids import IdSource
+from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.store.store import Store, Tx
+from cairn.services.host.messages import HostSyncFailed
+from cairn.services.host.model import Host, HostFault
+from cairn.services.host.provided import HostSyncs
+from cairn.services.ids import HostId
+
+_log = structlog.get_logger("cairn.host")
+_REASON_CHARACTERS = 2000
+_PARALLELISM = 20
+
+Work = Callable[[HostId, str], Awaitable[None]]
+
+
+class _Part(NamedTuple):
+    """One part of one host."""
+
+    host: HostId
+    kind: str
+    subject: str
+
+
+class Syncs(HostSyncs):
+    """Does parts' work, and remembers which of it failed."""
+
+    def __init__(self, store: Store, ids: IdSource, events: Events) -> None:
+        self._store = store
+        self._ids = ids
+        self._events = events
+        self._works: dict[str, Work] = {}
+        self._failing: dict[_Part, str] = {}
+        self._busy: set[_Part] = set()
+        self._gate = asyncio.Semaphore(_PARALLELISM)
+        self._tasks = Tasks()
+
+    def register(self, kind: str, work: Work) -> None:
+        """Say how a part is brought in line; see `HostSyncs`."""
+        self._works[kind] = work
+
+    def failing(self, host: HostId, kind: str, subject: str = "") -> str | None:
+        """Look in memory; see `HostSyncs`."""
+        return self._failing.get(_Part(host, kind, subject)) if self._failing else None
+
+    def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
+        """Take the part for one that failed; see `HostSyncs`. In memory only: who asks knows the reason after a restart, too."""
+        self._failing.setdefault(_Part(host, kind, subject), reason)
+
+    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
+        """Do the part's work, and note how it ended; see `HostSyncs`."""
+        part = _Part(host, kind, subject)
+        try:
+            await self._works[kind](host, subject)
+        except CairnError as error:
+            await self._failed(part, str(error))
+        except Exception as error:  # noqa: BLE001 (whatever a part raises, it is that part alone that has failed)
+            _log.exception("host.sync-bug", host=host, kind=kind, subject=subject)
+            await self._failed(part, repr(error))
+        else:
+            await self._succeeded(part)
+            return True
+        return False
+
+    async def _failed(self, part: _Part, reason: str) -> None:
+        reason = reason[:_REASON_CHARACTERS]
+        if self._failing.get(part) == reason:
+            return
+        first = part not in self._failing
+        self._failing[part] = reason
+        _log.warning("host.sync-failed", host=part.host, kind=part.kind, subject=part.subject, reason=reason)
+
+        def fn(tx: Tx) -> None:
+            there = {"host_uuid": part.host, "kind": part.kind, "subject": part.subject}
+            if tx.update_where(HostFault, there, reason=reason) or tx.get(Host, part.host) is None:
+                return
+            tx.insert(
+                HostFault(
+                    uuid=self._ids.new(),
+                    host_uuid=part.host,
+                    kind=part.kind,
+                    subject=part.subject,
+                    reason=reason,
+                    create_date=tx.now,
+                )
+            )
+
+        await self._note(fn)
+        if first:
+            event = HostSyncFailed(host=part.host, kind=part.kind, subject=part.subject, reason=reason)
+            await self._note(lambda tx: self._events.emit(tx, event, resource=part.host))
+
+    async def _succeeded(self, part: _Part) -> None:
+        if self._failing.pop(part, None) is not None:
+            _log.info("host.sync-succeeded", host=part.host, kind=part.kind, subject=part.subject)
+            await self._note(
+                lambda tx: tx.delete_where(HostFault, host_uuid=part.host, kind=part.kind, subject=part.subject)
+            )
+
+    async def _note(self, fn: Callable[[Tx], object]) -> None:
+        try:
+            await self._store.write(fn)
+        except CairnError as error:
+            _log.warning("host.sync-not-noted", error=str(error))
+
+    # -- trying again -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read what failed before."""
+        for row in await self._store.read(lambda tx: tx.find(HostFault)):
+            self._failing[_Part(row.host_uuid, row.kind, row.subject)] = row.reason
+
+    async def stop(self) -> None:
+        """End what is being tried. Safe to repeat."""
+        await self._tasks.stop()
+
+    async def round(self) -> None:
+        """Begin to try again what has failed on hosts that are connected. Hosts that are gone are forgotten."""
+        if not self._failing:
+            return
+        uuids = {part.host for part in self._failing}
+        hosts = {row.uuid: row for row in await self._store.read(lambda tx: tx.find(Host, uuid=list(uuids)))}
+        for part in list(self._failing):
+            host = hosts.get(part.host)
+            if host is None:
+                del self._failing[part]
+            elif host.status is MachineStatus.CONNECTED and part.kind in self._works and part not in self._busy:
+                self._busy.add(part)
+                self._tasks.start(self._try(part), f"sync {part.kind}")
+
+    async def _try(self, part: _Part) -> None:
+        try:
+            async with self._gate:
+                await self.sync(*part)
+        finally:
+            self._busy.discard(part)

@@ -1,0 +1,1 @@
+"""What keeps hosts and the database in step with VMs that nobody works on."""

@@ -1,0 +1,120 @@
+"""Storage as a whole cloud has it: what is given out, what is fetched where, and what is left of images."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cairn.services.host.model import Host
+from cairn.services.primary_storage.model import ImageCache
+from cairn.simulator.dials import Dial
+from cairn.testing.cloud import Cloud, Json, Refused
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Cloud]:
+    """A site on two hosts."""
+    async with Cloud.open(hosts=2) as cloud:
+        await cloud.make_site()
+        yield cloud
+
+
+async def refused(cloud: Cloud, **fields: object) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await cloud.create_vm("vm", **fields)
+    return caught.value
+
+
+async def test_disk_that_is_full_of_other_things_takes_no_volume(cloud: Cloud) -> None:
+    for number in (1, 2):
+        host = cloud.world.hosts[f"sim-000{number}"]
+        host.used_bytes = host.machine.disk_bytes - 3 * GIB
+    await cloud.quiet(61)
+
+    error = await refused(cloud, root_disk_size=800 * GIB)
+
+    assert error.code == "host.none-fits"
+    assert "has 2048 MiB of local storage free, and the disk needs 819200 MiB" in str(error.problem)
+    assert (await cloud.create_vm("small", root_disk_size=GIB))["state"] == "Running"
+
+
+async def test_levels_are_told_as_events_and_shown(cloud: Cloud) -> None:
+    host = cloud.world.hosts["sim-0001"]
+    used = host.used_bytes
+    for share in (0.9, 1.0, 0.1):
+        host.used_bytes = max(used, int(host.machine.disk_bytes * share))
+        await cloud.quiet(61)
+    events = [row["name"] for row in await cloud.query("Event") if str(row["name"]).startswith("primary-storage.")]
+    assert sorted(map(str, events)) == [
+        "primary-storage.full",
+        "primary-storage.has-room",
+        "primary-storage.nearly-full",
+    ]
+    shares = await cloud.query("LocalStorageHostRef")
+    assert {row["level"] for row in shares} == {"Ok"}
+
+
+async def test_image_is_expunged_while_a_host_with_its_cache_is_down_and_the_file_is_removed_later(
+    cloud: Cloud,
+) -> None:
+    for number in (1, 2):
+        vm = await cloud.create_vm(f"v{number}", host_uuid=cloud.site[f"host-{number}"])
+        await cloud.call("DestroyVmInstance", uuid=vm["uuid"])
+        await cloud.call("ExpungeVmInstance", uuid=vm["uuid"])
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(300)
+    await cloud.log_in()
+    await cloud.call("DeleteImage", uuid=cloud.site["image"])
+
+    await cloud.call("ExpungeImage", image_uuid=cloud.site["image"])
+
+    assert await cloud.query("Image") == []
+    assert cloud.world.hosts["backup"].images == cloud.world.hosts["sim-0002"].images == {}
+    assert [(row["hostUuid"], row["givenUp"]) for row in await cloud.query("ImageCache")] == [
+        (cloud.site["host-1"], True)
+    ]
+    cloud.agents.dials.clear()
+    await cloud.quiet(1200)
+    assert cloud.world.hosts["sim-0001"].images == {}
+    assert cloud.read_now(lambda tx: tx.count(ImageCache)) == 0
+
+
+async def test_image_for_other_processors_fits_no_host_and_the_reason_is_told(cloud: Cloud) -> None:
+    image = await _image(cloud, "arm", architecture="aarch64")
+    error = await refused(cloud, image_uuid=image["uuid"])
+    assert error.code == "host.none-fits"
+    assert "has x86_64 processors, and the image is for aarch64" in str(error.problem)
+    assert await cloud.query("VmInstance") == []
+
+
+async def test_backup_storage_serves_only_the_zones_it_is_attached_to(cloud: Cloud) -> None:
+    ways = {"zone_uuid": cloud.site["zone"], "backup_storage_uuid": cloud.site["backup"]}
+    await cloud.call("DetachBackupStorageFromZone", **ways)
+    error = await refused(cloud)
+    assert "is in a zone without a usable backup storage that has the image" in str(error.problem)
+    await cloud.call("AttachBackupStorageToZone", **ways)
+    vm = await cloud.create_vm("vm")
+    await cloud.call("StopVmInstance", uuid=vm["uuid"])
+    await cloud.call("DetachBackupStorageFromZone", **ways)
+    assert (await cloud.call("StartVmInstance", uuid=vm["uuid"]))["state"] == "Running", "it has its disk"
+
+
+async def test_ratio_of_cpus_counts_for_the_next_vm(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="host", name="cpu.overProvisioning.ratio", value="1")
+    await cloud.quiet()
+    assert {row.total_cpu_capacity for row in cloud.read_now(lambda tx: tx.find(Host))} == {64}
+    assert (await refused(cloud, cpu_num=65)).code == "host.none-fits"
+
+
+async def _image(cloud: Cloud, name: str, **fields: object) -> Json:
+    return await cloud.call(
+        "AddImage",
+        name=name,
+        url="http://images/other.qcow2",
+        format="qcow2",
+        backup_storage_uuids=[cloud.site["backup"]],
+        **fields,
+    )
