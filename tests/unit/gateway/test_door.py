@@ -11,7 +11,8 @@ FAR, OTHER = "203.0.113.7", "198.51.100.1"
 
 
 def door(closed: list[int] | None = None, **limits: int) -> Door[int]:
-    return Door(Limits(**limits), [].append if closed is None else closed.append)
+    ended: list[int] = [] if closed is None else closed
+    return Door(Limits(**limits), ended.append)
 
 
 def test_one_address_has_its_share_and_others_theirs() -> None:
