@@ -544,8 +544,10 @@ class Cloud:
         return await self.call("CreateVmInstance", **self.vm_fields(name, **fields))
 
 
-async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Json]:
-    """Call the gateway as its HTTP server would."""
+async def asgi(
+    node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str], *, address: str = "127.0.0.1"
+) -> tuple[int, Json]:
+    """Call the gateway as its HTTP server would, from an address."""
     target, _, query = path.partition("?")
     scope = {
         "type": "http",
@@ -554,7 +556,7 @@ async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[s
         "raw_path": target.encode(),
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1),
+        "client": (address, 1),
         "server": ("127.0.0.1", 8080),
         "scheme": "http",
         "http_version": "1.1",
