@@ -39,7 +39,7 @@ async def test_password_of_a_host_is_sealed_from_the_call_to_the_end_of_the_host
         )
         assert PASSWORD.encode() not in cloud.store.content(), "the job waits"
         await cloud.finish(str(job[1]["uuid"]))
-        assert cloud.read_now(lambda tx: [row.password for row in tx.find(KvmHost)]) == [PASSWORD]
+        assert cloud.read_now(lambda tx: [row.password for row in tx.find(KvmHost)]) == [None], "forgotten"
         assert (probe.entries > 0, probe.seen) == (True, [])
         assert PASSWORD.encode() not in cloud.store.content()
 

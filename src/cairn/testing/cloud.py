@@ -203,6 +203,10 @@ class StandInInstaller(AgentInstaller):
         """Nothing to change."""
         return 0
 
+    async def adopt(self, uuid: str, target: SshTarget) -> bool:
+        """They let the cloud's own key in."""
+        return True
+
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
         """Nothing to remove."""
 
