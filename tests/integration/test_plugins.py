@@ -112,9 +112,9 @@ async def test_operator_puts_a_step_in(tmp_path: Path) -> None:
 
 
 async def test_operator_puts_a_step_in_the_place_of_another(tmp_path: Path) -> None:
-    text = '[[change]]\nworkflow = "vm.reboot"\nreplace = "vm.reboot-on-host"\nstep = "vm.finish"\n'
+    text = '[[change]]\nworkflow = "vm.reboot"\nreplace = "vm.reboot-on-host"\nstep = "vm.resume-on-host"\n'
     async with Cloud.open(settings=workflows(str(tmp_path), text)) as cloud:
-        assert await _steps(cloud, "vm.reboot") == ["vm.begin", "vm.finish", "vm.finish"]
+        assert await _steps(cloud, "vm.reboot") == ["vm.begin", "vm.resume-on-host", "vm.finish"]
         await cloud.make_site()
         vm = await cloud.create_vm("web", host_uuid=cloud.site["host-1"])
         await cloud.call("RebootVmInstance", uuid=vm["uuid"])

@@ -86,7 +86,7 @@ async def test_image_for_other_processors_fits_no_host_and_the_reason_is_told(cl
     image = await _image(cloud, "arm", architecture="aarch64")
     error = await refused(cloud, image_uuid=image["uuid"])
     assert error.code == "host.none-fits"
-    assert "has x86_64 processors, and the image is for aarch64" in str(error.problem)
+    assert "is of the architecture x86_64, not aarch64" in str(error.problem)
     assert await cloud.query("VmInstance") == []
 
 

@@ -3,13 +3,13 @@
 from cairn.kernel.machine.machines import add_kind
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.host import config
-from cairn.services.host.allocator import Allocator
 from cairn.services.host.capacity import HostCapacity
 from cairn.services.host.closed import ClosedPlaces
 from cairn.services.host.config import SYNC_RETRY
 from cairn.services.host.debts import Debts
 from cairn.services.host.extensions import HostFilter
 from cairn.services.host.kind import HostKind
+from cairn.services.host.placement.allocator import Allocator
 from cairn.services.host.provided import HostAgents, HostDebts, HostLedger, HostSyncs
 from cairn.services.host.service import HostService
 from cairn.services.host.syncs import Syncs

@@ -9,6 +9,7 @@ from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, S
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureVxlan
 from cairn.kernel.error import CairnError
+from cairn.kernel.event import Events
 from cairn.services.host.extensions import Candidate, HostConnected, HostFilter, HostNeed
 from cairn.services.ids import HostId, ImageId, VmId
 from cairn.services.l2.reconciler import L2Reconciler
@@ -141,7 +142,7 @@ async def test_many_cold_hosts_cost_one_look_at_all_of_them(rig: Rig) -> None:
         rig.context.queues,
         rig.agents,
         Syncs(),
-        rig.context.events,
+        Events(rig.context.store, rig.clock, lambda: 3600.0),  # of a node of its own
         rig.context.config,
     )
     rig.listed.clear()

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
-from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostNeed
+from cairn.services.host.placement.allocator import Allocator
 from cairn.services.ids import VmId
 
 

@@ -239,7 +239,8 @@ def _usable(tx: Tx, uuid: str) -> BackupStorage:
 
 def _shown(error: CairnError, url: str) -> CairnError:
     """An agent's error as everybody may read it: an agent of an older version repeats the URL with its secrets."""
-    return CairnError(error.code, without_secrets(error.message, url), kind=error.kind, operator=error.operator)
+    told = None if error.operator is None else without_secrets(error.operator, url)
+    return CairnError(error.code, without_secrets(error.message, url), kind=error.kind, operator=told)
 
 
 def not_fetched(given: FetchImageInput, errors: Sequence[CairnError]) -> CairnError:

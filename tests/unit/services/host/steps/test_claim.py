@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.services.host.test_allocator import Book, host, need
+from tests.unit.services.host.placement.test_allocator import Book, host, need
 
 from cairn.kernel.error import CairnError
 from cairn.services.host.steps.claim import ClaimHost, ClaimHostInput, ReleaseHost, ReleaseHostInput

@@ -1,6 +1,6 @@
 """Choosing the host that takes a VM.
 
-Candidates come from indexes, the one with the most free memory first, a few at a time (`cairn.services.host.candidates`), so
+Candidates come from indexes, the one with the most free memory first, a few at a time (`candidates`), so
 that the cost of a claim does not grow with the number of hosts, whether one fits or none. Plugins may refuse candidates
 (`HostFilter`). The claim itself is one UPDATE that looks again, so two claims never take the same memory. When no host
 fits, administrators are told why some of them do not.
@@ -17,9 +17,9 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.resource import taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
-from cairn.services.host.candidates import Candidates
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.host.placement.candidates import Candidates
 from cairn.services.host.provided import HostLedger
 from cairn.services.ids import HostId, VmId
 

@@ -17,9 +17,9 @@ from cairn.kernel.resource import Resource, write
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
-from cairn.services.host.allocator import Allocator
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
+from cairn.services.host.placement.allocator import Allocator
 from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import START, VirtualClock
@@ -106,6 +106,7 @@ def host(name: str, memory: int = 1024, cpus: int = 8, *, place: int = 1, **fiel
         "cluster_uuid": f"cluster-{place}",
         "management_ip": name,
         "hypervisor_type": "KVM",
+        "architecture": "x86_64",
         "status": MachineStatus.CONNECTED,
         "available_memory_capacity": memory * MIB,
         "available_cpu_capacity": cpus,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from tests.unit.services.host.test_allocator import MIB, Book, Refuses, host, need
+from tests.unit.services.host.placement.test_allocator import MIB, Book, Refuses, host, need
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.resource import write
 from cairn.kernel.store.store import Tx
 from cairn.services.cluster.model import Cluster
-from cairn.services.host.candidates import BEHIND, MOST, Candidates
 from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
 from cairn.services.host.model import Host
+from cairn.services.host.placement.candidates import BEHIND, MOST, Candidates
 from cairn.services.ids import ClusterId, HostId, ZoneId
 from cairn.testing.clock import START
 
