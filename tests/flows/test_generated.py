@@ -27,6 +27,7 @@ from cairn.kernel.settings import load
 from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 
 RETRY_SECONDS = 61
+PING_SECONDS = 61
 NEW = "e" * 32
 
 
@@ -202,7 +203,7 @@ async def test_undo_that_fails_is_tried_again_until_it_succeeds(workflow: str, s
             probe.fail_undo = None
             if killed:
                 await cloud.revive()
-            await cloud.quiet(RETRY_SECONDS)
+            await cloud.quiet(RETRY_SECONDS + 2 * PING_SECONDS)  # pings tell what is left on hosts, and how much
         runs = await cloud.query("WorkflowRun")
         assert runs == [], runs[0]["undoErrors"]
         if scenario.only_forward:
@@ -268,6 +269,7 @@ async def _killed_while_it_fails(workflow: str, write: int, moment: str) -> bool
         await cloud.revive()
         done = await ended_well(cloud, job)
         if done:
+            await cloud.quiet(90 if scenario.only_forward else 0)  # a host that was lost meanwhile is pinged
             assert_at_rest(cloud)
         elif scenario.only_forward:
             await _settle_by_trying_again(cloud, probe, scenario)

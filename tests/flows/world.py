@@ -13,7 +13,9 @@ from cairn.simulator.control import inspect_host
 from cairn.testing.cloud import Cloud
 
 #: records of what happened, not of what is
-HISTORY = frozenset({"job", "event", "event_cursor", "session", "management_node", "ring_epoch", "released_ip"})
+HISTORY = frozenset(
+    {"job", "event", "event_cursor", "session", "management_node", "ring_epoch", "released_ip", "former_uuid"}
+)
 #: columns that may differ when all else is as before
 VOLATILE = frozenset(
     {
@@ -27,6 +29,9 @@ VOLATILE = frozenset(
         "available_physical_capacity",
     }
 )
+
+#: tables whose capacities follow what pings say of disks; what is booked there is exact
+_MEASURED = ("backup_storage", "local_storage_host_ref", "primary_storage")
 
 Snapshot = dict[str, object]
 
@@ -88,5 +93,5 @@ def differences(before: object, after: object, path: str = "") -> list[str]:
 
 
 def _is_volatile(table: str, column: str) -> bool:
-    measured = table == "backup_storage" and column.endswith("_capacity")
+    measured = table in _MEASURED and column.endswith("_capacity") and not column.startswith("booked")
     return measured or column in VOLATILE or column.startswith("next_")

@@ -473,11 +473,11 @@ class Cloud:
     async def held(self) -> AsyncIterator[None]:
         """Calls are accepted and none begins, until this is left; if it is never left, as if the node died right then."""
         jobs = self.node.context.jobs
-        jobs._stopping = True
+        jobs._dispatch = lambda: None  # type: ignore[method-assign]
         try:
             yield
         finally:
-            jobs._stopping = False
+            del jobs._dispatch
             jobs.changed()
 
     # -- a site ---------------------------------------------------------------------------------------------------------
