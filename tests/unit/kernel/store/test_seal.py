@@ -23,7 +23,7 @@ def code(seals: Seals, envelope: bytes, column: str = COLUMN) -> str:
 def test_what_was_sealed_opens_and_does_not_show(value: bytes) -> None:
     envelope = SEALS.seal(value, COLUMN)
     assert SEALS.open(envelope, COLUMN) == value
-    assert len(value) < 4 or value not in envelope
+    assert len(value) < 4 or value not in envelope[len(SEALS.current.head) :]
     assert is_envelope(envelope)
 
 
