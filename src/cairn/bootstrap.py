@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,9 +21,12 @@ import uvloop
 import cairn.plugins
 import cairn.services
 from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentCallbacks
+from cairn.gateway.door import Limits
 from cairn.gateway.gateway import Gateway
+from cairn.gateway.measures import MetricsPage
 from cairn.gateway.render import renderer
 from cairn.gateway.server import HttpServer
+from cairn.gateway.tls import ApiCertificate, api_addresses
 from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
@@ -47,9 +51,10 @@ from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
-from cairn.kernel.settings import Settings, listeners
+from cairn.kernel.settings import Settings, listeners, secret_key_file
 from cairn.kernel.store.migrations import upgrade
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.store import Store, sqlite_path
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -142,7 +147,11 @@ class Node:
         alone = store is None
         if store is None:
             lock = FolderLock(settings.data_dir)
-            store = await _open_store(settings, loaded, clock, metrics)
+            try:
+                store = await _open_store(settings, loaded, clock, metrics)
+            except BaseException:
+                lock.release()
+                raise
             closers += [store.close, _later(lock.release)]
         kind = metrics.gauge(
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
@@ -251,8 +260,12 @@ class Node:
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
     path = settings.database or str(settings.data_dir / "cairn.db")
+    schema = make_schema(loaded)
+    file = sqlite_path(path)
+    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
     await asyncio.to_thread(upgrade, path, migration_folders(loaded))
-    return await Store.open(path, make_schema(loaded), clock, metrics.store)
+    await asyncio.to_thread(seal_database, file, schema, seals)
+    return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 
 def _node_id(folder: Path, ids: IdSource) -> NodeId:
@@ -286,13 +299,26 @@ def _installation(settings: Settings, clock: Clock, authority: Authority) -> tup
 
 
 def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
-    settings = context.settings
-    servers = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
+    settings, authority = context.settings, context.authority
+    limits = Limits(connections=settings.max_connections, per_address=settings.max_connections_per_address)
+    api = api_addresses(settings)
+    servers = [(HttpServer(gateway, limits=limits), api.plain)] if api.plain else []
+    if api.tls:
+        certificate = ApiCertificate(settings, authority, [host for host, _ in api.tls])
+        servers.append((HttpServer(gateway, certificate.context, limits), api.tls))
+
+        async def renew() -> None:
+            await asyncio.to_thread(certificate.reload)
+
+        context.loops.every("API certificate", lambda: 600.0, renew)
+    if settings.metrics_listen:
+        addresses = listeners("CAIRN_METRICS_LISTEN", settings.metrics_listen)
+        servers.append((HttpServer(MetricsPage(context.metrics.render), limits=limits), addresses))
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
-        context.authority.issue_node([host for host, _ in addresses])
-        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, context.authority.is_revoked)
-        servers.append((HttpServer(app, context.authority.server_context()), addresses))
+        authority.issue_node([host for host, _ in addresses])
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, authority.is_revoked)
+        servers.append((HttpServer(app, authority.server_context(), limits), addresses))
     return servers
 
 
@@ -306,8 +332,15 @@ def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 def serve(settings: Settings) -> int:
     """Run a node in the foreground until SIGTERM or SIGINT. Returns the process's exit code."""
     os.umask(0o077)
+    _open_more_files()
     log.configure(level=settings.log_level, form=settings.log_format)
     return uvloop.run(_serve(settings))
+
+
+def _open_more_files() -> None:
+    """Each connection is a file: take as many as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: Settings) -> int:
