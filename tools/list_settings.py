@@ -33,7 +33,8 @@ Fixed for the life of a node: an option of `cairn serve`, else the environment v
 """
 _MIDDLE = """
 In addition, the command line knows `CAIRN_URL` (the node that it talks to; by default `http://127.0.0.1:8080`),
-`CAIRN_ACCOUNT` and `CAIRN_PASSWORD`, and `cairn lab` knows `CAIRN_LAB_NAME`.
+`CAIRN_ACCOUNT`, `CAIRN_PASSWORD` and `CAIRN_CA_FILE` (authorities of nodes that it trusts), and `cairn lab` knows
+`CAIRN_LAB_NAME`.
 
 ## Global configuration
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ import cairn.plugins
 import cairn.services
 from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentCallbacks
 from cairn.gateway.binding import ApiBinding
+from cairn.gateway.door import Limits
 from cairn.gateway.gateway import Gateway
+from cairn.gateway.measures import MetricsPage
 from cairn.gateway.render import renderer
 from cairn.gateway.server import HttpServer
+from cairn.gateway.tls import ApiCertificate, api_addresses
 from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
@@ -50,9 +54,10 @@ from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
-from cairn.kernel.settings import Settings, listeners
+from cairn.kernel.settings import Settings, listeners, secret_key_file
 from cairn.kernel.store.migrations import check_columns, upgrade
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.store import Store, sqlite_path
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -319,6 +324,8 @@ def _check_calls(loaded: Loaded) -> None:
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
     path = settings.database or str(settings.data_dir / "cairn.db")
+    file = sqlite_path(path)
+    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
 
     def attempt(some: Loaded) -> None:
         upgrade(path, migration_folders(some))
@@ -329,7 +336,9 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     except Exception as error:
         # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
-    return await Store.open(path, make_schema(loaded), clock, metrics.store)
+    schema = make_schema(loaded)
+    await asyncio.to_thread(seal_database, file, schema, seals)
+    return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 
 def _node_id(folder: Path, ids: IdSource) -> NodeId:
@@ -363,13 +372,26 @@ def _installation(settings: Settings, clock: Clock, authority: Authority) -> tup
 
 
 def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
-    settings = context.settings
-    servers = [(HttpServer(gateway), listeners("CAIRN_LISTEN", settings.listen))]
+    settings, authority = context.settings, context.authority
+    limits = Limits(connections=settings.max_connections, per_address=settings.max_connections_per_address)
+    api = api_addresses(settings)
+    servers = [(HttpServer(gateway, limits=limits), api.plain)] if api.plain else []
+    if api.tls:
+        certificate = ApiCertificate(settings, authority, [host for host, _ in api.tls])
+        servers.append((HttpServer(gateway, certificate.context, limits), api.tls))
+
+        async def renew() -> None:
+            await asyncio.to_thread(certificate.reload)
+
+        context.loops.every("API certificate", lambda: 600.0, renew)
+    if settings.metrics_listen:
+        addresses = listeners("CAIRN_METRICS_LISTEN", settings.metrics_listen)
+        servers.append((HttpServer(MetricsPage(context.metrics.render), limits=limits), addresses))
     if settings.agent_listen:
         addresses = listeners("CAIRN_AGENT_LISTEN", settings.agent_listen)
-        context.authority.issue_node([host for host, _ in addresses])
-        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, context.authority.is_revoked)
-        servers.append((HttpServer(app, context.authority.server_context()), addresses))
+        authority.issue_node([host for host, _ in addresses])
+        app = AgentCallbacks(context.agents.deliver, context.reports.deliver, authority.is_revoked)
+        servers.append((HttpServer(app, authority.server_context(), limits), addresses))
     return servers
 
 
@@ -383,8 +405,15 @@ def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 def serve(settings: Settings) -> int:
     """Run a node in the foreground until SIGTERM or SIGINT. Returns the process's exit code."""
     os.umask(0o077)
+    _open_more_files()
     log.configure(level=settings.log_level, form=settings.log_format)
     return uvloop.run(_serve(settings))
+
+
+def _open_more_files() -> None:
+    """Each connection is a file: take as many as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: Settings) -> int:

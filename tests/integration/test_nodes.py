@@ -25,6 +25,7 @@ from cairn.simulator.world import World
 from cairn.testing.clock import VirtualClock
 from cairn.testing.cloud import (
     ADMIN_PASSWORD,
+    SEALS,
     Json,
     Life,
     MortalStore,
@@ -119,7 +120,7 @@ async def three_nodes(folder: Path) -> AsyncIterator[Nodes]:
     saved = await saved_site()
     clock = VirtualClock(saved.time)
     before = asyncio.all_tasks()
-    store = await Store.memory(parts_of("", "")[1], clock, inline=True, content=saved.content)
+    store = await Store.memory(parts_of("", "")[1], clock, inline=True, content=saved.content, seals=SEALS)
     cloud = Nodes(saved, clock, store, folder)
     for node in NODES:
         await cloud.start(node)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,44 @@ async def test_a_node_listens_once_it_is_started_and_leaves_its_folder_free(tmp_
     await node.stop()
     assert not node.readiness().ready
     again = await Node.build(settings(tmp_path))
+    assert again.context.node == node.context.node
+    await again.stop()
+
+
+async def _get(port: int, path: str, tls: ssl.SSLContext | None = None) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_api_over_tls_and_metrics_at_an_address_of_their_own(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path, tls="always", metrics_listen="127.0.0.1:0"))
+    await node.start()
+    (_, api), (_, metrics) = node.addresses
+    trusted = ssl.create_default_context(cafile=tmp_path / "pki" / "ca.crt")
+    assert (await _get(api, "/readyz", trusted)).startswith(b"HTTP/1.1 200")
+    assert (await _get(api, "/metrics", trusted)).startswith(b"HTTP/1.1 401")
+    assert b"cairn_jobs" in await _get(metrics, "/metrics")
+    assert (await _get(metrics, "/v1/zones")).startswith(b"HTTP/1.1 404")
+    assert b"200" not in await _get(api, "/readyz"), "plain HTTP is not answered there"
+    await node.stop()
+
+
+async def test_node_without_the_key_of_its_secrets_does_not_start_and_says_what_is_missing(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    await node.stop()
+    key = tmp_path / "secret.key"
+    kept = key.read_bytes()
+    key.unlink()
+    with pytest.raises(CairnError, match=str(key)) as caught:
+        await Node.build(settings(tmp_path))
+    assert caught.value.code == "secret.key-missing"
+    other = tmp_path / "elsewhere"
+    other.write_bytes(kept)
+    other.chmod(0o600)
+    again = await Node.build(settings(tmp_path, secret_key_file=str(other)))
     assert again.context.node == node.context.node
     await again.stop()
 

@@ -105,6 +105,7 @@ _INSIDE: Final[dict[str, str]] = {
     "lab probe": "Try everything that a lab needs.",
     "workflow list": "List all workflows.",
     "workflow show": "Print the effective list of a workflow.",
+    "secrets rotate": "Make a new key that secrets are sealed with.",
     "wheels build": "Fill a folder with wheels.",
     "bench vm": "Create VMs and say how long that takes.",
     "migrations revision": "Write a migration.",

@@ -34,16 +34,30 @@ class Context:
         self.environment = environment
         self.as_json = False
 
+    @property
+    def ca_file(self) -> Path | None:
+        """The authority of nodes: ``CAIRN_CA_FILE``, or that of the cloud whose data folder is on this machine."""
+        given = self.environment.get("CAIRN_CA_FILE")
+        own = self.data_dir / "pki" / "ca.crt"
+        return Path(given) if given else own if _is_readable(own) else None
+
     @cached_property
     def client(self) -> Client:
         """The client of the node at `url`, with this user's sessions and passwords."""
         sessions = SessionStore(config_dir(self.environment) / "session.json")
-        return Client(HttpClient(self.url), sessions, Credentials(self.data_dir, self.environment))
+        return Client(HttpClient(self.url, self.ca_file), sessions, Credentials(self.data_dir, self.environment))
 
     @cached_property
     def names(self) -> Names:
         """Finds the uuids of resources that the command line gives by name."""
         return Names(self.client)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except OSError:
+        return False
 
 
 pass_context = click.make_pass_decorator(Context, ensure=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -53,9 +55,10 @@ class HttpClient:
 
     Args:
         url: of the node, without ``/v1``; ``http://`` is taken for granted.
+        ca_file: certificates of authorities that are trusted with a node, besides those that the system trusts.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca_file: Path | None = None) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise usage(f"{url!r} is not the URL of a node; http://127.0.0.1:8080 would fit.", code="cli.bad-url")
@@ -63,7 +66,7 @@ class HttpClient:
         self._prefix = parts.path.rstrip("/")
         self._host = parts.hostname
         self._port = parts.port
-        self._tls = parts.scheme == "https"
+        self._tls = trust(ca_file) if parts.scheme == "https" else None
         self._kept: http.client.HTTPConnection | None = None
 
     def request(
@@ -117,8 +120,11 @@ class HttpClient:
             self._kept = None
 
     def _connect(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=_CONNECT_SECONDS)
+        connection = (
+            http.client.HTTPSConnection(self._host, self._port, timeout=_CONNECT_SECONDS, context=self._tls)
+            if self._tls
+            else http.client.HTTPConnection(self._host, self._port, timeout=_CONNECT_SECONDS)
+        )
         try:
             connection.connect()
         except OSError as error:
@@ -149,6 +155,23 @@ class HttpClient:
         return unreachable(self.url, f"the connection broke ({_reason(error)})")
 
 
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """What a node's certificate has to fit: an authority of the system's, or one in `ca_file`.
+
+    Raises:
+        CliError: exit code 2 if the file has no certificates.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise usage(
+                f"The file {ca_file} has no certificates that can be read: {error}.", code="cli.bad-ca"
+            ) from error
+    return context
+
+
 def problem_in(response: Response) -> Problem:
     """The error in an answer, even if it is not problem+json (something stands between here and the node)."""
     try:
@@ -166,6 +189,11 @@ def problem_in(response: Response) -> Problem:
 def _reason(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "no such name"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not to be trusted: {error.verify_message}. If it is of the cloud's own authority, name that "
+            "one's certificate (pki/ca.crt of the node's data folder) with CAIRN_CA_FILE"
+        )
     if isinstance(error, TimeoutError):
         return f"no connection within {_CONNECT_SECONDS:g} s"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

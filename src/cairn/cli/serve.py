@@ -12,7 +12,7 @@ from cairn.cli.context import Context, pass_context
 from cairn.gateway.docs import field_docs
 from cairn.kernel.settings import Settings, load
 
-_SECRETS = ("admin_password",)
+_SECRETS = ("admin_password", "metrics_token")
 
 
 def _options() -> list[click.Parameter]:

@@ -7,7 +7,7 @@ from typing import Final
 from cairn.gateway.http import HttpRequest
 from cairn.gateway.problem import HttpError
 from cairn.kernel.api import Access
-from cairn.kernel.bus.context import CallContext
+from cairn.kernel.bus.context import CallContext, Origin
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.session import Authenticator, Caller
 
@@ -47,9 +47,10 @@ def over() -> HttpError:
     return _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
 
 
-def context_of(caller: Caller | None) -> CallContext:
-    """The origin of work that a request does by itself."""
-    return CallContext(actor=None if caller is None else caller.account_uuid)
+def context_of(caller: Caller | None, call: HttpRequest) -> CallContext:
+    """The context of work that a request does by itself, and of the job that it becomes."""
+    origin = Origin(address=call.address, session=None if caller is None else caller.session_uuid)
+    return CallContext(actor=None if caller is None else caller.account_uuid, origin=origin)
 
 
 def _session(call: HttpRequest) -> str:

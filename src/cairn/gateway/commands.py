@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from cairn.gateway.auth import Authenticator, Caller, admit
+from cairn.gateway.auth import Authenticator, Caller, admit, context_of
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
@@ -30,6 +30,7 @@ from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
 from cairn.kernel.admission import Admission, check_call
 from cairn.kernel.api import Access, ApiCommand
+from cairn.kernel.bus.context import entered
 from cairn.kernel.error import CairnError, ErrorKind, from_record
 from cairn.kernel.ids import IdSource, JobId, is_uuid
 from cairn.kernel.jobs import OPEN, Job, JobState, Progress
@@ -147,22 +148,28 @@ class Commands:
             raise self._references.not_found(binding, missing)
         if not missing:
             await self._admission.ask(message, None if caller is None else caller.account_uuid)
-        fresh = not missing and await self._accept(job, message, caller, timeout_seconds)
+        fresh = not missing and await self._accept(request, job, message, caller, timeout_seconds)
         if fresh and wait_seconds <= 0:
             return _accepted(job, JobState.WAITING)
         return await self._outcome(job, wait_seconds, caller)
 
     async def _accept(
-        self, job: JobId, message: ApiCommand[object], caller: Caller | None, timeout_seconds: float
+        self,
+        request: HttpRequest,
+        job: JobId,
+        message: ApiCommand[object],
+        caller: Caller | None,
+        timeout_seconds: float,
     ) -> bool:
         try:
-            return await self._jobs.submit(
-                job,
-                message,
-                actor=None if caller is None else caller.account_uuid,
-                timeout_seconds=timeout_seconds,
-                admin=caller is not None and caller.is_admin,
-            )
+            with entered(context_of(caller, request)):
+                return await self._jobs.submit(
+                    job,
+                    message,
+                    actor=None if caller is None else caller.account_uuid,
+                    timeout_seconds=timeout_seconds,
+                    admin=caller is not None and caller.is_admin,
+                )
         except CairnError as error:
             if error.code == BACKLOG_FULL:
                 raise _try_later(error) from error

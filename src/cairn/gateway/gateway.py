@@ -21,6 +21,7 @@ from cairn.gateway.binding import ApiBinding
 from cairn.gateway.commands import JOBS_PATH, Commands, JobControl, seconds_of
 from cairn.gateway.events import EventStreams
 from cairn.gateway.http import Disconnected, Endpoint, HttpRequest, Reply, json_reply, problem_reply
+from cairn.gateway.measures import has_token, metrics_reply
 from cairn.gateway.metadata import Metadata
 from cairn.gateway.openapi import openapi
 from cairn.gateway.problem import HttpError
@@ -32,7 +33,7 @@ from cairn.gateway.server import Address, HttpServer
 from cairn.gateway.waiting import Waiting
 from cairn.gateway.words import nearest
 from cairn.kernel.admission import Admission
-from cairn.kernel.api import AnyApi, ApiCommand, ApiQuery
+from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiQuery
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import entered
 from cairn.kernel.clock import Clock
@@ -105,6 +106,7 @@ class Gateway:
         self._authenticator = authenticator
         self._readiness = readiness
         self._mounts = dict(mounts or {})
+        self._metrics_token = settings.metrics_token
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
         self._references = References(store, query)
@@ -270,7 +272,7 @@ class Gateway:
         missing = await self._references.missing(binding, message, Eyes() if caller is None else caller.scope)
         if missing:
             raise self._references.not_found(binding, missing)
-        with entered(context_of(caller)):
+        with entered(context_of(caller, request)):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 
@@ -300,7 +302,9 @@ class Gateway:
         )
 
     async def _show_metrics(self, request: HttpRequest) -> Response:
-        return Reply(self._metrics.render(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
+        if not has_token(request, self._metrics_token):
+            await admit(request, Access.ADMIN, self._authenticator, "GetMetrics")
+        return metrics_reply(self._metrics.render)
 
     async def _show_schema(self, request: HttpRequest) -> Response:
         return Reply(await asyncio.to_thread(self._metadata.body))

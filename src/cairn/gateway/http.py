@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from cairn.gateway.problem import HttpError, problem, status_of
+from cairn.gateway.problem import RETRY_AFTER, HttpError, problem, status_of
 from cairn.kernel.error import CairnError, ErrorKind
 
 JSON: Final = b"application/json"
@@ -44,6 +44,12 @@ class HttpRequest:
         """A header's text by its lower-case name."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1").strip()
+
+    @property
+    def address(self) -> str | None:
+        """The address that it came from; None where it came over no network."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else None
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -174,7 +180,9 @@ def problem_reply(
         headers: in addition to those that the error brings.
     """
     status = status_of(error)
-    own = error.headers if isinstance(error, HttpError) else {}
+    own = dict(error.headers) if isinstance(error, HttpError) else {}
+    if RETRY_AFTER in error.details:
+        own.setdefault("Retry-After", str(error.details[RETRY_AFTER]))
     body = msgspec.json.encode(problem(error.record(), status=status, job=job, to_admin=to_admin))
     return Reply(body, status, media_type=PROBLEM, headers={**own, **(headers or {})})
 

@@ -29,6 +29,10 @@ STATUS: Final[Mapping[ErrorKind, int]] = {
 }
 
 
+#: a detail of errors about too many calls: seconds until it makes sense to try again
+RETRY_AFTER: Final = "retryAfterSeconds"
+
+
 class HttpError(CairnError):
     """An error with a status of its own: one that only HTTP knows (405, 413, …).
 
@@ -71,7 +75,9 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def status_of(error: CairnError) -> int:
     """The HTTP status for `error`."""
-    return error.status if isinstance(error, HttpError) else STATUS[error.kind]
+    if isinstance(error, HttpError):
+        return error.status
+    return 429 if RETRY_AFTER in error.details else STATUS[error.kind]
 
 
 def problem(

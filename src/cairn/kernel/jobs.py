@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from cairn.kernel.api import ApiChangeState, ApiCommand, ApiCreate, ApiUpdate, secret_fields
 from cairn.kernel.bus.bus import Bus
-from cairn.kernel.bus.context import CallContext, current, entered
+from cairn.kernel.bus.context import CallContext, Origin, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import message_type, tag_of
 from cairn.kernel.clock import Clock
@@ -47,7 +47,7 @@ from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, TableMeta
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, Sealed, TableMeta
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.turns import Turn
 
@@ -80,7 +80,7 @@ class Job(Record, frozen=True, kw_only=True):
     uuid: Annotated[str, Key()]
     api: Annotated[str, Index(), Doc("the API's name")]
     tag: Annotated[str, Hidden()]
-    request: Annotated[bytes, Hidden()]
+    request: Annotated[bytes, Sealed()]
     digest: Annotated[str, Hidden()]
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
     state: Annotated[JobState, Index()] = JobState.WAITING
@@ -112,6 +112,8 @@ class _Open(Struct, kw_only=True, eq=False):
     timeout_seconds: float
     #: it is an administrator's, as far as is known
     admin: bool = False
+    #: where the call came from; not known any more after a restart
+    origin: Origin | None = None
     #: when it was accepted, or taken up again, in seconds of the clock
     since: float = 0.0
     #: its place, or its wait for one
@@ -222,7 +224,15 @@ class Jobs:
                 return False
             raise
         api = type(message).__name__
-        opened = _Open(id=job, api=api, message=message, actor=actor, timeout_seconds=timeout_seconds, admin=admin)
+        opened = _Open(
+            id=job,
+            api=api,
+            message=message,
+            actor=actor,
+            timeout_seconds=timeout_seconds,
+            admin=admin,
+            origin=current().origin,
+        )
 
         def fn(tx: Tx) -> bool:
             there = tx.get(Job, job)
@@ -486,7 +496,7 @@ class Jobs:
                 follower.turn = self._slots.wait(follower)
 
     async def _work(self, opened: _Open) -> CairnError | None:
-        context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor)
+        context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor, origin=opened.origin)
         try:
             with entered(context):
                 if opened.resumed and await self._recover_flows(opened):

@@ -34,6 +34,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_dir: Path
     #: address:port pairs that the API listens on, separated by commas
     listen: str = "127.0.0.1:8080"
+    #: whether these speak TLS: auto (all but those that only this machine reaches), always, or never
+    tls: str = "auto"
+    #: file of the API's certificate, with the chain up to its authority, PEM; empty: the cloud's authority makes one
+    tls_certificate: str = ""
+    #: file of the key to it, PEM
+    tls_key: str = ""
+    #: further names and addresses that the certificate is for which the cloud's authority makes, separated by commas
+    tls_names: str = ""
+    #: address:port pairs where metrics are given to everybody, over plain HTTP, separated by commas; empty: nowhere
+    metrics_listen: str = ""
+    #: what a monitoring system gives as a bearer token to read ``/metrics`` at the API's addresses; administrators need none
+    metrics_token: str = ""
     #: address:port that agents report to, over TLS; empty: agents are polled
     agent_listen: str = ""
     #: the URL under which agents reach `agent_listen`; empty: made of it
@@ -42,6 +54,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: str = ""
     #: the admin's password at the first start; empty: one is made and written to a file
     admin_password: str = ""
+    #: file of the keys that secrets in the database are sealed with; empty: ``secret.key`` in the data folder
+    secret_key_file: str = ""
     #: plugins left out, separated by commas
     plugins_disabled: str = ""
     #: modules of further plugins (each with a MANIFEST), separated by commas
@@ -58,6 +72,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str = "json"
     #: how long sessions live without renewal, in seconds
     session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 7200
+    #: most connections to the API at a time; where all are taken, an idle one makes room
+    max_connections: Annotated[int, Meta(ge=10, le=1_000_000)] = 40_000
+    #: most of them from one address; this machine's own programs have no such limit
+    max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     #: most bytes of a request's body
     max_body_bytes: Annotated[int, Meta(ge=1 << 10, le=1 << 30)] = 1 << 20
 
@@ -106,6 +124,11 @@ def _bad(variable: str, kind: object, found: object) -> CairnError:
     bounds = _bounds(kind)
     assert bounds is not None, "only numbers can be wrong here"
     return invalid("settings.bad-value", variable, found, f"a whole number from {bounds.ge} to {bounds.le} would fit")
+
+
+def secret_key_file(settings: Settings) -> Path:
+    """The file of the keys that secrets are sealed with."""
+    return Path(settings.secret_key_file) if settings.secret_key_file else settings.data_dir / "secret.key"
 
 
 def listeners(setting: str, text: str) -> list[tuple[str, int]]:

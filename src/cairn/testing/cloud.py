@@ -40,6 +40,7 @@ from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.store import Store, Tx
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.plugins import commands_of
@@ -49,6 +50,7 @@ from cairn.testing.transport import MemoryTransport
 
 T = TypeVar("T")
 Json = dict[str, object]
+SEALS = Seals.ephemeral()  # of all clouds of a process, so that one can go on with what another has saved
 ADMIN_PASSWORD = "correct horse battery"  # noqa: S105 (of a cloud that lives in a test)
 ORIGIN = "http://simulator"
 #: what is added to the seed of ids in the life after a `Saved` one
@@ -202,6 +204,10 @@ class StandInInstaller(AgentInstaller):
         """Nothing to change."""
         return 0
 
+    async def adopt(self, uuid: str, target: SshTarget) -> bool:
+        """They let the cloud's own key in."""
+        return True
+
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
         """Nothing to remove."""
 
@@ -285,7 +291,9 @@ class Cloud:
             given = dict(settings or {})
             loaded, schema = parts_of(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
             clock = VirtualClock(saved.time) if saved else VirtualClock()
-            store = await Store.memory(schema, clock, inline=True, content=saved.content if saved else None)
+            store = await Store.memory(
+                schema, clock, inline=True, content=saved.content if saved else None, seals=SEALS
+            )
             world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)
             cloud = cls(cls._settings(Path(folder), given), store, loaded, clock, world, seed)
             if saved:
@@ -543,8 +551,10 @@ class Cloud:
         return await self.call("CreateVmInstance", **self.vm_fields(name, **fields))
 
 
-async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Json]:
-    """Call the gateway as its HTTP server would."""
+async def asgi(
+    node: Node, verb: str, path: str, body: bytes, headers: Mapping[str, str], *, address: str = "127.0.0.1"
+) -> tuple[int, Json]:
+    """Call the gateway as its HTTP server would, from an address."""
     target, _, query = path.partition("?")
     scope = {
         "type": "http",
@@ -553,7 +563,7 @@ async def asgi(node: Node, verb: str, path: str, body: bytes, headers: Mapping[s
         "raw_path": target.encode(),
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1),
+        "client": (address, 1),
         "server": ("127.0.0.1", 8080),
         "scheme": "http",
         "http_version": "1.1",

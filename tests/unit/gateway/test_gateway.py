@@ -267,7 +267,7 @@ async def test_node_tells_of_itself(cloud: World) -> None:
     ready = await cloud.call("GET", "/readyz")
     cloud.readiness = Readiness(reasons=["the database cannot be written"], behind=["job cleaning"])
     starting = await cloud.call("GET", "/readyz")
-    metrics = await cloud.call("GET", "/metrics")
+    metrics = await cloud.call("GET", "/metrics", None, AS_ADMIN)
 
     assert index.json()["places"]["api"] == "/v1/openapi.json"  # type: ignore[index]
     assert health.json() == {"status": "ok"}
@@ -301,7 +301,10 @@ async def test_mounted_app_gets_everything_below_its_segment(cloud: World) -> No
 async def test_call_counts_by_api_and_status(cloud: World) -> None:
     await refused(cloud, "POST", "/v1/boxes", {"params": {}})
 
-    assert b'cairn_http_seconds_count{api="CreateBox",status="400"} 1.0' in (await cloud.call("GET", "/metrics")).body
+    assert (
+        b'cairn_http_seconds_count{api="CreateBox",status="400"} 1.0'
+        in (await cloud.call("GET", "/metrics", None, AS_ADMIN)).body
+    )
 
 
 async def test_client_that_goes_away_in_its_body_is_not_answered(cloud: World) -> None:

@@ -120,3 +120,10 @@ def test_an_error_has_its_text_for_operators_only_for_administrators() -> None:
     error = CairnError("vm.no", "No.", operator="host-1")
     assert b"host-1" not in problem_reply(error).body
     assert msgspec.json.decode(problem_reply(error, to_admin=True).body)["operator"] == "host-1"
+
+
+def test_one_that_is_to_come_later_is_told_when_in_a_header() -> None:
+    error = CairnError("auth.busy", "Later.", kind=ErrorKind.EXHAUSTED, details={"retryAfterSeconds": 5})
+    reply = problem_reply(error)
+    assert reply.status_code == 429
+    assert (b"retry-after", b"5") in reply.raw_headers

@@ -3,14 +3,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
+from msgspec import convert
+from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.unit.gateway.world import AS_ALICE, world
 
 from cairn.agents.protocol.wire import Report
 from cairn.gateway.agents import AgentCallbacks
+from cairn.gateway.door import Limits
 from cairn.gateway.server import HttpServer
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.deploy.authority import Authority
@@ -103,3 +108,132 @@ async def test_agents_need_a_certificate_and_report_only_about_themselves(tmp_pa
     finally:
         await server.stop()
     assert [one.host for one in reports] == [host]
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads the body of what is posted; ``/late`` is answered when the test says so."""
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        return
+    if scope["method"] == "POST":
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+    if scope["path"] == "/late":
+        await scope["state"]["go"].wait()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def _served(app: ASGIApp = _app, **limits: float) -> AsyncIterator[tuple[HttpServer, str, int]]:
+    server = HttpServer(app, limits=convert(limits, Limits))
+    ((host, port),) = await server.start([("127.0.0.1", 0)])
+    try:
+        yield server, host, port
+    finally:
+        await server.stop()
+
+
+_HALVES = {
+    "nothing at all": (b"", b""),
+    "half a header": (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", b" 408 "),
+    "half a body": (b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12", b" 408 "),
+    "half a chunk": (b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12", b" 408 "),
+    "a body that nobody reads": (b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12", b"ok"),
+    "half a second header": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", b" 408 "),
+}
+
+
+@pytest.mark.parametrize("sent", _HALVES, ids=str)
+async def test_half_a_request_is_not_waited_for_without_end(sent: str) -> None:
+    given, answer = _HALVES[sent]
+    async with _served(header_seconds=0.1, body_seconds=0.1) as (server, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(given)
+        told = await asyncio.wait_for(reader.read(), 10)  # to the end: the server closes
+        assert answer in told
+        writer.close()
+        assert len(server.door) == 0
+
+
+async def test_request_that_comes_slowly_but_in_time_is_answered() -> None:
+    async with _served(header_seconds=30, body_seconds=30) as (_, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        for byte in b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc":
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reader.read()).endswith(b"ok")
+        writer.close()
+
+
+async def test_request_behind_one_that_is_at_work_is_not_held_against_the_client() -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["go"] = go
+        await _app(scope, receive, send)
+
+    async with _served(app, header_seconds=0.05, body_seconds=0.05) as (_, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nX-Half: ")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.3)
+        go.set()
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.write(b"y\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"ok")
+        writer.close()
+
+
+async def test_endless_header_is_refused() -> None:
+    async with _served(header_bytes=2000) as (_, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"x" * 4000)
+        assert b" 431 " in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
+async def test_client_that_does_not_read_is_let_go() -> None:
+    async with _served(write_seconds=0.1) as (server, host, port):
+        _, writer = await asyncio.open_connection(host, port, limit=1)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writer.drain()
+        async with asyncio.timeout(10):
+            with pytest.raises(OSError):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+        assert len(server.door) == 0
+
+
+async def test_idle_connections_make_room_and_those_at_work_stay() -> None:
+    async with _served(connections=2, header_seconds=30) as (server, host, port):
+        first, one = await asyncio.open_connection(host, port)
+        one.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await first.readuntil(b"ok")
+        second, two = await asyncio.open_connection(host, port)
+        two.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: ")
+        await _until(lambda: len(server.door) == 2)
+        third, three = await asyncio.open_connection(host, port)
+        assert await asyncio.wait_for(first.read(), 10) == b"", "it was idle"
+        three.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: ")
+        await _until(lambda: not server.door._idle)
+        fourth, four = await asyncio.open_connection(host, port)
+        assert b" 429 " in await asyncio.wait_for(fourth.read(), 10)
+        three.write(b"y\r\n\r\n")
+        assert (await third.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        for writer in (one, two, three, four):
+            writer.close()
+        assert second is not None
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 (what another task sees on a socket has no event)
+            await asyncio.sleep(0)

@@ -119,6 +119,7 @@ class PaperInstaller(AgentInstaller):
         self.forgotten: list[str] = []
         self.keys: dict[str, str | None] = {}
         self.refuse: CairnError | None = None
+        self.adopting: Callable[[], Awaitable[bool]] | None = None
 
     def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
@@ -133,6 +134,9 @@ class PaperInstaller(AgentInstaller):
 
     async def look_again(self, playbook: Path) -> None:
         """Nothing changes."""
+
+    async def adopt(self, uuid: str, target: SshTarget) -> bool:
+        return self.adopting is not None and await self.adopting()
 
     def deployment(self, playbook: Path, settings: Mapping[str, Variable]) -> str:
         return ""

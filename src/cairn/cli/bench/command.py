@@ -103,8 +103,9 @@ def summary(ended: Sequence[Ended]) -> tuple[float | None, float | None, float |
 
 def _measure(context: Context, template: Template, count: int, concurrency: int, hosts: int, *, keep: bool) -> Measured:
     client = context.client
-    origin = Origin(client.url, client.session_uuid())
-    gauge = Gauge(client.http, context.data_dir)
+    session = client.session_uuid()
+    origin = Origin(client.url, session, context.ca_file)
+    gauge = Gauge(client.http, context.data_dir, headers={"Authorization": f"OAuth {session}"})
     creation = Creation(origin, template, count, concurrency, lambda: uuid.uuid4().hex)
     gauge.reset_peak()
     before = gauge.read()

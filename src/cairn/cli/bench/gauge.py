@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,10 +37,14 @@ class Gauge:
         http: the node.
         data_dir: its data folder, if it is on this machine.
         proc: where the kernel shows processes.
+        headers: that show the node who asks; its metrics are for administrators.
     """
 
-    def __init__(self, http: Http, data_dir: Path, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, http: Http, data_dir: Path, proc: Path = Path("/proc"), headers: Mapping[str, str] | None = None
+    ) -> None:
         self._http = http
+        self._headers = headers
         self._folder = _process(http.url, data_dir, proc)
 
     def reset_peak(self) -> None:
@@ -52,7 +57,9 @@ class Gauge:
         """Read what the node says of itself now, from its metrics."""
         values: dict[str, float] = {}
         labels: dict[str, str] = {}
-        for name, inside, number in _LINE.findall(self._http.request("GET", "/metrics").body.decode()):
+        for name, inside, number in _LINE.findall(
+            self._http.request("GET", "/metrics", headers=self._headers).body.decode()
+        ):
             if name == "cairn_store_info":
                 labels = dict(_LABEL.findall(inside))
             elif name.startswith("process_"):

@@ -7,6 +7,7 @@ together again each time.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -14,16 +15,17 @@ import httptools
 import msgspec
 
 from cairn.cli.errors import unreachable
+from cairn.cli.http import trust
 
 
 class Origin:
     """The node that requests go to, and the headers that all of them have."""
 
-    def __init__(self, url: str, session: str) -> None:
+    def __init__(self, url: str, session: str, ca_file: Path | None = None) -> None:
         parts = urlsplit(url)
         self.url = url
         self.host = parts.hostname or "127.0.0.1"
-        self.tls = parts.scheme == "https"
+        self.tls = trust(ca_file) if parts.scheme == "https" else None
         self.port = parts.port or (443 if self.tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._fixed = f"Host: {parts.netloc}\r\nAuthorization: OAuth {session}\r\n"
@@ -39,7 +41,7 @@ class Origin:
         """A new connection (exit code 3 if no node answers)."""
         loop = asyncio.get_running_loop()
         try:
-            _, protocol = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls or None)
+            _, protocol = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls)
         except OSError as error:
             raise unreachable(self.url, error.strerror or str(error)) from error
         return protocol

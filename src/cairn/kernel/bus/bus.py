@@ -196,7 +196,7 @@ class Bus:
                 deadline = started + self._default_timeout()
         elif deadline is None or started + timeout_seconds < deadline:
             deadline = started + timeout_seconds
-        token = CONTEXT.set(CallContext(outer.job, (*outer.stack, handler.tag), deadline, outer.actor))
+        token = CONTEXT.set(CallContext(outer.job, (*outer.stack, handler.tag), deadline, outer.actor, outer.origin))
         series = handler.failed
         try:
             if deadline <= started:

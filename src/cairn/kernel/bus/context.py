@@ -10,6 +10,18 @@ from msgspec import Struct
 from cairn.kernel.ids import JobId
 
 
+class Origin(Struct, frozen=True, gc=False):
+    """Where a call came from, as long as the node that took it lives: nothing of it is kept."""
+
+    #: the address that it came from
+    address: str | None = None
+    #: the session that it was made with
+    session: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Origin(address={self.address!r})"  # who knows the session can act with it
+
+
 class CallContext(Struct, frozen=True, gc=False):
     """The origin of a piece of work."""
 
@@ -20,12 +32,14 @@ class CallContext(Struct, frozen=True, gc=False):
     deadline: float | None = None
     #: uuid of the account that asked
     actor: str | None = None
+    #: where it asked from. None: it is not known, or not any more
+    origin: Origin | None = None
 
     def child(self, task_name: str, deadline: float | None = None) -> CallContext:
         """The context of a task inside this one. Deadlines only shrink: the nearer one holds."""
         if deadline is None or (self.deadline is not None and self.deadline < deadline):
             deadline = self.deadline
-        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor)
+        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor, self.origin)
 
 
 NOWHERE = CallContext()

@@ -99,7 +99,7 @@ class Authority:
         self._node = node
         self._root = root
         self._clock = clock
-        self._contexts: list[PeerContext] = []
+        self._contexts: list[ssl.SSLContext] = []
         self._revoked = _Revoked(folder / "revoked")
 
     @classmethod
@@ -208,6 +208,15 @@ class Authority:
     def server_context(self) -> PeerContext:
         """For listening to agents: only agents whose certificate is not revoked get through. Renewed as the other."""
         return self._context(ssl.PROTOCOL_TLS_SERVER)
+
+    def open_context(self) -> ssl.SSLContext:
+        """For servers that anybody may connect to: shows the node's certificate, and asks for none. Renewed as the others."""
+        self.issue_node()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._folder / "node.crt", self._folder / "node.key")
+        self._contexts.append(context)
+        return context
 
     def ends(self) -> dict[tuple[str, ...], float]:
         """When the root's and the node's certificates end, by name, in seconds since the epoch; for the metric."""

@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cairn.kernel.deploy.agent import agent_variables
 from cairn.kernel.deploy.ansible import SHARED_ROLES, Deployer, Progress
 from cairn.kernel.deploy.authority import BACKDATE, Authority
 from cairn.kernel.deploy.inventory import Machine, Variable
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, look, reach
+from cairn.kernel.deploy.own_key import OwnKey
+from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, authorize, check_login, look, reach, unauthorize
 from cairn.kernel.deploy.wheels import wheel_set
 from cairn.kernel.error import CairnError, ErrorKind
+
+_log = structlog.get_logger("cairn.machine")
 
 
 class Identified(Struct, frozen=True, kw_only=True):
@@ -44,12 +49,16 @@ class AgentInstaller:
         self._authority = authority
         self._known_hosts = known_hosts
         self._wheels = wheels
+        self._own_key = OwnKey(folder / "cairn.key")
         self._content: dict[Path, str] = {}  #: by playbook: the digest of all that it puts on a machine
 
     def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
     ) -> SshTarget:
-        """How to log in to a machine; a private key is kept as a file that only the node can read."""
+        """How to log in to a machine; a private key is kept as a file that only the node can read.
+
+        A machine of which neither a password nor a key is known any more is logged in to with the cloud's own key.
+        """
         path = None
         if private_key:
             path = self._folder / f"{uuid}.key"
@@ -57,6 +66,8 @@ class AgentInstaller:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(private_key.rstrip("\n") + "\n")
+        elif not password and self._own_key.path.exists():
+            path = self._own_key.path
         return SshTarget(host=host, port=port, username=username, password=password, private_key_path=path)
 
     async def identify(self, uuid: str, target: SshTarget, fingerprint: str | None = None) -> Identified:
@@ -126,10 +137,32 @@ class AgentInstaller:
         result = await self._deployer.run(playbook, [machine], on_progress=on_progress)
         return result.changed
 
+    async def adopt(self, uuid: str, target: SshTarget) -> bool:
+        """Have the machine let the cloud's own key in, so that the login that was given can be forgotten. Safe to repeat.
+
+        Only root's is: with the password of another user sudo is asked for its rights.
+
+        Returns:
+            Whether the cloud's key was tried, and lets it in.
+        """
+        own = replace(target, password=None, private_key_path=self._own_key.path)
+        if target.username != "root" or target == own:
+            return False
+        try:
+            await authorize(target, uuid, self._known_hosts, self._own_key.public())
+            await check_login(own, uuid, self._known_hosts)
+        except CairnError as error:
+            _log.warning("machine.login-not-forgotten", uuid=uuid, error=str(error))
+            return False
+        (self._folder / f"{uuid}.key").unlink(missing_ok=True)
+        return True
+
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
         """Have the playbook take the agent away, and forget the machine. Safe to repeat."""
         await reach(target, uuid, self._known_hosts)
         await self._deployer.run(playbook, [Machine(uuid=uuid, target=target)])
+        if target.private_key_path == self._own_key.path:
+            await unauthorize(target, uuid, self._known_hosts, self._own_key.public())
         self.forget(uuid)
 
     def forget(self, uuid: str) -> None:

@@ -231,6 +231,40 @@ echo "{_MARK}time=$(date +%s)"
 """
 
 
+AUTHORIZED_KEYS = "~/.ssh/authorized_keys"
+
+
+async def authorize(
+    target: SshTarget, uuid: str, known_hosts: KnownHosts, public_key: str, file: str = AUTHORIZED_KEYS
+) -> None:
+    """Let a key log in to a pinned machine as the user of `target`. Safe to repeat.
+
+    Args:
+        public_key: a line of ``authorized_keys``; it is on a command line, so it must not be a secret, nor have quotes.
+        file: of the user on that machine that the line goes into.
+
+    Raises:
+        CairnError: as `check_login` does.
+    """
+    command = (
+        f'umask 077; f={file}; mkdir -p "$(dirname "$f")" && touch "$f" || exit 1; '
+        f"grep -qxF '{public_key}' \"$f\" && exit 0; "
+        f'[ -z "$(tail -c 1 "$f")" ] || echo >> "$f"; echo \'{public_key}\' >> "$f"'
+    )
+    await _run_there(target, uuid, known_hosts, command, timeout_seconds=20.0)
+
+
+async def unauthorize(
+    target: SshTarget, uuid: str, known_hosts: KnownHosts, public_key: str, file: str = AUTHORIZED_KEYS
+) -> None:
+    """Take back what `authorize` did. Safe to repeat; errors as there."""
+    command = (
+        f'umask 077; f={file}; [ -e "$f" ] || exit 0; '
+        f'grep -vxF \'{public_key}\' "$f" > "$f.cairn"; cat "$f.cairn" > "$f"; rm -f "$f.cairn"'
+    )
+    await _run_there(target, uuid, known_hosts, command, timeout_seconds=20.0)
+
+
 async def _run_there(
     target: SshTarget,
     uuid: str,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.kernel.error import ErrorRecord
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, TableMeta, Visible
+from cairn.kernel.store.record import Doc, Index, Key, Record, Sealed, TableMeta, Visible
 
 
 class RunState(StrEnum):
@@ -42,7 +42,7 @@ class FlowRun(Record, frozen=True, kw_only=True):
         Doc("the steps that are still to be undone, by index, next first; if it fails, while it goes forward"),
     ] = []
     undo_errors: Annotated[dict[str, str], Doc("step -> why its undo failed last")] = {}
-    data: Annotated[bytes, Hidden()]
+    data: Annotated[bytes, Sealed()]
     error: Annotated[ErrorRecord | None, Doc("why it is being undone")] = None
     epoch: Annotated[int, Doc("of the ring, when the node that works on it took it")] = 0
     create_date: datetime

@@ -6,6 +6,13 @@ from typing import NamedTuple
 
 from cairn.kernel.config import Setting
 
+FORGET_LOGIN = Setting(
+    "machine",
+    "forgetLogin",
+    True,
+    doc="whether root's password or key of a machine is forgotten once its agent is there, and the cloud's own SSH key is let in",
+)
+
 
 class MachineSettings(NamedTuple):
     """The settings of one kind; a tuple, so that they are found in the module that declares them."""

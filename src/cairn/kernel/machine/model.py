@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from cairn.kernel.store.record import AdminOnly, Doc, Hidden, Index, Key, Named, Record, Text, Unique
+from cairn.kernel.store.record import AdminOnly, Doc, Index, Key, Named, Record, Sealed, Text, Unique
 
 
 class MachineStatus(StrEnum):
@@ -56,8 +56,8 @@ class SshLogin(Record, frozen=True, kw_only=True):
 
     uuid: Annotated[str, Key()]
     username: Annotated[str, Doc("the user that Ansible logs in as")]
-    password: Annotated[str | None, Hidden(), Text(1024)] = None
-    private_key: Annotated[str | None, Hidden(), Text(None)] = None
+    password: Annotated[str | None, Sealed(), Text(1024)] = None
+    private_key: Annotated[str | None, Sealed(), Text(None)] = None
     ssh_port: int = 22
     host_key_fingerprint: Annotated[
         str | None, Doc("of the SSH host key that is pinned for it, as ssh-keygen -l shows it: compare it once")

@@ -14,6 +14,7 @@ from cairn.kernel.deploy.inventory import Variable
 from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.error import not_found
 from cairn.kernel.flow.engine import report_progress
+from cairn.kernel.machine.config import FORGET_LOGIN
 from cairn.kernel.machine.kind import MachineDriver
 from cairn.kernel.machine.messages import ApiUpdateLogin
 from cairn.kernel.machine.model import SshLogin
@@ -81,7 +82,7 @@ class SshDriver(MachineDriver, Generic[L]):
         await self._installer.look_again(self.playbook)
 
     async def deploy(self, uuid: str) -> None:
-        """Run the playbook; it changes nothing on a machine that is as it should be."""
+        """Run the playbook; it changes nothing on a machine that is as it should be. Then forget the login that was given."""
         login, target = await self._target(uuid)
         settings = self._agent_settings(login)
 
@@ -89,6 +90,15 @@ class SshDriver(MachineDriver, Generic[L]):
             report_progress(task, percent / 100)
 
         await self._installer.install(self.playbook, uuid, target, settings=settings, on_progress=progress)
+        given = login.password or login.private_key
+        if given and self._settings.get(FORGET_LOGIN) and await self._installer.adopt(uuid, target):
+            await self._store.write(lambda tx: self._forget_login(tx, uuid, login))
+
+    def _forget_login(self, tx: Tx, uuid: str, used: L) -> None:
+        """Forget password and key, unless others were given meanwhile: the cloud's own key is let in from now on."""
+        now = tx.get(self.record, uuid)
+        if now is not None and (now.password, now.private_key) == (used.password, used.private_key):
+            tx.update(self.record, uuid, password=None, private_key=None)
 
     async def remove(self, uuid: str) -> None:
         """Run the playbook that takes the agent away."""

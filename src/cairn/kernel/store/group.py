@@ -14,6 +14,7 @@ from cairn.kernel.store.driver import Connection, Driver, Trouble
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.statements import Statements
 from cairn.kernel.store.trouble import explain, translate
 from cairn.kernel.store.tx import Tx
@@ -106,12 +107,14 @@ _TICK = timedelta(microseconds=1)
 class TransactionRunner:
     """Runs functions on a connection, for writer, readers and the inline mode alike."""
 
-    def __init__(self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics) -> None:
+    def __init__(
+        self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics, seals: Seals | None = None
+    ) -> None:
         self.driver = driver
         self.schema = schema
         self.clock = clock
         self.metrics = metrics
-        self.statements = Statements(driver.dialect)
+        self.statements = Statements(driver.dialect, seals or Seals.ephemeral())
         self.changes = Changes()
         self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 

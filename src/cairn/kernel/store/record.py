@@ -77,6 +77,11 @@ class Hidden(Struct, frozen=True):
     """Never shown and never queryable: secrets, password hashes."""
 
 
+class Sealed(Struct, frozen=True):
+    """A secret: encrypted where it lies, with a key outside of the database (`cairn.kernel.store.seal`). It is `Hidden`, and
+    nothing can be searched by it."""
+
+
 class Owner(Struct, frozen=True):
     """The uuid of the account that owns the row; an account that is not an admin sees only its own rows."""
 
@@ -170,9 +175,13 @@ class TableMeta(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A row of a table. Subclasses declare `meta` and their fields."""
+    """A row of a table. Subclasses declare `meta` and their fields. Printed, it does not show what is hidden."""
 
     meta: ClassVar[TableMeta]
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={'***' if f.hidden else repr(getattr(self, f.name))}" for f in info(type(self)).fields)
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
 class Named(Record, frozen=True, kw_only=True):
@@ -221,6 +230,7 @@ class Field(Struct, frozen=True, kw_only=True, eq=False):
     index: bool = False
     unique: bool = False
     hidden: bool = False
+    sealed: bool = False
     owner: bool = False
     admin_only: bool = False
     exact: bool = False
@@ -283,8 +293,13 @@ def info(record: type[Record]) -> RecordInfo:
         by_name={field.name: field for field in fields},
         key=keys[0],
         owner=owners[0] if owners else None,
-        table=table(meta.table, *(cast("ColumnClause[object]", column(f.name, f.column)) for f in fields)),
+        table=table(meta.table, *(_plain_column(field) for field in fields)),
     )
+
+
+def _plain_column(field: Field) -> ColumnClause[object]:
+    kind = columns.Closed() if field.sealed else field.column
+    return cast("ColumnClause[object]", column(field.name, kind))
 
 
 def table_of(record: type[Record]) -> TableClause:
@@ -312,6 +327,12 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
         raise mistake(record, f"field {name}: on_delete is set-null, so its type must allow None.")
     if key is not None and (nullable or (key.auto and kind is not Kind.INT)):
         raise mistake(record, f"field {name} is the key: its type cannot allow None, and Key(auto=True) wants an int.")
+    if Sealed in found and (
+        kind not in (Kind.TEXT, Kind.BYTES) or found.keys() & {Key, References, Index, Unique, Owner}
+    ):
+        raise mistake(
+            record, f"field {name} is marked Sealed(): it can be text or bytes, and nothing that is searched by."
+        )
     doc, unit, name_on_wire = found.get(Doc), found.get(Unit), found.get(Wire)
     encode, decode = _codec(kind, base)
     return Field(
@@ -325,7 +346,8 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
         reference=reference,
         index=Index in found or reference is not None,
         unique=Unique in found,
-        hidden=Hidden in found,
+        hidden=Hidden in found or Sealed in found,
+        sealed=Sealed in found,
         owner=Owner in found,
         admin_only=AdminOnly in found,
         exact=kind is not Kind.TEXT or (text is not None and text.exact),

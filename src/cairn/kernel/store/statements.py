@@ -29,7 +29,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Row
-from cairn.kernel.store.record import Codec, Record, RecordInfo, SqlValue, info
+from cairn.kernel.store.record import Codec, Field, Kind, Record, RecordInfo, SqlValue, info
+from cairn.kernel.store.seal import Seals
 
 T = TypeVar("T", bound=Record)
 Statement = Select[*tuple[object, ...]] | Insert | Update | Delete
@@ -106,10 +107,16 @@ class CompiledStatement(Struct, frozen=True, eq=False):
 
 
 class Statements:
-    """All SQL texts of one store. Several threads may use it: each entry is made whole before it is put in."""
+    """All SQL texts of one store. Several threads may use it: each entry is made whole before it is put in.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Args:
+        dialect: of the database.
+        seals: for the values of fields that are sealed.
+    """
+
+    def __init__(self, dialect: Dialect, seals: Seals) -> None:
         self._dialect = dialect
+        self._seals = seals
         self._inserts: dict[type[Record], InsertStatement] = {}
         self._gets: dict[type[Record], SelectStatement[Record]] = {}
         self._texts: dict[tuple[object, ...], str] = {}
@@ -169,7 +176,7 @@ class Statements:
         shape, where_bound = where
         names = tuple(values)
         key = ("update", record, names, shape)
-        bound = [encoded(here, name, value) for name, value in values.items()]
+        bound = [self._encoded(here, name, value) for name, value in values.items()]
         sql = self._texts.get(key)
         if sql is None:
             sets: list[tuple[ColumnElement[object], ColumnElement[object]]] = [
@@ -206,7 +213,7 @@ class Statements:
     def _maker(self, here: RecordInfo) -> Callable[[Row], Record]:
         made = self._makers.get(here.record)
         if made is None:
-            made = self._makers[here.record] = _maker(here)
+            made = self._makers[here.record] = _maker(here, self._seals)
         return made
 
     def _make_insert(self, here: RecordInfo) -> InsertStatement:
@@ -219,10 +226,17 @@ class Statements:
         encoders = tuple(
             (position, encode)
             for position, name in enumerate(order)
-            if (encode := here.by_name[name].encode) is not None
+            if (encode := self._encoder(here, here.by_name[name])) is not None
         )
         made = self._inserts[here.record] = InsertStatement(str(compiled), pick, encoders)
         return made
+
+    def _encoder(self, here: RecordInfo, field: Field) -> Codec | None:
+        return _sealer(here, field, self._seals) if field.sealed else field.encode
+
+    def _encoded(self, here: RecordInfo, name: str, value: object) -> SqlValue:
+        encode = self._encoder(here, here.by_name[field_name(here, name)])
+        return cast("SqlValue", value if encode is None or value is None else encode(value))
 
     def _make_get(self, here: RecordInfo) -> SelectStatement[Record]:
         query = select(*here.table.c).where(here.table.c[here.key.name] == bindparam("w0"))
@@ -272,8 +286,15 @@ def field_name(here: RecordInfo, name: str) -> str:
 
 
 def encoded(here: RecordInfo, name: str, value: object) -> SqlValue:
-    """A field's value as the database takes it."""
-    encode = here.by_name[field_name(here, name)].encode
+    """A field's value as the database takes it, to look for it."""
+    field = here.by_name[field_name(here, name)]
+    if field.sealed:
+        raise CairnError(
+            "store.sealed-field",
+            f"{here.record.__qualname__}.{name} is sealed: no two envelopes are the same, so nothing is found by it.",
+            kind=ErrorKind.INTERNAL,
+        )
+    encode = field.encode
     return cast("SqlValue", value if encode is None or value is None else encode(value))
 
 
@@ -329,14 +350,29 @@ def _single(name: str) -> Callable[[Record], tuple[object, ...]]:
     return lambda record: (pick(record),)
 
 
-def _maker(here: RecordInfo) -> Callable[[Row], Record]:
+def _sealer(here: RecordInfo, field: Field, seals: Seals) -> Codec:
+    column = f"{here.meta.table}.{field.name}"
+    if field.kind is Kind.BYTES:
+        return lambda value: seals.seal(cast("bytes", value), column)
+    return lambda value: seals.seal_text(cast("str", value), column)
+
+
+def _opener(here: RecordInfo, field: Field, seals: Seals) -> Codec:
+    column = f"{here.meta.table}.{field.name}"
+    if field.kind is Kind.BYTES:
+        return lambda value: seals.open(cast("bytes", value), column)
+    return lambda value: seals.open_text(cast("str", value), column)
+
+
+def _maker(here: RecordInfo, seals: Seals) -> Callable[[Row], Record]:
     """A function that makes a record of a row; written as source, since every row that is read goes through one."""
     scope: dict[str, object] = {"record": here.record}
     values: list[str] = []
     for at, field in enumerate(here.fields):
         value = f"row[{at}]"
-        if field.decode is not None:
-            scope[f"decode_{at}"] = field.decode
+        decode = _opener(here, field, seals) if field.sealed else field.decode
+        if decode is not None:
+            scope[f"decode_{at}"] = decode
             value = f"None if row[{at}] is None else decode_{at}(row[{at}])"
         values.append(f"{field.name}={value}")
     source = f"lambda row: record({', '.join(values)})"

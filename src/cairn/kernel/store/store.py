@@ -37,6 +37,7 @@ from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner,
 from cairn.kernel.store.lane import QueryLane
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.sqlite import SqliteDriver
 from cairn.kernel.store.trouble import translate
 from cairn.kernel.store.tx import Tx
@@ -79,6 +80,7 @@ class Store:
         *,
         inline: bool = False,
         create_tables: bool = False,
+        seals: Seals | None = None,
     ) -> Store:
         """Open a database file.
 
@@ -89,12 +91,13 @@ class Store:
             metrics: is told of commits and reads.
             inline: run everything on the event loop.
             create_tables: make tables that are missing; for tests. A node runs `migrations.upgrade` before it opens.
+            seals: for secrets; None: a key that is gone with this object, and then nobody can read them any more.
 
         Raises:
             CairnError: ``store.broken`` if the file cannot be opened, ``store.bad-url`` for another kind of database.
         """
         driver = SqliteDriver(sqlite_path(url_or_path))
-        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=create_tables)
+        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=create_tables, seals=seals)
 
     @classmethod
     async def memory(
@@ -105,6 +108,7 @@ class Store:
         *,
         inline: bool = False,
         content: bytes | None = None,
+        seals: Seals | None = None,
     ) -> Store:
         """A private database with all tables, gone when closed.
 
@@ -114,9 +118,10 @@ class Store:
             metrics: is told of commits and reads.
             inline: everything runs on the event loop.
             content: what is in it at first, from the `content` of another inline store; None: nothing.
+            seals: those of that other store; None: a key of its own.
         """
         driver = SqliteDriver(None, shared=not inline, content=content)
-        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=content is None)
+        return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=content is None, seals=seals)
 
     @classmethod
     def _made(
@@ -128,8 +133,9 @@ class Store:
         *,
         inline: bool,
         create_tables: bool,
+        seals: Seals | None,
     ) -> Store:
-        runner = TransactionRunner(driver, schema, clock, metrics or NoMetrics())
+        runner = TransactionRunner(driver, schema, clock, metrics or NoMetrics(), seals)
         try:
             store = cls(runner, inline=inline)
             if create_tables:

@@ -163,6 +163,21 @@ class Blob(CairnType[bytes]):
     cache_ok = True
 
 
+class Closed(CairnType[object]):
+    """Stands for a sealed column in statements that are built by hand: these can neither write its values nor read them."""
+
+    impl = LongText
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> None:
+        """Refuse: it would be stored in clear."""
+        raise TypeError("a sealed column is written by Tx.insert and Tx.update only, which seal it")
+
+    def process_result_value(self, value: object, dialect: Dialect) -> None:
+        """Refuse: it is sealed."""
+        raise TypeError("a sealed column is read by Tx.get and Tx.find only, which open it")
+
+
 class Json(CairnType[object]):
     """Anything that msgspec can encode, as JSON text, compared exactly."""
 

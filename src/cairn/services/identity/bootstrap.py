@@ -15,7 +15,8 @@ from cairn.kernel.resource import write
 from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity.model import Account, AccountType
-from cairn.services.identity.passwords import Hasher, Passwords, interactive_hasher, sha512_hex
+from cairn.services.identity.passwords import Hasher, PasswordForm, Passwords, interactive_hasher, sha512_hex
+from cairn.services.identity.policy import check_new
 from cairn.services.ids import AccountId
 
 ADMIN = "admin"
@@ -29,6 +30,9 @@ async def bootstrap_admin(
     Its password is ``CAIRN_ADMIN_PASSWORD``, or else a random one, kept in the file ``admin-password`` of the data folder,
     which only its owner can read. The file is written first: after a crash in between, the next start takes its password.
 
+    Raises:
+        CairnError: ``account.weak-password``.
+
     Returns:
         The file, if this call made the account with the password in it.
     """
@@ -36,6 +40,8 @@ async def bootstrap_admin(
         return None
     path = None if settings.admin_password else settings.data_dir / "admin-password"
     password = settings.admin_password or await asyncio.to_thread(_password_in, settings.data_dir / "admin-password")
+    if settings.admin_password:
+        check_new(settings.admin_password, PasswordForm.PLAIN, "CAIRN_ADMIN_PASSWORD", ADMIN)
     password_hash = await Passwords(hasher or interactive_hasher(), clock).hash(sha512_hex(password))
     uuid = AccountId(ids.new())
 

@@ -27,6 +27,7 @@ from cairn.kernel.api import (
 from cairn.kernel.bus.message import Event
 from cairn.services.identity.model import AccountType
 from cairn.services.identity.passwords import PasswordForm, sha512_hex
+from cairn.services.identity.policy import check_new
 
 Password = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
 SessionUuid = Annotated[str, Meta(min_length=1, max_length=255), Secret()]
@@ -52,8 +53,9 @@ class SessionAnswer(Struct, frozen=True, kw_only=True):
 class LogInByAccount(ApiQuery[SessionAnswer], frozen=True, kw_only=True, tag="identity.log-in"):
     """Begin a session. Its uuid goes into the header of further calls: ``Authorization: OAuth <uuid>``.
 
-    Errors: ``auth.wrong-password`` (also for an account that does not exist), ``auth.too-many-tries`` (after five
-    failures within a minute), ``auth.account-disabled``, ``auth.too-many-sessions``.
+    Errors: ``auth.wrong-password`` (also for an account that does not exist), ``auth.too-many-tries`` (after several wrong
+    passwords: each further one makes the wait longer), ``auth.busy`` (too many log in), ``auth.account-disabled``,
+    ``auth.too-many-sessions``.
     """
 
     http: ClassVar[Http] = action("/accounts/login", "logInByAccount")
@@ -89,7 +91,7 @@ class ValidateSession(ApiQuery[Validity], frozen=True, kw_only=True, tag="identi
 
 
 class RenewSession(ApiQuery[SessionAnswer], frozen=True, kw_only=True, tag="identity.renew-session"):
-    """Have a session live longer, counted from now.
+    """Have a session live longer, counted from now, but not beyond the setting session.maxLifetime, counted from the log-in.
 
     Errors: ``auth.expired``.
     """
@@ -103,7 +105,9 @@ class RenewSession(ApiQuery[SessionAnswer], frozen=True, kw_only=True, tag="iden
 class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
     """Create an account.
 
-    Errors: ``account.name-taken``.
+    Its password has at least 8 characters, and is none of those that everybody tries first.
+
+    Errors: ``account.name-taken``, ``account.weak-password``.
     """
 
     http: ClassVar[Http] = post("/accounts")
@@ -116,17 +120,17 @@ class CreateAccount(ApiCreate, frozen=True, kw_only=True, tag="account.create"):
     description: Description | None = None
 
     def check(self) -> None:
-        """Refuse a password that is not of the form that `password_form` names."""
-        sha512_hex(self.password, self.password_form)
+        """Refuse a password that is not of the form that `password_form` names, or that is guessed at once."""
+        check_new(self.password, self.password_form, name=self.name)
 
 
 class UpdateAccount(ApiUpdate, frozen=True, kw_only=True, tag="account.update"):
     """Change an account's name, description or password.
 
-    An account that is not an admin can change itself only, and needs the old password for a new one. When an admin changes
-    another's password, that account's sessions end; after a change of one's own they go on.
+    An account that is not an admin can change itself only, and needs the old password for a new one. With a new password all
+    sessions of the account end, but for the one that the call was made with.
 
-    Errors: ``account.name-taken``, ``auth.wrong-password``, ``auth.too-many-tries``.
+    Errors: ``account.name-taken``, ``account.weak-password``, ``auth.wrong-password``, ``auth.too-many-tries``, ``auth.busy``.
     """
 
     http: ClassVar[Http] = action("/accounts/{uuid}", "updateAccount")
@@ -138,10 +142,11 @@ class UpdateAccount(ApiUpdate, frozen=True, kw_only=True, tag="account.update"):
     password_form: PasswordForm = PasswordForm.PLAIN  #: of both passwords
 
     def check(self) -> None:
-        """Refuse passwords that are not of the form that `password_form` names."""
-        for field, password in (("password", self.password), ("oldPassword", self.old_password)):
-            if password is not None:
-                sha512_hex(password, self.password_form, field)
+        """Refuse passwords that are not of the form that `password_form` names, and a new one that is guessed at once."""
+        if self.password is not None:
+            check_new(self.password, self.password_form, name=self.name)
+        if self.old_password is not None:
+            sha512_hex(self.old_password, self.password_form, "oldPassword")
 
 
 class ChangeAccountState(ApiChangeState, frozen=True, kw_only=True, tag="account.change-state"):

@@ -27,6 +27,7 @@ from cairn.services.identity.messages import (
 from cairn.services.identity.model import Account, AccountType, Session, is_admin
 from cairn.services.identity.passwords import Passwords, sha512_hex, wrong_password
 from cairn.services.identity.sessions import Sessions
+from cairn.services.identity.throttle import place_of
 
 
 class IdentityService:
@@ -55,7 +56,8 @@ class IdentityService:
         """Compare the password and begin a session."""
         account = await self._store.read(lambda tx: _named(tx, message.account_name))
         password = sha512_hex(message.password, message.password_form)
-        await self._passwords.compare(message.account_name, account.password_hash if account else None, password)
+        kept = account.password_hash if account else None
+        await self._passwords.compare(message.account_name, kept, password, _place())
         if account is None:
             raise wrong_password()
         if account.state is not EnabledState.ENABLED:
@@ -104,7 +106,6 @@ class IdentityService:
         if message.password is not None:
             password = sha512_hex(message.password, message.password_form)
             new_password["password_hash"] = await self._passwords.hash(password)
-        anothers = message.password is not None and actor != message.uuid
 
         def fn(tx: Tx) -> Reference:
             account = _allowed(tx, actor, message.uuid)
@@ -116,12 +117,12 @@ class IdentityService:
                 )
             if message.name is not None and message.name != account.name:
                 _refuse_taken(tx, message.name)
-            if anothers:
-                tx.delete_where(Session, account_uuid=account.uuid)
+            if message.password is not None:
+                self._sessions.end_others(tx, account.uuid)
             return changed(tx, Account, message, **new_password)
 
         answer = await self._jobs.commit(fn)
-        if anothers:
+        if message.password is not None:
             await self._sessions.forget(SessionsEnded(account=message.uuid))
         return answer
 
@@ -129,7 +130,7 @@ class IdentityService:
         """Demand the old password for a new one, except of administrators; a wrong one is always refused."""
         if message.old_password is not None:
             old = sha512_hex(message.old_password, message.password_form)
-            await self._passwords.compare(account.name, account.password_hash, old)
+            await self._passwords.compare(account.name, account.password_hash, old, _place())
         elif message.password is not None and not await self._store.read(lambda tx: is_admin(tx, actor)):
             raise CairnError(
                 "account.old-password-needed",
@@ -176,6 +177,12 @@ class IdentityService:
 
         await self._jobs.commit(fn)
         await self._sessions.forget(SessionsEnded(account=message.uuid))
+
+
+def _place() -> str:
+    """Where the call comes from."""
+    origin = current().origin
+    return place_of(origin.address if origin is not None else None)
 
 
 def _named(tx: Tx, name: str) -> Account | None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from sqlalchemy import bindparam, delete
 
 from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.context import current
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
@@ -32,6 +33,9 @@ _REMEMBERED = 10_000
 
 _session = table_of(Session)
 _EXPIRED = up_to(Session, "expired_date")
+_OTHERS_OF_ACCOUNT = delete(_session).where(
+    _session.c.account_uuid == bindparam("account"), _session.c.uuid != bindparam("but")
+)
 _EXPIRED_OF_ACCOUNT = delete(_session).where(
     _session.c.account_uuid == bindparam("account"), _session.c.expired_date <= bindparam("now")
 )
@@ -87,7 +91,7 @@ class Sessions(Authenticator):
         row, account = found
         known = _Known(
             caller=Caller(account.uuid, account.type is AccountType.SYSTEM_ADMIN, session_uuid),
-            expires=row.expired_date,
+            expires=min(row.expired_date, self._latest(row.create_date)),
             until=self._clock.monotonic() + _FRESH_SECONDS,
         )
         if endings == self._endings:
@@ -122,7 +126,7 @@ class Sessions(Authenticator):
             row = Session(
                 uuid=digest(token),
                 account_uuid=account.uuid,
-                expired_date=tx.now + timedelta(seconds=self._lifetime_seconds),
+                expired_date=min(tx.now + timedelta(seconds=self._lifetime_seconds), self._latest(tx.now)),
                 create_date=tx.now,
             )
             tx.insert(row)
@@ -131,7 +135,7 @@ class Sessions(Authenticator):
         return await self._store.write(fn)
 
     async def renew(self, session_uuid: str, duration_seconds: int | None) -> SessionInventory:
-        """Let a session live on, for so long from now (``auth.expired``)."""
+        """Let a session live on, for so long from now, but no longer than sessions may (``auth.expired``)."""
         key = digest(session_uuid)
         seconds = self._lifetime_seconds if duration_seconds is None else duration_seconds
 
@@ -139,13 +143,20 @@ class Sessions(Authenticator):
             row = tx.get(Session, key)
             if row is None or row.expired_date <= tx.now:
                 raise over()
-            expires = tx.now + timedelta(seconds=seconds)
+            latest = self._latest(row.create_date)
+            if latest <= tx.now:
+                raise over()
+            expires = min(tx.now + timedelta(seconds=seconds), latest)
             tx.update(Session, key, expired_date=expires)
             return _inventory(row, session_uuid, expires)
 
         inventory = await self._store.write(fn)
         await self.forget(SessionsEnded(sessions=[key]))  # nodes remember its former end
         return inventory
+
+    def _latest(self, created: datetime) -> datetime:
+        """When a session is over, however often it is renewed."""
+        return created + timedelta(seconds=self._settings.get(config.MAX_LIFETIME))
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
@@ -154,6 +165,15 @@ class Sessions(Authenticator):
         key = digest(session_uuid)
         if await self._store.write(lambda tx: tx.delete(Session, key)):
             await self.forget(SessionsEnded(sessions=[key]))
+
+    def end_others(self, tx: Tx, account: str) -> None:
+        """End all sessions of an account, but for the one that the call was made with. Then `forget` those of the account.
+
+        If it is not known any more which that was, as after a restart of the node, all end.
+        """
+        origin = current().origin
+        own = digest(origin.session) if origin is not None and origin.session is not None else ""
+        tx.execute(_OTHERS_OF_ACCOUNT, {"account": account, "but": own})
 
     async def forget(self, ended: SessionsEnded) -> None:
         """Forget what is remembered of sessions whose rows have changed, here and on all nodes."""

@@ -19,6 +19,7 @@ from cairn.kernel.store.record import (
     Owner,
     Record,
     References,
+    Sealed,
     TableMeta,
     Text,
     Unique,
@@ -101,7 +102,7 @@ class VmInstance(Named, frozen=True, kw_only=True):
     state: Annotated[VmState, Index()]
     state_reason: Annotated[str | None, Text(2048), Doc("why it came into this state by itself")] = None
     hostname: Annotated[str, Doc("its name inside its networks")]
-    user_data: Annotated[bytes | None, Hidden()] = None
+    user_data: Annotated[bytes | None, Sealed()] = None
     ssh_keys: Annotated[list[str], Hidden()] = []
     former_nics: Annotated[list[FormerNic], Hidden(), Doc("of a VM that was destroyed")] = []
     create_date: Annotated[datetime, Index()]

@@ -169,3 +169,44 @@ async def test_without_wheels_nobody_can_say_what_would_be_put_there(
 
     monkeypatch.setattr(module, "wheel_set", none)
     assert site.installer.deployment(PLAYBOOK, {}) == ""
+
+
+async def test_cloud_s_own_key_takes_the_place_of_root_s_login(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_in: list[str] = []
+    tried: list[SshTarget] = []
+
+    async def authorize(target: SshTarget, uuid: str, known_hosts: KnownHosts, line: str) -> None:
+        let_in.append(line)
+
+    async def check_login(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> None:
+        tried.append(target)
+
+    monkeypatch.setattr(module, "authorize", authorize)
+    monkeypatch.setattr(module, "check_login", check_login)
+    given = site.target("PRIVATE")
+
+    assert await site.installer.adopt(HOST, given)
+
+    assert not (site.keys / f"{HOST}.key").exists()
+    own = site.installer.target(HOST, "198.18.0.11", 22, "root", None, None)
+    assert tried == [own]
+    assert own.private_key_path == site.keys / "cairn.key"
+    assert len(let_in) == 1
+    assert not await site.installer.adopt(HOST, own), "it is used already"
+    assert not await site.installer.adopt(HOST, site.installer.target(HOST, "198.18.0.11", 22, "ann", "pw", None))
+
+
+async def test_login_is_not_forgotten_where_the_own_key_does_not_log_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def authorize(target: SshTarget, uuid: str, known_hosts: KnownHosts, line: str) -> None:
+        """Taken, and of no effect: root's keys are elsewhere there."""
+
+    async def check_login(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> None:
+        raise CairnError("ssh.login-failed", "no")
+
+    monkeypatch.setattr(module, "authorize", authorize)
+    monkeypatch.setattr(module, "check_login", check_login)
+    target = site.target("PRIVATE")
+    assert not await site.installer.adopt(HOST, target)
+    assert (site.keys / f"{HOST}.key").exists()

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 from cairn.agents.protocol.machine import identity_here
 from cairn.kernel.clock import SystemClock
+from cairn.kernel.deploy.own_key import OwnKey
 from cairn.kernel.deploy.ssh import (
     HostKey,
     KnownHosts,
     SshTarget,
+    authorize,
     check_login,
     check_private_key,
     check_target,
     look,
     reach,
     scan_host_key,
+    unauthorize,
 )
 from cairn.kernel.error import CairnError
 
@@ -267,3 +270,26 @@ def test_a_key_with_a_passphrase_or_the_public_half_is_named_for_what_it_is(
 def test_what_is_no_private_key_is_named_for_what_it_is(text: str, found: str) -> None:
     with pytest.raises(CairnError, match=found):
         check_private_key(text)
+
+
+async def test_key_that_was_let_in_logs_in_until_it_is_taken_back(sshd: Sshd, tmp_path: Path) -> None:
+    known = KnownHosts(tmp_path / "known")
+    await reach(sshd.target, "u1", known)
+    own = OwnKey(tmp_path / "own.key")
+    line = own.public()
+    target = msgspec.structs.replace(sshd.target, private_key_path=own.path)
+    file = sshd.folder / "user.pub"
+    file.write_text(file.read_text().rstrip("\n"))  # without a newline at its end, as people leave it
+    before = file.read_text().splitlines()
+
+    for _ in range(2):
+        await authorize(sshd.target, "u1", known, line, str(file))
+    assert file.read_text().splitlines() == [*before, line]
+    await check_login(target, "u1", known)
+
+    for _ in range(2):
+        await unauthorize(sshd.target, "u1", known, line, str(file))
+    assert file.read_text().splitlines() == before
+    with pytest.raises(CairnError) as caught:
+        await check_login(target, "u1", known)
+    assert caught.value.code == "ssh.login-failed"

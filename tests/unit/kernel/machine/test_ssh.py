@@ -105,6 +105,39 @@ async def test_the_agent_is_put_there_and_taken_away_by_playbooks_that_log_in_as
     assert site.installer.taken_off == [("remove.yml", BOX)]
 
 
+async def test_login_is_forgotten_once_the_agent_is_there_and_the_cloud_s_own_key_is_let_in(
+    site: Site, boxes: Boxes
+) -> None:
+    async def let_in() -> bool:
+        return True
+
+    site.installer.adopting = let_in
+    await site.set("machine", "forgetLogin", "false")
+    await boxes.deploy(BOX)
+    assert await login(site) == ("ann", "p", None, 2222)
+    await site.set("machine", "forgetLogin", "true")
+    await boxes.deploy(BOX)
+    assert await login(site) == ("ann", None, None, 2222)
+    assert site.installer.installed[-1][2].password == "p"
+    await boxes.deploy(BOX)
+    assert site.installer.installed[-1][2].password is None
+
+
+async def test_login_that_is_given_while_the_former_one_is_forgotten_stays(site: Site, boxes: Boxes) -> None:
+    async def let_in() -> bool:
+        await change(site, password="newer")
+        return True
+
+    site.installer.adopting = let_in
+    await boxes.deploy(BOX)
+    assert await login(site) == ("ann", "newer", None, 2222)
+
+
+async def test_login_is_kept_where_the_cloud_s_own_key_is_not_let_in(site: Site, boxes: Boxes) -> None:
+    await boxes.deploy(BOX)
+    assert await login(site) == ("ann", "p", None, 2222)
+
+
 async def test_a_playbook_that_fails_is_told(site: Site, boxes: Boxes) -> None:
     site.installer.refuse = trouble()
     with pytest.raises(CairnError) as caught:

@@ -11,6 +11,7 @@ from tests.unit.kernel import sample
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.record import info, table_of
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.statements import MAX_IN_LIST, Statements, where_values
 
 HOST = info(sample.Host)
@@ -18,7 +19,7 @@ HOST = info(sample.Host)
 
 @pytest.fixture
 def statements() -> Statements:
-    return Statements(SQLiteDialect_pysqlite(paramstyle="qmark"))
+    return Statements(SQLiteDialect_pysqlite(paramstyle="qmark"), Seals.ephemeral())
 
 
 def find(statements: Statements, equal: Mapping[str, object], *, limited: bool = False) -> tuple[str, list[object]]:

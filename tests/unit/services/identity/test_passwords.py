@@ -8,7 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.services.identity.passwords import PasswordForm, Passwords, Throttle, interactive_hasher, sha512_hex
+from cairn.services.identity.passwords import PasswordForm, Passwords, interactive_hasher, sha512_hex
 from cairn.testing.clock import VirtualClock
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -102,18 +102,78 @@ async def test_hashing_is_off_the_event_loop_and_two_at_a_time(clock: VirtualClo
     assert max(peak) <= 2
 
 
-async def test_after_five_wrong_passwords_within_a_minute_the_name_waits(
+async def test_wrong_passwords_from_one_place_make_the_account_wait_there_and_nowhere_else(
     passwords: Passwords, clock: VirtualClock
 ) -> None:
     kept = await passwords.hash(sha512_hex("secret"))
     for _ in range(5):
-        assert await refused(passwords, kept, "wrong") == "auth.wrong-password"
-        await clock.advance(1.0)
+        with pytest.raises(CairnError, match="wrong"):
+            await passwords.compare("ann", kept, sha512_hex("guess"), "203.0.113.7")
 
-    assert await refused(passwords, kept, "secret") == "auth.too-many-tries"
-    await passwords.compare("bob", kept, sha512_hex("secret"))
-    await clock.advance(56.0)
-    await passwords.compare("ann", kept, sha512_hex("secret"))
+    with pytest.raises(CairnError) as caught:
+        await passwords.compare("ann", kept, sha512_hex("secret"), "203.0.113.7")
+    assert (caught.value.code, caught.value.kind) == ("auth.too-many-tries", ErrorKind.EXHAUSTED)
+    await passwords.compare("ann", kept, sha512_hex("secret"), "198.51.100.1")
+    await clock.advance(2.0)
+    await passwords.compare("ann", kept, sha512_hex("secret"), "203.0.113.7")
+
+
+class Stuck:
+    """A hasher whose comparisons end when they are told to."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun: list[str] = []
+
+    def hash(self, password: str) -> str:
+        return password
+
+    def verify(self, hash: str, password: str) -> bool:
+        self.begun.append(password)
+        assert self.go.wait(60)
+        return hash == password
+
+
+async def test_flood_from_one_place_is_refused_before_it_is_hashed_and_others_take_turns(clock: VirtualClock) -> None:
+    hasher = Stuck()
+    passwords = Passwords(hasher, clock)
+    flood = [
+        asyncio.ensure_future(passwords.compare(f"name{number}", "kept", "flood", "203.0.113.7"))
+        for number in range(300)
+    ]
+    await asyncio.sleep(0)
+    own = asyncio.ensure_future(passwords.compare("ann", "right", "right", "198.51.100.1"))
+    await asyncio.sleep(0)
+    hasher.go.set()
+    await own
+    ended = await asyncio.gather(*flood, return_exceptions=True)
+    codes = [error.code for error in ended if isinstance(error, CairnError)]
+    assert codes.count("auth.busy") >= 260
+    assert hasher.begun.index("right") <= 3, "the flood's turns do not come before it"
+
+
+async def test_known_place_has_a_turn_of_its_own_while_strangers_hold_all_others(clock: VirtualClock) -> None:
+    hasher = Stuck()
+    hasher.go.set()
+    passwords = Passwords(hasher, clock)
+    await passwords.compare("ann", "right", "right", "198.51.100.1")
+    hasher.go.clear()
+    flood = [
+        asyncio.ensure_future(passwords.compare("ann", "kept", "flood", f"203.0.{number // 8}.{number % 8}"))
+        for number in range(1000)
+    ]
+    await asyncio.sleep(0)
+    own = asyncio.ensure_future(passwords.compare("ann", "right", "right", "198.51.100.1"))
+    for _ in range(10_000):  # the thread is another's: it has begun when it says so
+        await asyncio.sleep(0)
+        if "right" in hasher.begun[1:]:
+            break
+    begun = list(hasher.begun)
+    hasher.go.set()
+    await own
+    assert begun[1:] == ["flood", "flood", "right"]
+    ended = await asyncio.gather(*flood, return_exceptions=True)
+    assert all(isinstance(error, CairnError) for error in ended)
 
 
 async def test_many_wrong_passwords_at_once_get_no_further_than_one_after_another(passwords: Passwords) -> None:
@@ -129,31 +189,6 @@ async def test_many_right_passwords_at_once_are_all_taken(passwords: Passwords) 
     kept = await passwords.hash(sha512_hex("secret"))
 
     await asyncio.gather(*(passwords.compare("ann", kept, sha512_hex("secret")) for _ in range(20)))
-
-
-def test_the_throttle_says_how_long_to_wait(clock: VirtualClock) -> None:
-    throttle = Throttle(clock)
-    for _ in range(5):
-        throttle.begin("ann")
-
-    with pytest.raises(CairnError) as caught:
-        throttle.begin("ann")
-
-    assert caught.value.kind is ErrorKind.EXHAUSTED
-    assert caught.value.details == {"seconds": 61}
-    throttle.succeeded("ann")
-    throttle.begin("ann")
-
-
-def test_the_throttle_forgets_the_oldest_of_very_many_names(clock: VirtualClock) -> None:
-    throttle = Throttle(clock)
-    for number in range(10_001):
-        for _ in range(5):
-            throttle.begin(f"name-{number}")
-
-    throttle.begin("name-0")
-    with pytest.raises(CairnError):
-        throttle.begin("name-10000")
 
 
 def test_what_is_used_for_real_is_argon2id_with_a_salt() -> None:

@@ -8,6 +8,7 @@ from tests.unit.services.identity.accounts import account, log_in
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.api import StateEvent
+from cairn.kernel.bus.context import CallContext, Origin, entered
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.jobs import JobState
 from cairn.kernel.plugin.manifest import Manifest
@@ -54,7 +55,7 @@ async def test_login_with_the_sha512_of_the_password(node: SmallNode) -> None:
 
 @pytest.mark.parametrize("field", ["password", "oldPassword"])
 async def test_a_password_in_another_form_than_announced_is_refused_before_it_is_a_job(field: str) -> None:
-    form, good, bad = PasswordForm.SHA512, sha512_hex("x"), "short"
+    form, good, bad = PasswordForm.SHA512, sha512_hex("another horse"), "short"
     given = {"password": good, "old_password": good} | {"old_password" if field == "oldPassword" else field: bad}
 
     with pytest.raises(CairnError) as caught:
@@ -80,7 +81,7 @@ async def test_login_is_throttled_by_name(node: SmallNode) -> None:
         await node.refused(LogInByAccount(account_name="ann", password="x"), "auth.wrong-password")
 
     await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.too-many-tries")
-    await node.clock.advance(61.0)
+    await node.clock.advance(2.0)
     await log_in(node, "ann")
 
 
@@ -102,26 +103,69 @@ async def test_two_accounts_with_one_name_are_refused(node: SmallNode) -> None:
     await account(node, "ann")
     bob = await account(node, "bob")
 
-    await node.refused(CreateAccount(resource_uuid=node.ids.new(), name="ann", password="x"), "account.name-taken")
+    await node.refused(
+        CreateAccount(resource_uuid=node.ids.new(), name="ann", password="another horse"), "account.name-taken"
+    )
     await node.refused(UpdateAccount(uuid=bob, name="ann"), "account.name-taken")
 
 
-async def test_own_password_is_changed_with_the_old_one_and_the_session_goes_on(node: SmallNode) -> None:
+async def test_new_password_ends_all_sessions_but_the_one_that_it_was_given_with(node: SmallNode) -> None:
+    ann = await account(node, "ann")
+    own, stolen = await log_in(node, "ann"), await log_in(node, "ann")
+    sessions = node.context.need(Authenticator)
+    assert await sessions.session(own) and await sessions.session(stolen)
+
+    await node.refused(UpdateAccount(uuid=ann, password="new horse"), "account.old-password-needed", actor=ann)
+    guess = UpdateAccount(uuid=ann, password="new horse", old_password="wrong")
+    await node.refused(guess, "auth.wrong-password", actor=ann)
+    with entered(CallContext(actor=ann, origin=Origin(session=own))):
+        await node.context.bus.call(UpdateAccount(uuid=ann, password="new horse", old_password="secret"))
+
+    assert await sessions.session(own)
+    assert await sessions.session(stolen) is None
+    assert await log_in(node, "ann", "new horse")
+    await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.wrong-password")
+
+
+async def test_after_a_restart_a_new_password_ends_all_sessions(node: SmallNode) -> None:
     ann = await account(node, "ann")
     token = await log_in(node, "ann")
 
-    await node.refused(UpdateAccount(uuid=ann, password="new"), "account.old-password-needed", actor=ann)
-    await node.refused(UpdateAccount(uuid=ann, password="new", old_password="wrong"), "auth.wrong-password", actor=ann)
-    await node.call(UpdateAccount(uuid=ann, password="new", old_password="secret"), actor=ann)
+    await node.call(UpdateAccount(uuid=ann, password="new horse", old_password="secret"), actor=ann)
 
-    assert await log_in(node, "ann", "new")
-    assert await node.context.need(Authenticator).session(token)
-    await node.refused(LogInByAccount(account_name="ann", password="secret"), "auth.wrong-password")
+    assert await node.context.need(Authenticator).session(token) is None
+
+
+async def test_strangers_do_not_lock_out_an_account_and_the_wait_grows(node: SmallNode) -> None:
+    await account(node, "ann")
+    message = LogInByAccount(account_name="ann", password="guess")
+    waits = []
+    for _ in range(9):
+        with entered(CallContext(origin=Origin(address="203.0.113.7"))), pytest.raises(CairnError) as caught:
+            await node.context.bus.call(message)
+        if caught.value.code == "auth.too-many-tries":
+            waits.append(caught.value.details["retryAfterSeconds"])
+            await node.clock.advance(float(str(waits[-1])))
+
+    assert waits == [2, 3]
+    with entered(CallContext(origin=Origin(address="198.51.100.1"))):
+        assert await node.context.bus.call(LogInByAccount(account_name="ann", password="secret"))
+
+
+@pytest.mark.parametrize("password", ["", "x", "1234567", "password", "Password1", "qwertyuiop", "annann"])
+async def test_weak_password_is_refused_in_words_before_it_is_a_job(password: str) -> None:
+    for message in (
+        CreateAccount(resource_uuid="0" * 32, name="ann", password=password),
+        UpdateAccount(uuid="0" * 32, password=password),
+    ):
+        with pytest.raises(CairnError, match="would fit") as caught:
+            message.check()
+        assert (caught.value.code, list(caught.value.fields)) == ("account.weak-password", ["password"])
 
 
 async def test_guessing_the_old_password_is_throttled_like_a_login(node: SmallNode) -> None:
     ann = await account(node, "ann")
-    guess = UpdateAccount(uuid=ann, password="new", old_password="guess")
+    guess = UpdateAccount(uuid=ann, password="new horse", old_password="guess")
     for _ in range(5):
         await node.refused(guess, "auth.wrong-password", actor=ann)
 
@@ -134,10 +178,10 @@ async def test_an_admin_changes_anothers_password_and_ends_its_sessions(node: Sm
     sessions = node.context.need(Authenticator)
     assert await sessions.session(token)
 
-    await node.call(UpdateAccount(uuid=ann, password="new"), actor=root)
+    await node.call(UpdateAccount(uuid=ann, password="new horse"), actor=root)
 
     assert await sessions.session(token) is None
-    assert await log_in(node, "ann", "new")
+    assert await log_in(node, "ann", "new horse")
 
 
 async def test_nobody_but_an_admin_changes_anothers_account(node: SmallNode) -> None:

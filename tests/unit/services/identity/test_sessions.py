@@ -209,3 +209,20 @@ async def test_no_session_begins_for_an_account_whose_password_changed_meanwhile
 
     with pytest.raises(CairnError, match="Log in again"):
         await sessions.begin(row)
+
+
+async def test_no_session_lives_longer_than_sessions_may_however_often_it_is_renewed(
+    node: SmallNode, sessions: Sessions
+) -> None:
+    await account(node, "ann")
+    token = await log_in(node, "ann")
+    renewals = 0
+    while await sessions.session(token) is not None:
+        await node.clock.advance(6 * 3600.0)
+        try:
+            await sessions.renew(token, 31_536_000)
+        except CairnError as error:
+            assert error.code == "auth.expired"
+            break
+        renewals += 1
+    assert renewals in (0, 7 * 4 - 1)

@@ -1,0 +1,211 @@
+"""The key file, and the sealing of what lies in a database that is older than its seals.
+
+The file has a key in each line, base64; the first seals, the others only open. `rotate` puts a new one first. At its start,
+before it opens the database, a node looks which columns were sealed with another key, or never, and seals their values anew.
+Which key a column is sealed with is noted in the table ``sealed_column``, so a start that finds nothing to do looks at no
+other table.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import structlog
+
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.record import Field, Key, Kind, Record, TableMeta
+from cairn.kernel.store.schema import Schema
+from cairn.kernel.store.seal import KEY_BYTES, SealKey, Seals, envelope_of, is_envelope
+
+_BITE = 200
+_log = structlog.get_logger("cairn.store")
+
+
+class SealedColumn(Record, frozen=True, kw_only=True):
+    """With which key all values of a column are sealed."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="sealed_column")
+
+    name: Annotated[str, Key()]  #: ``table.field``
+    seal_key: str
+
+
+_NOTES = SealedColumn.meta.table
+
+
+def open_seals(key_file: Path, database: Path) -> Seals:
+    """The keys in the file; without a file, one is made with a new key, unless the database needs one that was there.
+
+    Raises:
+        CairnError: ``secret.key-missing``, ``secret.bad-key-file``.
+    """
+    needed = set(_noted(database).values())
+    if not key_file.exists() and not needed:
+        _write(key_file, [os.urandom(KEY_BYTES)], new=True)
+    seals = Seals([SealKey(secret) for secret in _read(key_file, needed)])
+    missing = sorted(key for key in needed if not seals.knows(key))
+    if missing:
+        raise _missing(key_file, missing)
+    return seals
+
+
+def rotate(key_file: Path) -> str:
+    """Put a new key before those of the file, and return its id. What is in the database is sealed with it at the next start.
+
+    Raises:
+        CairnError: ``secret.bad-key-file``, ``secret.key-missing`` when there is no file.
+    """
+    secret = os.urandom(KEY_BYTES)
+    _write(key_file, [secret, *_read(key_file, {"of the cloud"})])
+    return SealKey(secret).id
+
+
+def seal_database(database: Path, schema: Schema, seals: Seals) -> int:
+    """Seal every value of a sealed column that is not sealed with the current key, and return how many there were.
+
+    The database is open nowhere else. Safe to repeat: what is sealed already is passed over. If anything was found in clear,
+    the file is written anew, so that it is not left behind in pages that are free.
+
+    Raises:
+        CairnError: ``secret.damaged``, ``secret.key-missing``.
+    """
+    notes = _noted(database)
+    waiting = [
+        (record.meta.table, field)
+        for record in schema.by_table.values()
+        for field in record.fields
+        if field.sealed and notes.get(f"{record.meta.table}.{field.name}") != seals.current.id
+    ]
+    if not waiting:
+        return 0
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        sealed, clear = 0, 0
+        for table, field in waiting:
+            some, of_them_clear = _seal_column(connection, table, field, seals, f"{table}.{field.name}" in notes)
+            sealed, clear = sealed + some, clear + of_them_clear
+        if clear:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if sealed:
+        _log.info("secret.sealed", values=sealed, key=seals.current.id)
+    return sealed
+
+
+def _seal_column(
+    connection: sqlite3.Connection, table: str, field: Field, seals: Seals, was_sealed: bool
+) -> tuple[int, int]:
+    """Seal a column in bites; how many values, and how many of them lay there in clear."""
+    name = f"{table}.{field.name}"
+    sealed, clear, last = 0, 0, -1
+    while True:
+        rows = connection.execute(
+            f'SELECT rowid, "{field.name}" FROM "{table}" WHERE rowid > ? ORDER BY rowid LIMIT {_BITE}',  # noqa: S608
+            (last,),
+        ).fetchall()
+        if not rows:
+            break
+        last = rows[-1][0]
+        connection.execute("BEGIN IMMEDIATE")
+        for rowid, value in rows:
+            if value is None or (was_sealed and seals.is_current(value)):
+                continue
+            plain, was_clear = _plain(value, name, seals, was_sealed)
+            made = seals.seal(plain, name) if field.kind is Kind.BYTES else seals.seal_text(plain.decode(), name)
+            connection.execute(
+                f'UPDATE "{table}" SET "{field.name}" = ? WHERE rowid = ?',  # noqa: S608 (declared names)
+                (made, rowid),
+            )
+            sealed, clear = sealed + 1, clear + was_clear
+        connection.execute("COMMIT")
+    connection.execute(
+        f"INSERT INTO {_NOTES} (name, seal_key) VALUES (?, ?) "  # noqa: S608 (a table of ours)
+        "ON CONFLICT (name) DO UPDATE SET seal_key = excluded.seal_key",
+        (name, seals.current.id),
+    )
+    return sealed, clear
+
+
+def _plain(value: str | bytes, name: str, seals: Seals, was_sealed: bool) -> tuple[bytes, bool]:
+    """The value itself, and whether it lay there in clear: only a column that was never sealed may have such values."""
+    if was_sealed or is_envelope(value):
+        try:
+            return seals.open(envelope_of(value), name), False
+        except CairnError:
+            if was_sealed:
+                raise
+    return (value if isinstance(value, bytes) else value.encode()), True
+
+
+def _noted(database: Path) -> dict[str, str]:
+    """Column -> id of the key that it is sealed with; nothing for a database that is older, or not there yet."""
+    if not database.exists():
+        return {}
+    with closing(sqlite3.connect(database)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_NOTES,)).fetchone():
+            return {}
+        return dict(connection.execute(f"SELECT name, seal_key FROM {_NOTES}").fetchall())  # noqa: S608
+
+
+def _read(key_file: Path, needed: set[str]) -> list[bytes]:
+    try:
+        if key_file.stat().st_mode & 0o077:
+            raise _bad(key_file, "others on this machine can read it; chmod 600 it")
+        lines = key_file.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        raise _missing(key_file, sorted(needed)) from None
+    except (OSError, ValueError) as error:
+        raise _bad(key_file, f"it cannot be read: {error}") from None
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in lines]
+    except (binascii.Error, ValueError):
+        keys = []
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise _bad(key_file, f"each of its lines should be a key: {KEY_BYTES} bytes as base64")
+    return keys
+
+
+def _write(key_file: Path, keys: list[bytes], *, new: bool = False) -> None:
+    """Write the file whole: after a crash it is the former one, or this one."""
+    part = key_file.with_name(f"{key_file.name}.new")
+    part.unlink(missing_ok=True)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "wb") as stream:
+        stream.write(b"".join(base64.b64encode(key) + b"\n" for key in keys))
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new:
+        with suppress(FileExistsError):  # never over a file that another process has made meanwhile
+            os.link(part, key_file)
+        part.unlink()
+    else:
+        part.replace(key_file)
+    folder = os.open(key_file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _bad(key_file: Path, what: str) -> CairnError:
+    return CairnError(
+        "secret.bad-key-file",
+        f"The file of the keys that secrets are sealed with, {key_file}, cannot be used: {what}.",
+        kind=ErrorKind.CONFLICT,
+    )
+
+
+def _missing(key_file: Path, keys: list[str]) -> CairnError:
+    return CairnError(
+        "secret.key-missing",
+        f"Secrets in the database are sealed with the key {', '.join(keys)}, which is not in {key_file}. Put that file back "
+        "from the backup, or name it with CAIRN_SECRET_KEY_FILE. Without the key these secrets cannot be read by anybody.",
+        kind=ErrorKind.CONFLICT,
+        details={"keys": keys},
+    )
