@@ -324,6 +324,7 @@ def _check_calls(loaded: Loaded) -> None:
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
     path = settings.database or str(settings.data_dir / "cairn.db")
+    schema = make_schema(loaded)
     file = sqlite_path(path)
     seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
 
@@ -336,7 +337,6 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     except Exception as error:
         # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
-    schema = make_schema(loaded)
     await asyncio.to_thread(seal_database, file, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
