@@ -16,6 +16,7 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.resource import Resource, write
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.tag import SystemTag
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
@@ -49,7 +50,9 @@ class Book:
 
     @classmethod
     async def open(cls, *hosts: Host, filters: Sequence[HostFilter] = ()) -> Book:
-        store = await Store.memory(Schema([Resource, Zone, Cluster, Host, HostClaim]), VirtualClock(), inline=True)
+        store = await Store.memory(
+            Schema([Resource, SystemTag, Zone, Cluster, Host, HostClaim]), VirtualClock(), inline=True
+        )
 
         def fill(tx: Tx) -> None:
             for number in (1, 2):
