@@ -24,6 +24,7 @@ from cairn.gateway.auth import Authenticator, Caller, admit, context_of
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
+from cairn.gateway.proxies import Proxies
 from cairn.gateway.references import References
 from cairn.gateway.render import answer_of
 from cairn.gateway.shape import Shape
@@ -110,6 +111,7 @@ class Commands:
         ids: IdSource,
         waiting: Waiting,
         tags: Tags,
+        proxies: Proxies,
     ) -> None:
         self._jobs = jobs
         self._query = query
@@ -118,6 +120,7 @@ class Commands:
         self._ids = ids
         self._waiting = waiting
         self._tags = tags
+        self._proxies = proxies
         self._wait_query = Shape(_WaitQuery, "GetJob")
 
     async def submit(
@@ -157,7 +160,7 @@ class Commands:
         timeout_seconds: float,
     ) -> bool:
         try:
-            with entered(context_of(caller, request)):
+            with entered(context_of(caller, request.address(self._proxies))):
                 return await self._jobs.submit(
                     job,
                     message,
