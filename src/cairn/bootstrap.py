@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ import uvloop
 import cairn.plugins
 import cairn.services
 from cairn.gateway.agents import CALLBACK_PATH, REPORT_PATH, AgentCallbacks
+from cairn.gateway.binding import ApiBinding
 from cairn.gateway.door import Limits
 from cairn.gateway.gateway import Gateway
 from cairn.gateway.measures import MetricsPage
@@ -46,13 +48,14 @@ from cairn.kernel.ids import IdSource, NodeId, RandomIds
 from cairn.kernel.membership import FolderLock, Membership
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
+from cairn.kernel.plugin.fault import PluginFault, blame, leave_out
 from cairn.kernel.plugin.loader import find
 from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, listeners, secret_key_file
-from cairn.kernel.store.migrations import upgrade
+from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
 
@@ -60,11 +63,11 @@ CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
 
 
-def load_plugins(settings: Settings) -> Loaded:
-    """All services and plugins that these settings ask for."""
+def load_plugins(settings: Settings, *, scripts: bool = True) -> Loaded:
+    """All services and plugins that these settings ask for. `scripts`: as in `find`."""
     extra = [name.strip() for name in settings.plugins_extra.split(",") if name.strip()]
     disabled = [name.strip() for name in settings.plugins_disabled.split(",") if name.strip()]
-    return find(cairn.services, cairn.plugins, extra, disabled)
+    return find(cairn.services, cairn.plugins, extra, disabled, scripts=scripts)
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:
@@ -121,7 +124,7 @@ class Node:
         on_fenced: Callable[[CairnError], None] | None = None,
         predecessor_dead: bool = False,
     ) -> Node:
-        """Put a node together.
+        """Put a node together. A plugin that cannot be part of it is left out, with its reason in `loaded`.
 
         Args:
             settings: of the process.
@@ -138,26 +141,53 @@ class Node:
         Raises:
             CairnError: ``workflow.wrong-list``, ``plugin.*``, ``store.*``, ``node.folder-in-use``.
         """
-        clock = clock or SystemClock()
-        ids = ids or RandomIds()
+        given = _Given(
+            clock=clock or SystemClock(),
+            ids=ids or RandomIds(),
+            store=store,
+            agent_transport=agent_transport,
+            bus_transport=bus_transport,
+            node=node,
+            probe=probe,
+            installer=installer,
+            on_fenced=on_fenced,
+            predecessor_dead=predecessor_dead,
+        )
         loaded = loaded or load_plugins(settings)
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        closers: list[Callable[[], Awaitable[None]]] = []
+        while True:
+            closers: list[Callable[[], Awaitable[None]]] = []
+            try:
+                return await cls._build(settings, loaded, given, closers)
+            except PluginFault as fault:
+                loaded = leave_out(loaded, fault)  # what was made of it is thrown away, and made anew
+                await _close(closers)
+            except BaseException:
+                await _close(closers)
+                raise
+
+    @classmethod
+    async def _build(
+        cls, settings: Settings, loaded: Loaded, given: _Given, closers: list[Callable[[], Awaitable[None]]]
+    ) -> Node:
+        """Put a node together of these plugins.
+
+        Raises:
+            PluginFault: one of them cannot be part of it.
+        """
+        clock, ids, store, agent_transport = given.clock, given.ids, given.store, given.agent_transport
         metrics = Metrics()
         alone = store is None
         if store is None:
             lock = FolderLock(settings.data_dir)
-            try:
-                store = await _open_store(settings, loaded, clock, metrics)
-            except BaseException:
-                lock.release()
-                raise
-            closers += [store.close, _later(lock.release)]
+            closers.append(_later(lock.release))
+            store = await _open_store(settings, loaded, clock, metrics)
+            closers.insert(0, store.close)
         kind = metrics.gauge(
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
-        own = node or _node_id(settings.data_dir, ids)
+        own = given.node or _node_id(settings.data_dir, ids)
         authority = Authority.open(settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
             http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
@@ -165,7 +195,7 @@ class Node:
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        bus = Bus(own, ring, bus_transport or NoTransport(), clock, metrics, ids)
+        bus = Bus(own, ring, given.bus_transport or NoTransport(), clock, metrics, ids)
         membership = Membership(
             store,
             ring,
@@ -173,8 +203,8 @@ class Node:
             bus.node,
             host_name=_first(settings.listen)[0],
             port=_first(settings.listen)[1],
-            on_fenced=on_fenced or (lambda error: None),
-            predecessor_dead=predecessor_dead or alone,
+            on_fenced=given.on_fenced or (lambda error: None),
+            predecessor_dead=given.predecessor_dead or alone,
         )
         deployer, usual = _installation(settings, clock, authority)
         needs = NodeDependencies(
@@ -188,16 +218,16 @@ class Node:
             agents=agents,
             authority=authority,
             deployer=deployer,
-            installer=installer or usual,
+            installer=given.installer or usual,
             render=renderer,
             fence=membership.fence,
             report_url=lambda: _agent_url(settings, REPORT_PATH),
-            probe=probe,
+            probe=given.probe,
         )
         context = await assemble(loaded, needs)
         keep_certificate(authority, context.loops, metrics)
-        for prepare in context.preparations:
-            await prepare()
+        await context.prepare()
+        _check_calls(loaded)
         made: list[Node] = []
         gateway = Gateway(
             apis=loaded.api,
@@ -209,6 +239,7 @@ class Node:
             events=context.events,
             metrics=metrics,
             tags=context.tags,
+            guards=context.guards,
             authenticator=context.need(Authenticator),
             ids=ids,
             clock=clock,
@@ -250,12 +281,45 @@ class Node:
         await context.events.stop()
         await self._membership.stop()
         await context.bus.stop()
-        for close in self._closers:
-            await close()
+        await _close(self._closers)
 
     def _job_counts(self) -> dict[tuple[str, ...], float]:
         running, waiting = self.context.jobs.counts()
         return {("running",): float(running), ("waiting",): float(waiting)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What the caller of `Node.build` has chosen."""
+
+    clock: Clock
+    ids: IdSource
+    store: Store | None
+    agent_transport: AgentTransport | None
+    bus_transport: Transport | None
+    node: NodeId | None
+    probe: FlowProbe | None
+    installer: AgentInstaller | None
+    on_fenced: Callable[[CairnError], None] | None
+    predecessor_dead: bool
+
+
+async def _close(closers: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    for close in closers:
+        await close()
+
+
+def _check_calls(loaded: Loaded) -> None:
+    """Refuse a plugin whose calls could never be made (`PluginFault`)."""
+
+    def attempt(some: Loaded) -> None:
+        for api in some.api:
+            ApiBinding(api, {})
+
+    try:
+        attempt(loaded)
+    except Exception as error:
+        raise blame(loaded, attempt, error) from error
 
 
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
@@ -263,7 +327,16 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     schema = make_schema(loaded)
     file = sqlite_path(path)
     seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
-    await asyncio.to_thread(upgrade, path, migration_folders(loaded))
+
+    def attempt(some: Loaded) -> None:
+        upgrade(path, migration_folders(some))
+        check_columns(path, make_schema(some))
+
+    try:
+        await asyncio.to_thread(attempt, loaded)
+    except Exception as error:
+        # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
+        raise await asyncio.to_thread(blame, loaded, attempt, error) from error
     await asyncio.to_thread(seal_database, file, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tools import draw_architecture, list_settings
+from tools import draw_architecture, list_plugin_points, list_settings
 
 from cairn.bootstrap import load_plugins
 from cairn.cli.main import cairn
@@ -152,7 +152,7 @@ def _extension_points() -> set[str]:
     """Every protocol that plugins implement: the classes of services' `extensions.py` that say so."""
     return {
         node.name
-        for path in ROOT.glob("src/cairn/services/*/extensions.py")
+        for path in (ROOT / "src/cairn/kernel/extensions.py", *ROOT.glob("src/cairn/services/*/extensions.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef) and any(ast.unparse(base).startswith("Protocol") for base in node.bases)
     }
@@ -196,6 +196,11 @@ def test_metrics_named_are_those_of_a_node() -> None:
 
 def _operations() -> str:
     return (ROOT / "docs" / "operations.md").read_text()
+
+
+async def test_reference_of_plugins_is_fresh() -> None:
+    fresh = await list_plugin_points.page()
+    assert list_plugin_points.TARGET.read_text() == fresh, "run: python tools/list_plugin_points.py"
 
 
 def test_list_of_settings_is_fresh() -> None:

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import msgspec
-from tests.flows.rules import Hosts, Rows, SeenHost, broken
+from tests.flows.rules import Hosts, SeenHost, broken
 
-from cairn.kernel.store.record import Record
-from cairn.kernel.store.store import Tx
 from cairn.simulator.control import inspect_host
 from cairn.testing.cloud import Cloud
+from cairn.testing.snapshot import HISTORY, VOLATILE, Snapshot, all_rows, database, differences, snapshot
 
-#: records of what happened, not of what is
-HISTORY = frozenset(
-    {"job", "event", "event_cursor", "session", "management_node", "ring_epoch", "released_ip", "former_uuid"}
-)
-#: columns that may differ when all else is as before
-VOLATILE = frozenset(
-    {
-        "last_op_date",
-        "create_date",
-        "agent_boot",
-        "state_reason",
-        "status_reason",
-        "last_host_uuid",
-        "heart_beat",
-        "available_physical_capacity",
-    }
-)
-
-#: tables whose capacities follow what pings say of disks; what is booked there is exact
-_MEASURED = ("backup_storage", "local_storage_host_ref", "primary_storage")
-
-Snapshot = dict[str, object]
-
-
-def all_rows(tx: Tx, records: Iterable[type[Record]]) -> Rows:
-    """All rows of what is, by table and key."""
-    found: Rows = {}
-    for record in records:
-        if record.meta.table not in HISTORY:
-            key = record.__struct_fields__[0]
-            rows = [msgspec.structs.asdict(row) for row in tx.find(record)]
-            found[record.meta.table] = {str(row[key]): row for row in rows}
-    return found
-
-
-def database(cloud: Cloud) -> Rows:
-    """All rows of a cloud."""
-    records = [record for manifest in cloud.node.loaded.manifests for record in manifest.records]
-    return cloud.read_now(lambda tx: all_rows(tx, records))
+__all__ = [
+    "HISTORY",
+    "VOLATILE",
+    "Snapshot",
+    "all_rows",
+    "broken_rules",
+    "database",
+    "differences",
+    "hosts",
+    "snapshot",
+]
 
 
 def hosts(cloud: Cloud) -> Hosts:
@@ -62,36 +31,3 @@ def hosts(cloud: Cloud) -> Hosts:
 def broken_rules(cloud: Cloud) -> list[str]:
     """What is wrong between the database and the hosts; nothing, in a cloud at rest."""
     return broken(database(cloud), hosts(cloud))
-
-
-def snapshot(cloud: Cloud) -> Snapshot:
-    """Everything, comparable, but for what cannot be taken back: that a VM ran, or was booted again."""
-    tables = {
-        table: {key: {name: row[name] for name in row if not _is_volatile(table, name)} for key, row in rows.items()}
-        for table, rows in database(cloud).items()
-    }
-    seen = {name: msgspec.structs.asdict(host) for name, host in hosts(cloud).items()}
-    for host in seen.values():
-        del host["consoles"]
-        host["vms"] = {uuid: msgspec.structs.replace(vm, boots=1) for uuid, vm in host["vms"].items()}
-    return {"database": tables, "hosts": seen}
-
-
-def differences(before: object, after: object, path: str = "") -> list[str]:
-    """Where two snapshots differ, a line each."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        lines: list[str] = []
-        for key in sorted({*before, *after}, key=str):
-            if key not in before:
-                lines.append(f"{path}/{key}: new: {after[key]}")
-            elif key not in after:
-                lines.append(f"{path}/{key}: gone: {before[key]}")
-            else:
-                lines += differences(before[key], after[key], f"{path}/{key}")
-        return lines
-    return [] if before == after else [f"{path}: {before!r} -> {after!r}"]
-
-
-def _is_volatile(table: str, column: str) -> bool:
-    measured = table in _MEASURED and column.endswith("_capacity") and not column.startswith("booked")
-    return measured or column in VOLATILE or column.startswith("next_")

@@ -68,13 +68,6 @@ async def test_host_of_a_plugin_that_is_left_out_cannot_be_added() -> None:
         assert status in (404, 405)
 
 
-async def test_plugin_that_does_not_exist_cannot_be_left_out() -> None:
-    with pytest.raises(CairnError) as error:
-        async with Cloud.open(settings={"plugins_disabled": "time_machine"}):
-            pass
-    assert error.value.code == "plugin.unknown"
-
-
 # An operator's workflow files.
 
 

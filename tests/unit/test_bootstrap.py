@@ -129,12 +129,6 @@ def test_plugins_are_those_that_the_settings_ask_for(tmp_path: Path) -> None:
     assert all(folder.is_dir() for folder in folders)
 
 
-def test_a_plugin_that_there_is_not_cannot_be_left_out(tmp_path: Path) -> None:
-    with pytest.raises(CairnError) as caught:
-        load_plugins(settings(tmp_path, plugins_disabled="nobody"))
-    assert caught.value.code == "plugin.unknown"
-
-
 @pytest.mark.parametrize(
     ("more", "url"),
     [

@@ -15,6 +15,7 @@ from cairn.agents.clock import Clock, SystemClock
 from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery, HttpPoster
+from cairn.agents.plugins import areas_of_plugins
 from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol.machine import identity_here
 from cairn.agents.protocol.wire import Pong
@@ -39,7 +40,9 @@ class Agent:
         self._poster = HttpPoster(self._trust.for_nodes())
         self._delivery = Delivery(self._poster, clock)
         self._role = make_role(config, role, self._delivery, clock, self._trust.for_machines())
-        self._tasks = TaskTable(Registry((*self._role.areas, self._trust)), self._delivery, clock)
+        self._tasks = TaskTable(
+            Registry((*self._role.areas, self._trust, *areas_of_plugins(role))), self._delivery, clock
+        )
         server = Server(self._tasks, self._pong, trusted=config.tls is None)
         self._role.add_routes(server.app)
         self._runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=2.0)

@@ -109,4 +109,6 @@ _INSIDE: Final[dict[str, str]] = {
     "wheels build": "Fill a folder with wheels.",
     "bench vm": "Create VMs and say how long that takes.",
     "migrations revision": "Write a migration.",
+    "plugin reference": "Print what a plugin brings.",
+    "plugin purge": "Show or remove what a plugin has left in the database.",
 }

@@ -177,13 +177,16 @@ def _revision(context: Context, message: str, plugin: str | None) -> Path | None
     from cairn.kernel.settings import load
     from cairn.kernel.store.migrations import revision as write
 
-    loaded = load_plugins(load(context.environment, data_dir=context.data_dir))
+    loaded = load_plugins(load(context.environment, data_dir=context.data_dir), scripts=False)
     own = {manifest.name: manifest for manifest in loaded.manifests if manifest.migrations is not None}
+    for manifest in loaded.manifests:
+        if manifest.name == plugin and manifest.name in loaded.plugins and manifest.records:
+            own[plugin] = manifest  # its first script makes the folder
     if plugin is None:
         location = CORE_MIGRATIONS
         records = [record for one in loaded.manifests if one.migrations is None for record in one.records]
     elif plugin in own:
-        location, records = own[plugin].migrations or CORE_MIGRATIONS, list(own[plugin].records)
+        location, records = own[plugin].migrations_folder, list(own[plugin].records)
     else:
         known = ", ".join(sorted(own)) or "none"
         raise usage(f"No plugin {plugin!r} has migrations of its own; there are: {known}.", code="cli.no-such-plugin")

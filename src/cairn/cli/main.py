@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, Listing]] = {
         "workflow": ("cairn.cli.developer:workflow", "Show the steps of each operation."),
         "secrets": ("cairn.cli.secrets:secrets", "The keys that secrets in the database are sealed with."),
         "wheels": ("cairn.cli.developer:wheels", "The wheels that agents are installed from."),
+        "plugin": ("cairn.cli.plugins:plugin", "What plugins have left in the database."),
         "migrations": ("cairn.cli.developer:migrations", "The database's migrations (for developers)."),
     },
 }

@@ -29,7 +29,7 @@ from cairn.gateway.references import References
 from cairn.gateway.render import answer_of
 from cairn.gateway.shape import Shape
 from cairn.gateway.waiting import Stopping, Waiting
-from cairn.kernel.admission import check_call
+from cairn.kernel.admission import Admission, check_call
 from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.bus.context import entered
 from cairn.kernel.error import CairnError, ErrorKind, from_record
@@ -111,8 +111,10 @@ class Commands:
         ids: IdSource,
         waiting: Waiting,
         tags: Tags,
+        admission: Admission,
         proxies: Proxies,
     ) -> None:
+        self._admission = admission
         self._jobs = jobs
         self._query = query
         self._references = references
@@ -129,7 +131,8 @@ class Commands:
         """Accept a call.
 
         Raises:
-            CairnError: ``resource.uuid-taken`` (409); ``api.invalid-header`` (400); what the message's own check refuses,
+            CairnError: what a plugin's veto says;
+                ``resource.uuid-taken`` (409); ``api.invalid-header`` (400); what the message's own check refuses,
                 ``tag.unknown`` and ``tag.bad-value`` (400); ``<noun>.not-found`` (404 or 422); ``job.id-taken`` (409);
                 ``job.backlog-full`` (429, with ``Retry-After``); with ``Prefer: wait`` also what the job failed with.
         """
@@ -146,6 +149,8 @@ class Commands:
             if binding.is_delete and all(param.wire in binding.variables for param, _ in missing):
                 return Reply(b"{}")  # it is gone, or never was for this caller: nothing is left to do
             raise self._references.not_found(binding, missing)
+        if not missing:
+            await self._admission.ask(message, None if caller is None else caller.account_uuid)
         fresh = not missing and await self._accept(request, job, message, caller, timeout_seconds)
         if fresh and wait_seconds <= 0:
             return _accepted(job, JobState.WAITING)

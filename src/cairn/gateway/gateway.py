@@ -33,6 +33,7 @@ from cairn.gateway.route import Router
 from cairn.gateway.server import Address, HttpServer
 from cairn.gateway.waiting import Waiting
 from cairn.gateway.words import nearest
+from cairn.kernel.admission import Admission
 from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiQuery
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import entered
@@ -40,6 +41,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import AnySetting
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.event import Events
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
@@ -70,6 +72,7 @@ class Gateway:
         ids: for jobs.
         clock: for measuring.
         tags: which system tags there are.
+        guards: may veto calls.
         configuration: the global configuration's settings, for ``/v1/schema``.
         readiness: whether the node takes calls; for ``/readyz``.
         mounts: first segment of a path -> another app that serves everything below it: other dialects, the web UI.
@@ -93,6 +96,7 @@ class Gateway:
         ids: IdSource,
         clock: Clock,
         tags: Tags,
+        guards: Guards | None = None,
         configuration: Sequence[AnySetting] = (),
         readiness: Callable[[], Readiness] = Readiness,
         mounts: Mapping[str, ASGIApp] | None = None,
@@ -108,7 +112,10 @@ class Gateway:
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
         self._references = References(store, query)
-        self._commands = Commands(jobs, query, self._references, authenticator, ids, self._waiting, tags, self._proxies)
+        admission = Admission(store, guards or Guards())
+        self._commands = Commands(
+            jobs, query, self._references, authenticator, ids, self._waiting, tags, admission, self._proxies
+        )
         self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
         self._server: HttpServer | None = None
         self._openapi: bytes | None = None

@@ -5,9 +5,25 @@ from __future__ import annotations
 from typing import TypeVar
 
 from cairn.kernel.api import ApiCommand, ApiCreate
+from cairn.kernel.guard import Guards
+from cairn.kernel.store.store import Store
 from cairn.kernel.tag import Tags
 
 R = TypeVar("R")
+
+
+class Admission:
+    """Asks those who may veto a call before it is accepted."""
+
+    def __init__(self, store: Store, guards: Guards) -> None:
+        self._store = store
+        self._guards = guards
+
+    async def ask(self, message: ApiCommand[R], account: str | None) -> None:
+        """Refuse a call that a guard has a veto on. Costs nothing where no guard concerns it. Raises what the guard raises."""
+        question = self._guards.question(message, account)
+        if question is not None:
+            await self._store.look(question)
 
 
 def check_call(message: ApiCommand[R], tags: Tags, *, by_admin: bool = True) -> None:

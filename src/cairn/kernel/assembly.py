@@ -6,7 +6,7 @@ call that has a workflow is answered by it. Nothing is started here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,22 @@ from cairn.kernel.config import GlobalConfig, Setting
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
+from cairn.kernel.extensions import CallGuard, TagHook
 from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
+from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
 from cairn.kernel.jobs import Jobs, Render
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.fault import blame
 from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.plugin.trace import kept_settings, remember
 from cairn.kernel.query.catalog import TagTables
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.queue import ResourceQueues
@@ -86,15 +92,19 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     """The kernel's parts with all services and plugins built on them, ready to be started.
 
     Raises:
+        PluginFault: what a plugin does wrong: assemble the node again without it.
         CairnError: ``workflow.wrong-list``, ``plugin.*``.
     """
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
-    config = GlobalConfig(store, loaded.settings)
+    present = frozenset(manifest.name for manifest in loaded.manifests)
+    config = GlobalConfig(store, loaded.settings, lambda tx: kept_settings(tx, present))
     await config.start()
     query = QueryEngine(
         store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
     )
     queues = ResourceQueues(clock, metrics)
+    extensions = Extensions()
+    guards = Guards(lambda: extensions.of(CallGuard))
     jobs = Jobs(
         store=store,
         bus=needs.bus,
@@ -105,6 +115,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
         setting=config.get,
+        guards=guards,
     )
     node = NodeContext(
         node=needs.bus.node,
@@ -121,13 +132,14 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
             store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
         ),
         config=config,
-        tags=Tags(ids, loaded.tags),
+        tags=Tags(ids, loaded.tags, lambda: extensions.of(TagHook)),
         query=query,
         agents=needs.agents,
         metrics=metrics,
         loops=Loops(clock, metrics),
-        extensions=Extensions(),
-        cascade=Cascade(store, needs.bus),
+        extensions=extensions,
+        guards=guards,
+        cascade=Cascade(store, needs.bus, guards),
         authority=needs.authority,
         deployer=needs.deployer,
         installer=needs.installer,
@@ -135,12 +147,16 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         loaded=lambda: loaded,
     )
     node.loops.every("event loop lag", lambda: LAG_SECONDS, LagProbe(metrics, clock).look, at_once=True)
+    made: dict[str, list[AnyStep]] = {}
     for manifest in loaded.manifests:
+        known = len(node.steps)
         node.add(manifest)
+        made[manifest.name] = node.steps[known:]
+    await remember(store, loaded, node.subscribers)
     node.cascade.register_apis(loaded.api)
     flows = FlowEngine(
         store=store,
-        book=WorkflowBook(loaded.workflows, node.steps, [*workflow_sources(loaded, needs.settings), *needs.sources]),
+        book=_book(loaded, made, needs),
         clock=clock,
         ids=ids,
         queues=queues,
@@ -148,6 +164,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         fence=needs.fence,
         retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
         probe=needs.probe or node.flow_probe,
+        guards=guards,
     )
     _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)
@@ -155,6 +172,21 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         config.listen(setting, jobs.changed)
     node.complete(flows)
     return node
+
+
+def _book(loaded: Loaded, made: Mapping[str, Sequence[AnyStep]], needs: NodeDependencies) -> WorkflowBook:
+    """The workflows (`PluginFault`: those of a plugin do not fit; ``workflow.wrong-list``: those of the operator)."""
+    steps = [step for those in made.values() for step in those]
+    try:
+        return WorkflowBook(loaded.workflows, steps, [*workflow_sources(loaded, needs.settings), *needs.sources])
+    except CairnError as error:
+        raise blame(loaded, lambda some: _book_of(some, made), error) from error
+
+
+def _book_of(loaded: Loaded, made: Mapping[str, Sequence[AnyStep]]) -> WorkflowBook:
+    """The workflows of these packages alone, without the operator's changes."""
+    steps = [step for manifest in loaded.manifests for step in made[manifest.name]]
+    return WorkflowBook(loaded.workflows, steps, _owners_sources(loaded))
 
 
 def _call_limits(loaded: Loaded) -> set[Setting[int]]:
@@ -172,9 +204,12 @@ def _answer_by_workflows(loaded: Loaded, bus: Bus, flows: FlowEngine) -> None:
 
 def workflow_sources(loaded: Loaded, settings: Settings) -> list[WorkflowSource]:
     """Workflow files: the owners', then the operator's, in the order of their names."""
-    files = [file for manifest in loaded.manifests if (file := manifest.workflow_file) is not None]
     folder = Path(settings.workflow_dir) if settings.workflow_dir else settings.data_dir / "workflows.d"
-    return [*map(_shown, files), *map(read_source, sorted(folder.glob("*.toml")))]
+    return [*_owners_sources(loaded), *map(read_source, sorted(folder.glob("*.toml")))]
+
+
+def _owners_sources(loaded: Loaded) -> list[WorkflowSource]:
+    return [_shown(file) for manifest in loaded.manifests if (file := manifest.workflow_file) is not None]
 
 
 def _shown(file: Path) -> WorkflowSource:

@@ -19,11 +19,13 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from msgspec import Struct
 
-from cairn.kernel.api import AnyApi, ApiDelete, DeleteMode
+from cairn.kernel.api import AnyApi, ApiCommand, ApiDelete, DeleteMode
 from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.context import current
 from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing
+from cairn.kernel.guard import Guards
 from cairn.kernel.store.record import Field, Record, RecordInfo, info
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
@@ -47,8 +49,9 @@ class _Child(Struct, frozen=True, kw_only=True):
 class Cascade:
     """Knows what refers to what, and how each kind of resource is deleted."""
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, guards: Guards | None = None) -> None:
         self._store = store
+        self._guards = guards or Guards()
         self._bus = bus
         self._schema: Schema = store.schema
         self._commands: dict[str, Callable[[Record], Commands]] = {}
@@ -180,6 +183,12 @@ class Cascade:
             except CairnError as error:
                 errors.append(error)
 
+    async def _ask(self, command: object) -> None:
+        """Ask those who may veto the removal of a child. Raises what they raise."""
+        question = self._guards.question(command, current().actor) if isinstance(command, ApiCommand) else None
+        if question is not None:
+            await self._store.look(question)
+
     async def _delete(self, child: _Child) -> None:
         record = self._schema.by_table[child.table]
         if self._restricting[child.table]:
@@ -191,6 +200,7 @@ class Cascade:
         commands = make(row)
         try:
             for command in [commands] if isinstance(commands, Command) else commands:
+                await self._ask(command)
                 await self._bus.call(command)
         except CairnError as error:
             name = getattr(row, "name", None) or child.key

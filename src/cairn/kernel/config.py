@@ -167,10 +167,20 @@ def show(value: int | float | bool | str) -> str:
 
 
 class GlobalConfig:
-    """The settings of a node, in memory, with their rows in the database."""
+    """The settings of a node, in memory, with their rows in the database.
 
-    def __init__(self, store: Store, settings: Iterable[AnySetting]) -> None:
+    Args:
+        kept: settings that nobody declares now, and whose values stay all the same.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Iterable[AnySetting],
+        kept: Callable[[Tx], frozenset[str]] = lambda tx: frozenset(),
+    ) -> None:
         self._store = store
+        self._kept = kept
         self._settings: dict[str, AnySetting] = {}
         for setting in settings:
             if setting.key in self._settings:
@@ -185,7 +195,7 @@ class GlobalConfig:
 
     def _sync(self, tx: Tx) -> dict[str, int | float | bool | str]:
         rows = {f"{row.category}.{row.name}": row for row in tx.find(GlobalConfigRow)}
-        for key in rows.keys() - self._settings.keys():
+        for key in rows.keys() - self._settings.keys() - self._kept(tx):
             tx.delete(GlobalConfigRow, rows[key].uuid)
         values: dict[str, int | float | bool | str] = {}
         for key, setting in self._settings.items():

@@ -11,6 +11,8 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from cairn.kernel.blame import plugin_of
+
 
 class ErrorKind(StrEnum):
     """Who can act on an error, and how."""
@@ -143,7 +145,20 @@ def not_found(noun: str, field: str, uuid: str, title: str = "") -> CairnError:
 
 
 def internal(message: str, error: BaseException) -> CairnError:
-    """A bug: an exception nobody expected, as an error that can be answered and stored."""
+    """A bug: an exception nobody expected, as an error that can be answered and stored.
+
+    It is ``plugin.bug``, with the plugin's name, if a plugin's code was at work, else ``internal.bug``.
+    """
+    plugin = plugin_of(error)
+    if plugin is not None:
+        return CairnError(
+            "plugin.bug",
+            f"{message}: an error that nobody foresaw. This is a bug in the plugin {plugin}, or in what it was given; the log "
+            "has the trace.",
+            kind=ErrorKind.INTERNAL,
+            details={"plugin": plugin},
+            operator=f"{type(error).__name__}: {error}",
+        )
     return CairnError(
         "internal.bug",
         f"{message}: an error that nobody foresaw. This is a bug in cairn; the log has the trace.",

@@ -40,6 +40,7 @@ from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.queue import ResourceQueues
@@ -150,6 +151,7 @@ class Jobs:
         parallelism: how many jobs run at a time; the others wait for their turn (`cairn.kernel.slots`).
         retention_seconds: how long ended jobs are kept.
         setting: the value of one of the settings of slots, now; by default the one that it has from the start.
+        guards: may veto a call that is one transaction, inside of it.
     """
 
     def __init__(
@@ -164,7 +166,9 @@ class Jobs:
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
         setting: Callable[[Setting[int]], int] = lambda setting: setting.default,
+        guards: Guards | None = None,
     ) -> None:
+        self._guards = guards or Guards()
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -364,6 +368,8 @@ class Jobs:
         context = current()
         opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
         key = None if opened is None or opened.message is None else _turn_of(opened.message)
+        if opened is not None and opened.message is not None:
+            fn = _guarded(fn, self._guards.question(opened.message, opened.actor))
         if opened is None or key is None:
             return await self._commit(fn, context)
         return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
@@ -605,6 +611,18 @@ class Jobs:
 
 
 _OLD = up_to(Job, "finish_date")  # an open job has none, and stays
+
+
+def _guarded(fn: Callable[[Tx], T], veto: Callable[[Tx], None] | None) -> Callable[[Tx], T]:
+    """`fn`, once nobody has a veto."""
+    if veto is None:
+        return fn
+
+    def asking(tx: Tx) -> T:
+        veto(tx)
+        return fn(tx)
+
+    return asking
 
 
 def _turn_of(message: ApiCommand[object]) -> str | None:

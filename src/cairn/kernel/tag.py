@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 from cairn.kernel.bus.context import current
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.extensions import TagHook
 from cairn.kernel.ids import IdSource
 from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text
 from cairn.kernel.store.store import Tx
@@ -62,6 +63,7 @@ class TagDefinition:
         total_bytes: all such tags of one resource together; None: no bound of their own.
         single: a resource has at most one such tag.
         secret: its values are shown in no error.
+        protected: only its plugin sets and removes it, by `Tags.put` and `Tags.remove`; calls of the API are refused.
 
     A value may hold ``::`` (an IPv6 address does) if it is the last; those before it end at the next ``::``.
     """
@@ -77,6 +79,7 @@ class TagDefinition:
         total_bytes: int | None = None,
         single: bool = False,
         secret: bool = False,
+        protected: bool = False,
     ) -> None:
         self.pattern = pattern
         self.entity = entity
@@ -84,6 +87,7 @@ class TagDefinition:
         self.total_bytes = total_bytes
         self.single = single
         self.secret = secret
+        self.protected = protected
         self._check = check
         self._max_bytes = max_bytes
         parts = [f"(?P<{part[1:-1]}>.+?)" if part.startswith("{") else re.escape(part) for part in pattern.split("::")]
@@ -111,10 +115,20 @@ class TagDefinition:
 
 
 class Tags:
-    """All tag definitions of a node, and the tags of resources."""
+    """All tag definitions of a node, and the tags of resources.
 
-    def __init__(self, ids: IdSource, definitions: Iterable[TagDefinition]) -> None:
+    Args:
+        hooks: the plugins' `TagHook` objects, which are told of every change.
+    """
+
+    def __init__(
+        self,
+        ids: IdSource,
+        definitions: Iterable[TagDefinition],
+        hooks: Callable[[], Sequence[TagHook]] = lambda: (),
+    ) -> None:
         self._ids = ids
+        self._hooks = hooks
         self._definitions: dict[str, list[TagDefinition]] = {}
         for definition in definitions:
             self._definitions.setdefault(definition.entity, []).append(definition)
@@ -127,7 +141,7 @@ class Tags:
         """Refuse system tags that are not defined, have wrong values, or do not fit together.
 
         Raises:
-            CairnError: ``tag.unknown``, ``tag.bad-value``, ``tag.only-one``, ``tag.too-many-bytes``.
+            CairnError: ``tag.unknown``, ``tag.bad-value``, ``tag.protected``, ``tag.only-one``, ``tag.too-many-bytes``.
         """
         for tag in tags:
             self._check_one(entity, tag)
@@ -149,6 +163,17 @@ class Tags:
     def definition(self, entity: str, tag: str) -> TagDefinition | None:
         """The definition that a tag on such a resource fits; None: no plugin has one."""
         return next((known for known in self.definitions(entity) if known.parse(tag) is not None), None)
+
+    def refuse_protected(self, definition: TagDefinition, tag: str) -> None:
+        """Refuse that somebody else than its plugin sets, changes or removes a tag (``tag.protected``)."""
+        if definition.protected:
+            shown = definition.shown(tag)
+            raise CairnError(
+                "tag.protected",
+                f"systemTags: found {shown}, which only its plugin sets and removes. It means: {definition.doc}.",
+                kind=ErrorKind.INVALID,
+                fields={"systemTags": f"found {shown}; one that is not protected would fit"},
+            )
 
     def _check_together(self, entity: str, tags: Sequence[str]) -> None:
         for known in self.definitions(entity):
@@ -178,6 +203,7 @@ class Tags:
                 continue
             complaint = definition.complain(values)
             if complaint is None:
+                self.refuse_protected(definition, tag)
                 return
             bad = bad or CairnError(
                 "tag.bad-value",
@@ -220,11 +246,58 @@ class Tags:
             create_date=tx.now,
         )
         tx.insert(row)
+        if kind is SystemTag:
+            self.tell(tx, entity, resource, tag)
         return uuid
+
+    def put(self, tx: Tx, resource: str, definition: TagDefinition, **values: str) -> None:
+        """Set a tag with these values on a resource; of a `single` one the former goes. It may be protected."""
+        tag = definition.render(**values)
+        for row in self._rows(tx, resource, definition) if definition.single else ():
+            if row.tag != tag:
+                tx.update(SystemTag, row.uuid, tag=tag)
+                self.tell(tx, definition.entity, resource, tag, before=row.tag)
+            return
+        self.add(tx, definition.entity, resource, system=[tag])
+
+    def remove(self, tx: Tx, resource: str, definition: TagDefinition) -> int:
+        """Take all tags of a definition off a resource, protected or not. Returns how many there were. Safe to repeat."""
+        rows = self._rows(tx, resource, definition)
+        for row in rows:
+            tx.delete(SystemTag, row.uuid)
+            self.tell_removed(tx, definition.entity, resource, row.tag)
+        return len(rows)
+
+    def tell(self, tx: Tx, entity: str, resource: str, tag: str, *, before: str | None = None) -> None:
+        """Tell hooks that a system tag was set, or was another before. Raises what one of them refuses with."""
+        definition = self.definition(entity, tag)
+        for hook in self._hooks_of(definition):
+            assert definition is not None
+            hook.tag_set(
+                tx, resource, definition.parse(tag) or {}, None if before is None else definition.parse(before)
+            )
+
+    def tell_removed(self, tx: Tx, entity: str, resource: str, tag: str) -> None:
+        """Tell hooks that a system tag was taken off. Raises what one of them refuses with."""
+        definition = self.definition(entity, tag)
+        for hook in self._hooks_of(definition):
+            assert definition is not None
+            hook.tag_removed(tx, resource, definition.parse(tag) or {})
+
+    def _hooks_of(self, definition: TagDefinition | None) -> list[TagHook]:
+        return [] if definition is None else [hook for hook in self._hooks() if hook.tag is definition]
+
+    def _rows(self, tx: Tx, resource: str, definition: TagDefinition) -> list[SystemTag]:
+        return [row for row in tx.find(SystemTag, resource_uuid=resource) if definition.parse(row.tag) is not None]
 
     def values(self, tx: Tx, resource: str, definition: TagDefinition) -> list[dict[str, str]]:
         """The values of all tags of `resource` that fit `definition`."""
-        found = (definition.parse(row.tag) for row in tx.find(SystemTag, resource_uuid=resource))
+        return self.values_in((row.tag for row in tx.find(SystemTag, resource_uuid=resource)), definition)
+
+    @staticmethod
+    def values_in(tags: Iterable[str], definition: TagDefinition) -> list[dict[str, str]]:
+        """The values of those of `tags` that fit `definition`."""
+        found = (definition.parse(tag) for tag in tags)
         return [values for values in found if values is not None]
 
 

@@ -9,7 +9,7 @@ Without a dial that says otherwise everything is done and answered at once, in o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Final, Protocol
 
@@ -61,10 +61,19 @@ class SimulatedAgents:
         clock: for delays, and for the time in reports.
         send: how call-backs and reports leave; None: they get lost.
         dials: faults; None: a set of its own, seeded by the world.
+        more: commands of plugins, from `cairn.simulator.plugins.commands_of`.
     """
 
-    def __init__(self, world: World, clock: Clock, send: Send | None = None, dials: Dials | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        clock: Clock,
+        send: Send | None = None,
+        dials: Dials | None = None,
+        more: Mapping[str, commands.Entry] | None = None,
+    ) -> None:
         self.world = world
+        self._more = more
         self.clock = clock
         self.send = send
         self.dials = dials or Dials(world.seed)
@@ -185,7 +194,7 @@ class SimulatedAgents:
     def _run(self, host: SimHost, request: Request) -> bytes:
         """Carry out the command, and keep the reply for repetitions of its task."""
         try:
-            result = commands.apply(self.world, host, request.command, request.body)
+            result = commands.apply(self.world, host, request.command, request.body, self._more)
         except Refused as refused:
             return self._remember(host, _encoder.encode(Reply(task=request.task, error=refused.failure)), request.task)
         self.changes += 1

@@ -7,7 +7,7 @@ from under a running VM.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -394,54 +394,59 @@ def _boot_text(name: str) -> str:
 Apply = Callable[[World, SimHost, AgentCommand[Any]], Result]
 
 
-def _entry(
-    kind: type[C], apply: Callable[[World, SimHost, C], R]
-) -> tuple[str, tuple[msgspec.json.Decoder[AgentCommand[Any]], Apply]]:
+Entry = tuple[msgspec.json.Decoder[AgentCommand[Any]], Apply]
+
+
+def entry(kind: type[C], apply: Callable[[World, SimHost, C], R]) -> tuple[str, Entry]:
+    """A line of the table: the command's name, how its body is decoded, and what it does."""
     decoder = cast("msgspec.json.Decoder[AgentCommand[Any]]", msgspec.json.Decoder(kind))
     return kind.name, (decoder, cast("Apply", apply))
 
 
 COMMANDS: Final = dict(
     (
-        _entry(Connect, connect),
-        _entry(GetFacts, facts),
-        _entry(Forget, forget),
-        _entry(RenewTrust, renew_trust),
-        _entry(EnsureBridge, ensure_bridge),
-        _entry(EnsureVxlan, ensure_vxlan),
-        _entry(RemoveBridge, remove_bridge),
-        _entry(EnsureDhcp, ensure_dhcp),
-        _entry(RemoveDhcpEntries, remove_dhcp_entries),
-        _entry(KeepDhcp, keep_dhcp),
-        _entry(SetNames, set_names),
-        _entry(RemoveDhcp, remove_dhcp),
-        _entry(InitStorage, storage.init_storage),
-        _entry(GetCapacity, storage.get_capacity),
-        _entry(CacheImage, storage.cache_image),
-        _entry(DownloadImage, storage.download_image),
-        _entry(CreateVolume, storage.create_volume),
-        _entry(DeleteFile, storage.delete_file),
-        _entry(StartVm, start_vm),
-        _entry(StopVm, stop_vm),
-        _entry(RebootVm, reboot_vm),
-        _entry(PauseVm, pause_vm),
-        _entry(ResumeVm, resume_vm),
-        _entry(DestroyVm, destroy_vm),
-        _entry(FilterTaps, filter_taps),
-        _entry(ListVms, list_vms),
-        _entry(GetConsole, get_console),
+        entry(Connect, connect),
+        entry(GetFacts, facts),
+        entry(Forget, forget),
+        entry(RenewTrust, renew_trust),
+        entry(EnsureBridge, ensure_bridge),
+        entry(EnsureVxlan, ensure_vxlan),
+        entry(RemoveBridge, remove_bridge),
+        entry(EnsureDhcp, ensure_dhcp),
+        entry(RemoveDhcpEntries, remove_dhcp_entries),
+        entry(KeepDhcp, keep_dhcp),
+        entry(SetNames, set_names),
+        entry(RemoveDhcp, remove_dhcp),
+        entry(InitStorage, storage.init_storage),
+        entry(GetCapacity, storage.get_capacity),
+        entry(CacheImage, storage.cache_image),
+        entry(DownloadImage, storage.download_image),
+        entry(CreateVolume, storage.create_volume),
+        entry(DeleteFile, storage.delete_file),
+        entry(StartVm, start_vm),
+        entry(StopVm, stop_vm),
+        entry(RebootVm, reboot_vm),
+        entry(PauseVm, pause_vm),
+        entry(ResumeVm, resume_vm),
+        entry(DestroyVm, destroy_vm),
+        entry(FilterTaps, filter_taps),
+        entry(ListVms, list_vms),
+        entry(GetConsole, get_console),
     )
 )
 """By the command's name: how its body is decoded, and what it does to the world."""
 
 
-def apply(world: World, host: SimHost, name: str, body: msgspec.Raw) -> Result:
+def apply(world: World, host: SimHost, name: str, body: msgspec.Raw, more: Mapping[str, Entry] | None = None) -> Result:
     """Carry out the command `name` on `host`.
+
+    Args:
+        more: commands of plugins.
 
     Raises:
         Refused: the failure that a real agent would answer; nothing was changed.
     """
-    known = COMMANDS.get(name)
+    known = COMMANDS.get(name) or (more or {}).get(name)
     if known is None:
         raise Refused(codes.UNKNOWN_COMMAND, f"There is no command {name!r} here. Bring the agent up to this version.")
     try:

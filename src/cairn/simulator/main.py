@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.membership import FolderLock
 from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.control import Control
+from cairn.simulator.plugins import commands_of, installed
 from cairn.simulator.server import SimulatorServer
 from cairn.simulator.world import LOCK_SUFFIX, Machine, World, load, new_world, save
 
@@ -87,7 +89,7 @@ async def _serve(options: Options, world: World) -> None:
         except TransportError as error:
             click.echo(f"lost: {url}: {error}", err=True)
 
-    agents = SimulatedAgents(world, clock, send)
+    agents = SimulatedAgents(world, clock, send, more=commands_of(installed(os.environ)))
     server = SimulatorServer(agents, Control(agents, lambda: _fresh(options)))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -110,6 +110,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     next_vnc_port: int = 5900
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
     files_bytes: int = 0  #: of the disk, by volumes and images
+    kept: dict[str, dict[str, str]] = {}  #: what the commands of plugins keep there, by the plugin's name
     anonymous: bool = False  #: it cannot tell which machine it is
 
     @property

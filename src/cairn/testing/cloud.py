@@ -43,6 +43,7 @@ from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.store import Store, Tx
 from cairn.simulator.agents import SimulatedAgents
+from cairn.simulator.plugins import commands_of
 from cairn.simulator.world import World, host_name, new_world
 from cairn.testing.clock import VirtualClock
 from cairn.testing.transport import MemoryTransport
@@ -261,7 +262,9 @@ class Cloud:
         self.settings = settings
         self.clock = clock
         self.world = world
-        self.agents = SimulatedAgents(world, clock)
+        self.agents = SimulatedAgents(
+            world, clock, more=commands_of(one.package for one in loaded.manifests if one.name in loaded.plugins)
+        )
         self.transport = MemoryTransport(self.agents.handle, clock)
         self.store = store
         self.node: Node

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.kernel.error import CairnError
+from cairn.kernel.extensions import TagHook
 from cairn.kernel.ids import RandomIds
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import SystemTag, TagDefinition, Tags, UserTag
 from cairn.testing.clock import VirtualClock
 
@@ -157,3 +160,49 @@ async def test_a_tag_is_checked_with_those_that_are_there(store: Store) -> None:
     assert caught.value.code == "tag.only-one"
     await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "vm", "owner::you", instead_of=there.uuid))
     await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "other", "owner::you"))
+
+
+class Hook(TagHook):
+    """Keeps what it is told; refuses the host name `no`."""
+
+    tag = HOSTNAME
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object, object]] = []
+
+    def tag_set(self, tx: Tx, resource: str, values: Mapping[str, str], before: Mapping[str, str] | None) -> None:
+        if values["hostname"] == "no":
+            raise CairnError("test.no", "No.")
+        self.told.append((resource, dict(values), before))
+
+    def tag_removed(self, tx: Tx, resource: str, values: Mapping[str, str]) -> None:
+        self.told.append((resource, dict(values), "removed"))
+
+
+HELD = TagDefinition("hold::{reason}", "VmInstance", doc="why it is kept", single=True, protected=True)
+
+
+async def test_hook_is_told_of_its_tags_alone_and_may_refuse(store: Store) -> None:
+    hook = Hook()
+    own = Tags(RandomIds(seed=1), [HOSTNAME, PLAIN], lambda: [hook])
+    await store.write(
+        lambda tx: own.add(tx, "VmInstance", "vm", system=["hostname::a", "ha.always"], user=["hostname::u"])
+    )
+    await store.write(lambda tx: own.add(tx, "VmInstance", "vm", system=["hostname::a"]))  # there already
+    with pytest.raises(CairnError, match=r"test\.no"):
+        await store.write(lambda tx: own.add(tx, "VmInstance", "vm", system=["hostname::no"]))
+    assert await store.write(lambda tx: own.remove(tx, "vm", HOSTNAME)) == 1
+    assert await store.write(lambda tx: own.remove(tx, "vm", HOSTNAME)) == 0
+
+    assert hook.told == [("vm", {"hostname": "a"}, None), ("vm", {"hostname": "a"}, "removed")]
+    assert [row.tag for row in await store.read(lambda tx: tx.find(SystemTag))] == ["ha.always"]
+
+
+async def test_protected_tag_is_put_by_its_plugin_and_by_no_call(store: Store) -> None:
+    own = Tags(RandomIds(seed=1), [HELD])
+    with pytest.raises(CairnError, match=r"tag\.protected"):
+        own.check("VmInstance", ["hold::x"])
+    for reason in ("first", "second", "second"):
+        await store.write(lambda tx, reason=reason: own.put(tx, "vm", HELD, reason=reason))  # type: ignore[misc]
+    assert [row.tag for row in await store.read(lambda tx: tx.find(SystemTag))] == ["hold::second"]
+    assert await store.read(lambda tx: own.values(tx, "vm", HELD)) == [{"reason": "second"}]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from cairn.kernel.api import Access, ApiCreate, Http, Refers, Uuid, post
+from cairn.kernel.api import Access, ApiChange, ApiCreate, ApiQuery, Http, Refers, Uuid, action, get, post
 
 
 class AddAuditNote(ApiCreate, frozen=True, kw_only=True, tag="audit-note.add"):
@@ -21,3 +21,37 @@ class AddAuditNote(ApiCreate, frozen=True, kw_only=True, tag="audit-note.add"):
 
     vm_instance_uuid: Annotated[Uuid, Refers("VmInstance")]
     text: Annotated[str, Meta(min_length=1, max_length=2048)]  #: what happened
+
+
+class HoldVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.hold-vm"):
+    """Keep a VM from being removed, until it is released. A VM that is held already is held for the new reason."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "holdVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+    reason: Annotated[str, Meta(min_length=1, max_length=255)]  #: shown to who wants to remove it
+
+
+class ReleaseVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.release-vm"):
+    """Let a VM be removed again. One that is not held is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "releaseVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
+class HostUptime(Struct, frozen=True, kw_only=True):
+    """How long a host has been up."""
+
+    seconds: int
+
+
+class GetHostUptime(ApiQuery[HostUptime], frozen=True, kw_only=True, tag="audit.host-uptime"):
+    """How long a host has been up, as its agent says."""
+
+    http: ClassVar[Http] = get("/hosts/{uuid}/uptime")
+    access: ClassVar[Access] = Access.ADMIN
+
+    uuid: Annotated[Uuid, Refers("Host")]

@@ -11,7 +11,9 @@ from cairn.services.ids import AccountId, VmId
 class AuditNote(Named, frozen=True, kw_only=True):
     """A note about a VM. It outlives the VM, and has the name that the VM had then."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="audit_note", entity="AuditNote")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="audit_note", entity="AuditNote", columns=("name", "ticket", "text", "createDate")
+    )
 
     vm_instance_uuid: Annotated[
         VmId | None, References("vm_instance", join="vmInstance", back="auditNotes", on_delete="set-null")

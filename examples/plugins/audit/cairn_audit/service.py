@@ -8,17 +8,22 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import create, existing
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
+from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.model import VmInstance
-from cairn_audit.messages import AddAuditNote
+from cairn_audit.messages import AddAuditNote, GetHostUptime, HoldVmInstance, HostUptime, ReleaseVmInstance
 from cairn_audit.model import AuditNote
+from cairn_audit.protocol import GetUptime
+from cairn_audit.tags import HOLD
 
 
 class AuditService:
-    """Writes the notes that people make by hand."""
+    """Writes the notes that people make by hand, and holds VMs."""
 
-    def __init__(self, jobs: Jobs, tags: Tags) -> None:
+    def __init__(self, jobs: Jobs, tags: Tags, agents: HostAgents) -> None:
         self._jobs = jobs
         self._tags = tags
+        self._agents = agents
 
     @handles(AddAuditNote)
     async def add(self, message: AddAuditNote) -> Reference:
@@ -30,3 +35,31 @@ class AuditService:
             return create(tx, self._tags, AuditNote, message, name=vm.name, account_uuid=vm.account_uuid)
 
         return await self._jobs.commit(fn)
+
+    @handles(HoldVmInstance)
+    async def hold(self, message: HoldVmInstance) -> Reference:
+        """Set the protected tag."""
+
+        def fn(tx: Tx) -> Reference:
+            vm = existing(tx, VmInstance, message.uuid)
+            self._tags.put(tx, vm.uuid, HOLD, reason=message.reason)
+            return Reference(uuid=vm.uuid)
+
+        return await self._jobs.commit(fn)
+
+    @handles(ReleaseVmInstance)
+    async def release(self, message: ReleaseVmInstance) -> Reference:
+        """Take the protected tag off."""
+
+        def fn(tx: Tx) -> Reference:
+            vm = existing(tx, VmInstance, message.uuid)
+            self._tags.remove(tx, vm.uuid, HOLD)
+            return Reference(uuid=vm.uuid)
+
+        return await self._jobs.commit(fn)
+
+    @handles(GetHostUptime)
+    async def uptime(self, message: GetHostUptime) -> HostUptime:
+        """Ask the host's agent."""
+        answer = await self._agents.call(HostId(message.uuid), GetUptime())
+        return HostUptime(seconds=answer.seconds)

@@ -9,15 +9,14 @@ from msgspec import Struct
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
-from cairn.kernel.ids import IdSource
-from cairn.kernel.resource import erase, existing, write
+from cairn.kernel.resource import erase
 from cairn.kernel.store.store import Tx
-from cairn.kernel.tag import Tags
 from cairn.services.host.extensions import Candidate
+from cairn.services.ids import VmId
 from cairn.services.vm.messages import CreateVmInstance
-from cairn.services.vm.model import VmInstance
 from cairn_audit.config import REQUIRE_TICKET
 from cairn_audit.model import AuditNote
+from cairn_audit.notes import Notes
 from cairn_audit.tags import TICKET
 
 
@@ -70,27 +69,14 @@ class NoteStart(TransactionStep[NoteStartInput, NoteStartOutput]):
     name = "audit.note-start"
     title = "noting that the VM started"
 
-    def __init__(self, ids: IdSource, tags: Tags) -> None:
-        self._ids = ids
-        self._tags = tags
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
 
     def do(self, tx: Tx, given: NoteStartInput) -> NoteStartOutput:
         """Write it down, with the ticket if the VM has one."""
-        uuid = self._ids.new()
-        vm = existing(tx, VmInstance, given.uuid)
-        tickets = self._tags.values(tx, given.uuid, TICKET)
-        note = AuditNote(
-            uuid=uuid,
-            name=vm.name,
-            vm_instance_uuid=vm.uuid,
-            account_uuid=vm.account_uuid,
-            ticket=tickets[0]["number"] if tickets else None,
-            text=f"started on host {given.place.host_uuid}",
-            create_date=tx.now,
-            last_op_date=tx.now,
-        )
-        write(tx, note)
-        return NoteStartOutput(audit_note_uuid=uuid)
+        note = self._notes.write(tx, VmId(given.uuid), f"started on host {given.place.host_uuid}")
+        assert note is not None, "the VM is there: this step stands behind the one that makes it Running"
+        return NoteStartOutput(audit_note_uuid=note)
 
     def undo(self, tx: Tx, given: NoteStartInput, made: NoteStartOutput | None) -> None:
         """Erase the note, since the VM did not start after all."""

@@ -238,6 +238,8 @@ def _show(found: state.State) -> None:
         output.say(found.trouble)
     for loop in found.behind:
         output.say(f"Behind with its work in the background: {loop}. The node's log says why.")
+    for name, reason in found.plugins.items():
+        output.say(f"Plugin {name}: {reason}. The node's log has the trace.")
     if found.events_set_aside:
         output.say(
             f"{found.events_set_aside} events were set aside: a part of the cloud failed at them. See what it says: "

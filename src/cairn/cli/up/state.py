@@ -6,15 +6,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from cairn.cli.client import Client
+from cairn.cli.client import Client, Request
 from cairn.cli.errors import CliError
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.holder import holder
 from cairn.cli.up.node import NodeProcess
 from cairn.kernel.error import CairnError
 from cairn.kernel.membership import NODE_LOCK
+from cairn.kernel.plugin.reasons import LEFT_OUT_BY_SETTING
 from cairn.lab.lab import HostStatus, Lab
 
 #: The entities that are counted, and by which field.
@@ -40,6 +42,7 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     counts: dict[str, dict[str, int]]  #: entity -> state -> how many
     trouble: str = ""  #: why nothing could be counted
     behind: list[str] = []  #: what the node should have done in the background, and has not
+    plugins: dict[str, str] = {}  #: those that are left out though nobody asked for it, or run in part: the reason
     events_set_aside: int = 0  #: that a part of the cloud could not be told of; 0 also for who may not see them
 
     @property
@@ -78,8 +81,28 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         counts=counts,
         trouble=trouble,
         behind=told.behind if told is not None else [],
+        plugins=_broken_plugins(client) if counts else {},
         events_set_aside=_set_aside(client) if counts else 0,
     )
+
+
+class _Plugin(Struct, frozen=True):
+    name: str
+    reason: str = ""
+
+
+class _Plugins(Struct, frozen=True):
+    inventories: list[_Plugin]
+
+
+def _broken_plugins(client: Client) -> dict[str, str]:
+    """The plugins with something wrong; none for who may not see them."""
+    try:
+        body = client.call(Request(verb="GET", path="/v1/plugins")).body
+    except CliError:
+        return {}
+    found = msgspec.json.decode(body, type=_Plugins).inventories
+    return {one.name: one.reason for one in found if one.reason and one.reason != LEFT_OUT_BY_SETTING}
 
 
 def _by_hand(data_dir: Path) -> int | None:

@@ -10,12 +10,13 @@ subscriber reads what is true now, and takes an event about something that is go
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import difflib
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 
 from cairn.kernel import limits
-from cairn.kernel.bus.message import Event, tag_of
+from cairn.kernel.bus.message import Event, message_types, tag_of
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
@@ -113,6 +114,11 @@ class Events:
                 follower.fresh.set()
         self.feed.happened(name, account)
 
+    @property
+    def durable(self) -> list[str]:
+        """The names of the durable subscribers."""
+        return list(self._durable)
+
     # -- subscribers --------------------------------------------------------------------------------------------------
 
     def subscribe(self, name: str, events: set[str], call: Subscriber, *, durable: bool = False) -> None:
@@ -127,8 +133,10 @@ class Events:
         for what is gone, and may be told the same twice.
 
         Raises:
-            CairnError: ``event.subscriber-twice``: two durable subscribers have the same name.
+            CairnError: ``event.subscriber-twice``: two durable subscribers have the same name. ``event.unknown``: nobody
+                declares one of the events.
         """
+        _check_names(name, events)
         subscription = Subscription(name, frozenset(events), call)
         if not durable:
             self._listeners.append(Listener(subscription, self._log, self._teller))
@@ -288,3 +296,15 @@ def _content(event: Event) -> dict[str, object]:
     assert isinstance(content, dict)
     content.pop("@message", None)
     return content
+
+
+def _check_names(subscriber: str, events: Iterable[str]) -> None:
+    """Refuse events that nobody declares: their subscriber would wait for ever."""
+    known = {tag for tag, kind in message_types().items() if issubclass(kind, Event)}
+    for event in sorted(set(events) - known):
+        near = ", ".join(difflib.get_close_matches(event, known, n=3)) or ", ".join(sorted(known))
+        raise CairnError(
+            "event.unknown",
+            f"{subscriber} wants to be told of {event!r}, which is no event. There are: {near}.",
+            kind=ErrorKind.INTERNAL,
+        )

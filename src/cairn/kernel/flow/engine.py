@@ -53,6 +53,7 @@ from cairn.kernel.flow.loading import load
 from cairn.kernel.flow.places import Places
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
 from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Workflow, WorkflowBook, conclusion
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, JobId
 from cairn.kernel.queue import ResourceQueues, kind_of
 from cairn.kernel.store.store import Store, Tx
@@ -78,6 +79,7 @@ class FlowEngine:
         retry_seconds: between two tries of an undo that failed.
         undo_seconds: that one undo of an action step may take.
         probe: for tests.
+        guards: may veto a call when its turn has come.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class FlowEngine:
         retry_seconds: Callable[[], float],
         undo_seconds: float = 300.0,
         probe: FlowProbe | None = None,
+        guards: Guards | None = None,
     ) -> None:
         self.book = book
+        self._guards = guards or Guards()
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -153,7 +157,8 @@ class FlowEngine:
     async def perform(self, workflow: Workflow[Asked[M], Any], message: M) -> Struct | None:
         """Run the workflow of a call, in its turn in the queue of the resource that the call is about. Raises as `run`."""
         key = getattr(message, message.route or "")
-        unless = None if workflow.unless is None else partial(_nothing_to_do, workflow, message, key)
+        veto = self._guards.question(message, current().actor)
+        unless = None if workflow.unless is None and veto is None else partial(_at_first, workflow, message, key, veto)
         asked = Asked(uuid=key, account=current().actor or "", asked=message)
         return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=unless))
 
@@ -577,7 +582,7 @@ def _known(error: BaseException, run: Run) -> CairnError:
             kind=ErrorKind.CANCELLED,
         )
     _log.error("workflow.bug", workflow=run.row.workflow, exc_info=error)
-    return internal(f"{run.row.workflow}, {run.title}", error)
+    return internal(f"{run.row.workflow}, in the step {run.step.name} ({run.title})", error)
 
 
 async def _settled(task: asyncio.Task[T]) -> None:
@@ -591,7 +596,12 @@ async def _settled(task: asyncio.Task[T]) -> None:
         task.exception()
 
 
-def _nothing_to_do(workflow: Workflow[Asked[M], Any], message: M, key: str, tx: Tx) -> Struct | None:
-    """The workflow's answer if its `unless` says that there is nothing to do, else None."""
-    assert workflow.unless is not None
-    return fill(workflow.answer, {"uuid": key}) if workflow.unless(tx, message) else None
+def _at_first(
+    workflow: Workflow[Asked[M], Any], message: M, key: str, veto: Callable[[Tx], None] | None, tx: Tx
+) -> Struct | None:
+    """The workflow's answer if its `unless` says that there is nothing to do, else None. Raises what a guard raises."""
+    if workflow.unless is not None and workflow.unless(tx, message):
+        return fill(workflow.answer, {"uuid": key})
+    if veto is not None:
+        veto(tx)
+    return None

@@ -74,10 +74,12 @@ class Executor:
         def fn(tx: Tx) -> dict[str, object]:
             data = dict(run.data)
             for step in batch:
+                run.at = step
                 self._probe.doing(workflow, step)
                 made = step.do(tx, fill(step.input, data))
                 self._probe.done(workflow, step)
                 _merge(data, made)
+            run.at = None
             self._enter(tx, run, position, data)
             return data
 

@@ -44,6 +44,8 @@ class Run:
         self.action: asyncio.Task[None] | None = None
         self.note = ""
         self.fraction = 0.0
+        #: the transaction step at work; its batch is not at `row.position` but behind it
+        self.at: AnyStep | None = None
 
     def cancel(self, reason: CairnError | None = None) -> None:
         """Stop going forward; the step that runs now is cancelled. Safe to repeat, and while it is undone.
@@ -68,11 +70,16 @@ class Run:
         return min(99, int(100 * (self.row.position + self.fraction) / len(self.row.steps)))
 
     @property
+    def step(self) -> AnyStep:
+        """The step at work."""
+        return self.at or self.effective.steps[min(self.row.position, len(self.effective.steps) - 1)]
+
+    @property
     def title(self) -> str:
         """The title of the step at work, for people."""
         if self.row.state is not RunState.RUNNING:
             return "undoing what was done"
-        step = self.effective.steps[min(self.row.position, len(self.effective.steps) - 1)]
+        step = self.step
         return f"{step.title}: {self.note}" if self.note else step.title
 
 

@@ -24,6 +24,8 @@ from cairn.kernel.tag import TagDefinition
 
 #: folders of a package that are not part of it when it runs
 _LEFT_ALONE = ("migrations", "ansible")
+#: modules that are not for nodes, but for agents and for simulated hosts
+_ELSEWHERE = ("agent", "simulator")
 
 
 class Contents(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,7 @@ def _modules(package: str) -> Iterator[ModuleType]:
     root = importlib.import_module(package)
     yield root
     for _, name, is_package in sorted(pkgutil.iter_modules(getattr(root, "__path__", ())), key=lambda one: one[1]):
-        if name in _LEFT_ALONE:
+        if name in _LEFT_ALONE or (name in _ELSEWHERE and not is_package):
             continue
         if is_package:
             yield from _modules(f"{package}.{name}")

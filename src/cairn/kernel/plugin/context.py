@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+import structlog
+
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.reports import Reports
 from cairn.kernel.bus.bus import Bus
@@ -21,11 +23,13 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, NodeId
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.plugin.fault import PluginFault, reason_of
 from cairn.kernel.plugin.steps import make_step, offered
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.queue import ResourceQueues
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from cairn.kernel.plugin.manifest import Loaded, Manifest
 
 E = TypeVar("E")
+_log = structlog.get_logger("cairn.plugin")
 
 
 class Background(Protocol):
@@ -56,6 +61,7 @@ class NodeContext:
     """The kernel's parts of one node, and the objects that services give each other.
 
     Args:
+        node: the node's id.
         report_url: where agents report to; None: nowhere, they are asked.
         loaded: which plugins there are, and which were left out.
         steps: of all workflows; added to by `add`.
@@ -83,6 +89,7 @@ class NodeContext:
     metrics: Metrics
     loops: Loops
     extensions: Extensions
+    guards: Guards
     cascade: Cascade
     authority: Authority
     deployer: Deployer
@@ -93,8 +100,13 @@ class NodeContext:
     background: list[Background] = field(default_factory=list)
     preparations: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
     flow_probe: FlowProbe | None = None
+    #: plugins that are part of the node, but of which something does not run: the name, and what
+    troubles: dict[str, str] = field(default_factory=dict)
+    #: the names of durable subscribers to events, by package
+    subscribers: dict[str, list[str]] = field(default_factory=dict)
     _flows: FlowEngine | None = None
     _provided: dict[type, object] = field(default_factory=dict)
+    _makers: dict[int, str] = field(default_factory=dict)  #: which package a part comes from, by the part's id
 
     # -- objects that services give each other --------------------------------------------------------------------
 
@@ -130,24 +142,70 @@ class NodeContext:
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def start_background(self) -> None:
-        """Start the parts that run as long as the node does, then the loops."""
+        """Start the parts that run as long as the node does, then the loops.
+
+        One of a plugin that cannot start is logged, and kept in `troubles`; the node goes on without it.
+        """
         for background in self.background:
-            await background.start()
+            try:
+                await background.start()
+            except Exception as error:
+                if not self._is_of_plugin(background):
+                    raise
+                self._trouble(background, "does not run", error)
         self.loops.start()
 
     async def stop_background(self) -> None:
         """Stop the loops, then the parts. Safe to repeat."""
         await self.loops.stop()
         for background in reversed(self.background):
-            await background.stop()
+            try:
+                await background.stop()
+            except Exception as error:
+                if not self._is_of_plugin(background):
+                    raise
+                self._trouble(background, "could not be stopped", error)
+
+    async def prepare(self) -> None:
+        """Do what packages asked for in `preparations`. Raises `PluginFault` for what a plugin's raises."""
+        for preparation in self.preparations:
+            try:
+                await preparation()
+            except Exception as error:
+                if not self._is_of_plugin(preparation):
+                    raise
+                raise PluginFault(self._makers[id(preparation)], f"its preparation: {reason_of(error)}") from error
+
+    def _is_of_plugin(self, part: object) -> bool:
+        return self._makers.get(id(part)) in self.loaded().plugins
+
+    def _trouble(self, part: object, what: str, error: Exception) -> None:
+        plugin = self._makers[id(part)]
+        self.troubles[plugin] = f"its {type(part).__name__} {what}: {reason_of(error)}"
+        _log.error("plugin.trouble", plugin=plugin, reason=self.troubles[plugin], exc_info=error)
 
     # -- putting together -------------------------------------------------------------------------------------------
 
     def add(self, manifest: Manifest) -> None:
-        """Build a package and make its steps."""
-        own = manifest.build(self) or ()
-        things = self._offered() | offered(own)
-        self.steps += [make_step(kind, things) for kind in manifest.steps]
+        """Build a package and make its steps.
+
+        Raises:
+            PluginFault: a plugin's `build`, or a constructor of its steps, raised; the node does without it.
+            Exception: what a service of the core raised.
+        """
+        known = len(self.background), len(self.preparations)
+        heard = frozenset(self.events.durable)
+        try:
+            own = manifest.build(self) or ()
+            things = self._offered() | offered(own)
+            self.steps += [make_step(kind, things) for kind in manifest.steps]
+        except Exception as error:
+            if manifest.name not in self.loaded().plugins:
+                raise
+            raise PluginFault(manifest.name, f"it cannot be built: {reason_of(error)}") from error
+        for part in (*self.background[known[0] :], *self.preparations[known[1] :]):
+            self._makers[id(part)] = manifest.name
+        self.subscribers[manifest.name] = [name for name in self.events.durable if name not in heard]
 
     def _offered(self) -> dict[type, object]:
         """The kernel's parts by their declared types, and all that is provided."""

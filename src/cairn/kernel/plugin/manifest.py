@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct
+from packaging.requirements import InvalidRequirement, Requirement
 
 from cairn.kernel.api import AnyApi
 from cairn.kernel.config import AnySetting
@@ -43,8 +44,10 @@ class Manifest:
         package: its dotted name.
         doc: its purpose, in a sentence; empty: the docstring of its module ``manifest``.
         build: makes and registers its objects; returns those that its steps ask for.
-        requires: other plugins that it cannot do without; left out when one of them is.
+        requires: other plugins that it cannot do without, each with the versions that fit if not all do:
+            ``"vm"``, ``"audit>=1.2,<2"``, ``"cairn>=0.3"`` (cairn itself). It is left out when one of them is.
         name: in `requires` and ``CAIRN_PLUGINS_DISABLED``; empty: as the package's folder is called.
+        version: its own, for the `requires` of others; empty: that of cairn, for what comes with it.
     """
 
     package: str
@@ -52,12 +55,22 @@ class Manifest:
     build: Callable[[NodeContext], Sequence[object] | None] = _nothing
     requires: Sequence[str] = ()
     name: str = ""
+    version: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.package.rpartition(".")[2])
         if not self.doc:
             object.__setattr__(self, "doc", getattr(sys.modules.get(f"{self.package}.manifest"), "__doc__", None) or "")
+
+    @cached_property
+    def needs(self) -> dict[str, Requirement]:
+        """What it requires, by name (TypeError: one of `requires` is no requirement)."""
+        try:
+            found = [Requirement(text) for text in self.requires]
+        except InvalidRequirement as error:
+            raise TypeError(f"{self.name}: `requires` holds what is no requirement: {error}") from error
+        return {one.name: one for one in found}
 
     @cached_property
     def contents(self) -> Contents:
@@ -89,11 +102,21 @@ class Manifest:
         """The folder of its Alembic scripts; None for services of the core, whose scripts are together."""
         return self._existing("migrations/versions")
 
+    @property
+    def migrations_folder(self) -> Path:
+        """Where its Alembic scripts are, or are to be."""
+        return self.folder / "migrations" / "versions"
+
     def _existing(self, name: str) -> Path | None:
+        path = self.folder / name
+        return path if path.exists() else None
+
+    @property
+    def folder(self) -> Path:
+        """Where the package is."""
         file = importlib.import_module(self.package).__file__
         assert file is not None
-        path = Path(file).parent / name
-        return path if path.exists() else None
+        return Path(file).parent
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -105,10 +128,43 @@ class LeftOut(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """The manifests that were found, in the order in which they are built: each after those that it requires."""
+    """The manifests that were found, in the order in which they are built: each after those that it requires.
+
+    Args:
+        plugins: the names of those that the cloud can do without; what fails in another stops the node.
+    """
 
     manifests: Sequence[Manifest]
     left_out: Sequence[LeftOut] = ()
+    plugins: frozenset[str] = frozenset()
+
+    def without(self, name: str, reason: str) -> Loaded:
+        """The same without the plugin `name`, and without all that require it."""
+        gone = {name: reason}
+        for manifest in self.manifests:  # each stands behind what it requires
+            missing = [needed for needed in manifest.needs if needed in gone]
+            if missing and manifest.name not in gone:
+                gone[manifest.name] = f"it needs {', '.join(missing)}, which is left out"
+        return replace(
+            self,
+            manifests=tuple(manifest for manifest in self.manifests if manifest.name not in gone),
+            left_out=(*self.left_out, *(LeftOut(name=one, reason=why) for one, why in gone.items())),
+        )
+
+    def until(self, name: str) -> Loaded:
+        """The services of the core, and the plugins up to `name`, which is the last."""
+        kept: list[Manifest] = []
+        passed = False
+        for manifest in self.manifests:
+            if manifest.name not in self.plugins or not passed:
+                kept.append(manifest)
+            passed = passed or manifest.name == name
+        return replace(self, manifests=tuple(kept))
+
+    @property
+    def core(self) -> Loaded:
+        """Only what the cloud cannot do without."""
+        return replace(self, manifests=tuple(one for one in self.manifests if one.name not in self.plugins))
 
     @cached_property
     def records(self) -> tuple[type[Record], ...]:

@@ -90,6 +90,28 @@ def upgrade(url: str | Path, locations: Sequence[Path]) -> bool:
     return True
 
 
+def check_columns(url: str | Path, schema: Schema) -> None:
+    """See that every record finds its table and columns. Quick; `check` compares everything.
+
+    Raises:
+        CairnError: ``store.migration-missing``: no script makes what a record declares.
+    """
+    connection = sqlite3.connect(sqlite_path(url))
+    try:
+        for name, table in schema.metadata.tables.items():
+            found = {str(row[1]) for row in connection.execute(f'PRAGMA table_info("{name}")')}
+            missing = [column.name for column in table.columns if column.name not in found]
+            if missing:
+                what = f"{', '.join(missing)} of the table {name}" if found else f"the table {name}"
+                raise CairnError(
+                    "store.migration-missing",
+                    f"A record declares {what}, but no migration script makes it. `cairn migrations revision` writes one.",
+                    kind=ErrorKind.INTERNAL,
+                )
+    finally:
+        connection.close()
+
+
 def check(url: str | Path, schema: Schema) -> list[str]:
     """The differences between records and database, a line each; empty if no migration is missing."""
     from alembic.autogenerate import compare_metadata
@@ -199,6 +221,11 @@ def _render_item(kind: str, item: object, context: AutogenContext) -> str | bool
 
 def _is_ours(name: str | None, kind: str, _: object) -> bool:
     return kind != "table" or not str(name).startswith(_VERSION_TABLE)
+
+
+def history_of(location: Path) -> str:
+    """The table that holds how far a folder's scripts were run."""
+    return _VERSION_TABLE + _label(location)
 
 
 def _tables_of(path: Path) -> set[str]:

@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0012"
-down_revision = "cairn_0010"
+down_revision = "cairn_0011"
 branch_labels = None
 depends_on = None
 

@@ -8,7 +8,15 @@ from cairn.services.admin.service import AdminService
 def build(node: NodeContext) -> None:
     node.bus.serve(
         AdminService(
-            node.store, node.jobs, node.lazy_flows(), node.config, node.queues, node.clock, node.loaded, node.events
+            node.store,
+            node.jobs,
+            node.lazy_flows(),
+            node.config,
+            node.queues,
+            node.clock,
+            node.loaded,
+            node.events,
+            node.troubles,
         )
     )
     keep_house(node.loops, node.store, node.jobs, node.events)

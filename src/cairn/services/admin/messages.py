@@ -197,6 +197,7 @@ class PluginState(StrEnum):
 
     LOADED = "Loaded"
     LEFT_OUT = "LeftOut"
+    FAILED = "Failed"  #: it is loaded, but a part of it does not run
 
 
 class PluginView(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -205,7 +206,7 @@ class PluginView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     doc: str | None = None  #: of one that is loaded
     state: PluginState
-    reason: str | None = None  #: why it was left out
+    reason: str | None = None  #: why it was left out, or what of it does not run
 
 
 class PluginsAnswer(Struct, frozen=True, kw_only=True):
@@ -215,7 +216,7 @@ class PluginsAnswer(Struct, frozen=True, kw_only=True):
 
 
 class GetPlugins(ApiQuery[PluginsAnswer], frozen=True, kw_only=True, tag="admin.plugins"):
-    """All services and plugins: loaded, or left out and why."""
+    """All services and plugins: loaded, left out and why, or loaded in part and what does not run."""
 
     http: ClassVar[Http] = get("/plugins")
     access: ClassVar[Access] = Access.ADMIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 from cairn.kernel.api import Reference
@@ -14,7 +14,7 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.plugin.manifest import Loaded
+from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.admin.messages import (
@@ -58,6 +58,7 @@ class AdminService:
         clock: Clock,
         loaded: Callable[[], Loaded],
         events: Events,
+        troubles: Mapping[str, str],
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -66,6 +67,7 @@ class AdminService:
         self._queues = queues
         self._clock = clock
         self._loaded = loaded
+        self._troubles = troubles
         self._events = events
 
     # -- settings -------------------------------------------------------------------------------------------------
@@ -181,6 +183,11 @@ class AdminService:
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:
         """List the plugins that were loaded, then those that were left out."""
         loaded = self._loaded()
-        found = [PluginView(name=one.name, doc=one.doc, state=PluginState.LOADED) for one in loaded.manifests]
+        found = [self._plugin(one) for one in loaded.manifests]
         found += [PluginView(name=one.name, state=PluginState.LEFT_OUT, reason=one.reason) for one in loaded.left_out]
         return PluginsAnswer(inventories=sorted(found, key=lambda view: view.name))
+
+    def _plugin(self, manifest: Manifest) -> PluginView:
+        trouble = self._troubles.get(manifest.name)
+        state = PluginState.LOADED if trouble is None else PluginState.FAILED
+        return PluginView(name=manifest.name, doc=manifest.doc, state=state, reason=trouble)

@@ -36,6 +36,7 @@ class HostNeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     host_uuid: HostId | None = None
     primary_storage_uuid: PrimaryStorageId | None = None  #: that the root volume is on, or is to be on
     root_volume_uuid: VolumeId | None = None  #: of a VM that has its disk already: it runs where that is
+    tags: list[str] = []  #: system tags of the VM; there when a filter is asked
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

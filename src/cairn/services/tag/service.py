@@ -68,6 +68,7 @@ class TagService:
                     fields={"tag": f"found {shown}; a tag that the resource does not have would fit"},
                 )
             tx.update(SystemTag, row.uuid, tag=message.tag)
+            self._tags.tell(tx, row.resource_type, row.resource_uuid, message.tag, before=row.tag)
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)
@@ -84,7 +85,12 @@ class TagService:
             self._ownership.check(tx, row.resource_uuid, actor)
             if isinstance(row, SystemTag):
                 _refuse_inherent(row, "deleted")
+                definition = self._tags.definition(row.resource_type, row.tag)
+                if definition is not None:
+                    self._tags.refuse_protected(definition, row.tag)
             tx.delete(type(row), row.uuid)
+            if isinstance(row, SystemTag):
+                self._tags.tell_removed(tx, row.resource_type, row.resource_uuid, row.tag)
 
         await self._jobs.commit(fn)
 

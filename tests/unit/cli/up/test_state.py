@@ -64,6 +64,19 @@ def test_events_that_wait_for_somebody_are_counted(
     assert state(tmp_path, client, node.url).events_set_aside == 3
 
 
+def test_plugins_with_something_wrong_are_told_and_those_that_were_disabled_are_not(
+    tmp_path: Path, client: Client, node: FakeNode
+) -> None:
+    client.log_in("admin", "secret")
+    found = [
+        {"name": "kvm", "state": "LeftOut", "reason": "it is named in plugins_disabled"},
+        {"name": "bad", "state": "LeftOut", "reason": "it cannot be built: no"},
+        {"name": "good", "state": "Loaded", "doc": "x"},
+    ]
+    node.answers["GET", "/v1/plugins"] = (200, {"inventories": found})
+    assert state(tmp_path, client, node.url).plugins == {"bad": "it cannot be built: no"}
+
+
 def test_a_node_that_refuses_is_told_as_trouble(tmp_path: Path, client: Client, node: FakeNode) -> None:
     node.password = "other"
     found = state(tmp_path, client, node.url)

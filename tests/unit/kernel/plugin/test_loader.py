@@ -91,12 +91,20 @@ def test_disabled_one_is_left_out_and_so_is_what_needs_it(tree: Tree) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["ghost", "zone"])
-def test_disabling_what_is_no_plugin_is_refused(tree: Tree, name: str) -> None:
+def reasons(loaded: Loaded) -> dict[str, str]:
+    return {one.name: one.reason for one in loaded.left_out}
+
+
+def test_disabling_what_is_no_plugin_is_told_and_does_no_harm(tree: Tree) -> None:
     tree.add("plugins", "a")
 
-    with pytest.raises(CairnError, match=rf"names {name}; there are: a\..*plugin\.unknown"):
-        tree.find(disabled=[name])
+    loaded = tree.find(disabled=["ghost", "zone"])
+
+    assert names(loaded) == ["kernel", "zone", "a"]
+    assert reasons(loaded) == {
+        "ghost": "plugins_disabled names it, but there is no such plugin; there are: a",
+        "zone": "plugins_disabled names it, but it is a part of the core, and stays",
+    }
 
 
 def broken_manifest(tree: Tree) -> None:
@@ -157,16 +165,96 @@ def test_extra_modules_and_entry_points_are_plugins_too(tree: Tree, monkeypatch:
     assert [one.name for one in loaded.left_out] == ["ghost.manifest"]
 
 
-def test_name_that_is_taken_is_refused(tree: Tree) -> None:
+def test_name_that_is_taken_is_left_to_the_first(tree: Tree) -> None:
     tree.add("plugins", "a", called="zone")
+    tree.add("plugins", "b", called="same")
+    tree.add("plugins", "c", called="same")
 
-    with pytest.raises(CairnError, match=r"Two plugins are called zone.*plugin\.name-taken"):
+    loaded = tree.find()
+
+    assert names(loaded) == ["kernel", "zone", "same"]
+    root = f"{tree.root}.plugins"
+    assert reasons(loaded) == {
+        f"{root}.a.manifest": "its name, zone, is that of a service of the core",
+        f"{root}.c.manifest": f"its name, same, is that of {root}.b.manifest",
+    }
+
+
+def test_services_that_share_a_name_stop_the_node(tree: Tree) -> None:
+    tree.add("services", "other", called="zone")
+
+    with pytest.raises(CairnError, match=r"Two services are called zone.*plugin\.name-taken"):
         tree.find()
 
 
-def test_circle_is_refused(tree: Tree) -> None:
+def test_circle_is_left_out_and_nothing_else(tree: Tree) -> None:
     tree.add("plugins", "a", "b")
-    tree.add("plugins", "b", "a")
+    tree.add("plugins", "b", "c")
+    tree.add("plugins", "c", "b")
+    tree.add("plugins", "d")
 
-    with pytest.raises(CairnError, match=r"circle: a > b > a.*plugin\.circle"):
-        tree.find()
+    loaded = tree.find()
+
+    assert names(loaded) == ["kernel", "zone", "d"]
+    assert reasons(loaded) == {
+        "a": "it needs b, which is left out",
+        "b": "plugins require each other in a circle: b > c > b",
+        "c": "plugins require each other in a circle: c > b > c",
+    }
+
+
+VERSION = """
+from cairn.kernel.plugin.manifest import Manifest
+
+MANIFEST = Manifest(package=__package__, doc="x", version={version!r}, requires={requires!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "reason"),
+    [
+        ("base>=1.2,<2", "1.3", None),
+        ("base>=1.2,<2", "1.3.0rc1", None),
+        ("base>=1.2,<2", "2.0", "it needs base <2,>=1.2, but there is 2.0"),
+        ("base>=1", "soon", "it needs base >=1, but there is soon"),
+        ("base", "soon", None),
+        ("cairn>=0.0.1", "1", None),
+        ("cairn>=1000", "1", "it needs cairn >=1000, but there is "),
+        ("base >>> 1", "1", "user: `requires` holds what is no requirement: "),
+    ],
+)
+def test_versions_that_do_not_fit_leave_a_plugin_out(tree: Tree, wanted: str, version: str, reason: str | None) -> None:
+    tree.add("plugins", "base", text=VERSION.format(version=version, requires=()))
+    tree.add("plugins", "user", text=VERSION.format(version="", requires=(wanted,)))
+
+    loaded = tree.find()
+
+    assert ("user" in names(loaded)) == (reason is None)
+    assert reasons(loaded).get("user", "").startswith(reason or "")
+    assert "base" in names(loaded)
+
+
+def test_foreign_plugin_without_a_version_fits_no_range(tree: Tree) -> None:
+    tree.write(f"{tree.root}/elsewhere/__init__.py", "")
+    tree.add("elsewhere", "base")
+    tree.add("plugins", "user", "base>=1")
+
+    loaded = tree.find(extra=["{root}.elsewhere.base.manifest"])
+
+    assert reasons(loaded) == {"user": "it needs base >=1, but there is one that tells no version"}
+
+
+def test_declarations_that_clash_leave_the_later_plugin_out_with_its_users(tree: Tree) -> None:
+    setting = "from cairn.kernel.config import Setting\n\nSIZE = Setting({category!r}, 'size', True, doc='x')\n"
+    for name, needs in (("a", ()), ("b", ()), ("c", ("b",))):
+        tree.add("plugins", name, *needs)
+        category = "same" if name in ("a", "b") else name
+        tree.write(f"{tree.root}/plugins/{name}/config.py", setting.format(category=category))
+
+    loaded = tree.find()
+
+    assert names(loaded) == ["kernel", "zone", "a"]
+    assert reasons(loaded) == {
+        "b": "TypeError: the setting same.size is declared twice",
+        "c": "it needs b, which is left out",
+    }

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from cairn.kernel.api import ApiCreate
+from cairn.kernel.bus.message import Message
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
 from cairn.kernel.store.store import Tx
+from cairn.kernel.tag import SystemTag
 from cairn.services.host.extensions import Candidate, HostNeed
 from cairn.services.host.placement.allocator import Allocator
 from cairn.services.ids import VmId
 
 
 class ClaimHostInput(Struct, frozen=True, kw_only=True):
-    """The needs of the VM that a host is chosen for."""
+    """The needs of the VM that a host is chosen for, and the call that it is chosen for."""
 
     host_need: HostNeed
+    asked: Message | None = None
 
 
 class ClaimHostOutput(Struct, frozen=True, kw_only=True):
@@ -35,12 +40,21 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
         self._allocator = allocator
 
     def do(self, tx: Tx, given: ClaimHostInput) -> ClaimHostOutput:
-        """Claim in one statement; if no host fits, administrators are told why (``host.none-fits``)."""
-        return ClaimHostOutput(place=self._allocator.claim(tx, given.host_need))
+        """Claim in one statement; if no host fits, administrators are told why (``host.none-fits``).
+
+        Filters are given the VM's tags: those that it is being made with, or those that it has now.
+        """
+        need, asked = given.host_need, given.asked
+        tags = asked.system_tags if isinstance(asked, ApiCreate) else _tags_of(tx, need.vm_uuid)
+        return ClaimHostOutput(place=self._allocator.claim(tx, replace(need, tags=list(tags))))
 
     def undo(self, tx: Tx, given: ClaimHostInput, made: ClaimHostOutput | None) -> None:
         """Give the capacity back; a VM that holds nothing is success."""
         self._allocator.release(tx, given.host_need.vm_uuid)
+
+
+def _tags_of(tx: Tx, vm: VmId) -> list[str]:
+    return [row.tag for row in tx.find(SystemTag, resource_uuid=vm)]
 
 
 class ReleaseHostInput(Struct, frozen=True, kw_only=True):
