@@ -79,3 +79,14 @@ async def test_weak_password_makes_no_job(cloud: Cloud, password: str) -> None:
         await cloud.call("CreateAccount", name="mallory1", password=password)
     assert (refused.value.status, refused.value.code) == (400, "account.weak-password")
     assert await cloud.query("Account", "name=mallory1") == []
+
+
+async def test_clients_behind_a_proxy_are_told_apart_by_what_it_says_of_them() -> None:
+    async def tried(cloud: Cloud, password: str, client: str) -> int:
+        body = msgspec.json.encode({"logInByAccount": {"accountName": "admin", "password": password}})
+        headers = {"content-type": "application/json", "x-forwarded-for": client}
+        return (await cloud.clock.run(asgi(cloud.node, "PUT", "/v1/accounts/login", body, headers)))[0]
+
+    async with Cloud.open(hosts=0, settings={"trusted_proxies": "127.0.0.1"}) as cloud:
+        assert 429 in [await tried(cloud, "guess", STRANGER) for _ in range(6)]
+        assert await tried(cloud, ADMIN_PASSWORD, HOME) == 200

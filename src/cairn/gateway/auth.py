@@ -47,9 +47,9 @@ def over() -> HttpError:
     return _unauthenticated("auth.expired", "The session has expired, was ended, or never was. Log in again.")
 
 
-def context_of(caller: Caller | None, call: HttpRequest) -> CallContext:
+def context_of(caller: Caller | None, address: str | None) -> CallContext:
     """The context of work that a request does by itself, and of the job that it becomes."""
-    origin = Origin(address=call.address, session=None if caller is None else caller.session_uuid)
+    origin = Origin(address=address, session=None if caller is None else caller.session_uuid)
     return CallContext(actor=None if caller is None else caller.account_uuid, origin=origin)
 
 

@@ -24,6 +24,7 @@ from cairn.gateway.auth import Authenticator, Caller, admit, context_of
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.http import HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.problem import HttpError, Problem, problem
+from cairn.gateway.proxies import Proxies
 from cairn.gateway.references import References
 from cairn.gateway.render import answer_of
 from cairn.gateway.shape import Shape
@@ -111,6 +112,7 @@ class Commands:
         waiting: Waiting,
         tags: Tags,
         admission: Admission,
+        proxies: Proxies,
     ) -> None:
         self._admission = admission
         self._jobs = jobs
@@ -120,6 +122,7 @@ class Commands:
         self._ids = ids
         self._waiting = waiting
         self._tags = tags
+        self._proxies = proxies
         self._wait_query = Shape(_WaitQuery, "GetJob")
 
     async def submit(
@@ -162,7 +165,7 @@ class Commands:
         timeout_seconds: float,
     ) -> bool:
         try:
-            with entered(context_of(caller, request)):
+            with entered(context_of(caller, request.address(self._proxies))):
                 return await self._jobs.submit(
                     job,
                     message,

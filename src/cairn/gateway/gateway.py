@@ -25,6 +25,7 @@ from cairn.gateway.measures import has_token, metrics_reply
 from cairn.gateway.metadata import Metadata
 from cairn.gateway.openapi import openapi
 from cairn.gateway.problem import HttpError
+from cairn.gateway.proxies import Proxies
 from cairn.gateway.queries import Queries, collection_path
 from cairn.gateway.references import References
 from cairn.gateway.render import body_of
@@ -106,12 +107,14 @@ class Gateway:
         self._authenticator = authenticator
         self._readiness = readiness
         self._mounts = dict(mounts or {})
+        self._proxies = Proxies(settings.trusted_proxies)
         self._metrics_token = settings.metrics_token
         self._max_body_bytes = settings.max_body_bytes
         self._waiting = Waiting()
         self._references = References(store, query)
+        admission = Admission(store, guards or Guards())
         self._commands = Commands(
-            jobs, query, self._references, authenticator, ids, self._waiting, tags, Admission(store, guards or Guards())
+            jobs, query, self._references, authenticator, ids, self._waiting, tags, admission, self._proxies
         )
         self._seconds = metrics.histogram("cairn_http_seconds", "Requests, by API and status.", "api", "status")
         self._server: HttpServer | None = None
@@ -272,7 +275,7 @@ class Gateway:
         missing = await self._references.missing(binding, message, Eyes() if caller is None else caller.scope)
         if missing:
             raise self._references.not_found(binding, missing)
-        with entered(context_of(caller, request)):
+        with entered(context_of(caller, request.address(self._proxies))):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))
 

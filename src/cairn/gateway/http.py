@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from cairn.gateway.problem import RETRY_AFTER, HttpError, problem, status_of
+from cairn.gateway.proxies import Proxies
 from cairn.kernel.error import CairnError, ErrorKind
 
 JSON: Final = b"application/json"
@@ -45,11 +46,10 @@ class HttpRequest:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1").strip()
 
-    @property
-    def address(self) -> str | None:
+    def address(self, proxies: Proxies) -> str | None:
         """The address that it came from; None where it came over no network."""
         client = self.scope.get("client")
-        return str(client[0]) if client else None
+        return proxies.client(str(client[0]), self.header(b"x-forwarded-for")) if client else None
 
     @property
     def query(self) -> list[tuple[str, str]]:

@@ -72,6 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str = "json"
     #: how long sessions live without renewal, in seconds
     session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 7200
+    #: addresses and networks of proxies before the API, separated by commas: what they say of their clients is believed
+    trusted_proxies: str = ""
     #: most connections to the API at a time; where all are taken, an idle one makes room
     max_connections: Annotated[int, Meta(ge=10, le=1_000_000)] = 40_000
     #: most of them from one address; this machine's own programs have no such limit
