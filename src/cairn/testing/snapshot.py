@@ -66,7 +66,8 @@ def snapshot(cloud: Cloud) -> Snapshot:
 
 def _seen(host: dict[str, object]) -> dict[str, object]:
     plain = msgspec.json.decode(msgspec.json.encode(host), type=dict[str, object])
-    plain.pop("consoles", None)
+    for name in ("consoles", "storage"):  # a folder that was prepared is empty, and may stay
+        plain.pop(name, None)
     vms = plain.get("vms")
     for vm in vms.values() if isinstance(vms, dict) else ():
         vm["boots"] = 1
