@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from tests.system import site as cloud_site
 from tests.system.api import eventually
+from tests.system.conftest import PING_SECONDS
 from tests.system.site import BACKUP, Cloud
 
 from cairn.agents.protocol import codes
@@ -36,6 +37,7 @@ def lent_host(site: cloud_site.Site, cloud: Cloud) -> Iterator[str]:
     site.api.act(f"/hosts/{host}", "changeHostState", stateEvent="enable")
     site.api.act(f"/hosts/{host}", "reconnectHost")
     eventually(lambda: site.host_status(host) == "Connected", "the host is the cloud's again")
+    site.api.configure("host", "ping.interval", PING_SECONDS)
 
 
 @pytest.fixture
