@@ -151,3 +151,14 @@ async def test_an_undo_that_was_owed_before_the_kill_never_takes_a_later_start_a
         assert await state(cloud) == "Running"
         assert running(cloud) == [VM]
         assert await cloud.query("WorkflowRun") == []
+
+
+async def test_a_host_is_disabled_at_once_however_long_its_commands_take() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        cloud.agents.dials.turn(Dial(command="storage.create-volume", delay_seconds=600))
+        await begin_vm(cloud)
+        await cloud.quiet(1)
+        began = cloud.clock.monotonic()
+        await cloud.call("ChangeHostState", uuid=cloud.site["host-1"], state_event="disable")
+        assert cloud.clock.monotonic() - began < 60

@@ -134,6 +134,8 @@ class ApiCommand(Command[R], Generic[R], frozen=True, kw_only=True):
     #: the entity that a `Reference` answer is of, ``Zone``
     entity: ClassVar[str | None] = None
     access: ClassVar[Access] = Access.ADMIN
+    #: whether it waits, where it is one transaction, for the workflows in its resource's queue (`Jobs.commit`)
+    takes_turn: ClassVar[bool] = True
     #: seconds allowed when the caller does not say
     default_timeout_seconds: ClassVar[float] = 1800.0
     #: how many such calls run at a time, where they are slow (`cairn.kernel.limits.call_limit`)
@@ -163,6 +165,7 @@ class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
 
     abstract: ClassVar[bool] = True
     route: ClassVar[str | None] = "resource_uuid"
+    takes_turn: ClassVar[bool] = False  # nobody else knows the resource yet
     resource_uuid: Uuid | None = None  #: the new resource's uuid; by default one is chosen
     system_tags: SystemTags = []  #: tags that plugins understand, ``hostname::web``
     user_tags: UserTags = []  #: free texts to find the resource by
@@ -192,6 +195,7 @@ class ApiUpdate(ApiChange, frozen=True, kw_only=True):
     """An API call that changes the name or description of a resource; fields that are left out stay."""
 
     abstract: ClassVar[bool] = True
+    takes_turn: ClassVar[bool] = False
 
     name: Name | None = None
     description: Description | None = None
@@ -208,6 +212,7 @@ class ApiChangeState(ApiChange, frozen=True, kw_only=True):
     """An API call that enables or disables a resource."""
 
     abstract: ClassVar[bool] = True
+    takes_turn: ClassVar[bool] = False
 
     state_event: StateEvent
 

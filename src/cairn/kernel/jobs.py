@@ -30,7 +30,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiChangeState, ApiCommand, ApiCreate, ApiUpdate, secret_fields
+from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, Origin, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
@@ -361,9 +361,9 @@ class Jobs:
     async def commit(self, fn: Callable[[Tx], T]) -> T:
         """Run a transaction that is all a handler does: it and the job's end happen together, exactly once.
 
-        It takes its turn in the queue of the resource that the call names, behind the workflows of that resource. Two kinds
-        of calls do not wait: what makes a resource, which nobody else knows yet, and what changes nothing but a name, a
-        description or whether a resource is enabled.
+        It takes its turn in the queue of the resource that the call names, behind the workflows of that resource, unless the
+        call says that it need not wait (`ApiCommand.takes_turn`): what makes a resource, which nobody else knows yet, and
+        what changes nothing but a name, a description or whether a resource is used.
         """
         context = current()
         opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
@@ -375,7 +375,6 @@ class Jobs:
         return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
 
     async def _commit(self, fn: Callable[[Tx], T], context: CallContext) -> T:
-
         def concluding(tx: Tx) -> T:
             result = fn(tx)
             if context.job is not None and len(context.stack) <= 1:
@@ -627,7 +626,7 @@ def _guarded(fn: Callable[[Tx], T], veto: Callable[[Tx], None] | None) -> Callab
 
 def _turn_of(message: ApiCommand[object]) -> str | None:
     """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
-    if message.route is None or isinstance(message, ApiCreate | ApiUpdate | ApiChangeState):
+    if message.route is None or not message.takes_turn:
         return None
     return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
 

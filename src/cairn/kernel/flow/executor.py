@@ -251,7 +251,9 @@ class Executor:
             if isinstance(run.effective.steps[index], TransactionStep):
                 try:
                     await self._undo_step(run, index, list(run.row.undo_left), run.row.undo_errors)
-                except CairnError as error:
+                except Exception as error:
+                    if is_not_ours(error):
+                        raise  # else an operator gets rid of the run, whatever is wrong with the step
                     _log.warning(
                         "workflow.undo-given-up", workflow=run.row.workflow, run=run.row.uuid, error=str(error)
                     )

@@ -61,10 +61,11 @@ class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
 
 
 class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-state"):
-    """Enable a host, disable it (no new VMs), or take it into maintenance (no VMs at all, not watched)."""
+    """Enable a host, disable it (no new VMs), or take it into maintenance (no VMs at all)."""
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "changeHostState")
     entity: ClassVar[str | None] = "Host"
+    takes_turn: ClassVar[bool] = False  # the queue of that name is for its agent's commands, which may take long
 
     state_event: HostStateEvent
 
