@@ -64,6 +64,8 @@ class Setting(Generic[V]):
     ) -> None:
         self.category = category
         self.name = name
+        #: category and name, as people write it: ``host.ping.interval``
+        self.key = f"{category}.{name}"
         self.default: V = default
         self.doc = doc
         self.unit = unit
@@ -79,11 +81,6 @@ class Setting(Generic[V]):
             raise TypeError(f"the setting {self.key} is a number: give it a minimum and a maximum that are finite")
         if not self._takes(self.default):
             raise TypeError(f"the setting {self.key} has the default {self.default!r}, but {self.fits()}")
-
-    @property
-    def key(self) -> str:
-        """Category and name, as people write it: ``host.ping.interval``."""
-        return f"{self.category}.{self.name}"
 
     def parse(self, text: str) -> V:
         """The value that `text` stands for (``config.bad-value`` with what would fit)."""

@@ -86,84 +86,108 @@ _HELD: ContextVar[tuple[_Entry, ...]] = ContextVar("cairn-held-turns", default=(
 
 
 class _Queue:
-    """The entries of one key, one after another."""
+    """The entries of one key.
 
-    __slots__ = ("key", "parallelism", "running", "series", "waiting")
+    Those of one place come one after another. Those of more places take turns by account, from the moment that one must
+    wait: as long as nobody does, and fewer run than one account may have, there is nothing to be fair about.
+    """
+
+    __slots__ = ("_fair", "key", "parallelism", "running", "series", "waiting")
 
     def __init__(self, key: str, series: Series) -> None:
         self.key = key
         self.series = series
         self.parallelism: Callable[[], int] | int = 1
         self.running: dict[_Entry, None] = {}
-        self.waiting: OrderedDict[_Entry, None] = OrderedDict()  # any entry may leave, and that must stay cheap
+        self.waiting: OrderedDict[_Entry, None] = OrderedDict()
+        self._fair: _FairTurns | None = None
 
     def places(self) -> int:
-        """How many may run at once, as of now; at least 1."""
+        """How many may run at once, now."""
         limit = self.parallelism
         return max(1, limit if isinstance(limit, int) else limit())
 
+    def share(self, privileged: bool) -> int:
+        """How many places an account may have: a quarter is for others. The cloud's own work may have them all."""
+        places = self.places()
+        return places if privileged or places == 1 else places - max(1, places // 4)
+
     def enter(self, entry: _Entry) -> None:
-        """Let an entry wait. `next` until it gives nothing more."""
+        """Give an entry a place if it may have one whoever asks; else let it wait for what `next` gives."""
+        if self._fair is None and not self.waiting and len(self.running) < self.share(privileged=False):
+            self.running[entry] = None
+            return
         self.waiting[entry] = None
+        if self._fair is not None:
+            self._fair.add(entry)
+        elif self.parallelism != 1:
+            self._fair = _FairTurns(self)
 
     def next(self) -> _Entry | None:
         """Give a free place to the entry whose turn it is; None when there is none."""
-        if not self.waiting or len(self.running) >= self.places():
+        if not self.waiting:
             return None
-        entry, _ = self.waiting.popitem(last=False)
-        self.running[entry] = None
+        if self._fair is not None:
+            entry = self._fair.take()
+            if entry is not None:
+                del self.waiting[entry]
+        elif len(self.running) < self.places():
+            entry, _ = self.waiting.popitem(last=False)
+        else:
+            entry = None
+        if entry is not None:
+            self.running[entry] = None
         return entry
 
     def leave(self, entry: _Entry) -> None:
         """Take an entry out, whether it waits or runs. Safe to repeat."""
         self.waiting.pop(entry, None)
         self.running.pop(entry, None)
-
-    def changed(self) -> None:
-        """Look again at how many places there are; they are counted at each turn anyway."""
-
-
-class _SharedQueue(_Queue):
-    """The entries of one key that many accounts use: they take turns."""
-
-    __slots__ = ("_fair", "_pool", "_turns")
-
-    def __init__(self, key: str, series: Series) -> None:
-        super().__init__(key, series)
-        self._pool = Pool(key, self.places, self._share)
-        self._turns: dict[_Entry, Turn[_Entry]] = {}
-        self._fair: Turns[_Entry] = Turns([self._pool])
-
-    def enter(self, entry: _Entry) -> None:
-        """Let an entry wait. `next` until it gives nothing more."""
-        self.waiting[entry] = None
-        turn = self._turns[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
-        self._fair.add(turn)
-
-    def next(self) -> _Entry | None:
-        """Give a free place to the entry whose turn it is; None when there is none."""
-        turn = self._fair.take()
-        if turn is None:
-            return None
-        del self.waiting[turn.what]
-        self.running[turn.what] = None
-        return turn.what
-
-    def leave(self, entry: _Entry) -> None:
-        """Take an entry out, whether it waits or runs. Safe to repeat."""
-        super().leave(entry)
-        turn = self._turns.pop(entry, None)
-        if turn is not None:
-            self._fair.leave(turn)
+        if self._fair is not None:
+            self._fair.leave(entry)
 
     def changed(self) -> None:
         """Look again at how many places there are."""
-        self._fair.changed()
+        if self._fair is not None:
+            self._fair.changed()
 
-    def _share(self, privileged: bool) -> int:
-        """How many places an account may have: a quarter is for others. The cloud's own work may have them all."""
-        places = self.places()
-        return places if privileged or places == 1 else places - max(1, places // 4)
+
+class _FairTurns:
+    """Whose turn it is in a queue of more places than one. Made with all that the queue holds."""
+
+    __slots__ = ("_pool", "_turns", "_what")
+
+    def __init__(self, queue: _Queue) -> None:
+        self._pool = Pool(queue.key, queue.places, queue.share)
+        self._turns: Turns[_Entry] = Turns([self._pool])
+        self._what: dict[_Entry, Turn[_Entry]] = {}
+        for entry in queue.running:
+            self._turns.hold(self._turn(entry))
+        for entry in queue.waiting:
+            self.add(entry)
+
+    def add(self, entry: _Entry) -> None:
+        """Let an entry wait."""
+        self._turns.add(self._turn(entry))
+
+    def take(self) -> _Entry | None:
+        """The entry whose turn it is."""
+        turn = self._turns.take()
+        return None if turn is None else turn.what
+
+    def leave(self, entry: _Entry) -> None:
+        """Take an entry out. Safe to repeat."""
+        turn = self._what.pop(entry, None)
+        if turn is not None:
+            self._turns.leave(turn)
+
+    def changed(self) -> None:
+        """Look again at how many places there are."""
+        self._turns.changed()
+
+    def _turn(self, entry: _Entry) -> Turn[_Entry]:
+        turn = self._what[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
+        return turn
 
 
 class ResourceQueues:
@@ -215,12 +239,13 @@ class ResourceQueues:
         context = current()
         if held:
             _check_not_held(held, key, name, context.job)
-        queue = self._queue(key, shared=parallelism != 1)
+        queue = self._queue(key)
         queue.parallelism = parallelism
         now = self._clock.monotonic()
         entry = _Entry(queue, name, context, now, self._deadline(context, now, timeout_seconds))
         queue.enter(entry)
-        self._dispatch(queue)
+        if entry not in queue.running:
+            self._dispatch(queue)
         if entry not in queue.running:
             await self._wait(queue, entry)
         queue.series.observe(entry.since - now)
@@ -237,17 +262,16 @@ class ResourceQueues:
             name: says what it is kept for, for reports and errors.
             job: the job that the work in this place belongs to.
         """
-        queue = self._queue(key, shared=False)
+        queue = self._queue(key)
         now = self._clock.monotonic()
         entry = _Entry(queue, name, CallContext(job=job), now, now)
         queue.running[entry] = None
         return Place(entry, self._free)
 
-    def _queue(self, key: str, *, shared: bool) -> _Queue:
+    def _queue(self, key: str) -> _Queue:
         queue = self._queues.get(key)
         if queue is None:
-            kind = _SharedQueue if shared else _Queue
-            queue = self._queues[key] = kind(key, self._metrics.queue_wait.of(kind_of(key)))
+            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
         return queue
 
     def _free(self, entry: _Entry) -> None:

@@ -179,7 +179,10 @@ def new(tx: Tx, kind: type[N], message: ApiCreate, **more: object) -> N:
 
 def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
     """Insert a new resource, with the tags that its message brings (``resource.uuid-taken``)."""
-    write(tx, row)
+    if message.resource_uuid is not None and (there := tx.get(Resource, row.uuid)) is not None:
+        _redeem(tx, there, row)
+    else:
+        write(tx, row)
     tags.add(tx, type(row).meta.entity or "", row.uuid, system=message.system_tags, user=message.user_tags)
     return Reference(uuid=row.uuid)
 
@@ -187,15 +190,23 @@ def enter(tx: Tx, tags: Tags, message: ApiCreate, row: Named) -> Reference:
 def write(tx: Tx, row: Named) -> None:
     """Insert a resource that has no message of its own (a VM's root volume)."""
     kind = type(row)
-    job = current().job
-    there = tx.get(Resource, row.uuid)
-    if there is None:
-        owner = info(kind).owner
-        account = None if owner is None else getattr(row, owner.name)
-        _insert(tx, kind, row.uuid, name=row.name, owner=account, job=job)
-    elif job is None or there.job_uuid != job or tx.get(kind, row.uuid) is not None:
-        raise _uuid_taken(row.uuid)
+    owner = info(kind).owner
+    account = None if owner is None else getattr(row, owner.name)
+    _insert(tx, kind, row.uuid, name=row.name, owner=account, job=current().job)
     tx.insert(row)
+
+
+def _redeem(tx: Tx, announced: Resource, row: Named) -> None:
+    """Insert a resource whose row in `Resource` is there since its creation was accepted."""
+    job = current().job
+    if job is None or announced.job_uuid != job:
+        raise _uuid_taken(row.uuid)
+    try:
+        tx.insert(row)
+    except CairnError as error:
+        if error.code == "store.duplicate" and tx.get(type(row), row.uuid) is not None:
+            raise _uuid_taken(row.uuid) from error
+        raise
 
 
 def _insert(tx: Tx, kind: type[Named], uuid: str, *, name: str, owner: str | None, job: str | None) -> None:

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
+from msgspec import Struct
+
 from cairn.kernel import limits
 from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.config import Setting
@@ -60,20 +62,32 @@ class Accepted(Protocol):
 E = TypeVar("E", bound=Accepted)
 
 
+class _Sizes(Struct, frozen=True, kw_only=True):
+    """How the places are divided among the pools, and among accounts."""
+
+    reserve: int
+    ordinary: int
+    ordinary_share: int
+    freeing_share: int
+
+
 class Slots(Generic[E]):
     """The accepted calls of one node: those that wait, and those that run.
 
     Args:
-        parallelism: how many run at a time.
+        parallelism: how many run at a time; it and the settings are read again when `changed` says so.
         setting: the value of a setting, now.
     """
 
     def __init__(self, parallelism: Callable[[], int], setting: Callable[[Setting[int]], int]) -> None:
         self._parallelism = parallelism
         self._setting = setting
-        self._ordinary = Pool("ordinary", self._ordinary_size, self._ordinary_share)
-        self._freeing = Pool("freeing", self._reserve, lambda privileged: self._part(self._reserve()))
-        self._administrators = Pool("administrators", self._reserve, lambda privileged: self._reserve())
+        self._kept_sizes: _Sizes | None = None
+        self._ordinary = Pool("ordinary", lambda: self._sizes.ordinary, self._ordinary_share)
+        self._freeing = Pool("freeing", lambda: self._sizes.reserve, lambda privileged: self._sizes.freeing_share)
+        self._administrators = Pool(
+            "administrators", lambda: self._sizes.reserve, lambda privileged: self._sizes.reserve
+        )
         self._turns: Turns[E] = Turns([self._ordinary, self._freeing, self._administrators])
         self._kinds: dict[CallLimit, Kind] = {}
         self._open: Counter[str | None] = Counter()
@@ -162,6 +176,7 @@ class Slots(Generic[E]):
 
     def changed(self) -> None:
         """Look again at all settings. Then `take` until it gives nothing more."""
+        self._kept_sizes = None
         self._turns.changed()
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -214,19 +229,23 @@ class Slots(Generic[E]):
         most = self._setting(setting)
         return most + max(1, most * _EXTRA_PERCENT // 100) if favoured else most
 
-    def _reserve(self) -> int:
-        """The size of each reserve; of a handful of places nothing is kept."""
-        return max(1, self._parallelism()) * self._setting(limits.API_RESERVE) // 100
-
-    def _ordinary_size(self) -> int:
-        return max(1, self._parallelism()) - 2 * self._reserve()
+    @property
+    def _sizes(self) -> _Sizes:
+        """How the places are divided. Kept until `changed`, since each job asks a dozen times."""
+        if self._kept_sizes is None:
+            places, part = max(1, self._parallelism()), self._setting(limits.API_SHARE)
+            reserve = places * self._setting(limits.API_RESERVE) // 100  # of a handful of places nothing is kept
+            ordinary = places - 2 * reserve
+            self._kept_sizes = _Sizes(
+                reserve=reserve,
+                ordinary=ordinary,
+                ordinary_share=max(1, ordinary * part // 100),
+                freeing_share=max(1, reserve * part // 100),
+            )
+        return self._kept_sizes
 
     def _ordinary_share(self, privileged: bool) -> int:
-        size = self._ordinary_size()
-        return size if privileged else self._part(size)
-
-    def _part(self, size: int) -> int:
-        return max(1, size * self._setting(limits.API_SHARE) // 100)
+        return self._sizes.ordinary if privileged else self._sizes.ordinary_share
 
 
 def _line(message: ApiCommand[object], actor: str | None) -> tuple[str | None, str] | None:

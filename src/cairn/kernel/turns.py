@@ -152,6 +152,8 @@ class Turns(Generic[E]):
 
     def take(self) -> Turn[E] | None:
         """Give a free place to the next; None when nobody may have one."""
+        if not self.waiting:
+            return None
         for pool, rings in self._rings.items():
             if pool.taken < pool.size() and (lane := _first(rings)) is not None:
                 turn = next(iter(lane.waiting))

@@ -122,6 +122,7 @@ class Statements:
         self._texts: dict[tuple[object, ...], str] = {}
         self._makers: dict[type[Record], Callable[[Row], Record]] = {}
         self._compiled: dict[int, CompiledStatement] = {}
+        self._encoders: dict[type[Record], Mapping[str, Codec | None]] = {}
 
     def insert(self, record: type[Record]) -> InsertStatement:
         """The statement for inserting one record."""
@@ -176,7 +177,7 @@ class Statements:
         shape, where_bound = where
         names = tuple(values)
         key = ("update", record, names, shape)
-        bound = [self._encoded(here, name, value) for name, value in values.items()]
+        bound = self._bound(here, values)
         sql = self._texts.get(key)
         if sql is None:
             sets: list[tuple[ColumnElement[object], ColumnElement[object]]] = [
@@ -234,9 +235,17 @@ class Statements:
     def _encoder(self, here: RecordInfo, field: Field) -> Codec | None:
         return _sealer(here, field, self._seals) if field.sealed else field.encode
 
-    def _encoded(self, here: RecordInfo, name: str, value: object) -> SqlValue:
-        encode = self._encoder(here, here.by_name[field_name(here, name)])
-        return cast("SqlValue", value if encode is None or value is None else encode(value))
+    def _bound(self, here: RecordInfo, values: Mapping[str, object]) -> list[SqlValue]:
+        """The values of some fields as the database takes them."""
+        encoders = self._encoders.get(here.record)
+        if encoders is None:
+            encoders = {field.name: self._encoder(here, field) for field in here.fields}
+            self._encoders[here.record] = encoders
+        bound: list[object] = []
+        for name, value in values.items():
+            encode = encoders[name] if name in encoders else encoders[field_name(here, name)]
+            bound.append(value if encode is None or value is None else encode(value))
+        return cast("list[SqlValue]", bound)
 
     def _make_get(self, here: RecordInfo) -> SelectStatement[Record]:
         query = select(*here.table.c).where(here.table.c[here.key.name] == bindparam("w0"))
