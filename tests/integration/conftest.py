@@ -30,8 +30,8 @@ async def saved_site(count: int = 2) -> Saved:
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Cloud]:
-    """Two simulated hosts and all that VMs need."""
-    async with Cloud.open(saved=await saved_site()) as made:
+    """Two simulated hosts and all that VMs need. Each transaction is rehearsed: a store under load may run it twice."""
+    async with Cloud.open(saved=await saved_site(), rehearses=True) as made:
         yield made
         made.agents.dials.clear()
         await made.log_in()

@@ -114,12 +114,26 @@ class Life:
             raise Killed
 
 
-class MortalStore(Store):
-    """The store as one node sees it: gone when the node is killed, whatever the node does then."""
+class Rehearsed(Exception):
+    """Ends a transaction that was only a rehearsal."""
 
-    def __init__(self, store: Store, life: Life) -> None:
+
+def _rehearse(fn: Callable[[Tx], T], tx: Tx) -> T:
+    fn(tx)
+    raise Rehearsed
+
+
+class MortalStore(Store):
+    """The store as one node sees it: gone when the node is killed, whatever the node does then.
+
+    Args:
+        rehearses: each function is run twice, and what it did the first time is taken back, as in a store under load.
+    """
+
+    def __init__(self, store: Store, life: Life, *, rehearses: bool = False) -> None:
         self._inner = store
         self._life = life
+        self._rehearses = rehearses
 
     @property
     def schema(self) -> Schema:
@@ -134,6 +148,9 @@ class MortalStore(Store):
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
         self._life.check()
+        if self._rehearses:
+            with suppress(Exception):
+                await self._inner.write(lambda tx: _rehearse(fn, tx))
         return await self._inner.write(fn)
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
@@ -267,6 +284,7 @@ class Cloud:
         )
         self.transport = MemoryTransport(self.agents.handle, clock)
         self.store = store
+        self.rehearses = False
         self.node: Node
         self.site: dict[str, str] = {}
         self._loaded = loaded
@@ -285,8 +303,9 @@ class Cloud:
         probe: FlowProbe | None = None,
         settings: Mapping[str, str] | None = None,
         saved: Saved | None = None,
+        rehearses: bool = False,
     ) -> AsyncIterator[Cloud]:
-        """A cloud that has its admin and nothing else, or is as `saved`; ended on leaving."""
+        """A cloud that has its admin and nothing else, or is as `saved`; ended on leaving. `rehearses`: see `MortalStore`."""
         with tempfile.TemporaryDirectory(prefix="cairn-test-") as folder:
             given = dict(settings or {})
             loaded, schema = parts_of(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
@@ -296,6 +315,7 @@ class Cloud:
             )
             world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)
             cloud = cls(cls._settings(Path(folder), given), store, loaded, clock, world, seed)
+            cloud.rehearses = rehearses
             if saved:
                 cloud.site, cloud._session = dict(saved.site), saved.session
                 cloud._ids = RandomIds(seed + _LATER)
@@ -329,7 +349,7 @@ class Cloud:
             self.settings,
             clock=self.clock,
             ids=self._ids,
-            store=MortalStore(self.store, self._life),
+            store=MortalStore(self.store, self._life, rehearses=self.rehearses),
             agent_transport=MortalTransport(self.transport, self._life),
             node=NodeId("a" * 32),
             probe=probe,

@@ -22,6 +22,8 @@ from cairn.kernel.store.tx import Tx
 R = TypeVar("R")
 _BATCH = 256
 _BATCH_SECONDS = 0.05
+#: after one has failed, so many functions get marks
+_MARKED = 256
 
 
 class StoreMetrics(Protocol):
@@ -116,6 +118,7 @@ class TransactionRunner:
         self.metrics = metrics
         self.statements = Statements(driver.dialect, seals or Seals.ephemeral())
         self.changes = Changes()
+        self._marks_left = 0  #: so many functions more get a mark of their own
         self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 
     def tx(self, connection: Connection, *, writable: bool) -> Tx:
@@ -193,11 +196,7 @@ class TransactionRunner:
         kept: list[WorkItem[object]] = []  # those whose changes are in the open transaction
         item: WorkItem[object] | None = items[0]
         while item is not None:
-            if self._run(connection, item, alone=not kept):
-                kept.append(item)
-            elif kept and not connection.in_transaction:
-                self._run_again(connection, kept)
-                kept = []
+            self._add(connection, kept, item)
             enough = len(items) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
             item = None if enough else more()
             if item is not None:
@@ -219,10 +218,29 @@ class TransactionRunner:
         unsaid.__cause__ = error
         return unsaid
 
-    def _run(self, connection: Connection, item: WorkItem[object], *, alone: bool) -> bool:
-        """Run one function, and return whether its changes are in the open transaction."""
+    def _add(self, connection: Connection, kept: list[WorkItem[object]], item: WorkItem[object]) -> None:
+        """Run one more function, in the open transaction if there is one. `kept` has those whose changes are in it."""
+        hopes = bool(kept) and self._marks_left == 0
+        if self._run(connection, item, marked=bool(kept) and not hopes):
+            kept.append(item)
+            self._marks_left -= self._marks_left > 0
+        elif hopes:
+            self._marks_left = _MARKED
+            again = [*kept, item]
+            kept.clear()
+            for one in again:
+                self._add(connection, kept, one)
+        elif kept and not connection.in_transaction:
+            self._run_again(connection, kept)
+            kept.clear()
+
+    def _run(self, connection: Connection, item: WorkItem[object], *, marked: bool) -> bool:
+        """Run one function, and return whether its changes are in the open transaction.
+
+        If it fails and was `marked`, the changes before it stay; else all are taken back.
+        """
         try:
-            if alone:
+            if not marked:
                 if not connection.in_transaction:
                     self.changes.begun += 1
                     connection.begin()
@@ -249,7 +267,7 @@ class TransactionRunner:
     def _run_again(self, connection: Connection, lost: list[WorkItem[object]]) -> None:
         """An error of another function ended the transaction that these were in: each gets one of its own."""
         for item in lost:
-            if self._run(connection, item, alone=True):
+            if self._run(connection, item, marked=False):
                 self._commit(connection, [item])
 
     def _commit(self, connection: Connection, items: list[WorkItem[object]]) -> None:

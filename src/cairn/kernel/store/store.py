@@ -1,10 +1,10 @@
 """The store: transactions as plain functions, run off the event loop, many in one commit.
 
 **Writing.** One thread owns the only connection that writes. It takes a waiting function, opens a transaction and runs
-it; as long as more are waiting it runs them in the same transaction, each in a savepoint (the first needs none: when it
-fails, nothing else is lost by rolling back everything). Then it commits once, and only then are all of them answered.
-So a flush to the disk is shared by all who wait, a success that is told is durable, and one that fails
-disturbs no other. If the commit itself fails, all of its functions fail.
+it; as long as more are waiting it runs them in the same transaction. Then it commits once, and only then are all of them
+answered. So a flush to the disk is shared by all who wait, a success that is told is durable, and one that fails
+disturbs no other: since few fail, they run without savepoints at first; when one does, all are rolled back and run again, each
+in a savepoint now, and so are some that come after. If the commit itself fails, all of its functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
 sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor

@@ -45,7 +45,10 @@ class ImageFilter(HostFilter, HostConnected):
     def _architecture(self, tx: Tx, host: HostId) -> str:
         """The host's processors; empty: not known."""
         known = self._architectures.get(host)
-        if known is None:
-            row = tx.get(Host, host)
-            known = self._architectures[host] = row.architecture if row is not None else ""
-        return known
+        if known is not None:
+            return known
+        row = tx.get(Host, host)
+        if row is None:
+            return ""
+        self._architectures[host] = row.architecture
+        return row.architecture

@@ -93,7 +93,9 @@ class VmReconciler(HostPinged):
         if power is None:
             return
         reason = message.reason if (power in _OFF) == (reported in _OFF) else "seen when the host was asked"
-        await self._store.write(lambda tx: self._compare(tx, message.vm, host, power, reason, asked_at))
+        await self._store.write(
+            lambda tx: self._compare(tx, message.vm, host, power, reason, asked_at, self._told(tx, host))
+        )
 
     async def host_pinged(self, host: HostId, vms: dict[str, str], asked_at: datetime) -> None:
         """Compare all VMs of a host, as it has them, with the database."""
@@ -106,10 +108,11 @@ class VmReconciler(HostPinged):
             return not agree or bool(powers.keys() - rows.keys()), [*rows]
 
         def fn(tx: Tx) -> None:
+            told = self._told(tx, host)
             gone = [row.uuid for row in tx.find(VmInstance, host_uuid=host) if row.uuid not in powers]
             for uuid, power in [*((uuid, PowerState.STOPPED) for uuid in gone), *powers.items()]:
                 if power is not None:
-                    self._compare(tx, uuid, host, power, "seen when the host was asked", asked_at)
+                    self._compare(tx, uuid, host, power, "seen when the host was asked", asked_at, told)
 
         self._strange[host] = self._strange.get(host, set()) & powers.keys()
         different, own = await self._store.read(differs)
@@ -142,12 +145,25 @@ class VmReconciler(HostPinged):
         for vm in tx.find(VmInstance, host_uuid=host, state=list(LOST_WITH_HOST)):
             self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
 
+    def _told(self, tx: Tx, host: HostId) -> set[str]:
+        """The strange VMs of a host that were told of, to add to: it counts once the transaction is committed."""
+        told = set(self._strange.get(host, ()))
+        tx.after_commit(lambda: self._strange.__setitem__(host, told))
+        return told
+
     def _compare(
-        self, tx: Tx, uuid: str, host: HostId, power: PowerState, reason: str | None, asked_at: datetime
+        self,
+        tx: Tx,
+        uuid: str,
+        host: HostId,
+        power: PowerState,
+        reason: str | None,
+        asked_at: datetime,
+        told: set[str],
     ) -> None:
         vm = tx.get(VmInstance, uuid)
         if vm is None or vm.state is VmState.DESTROYED:
-            self._note_strange(tx, uuid, host, power, None)
+            self._note_strange(tx, uuid, host, power, None, told)
             return
         if vm.state in TRANSITIONAL or vm.last_op_date >= asked_at:
             return
@@ -162,7 +178,7 @@ class VmReconciler(HostPinged):
         elif vm.host_uuid is None and vm.last_host_uuid == host:
             self._turned_up(tx, vm, host)
         else:
-            self._note_strange(tx, uuid, host, power, vm.host_uuid or vm.last_host_uuid)
+            self._note_strange(tx, uuid, host, power, vm.host_uuid or vm.last_host_uuid, told)
 
     def _turned_up(self, tx: Tx, vm: VmInstance, host: HostId) -> None:
         """Book a VM that is written down as resting on the host where it ran last, and runs."""
@@ -191,8 +207,9 @@ class VmReconciler(HostPinged):
             crashed = VmCrashed(vm=vm.uuid, name=vm.name, host=vm.host_uuid, reason=reason)
             self._events.emit(tx, crashed, resource=vm.uuid, account=vm.account_uuid)
 
-    def _note_strange(self, tx: Tx, uuid: str, host: HostId, power: PowerState, placed_on: HostId | None) -> None:
-        told = self._strange.setdefault(host, set())
+    def _note_strange(
+        self, tx: Tx, uuid: str, host: HostId, power: PowerState, placed_on: HostId | None, told: set[str]
+    ) -> None:
         if power in _OFF or uuid in told or len(told) >= _STRANGE_TOLD:
             return
         told.add(uuid)

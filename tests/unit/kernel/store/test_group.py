@@ -30,6 +30,7 @@ class Connection(SqliteConnection):
         raw.execute("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY)")
         super().__init__(raw, read_only=False)
         self.commits = 0
+        self.marks = 0
         self.fail: dict[str, list[bool]] = {}  #: name of a method -> whether its next calls fail
 
     def _may_fail(self, name: str) -> None:
@@ -51,6 +52,7 @@ class Connection(SqliteConnection):
         super().rollback()
 
     def savepoint(self) -> None:
+        self.marks += 1
         self._may_fail("savepoint")
         super().savepoint()
 
@@ -146,6 +148,25 @@ def test_all_that_wait_share_one_commit(world: World) -> None:
     assert (world.connection.commits, world.metrics.commits) == (1, [5])
 
 
+def distrust(world: World) -> None:
+    """Let one fail, so that those that come next have marks."""
+    world.write(lambda tx: None, keep_and_fail("no"))
+
+
+def test_those_that_succeed_cost_no_marks_and_those_after_one_that_failed_do(world: World) -> None:
+    world.write(*(keep(str(number)) for number in range(5)))
+    assert world.connection.marks == 0
+    world.write(keep("5"), keep_and_fail("no"), keep("6"))
+    assert world.connection.marks == 2  # of the one that failed, tried again, and of the next
+    world.write(keep("7"), keep("8"), keep_and_fail("no"))
+    assert (world.connection.marks, world.metrics.commits[1:]) == (4, [2, 2])
+    world.write(*(keep(f"many {number}") for number in range(256)))
+    before = world.connection.marks
+    world.write(keep("9"), keep("10"))
+    assert world.connection.marks == before
+    assert world.kept()[-2:] == ["9", "10"]
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_one_that_fails_undoes_what_it_did_and_nothing_else(world: World, failing: int) -> None:
     functions = [keep_and_fail(str(at)) if at == failing else keep(str(at)) for at in range(3)]
@@ -239,6 +260,7 @@ def code(call: WorkItem[object]) -> object:
 def test_connection_that_fails_costs_the_work_that_met_it_and_nothing_after(
     world: World, fail: list[str], codes: list[str | None], reopened: bool
 ) -> None:
+    distrust(world)
     world.driver.fail.update({name: [True] for name in fail})
     calls = [WorkItem(keep(name), None) for name in "abc"]
     waiting = iter(calls[1:])

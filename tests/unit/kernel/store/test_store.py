@@ -210,7 +210,7 @@ async def test_functions_whose_transaction_another_ended_are_run_again() -> None
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert results[0] == "first"
     assert isinstance(results[1], ValueError)
-    assert runs == [2]
+    assert runs[0] > 1
     assert await store.read(lambda tx: tx.count(Zone)) == 2
     await store.close()
 
