@@ -18,7 +18,8 @@ refused as well: with all places taken by such work it would wait just the same.
 outlives it may ask again once the work has ended, and a job that it started waits for its turn like any other.
 
 A place may be kept (`ResourceQueues.keep`) for work that is begun later: after a restart, the runs that a former process
-left half done have their places before anything else may ask for one.
+left half done have their places before anything else may ask for one. In a shared queue it counts in the share of the account
+that the run is for, like any other.
 """
 
 from __future__ import annotations
@@ -86,9 +87,9 @@ _HELD: ContextVar[tuple[_Entry, ...]] = ContextVar("cairn-held-turns", default=(
 
 
 class _Queue:
-    """The entries of one key, one after another."""
+    """The entries of one key: one after another, or, once it is shared, in fair turns."""
 
-    __slots__ = ("key", "parallelism", "running", "series", "waiting")
+    __slots__ = ("_fair", "key", "parallelism", "running", "series", "waiting")
 
     def __init__(self, key: str, series: Series) -> None:
         self.key = key
@@ -96,21 +97,46 @@ class _Queue:
         self.parallelism: Callable[[], int] | int = 1
         self.running: dict[_Entry, None] = {}
         self.waiting: OrderedDict[_Entry, None] = OrderedDict()  # any entry may leave, and that must stay cheap
+        self._fair: _Fair | None = None
 
     def places(self) -> int:
         """How many may run at once, as of now; at least 1."""
         limit = self.parallelism
         return max(1, limit if isinstance(limit, int) else limit())
 
+    def share(self) -> None:
+        """Let accounts take turns from now on, with all that is here already. Safe to repeat."""
+        if self._fair is not None:
+            return
+        self._fair = _Fair(self.key, self.places)
+        for entry in self.running:
+            self._fair.hold(entry)
+        for entry in self.waiting:
+            self._fair.wait(entry)
+
     def enter(self, entry: _Entry) -> None:
         """Let an entry wait. `next` until it gives nothing more."""
         self.waiting[entry] = None
+        if self._fair is not None:
+            self._fair.wait(entry)
+
+    def hold(self, entry: _Entry) -> None:
+        """Give an entry a place at once, even beyond the parallelism."""
+        self.running[entry] = None
+        if self._fair is not None:
+            self._fair.hold(entry)
 
     def next(self) -> _Entry | None:
         """Give a free place to the entry whose turn it is; None when there is none."""
-        if not self.waiting or len(self.running) >= self.places():
+        if self._fair is not None:
+            entry = self._fair.take()
+            if entry is None:
+                return None
+            del self.waiting[entry]
+        elif self.waiting and len(self.running) < self.places():
+            entry, _ = self.waiting.popitem(last=False)
+        else:
             return None
-        entry, _ = self.waiting.popitem(last=False)
         self.running[entry] = None
         return entry
 
@@ -118,51 +144,56 @@ class _Queue:
         """Take an entry out, whether it waits or runs. Safe to repeat."""
         self.waiting.pop(entry, None)
         self.running.pop(entry, None)
-
-    def changed(self) -> None:
-        """Look again at how many places there are; they are counted at each turn anyway."""
-
-
-class _SharedQueue(_Queue):
-    """The entries of one key that many accounts use: they take turns."""
-
-    __slots__ = ("_fair", "_pool", "_turns")
-
-    def __init__(self, key: str, series: Series) -> None:
-        super().__init__(key, series)
-        self._pool = Pool(key, self.places, self._share)
-        self._turns: dict[_Entry, Turn[_Entry]] = {}
-        self._fair: Turns[_Entry] = Turns([self._pool])
-
-    def enter(self, entry: _Entry) -> None:
-        """Let an entry wait. `next` until it gives nothing more."""
-        self.waiting[entry] = None
-        turn = self._turns[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
-        self._fair.add(turn)
-
-    def next(self) -> _Entry | None:
-        """Give a free place to the entry whose turn it is; None when there is none."""
-        turn = self._fair.take()
-        if turn is None:
-            return None
-        del self.waiting[turn.what]
-        self.running[turn.what] = None
-        return turn.what
-
-    def leave(self, entry: _Entry) -> None:
-        """Take an entry out, whether it waits or runs. Safe to repeat."""
-        super().leave(entry)
-        turn = self._turns.pop(entry, None)
-        if turn is not None:
-            self._fair.leave(turn)
+        if self._fair is not None:
+            self._fair.leave(entry)
 
     def changed(self) -> None:
         """Look again at how many places there are."""
-        self._fair.changed()
+        if self._fair is not None:
+            self._fair.changed()
+
+
+class _Fair:
+    """The turns of a queue that many accounts share."""
+
+    __slots__ = ("_places", "_pool", "_turns", "_waiting")
+
+    def __init__(self, key: str, places: Callable[[], int]) -> None:
+        self._places = places
+        self._pool = Pool(key, places, self._share)
+        self._turns: dict[_Entry, Turn[_Entry]] = {}
+        self._waiting: Turns[_Entry] = Turns([self._pool])
+
+    def wait(self, entry: _Entry) -> None:
+        """Let an entry wait for its turn."""
+        self._waiting.add(self._turn(entry))
+
+    def hold(self, entry: _Entry) -> None:
+        """Count the place that an entry has, whatever the limits are."""
+        self._waiting.hold(self._turn(entry))
+
+    def take(self) -> _Entry | None:
+        """Give a free place to the entry whose turn it is; None when there is none."""
+        turn = self._waiting.take()
+        return None if turn is None else turn.what
+
+    def leave(self, entry: _Entry) -> None:
+        """Take an entry out, whether it waits or runs. Safe to repeat."""
+        turn = self._turns.pop(entry, None)
+        if turn is not None:
+            self._waiting.leave(turn)
+
+    def changed(self) -> None:
+        """Look again at how many places there are."""
+        self._waiting.changed()
+
+    def _turn(self, entry: _Entry) -> Turn[_Entry]:
+        turn = self._turns[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
+        return turn
 
     def _share(self, privileged: bool) -> int:
         """How many places an account may have: a quarter is for others. The cloud's own work may have them all."""
-        places = self.places()
+        places = self._places()
         return places if privileged or places == 1 else places - max(1, places // 4)
 
 
@@ -193,17 +224,17 @@ class ResourceQueues:
         work: Callable[[], Awaitable[T]],
         *,
         name: str,
-        parallelism: Callable[[], int] | int = 1,
+        parallelism: Callable[[], int] | int | None = None,
         timeout_seconds: float | None = None,
     ) -> T:
         """Wait for a turn in the queue `key`, do `work`, and return its result.
 
         Args:
-            key: ``<kind>:<uuid>``, e.g. ``"vm:…"``.
+            key: ``"vm:…"``, from `queue_key`.
             work: called when its turn has come; what it raises is raised here.
             name: says what is done, for reports and errors.
             parallelism: how many may run at once; a callable is asked at each turn. Below 1 counts as 1. With a callable,
-                or a number above 1, accounts take turns.
+                or a number above 1, accounts take turns. None: as those who came before have it, else 1.
             timeout_seconds: how long to wait for a turn, at most until the context's deadline. None: until that, or
                 without one the default.
 
@@ -215,8 +246,11 @@ class ResourceQueues:
         context = current()
         if held:
             _check_not_held(held, key, name, context.job)
-        queue = self._queue(key, shared=parallelism != 1)
-        queue.parallelism = parallelism
+        queue = self._queue(key)
+        if parallelism is not None:
+            queue.parallelism = parallelism
+            if parallelism != 1:
+                queue.share()
         now = self._clock.monotonic()
         entry = _Entry(queue, name, context, now, self._deadline(context, now, timeout_seconds))
         queue.enter(entry)
@@ -229,25 +263,25 @@ class ResourceQueues:
         finally:
             self._free(entry)
 
-    def keep(self, key: str, *, name: str, job: JobId | None) -> Place:
+    def keep(self, key: str, *, name: str, job: JobId | None, actor: str | None = None) -> Place:
         """Take a place in the queue `key` now, beyond its parallelism if need be, and keep it until `Place.leave`.
 
         Args:
             key: as in `run`.
             name: says what it is kept for, for reports and errors.
             job: the job that the work in this place belongs to.
+            actor: the account that the work is for, in whose share the place counts; None: it is the cloud's own.
         """
-        queue = self._queue(key, shared=False)
+        queue = self._queue(key)
         now = self._clock.monotonic()
-        entry = _Entry(queue, name, CallContext(job=job), now, now)
-        queue.running[entry] = None
+        entry = _Entry(queue, name, CallContext(job=job, actor=actor), now, now)
+        queue.hold(entry)
         return Place(entry, self._free)
 
-    def _queue(self, key: str, *, shared: bool) -> _Queue:
+    def _queue(self, key: str) -> _Queue:
         queue = self._queues.get(key)
         if queue is None:
-            kind = _SharedQueue if shared else _Queue
-            queue = self._queues[key] = kind(key, self._metrics.queue_wait.of(kind_of(key)))
+            queue = self._queues[key] = _Queue(key, self._metrics.queue_wait.of(kind_of(key)))
         return queue
 
     def _free(self, entry: _Entry) -> None:
@@ -348,6 +382,16 @@ async def _within(entry: _Entry, work: Callable[[], Awaitable[T]]) -> T:
         return await work()
     finally:
         _HELD.reset(token)
+
+
+def queue_key(kind: str, uuid: str) -> str:
+    """The key of a queue: what is done to the resource `uuid`, or a part of that which takes its turns apart.
+
+    Args:
+        kind: the resource's noun, ``host``, or the noun and the part, ``host-agent``. The noun alone is for the workflows and
+            calls that are about the resource.
+    """
+    return f"{kind}:{uuid}"
 
 
 def kind_of(key: str) -> str:
