@@ -43,7 +43,7 @@ from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
@@ -341,7 +341,7 @@ class Jobs:
         opened.cancelled = True
         if opened.task is None:
             waits = opened.turn is not None and self._slots.waits(opened.turn)
-            if not opened.resumed and (opened.ahead or waits):
+            if opened.ahead or waits:
                 self._withdraw(opened)
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
@@ -628,7 +628,7 @@ def _turn_of(message: ApiCommand[object]) -> str | None:
     """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
     if message.route is None or not message.takes_turn:
         return None
-    return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
+    return queue_key(tag_of(message).partition(".")[0], getattr(message, message.route))
 
 
 def _is_open(tx: Tx, job: JobId) -> bool:

@@ -55,7 +55,7 @@ from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
 from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Workflow, WorkflowBook, conclusion
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, JobId
-from cairn.kernel.queue import ResourceQueues, kind_of
+from cairn.kernel.queue import ResourceQueues, kind_of, queue_key
 from cairn.kernel.store.store import Store, Tx
 
 __all__ = ["Fence", "Finisher", "FlowEngine", "FlowProbe", "Run", "report_progress"]
@@ -160,7 +160,7 @@ class FlowEngine:
         veto = self._guards.question(message, current().actor)
         unless = None if workflow.unless is None and veto is None else partial(_at_first, workflow, message, key, veto)
         asked = Asked(uuid=key, account=current().actor or "", asked=message)
-        return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=unless))
+        return conclusion(await self.run(workflow, asked, queue=queue_key(workflow.queue or "", key), unless=unless))
 
     def handler(self, workflow: AnyWorkflow) -> Callable[[ApiCommand[object]], Awaitable[Struct | None]]:
         """The handler that runs `workflow` for its call, for calls that no service handles itself."""
@@ -416,7 +416,7 @@ class FlowEngine:
         """`work` in its place in the resource queue `key`, if it has one."""
         if key is None:
             return work()
-        return self._queues.run(key, work, name=name, parallelism=self._parallelism.get(kind_of(key), 1))
+        return self._queues.run(key, work, name=name, parallelism=self._parallelism.get(kind_of(key)))
 
     async def _undo_again(self, uuid: str) -> bool:
         if uuid in self._live:

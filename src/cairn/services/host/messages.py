@@ -65,7 +65,7 @@ class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-sta
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "changeHostState")
     entity: ClassVar[str | None] = "Host"
-    takes_turn: ClassVar[bool] = False  # the queue of that name is for its agent's commands, which may take long
+    takes_turn: ClassVar[bool] = False  # at once, also while it is being connected, which may take long
 
     state_event: HostStateEvent
 

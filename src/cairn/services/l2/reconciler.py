@@ -39,7 +39,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.event import EventRow, Events
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
@@ -240,7 +240,7 @@ class L2Reconciler(HostConnected, HostRemoval):
             ]
             return await self._everywhere(behind, lambda host: realize(host, network))
 
-        return await self._queues.run(f"l2-whole:{l2_network}", work, name="realize an L2 network")
+        return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
 
     async def remove(self, network: L2Network, clusters: Sequence[ClusterId]) -> None:
         """Remove a network's bridge from the connected hosts of clusters. Safe to repeat.
