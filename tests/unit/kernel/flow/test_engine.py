@@ -4,13 +4,15 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from tests.unit.kernel.flow.world import JOB, RETRY_SECONDS, Parameters, Watch, World, flow, new_world
+from tests.unit.kernel.flow.world import JOB, RETRY_SECONDS, Parameters, Watch, World, flow, new_world, refusal
 
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowEngine, report_progress
-from cairn.kernel.flow.journal import RunState
+from cairn.kernel.flow.journal import FlowRun, RunState
+from cairn.kernel.flow.run import Run
+from cairn.kernel.flow.workflow import WorkflowBook
 from cairn.kernel.store.store import Store
 
 PLAN = ["t1", "t2", "a3", "t4", "a5", "t6"]
@@ -281,6 +283,59 @@ async def test_settled_run_is_forgotten(world: World) -> None:
     world.story.clear()
     await world.clock.advance(2 * RETRY_SECONDS)
     assert world.story == []
+
+
+@pytest.mark.parametrize("mistake", [refusal("t2"), ZeroDivisionError("a mistake in the step")])
+async def test_settling_undoes_what_it_can_of_the_database_whatever_a_step_raises(
+    world: World, mistake: Exception
+) -> None:
+    def raise_it() -> None:
+        raise mistake
+
+    world.bad_late = {"a5"}
+    world.bad_undo.update(("t1", "t2", "a3"))
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine)
+    (row,) = await world.rows()
+    world.hooks["undo t2"] = raise_it
+
+    await engine.settle(row.uuid)
+
+    assert await world.rows() == []
+    assert await world.effects() == {"t2", "a3"}
+
+
+async def test_run_that_cannot_be_read_is_settled_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(book: WorkflowBook, row: FlowRun) -> Run:
+        raise ZeroDivisionError
+
+    world.bad_late = {"a5"}
+    world.bad_undo["a3"] = 1
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine)
+    (row,) = await world.rows()
+    monkeypatch.setattr("cairn.kernel.flow.engine.load", unreadable)
+
+    await engine.settle(row.uuid)
+
+    assert await world.rows() == []
+
+
+async def test_node_that_is_declared_gone_settles_nothing(world: World) -> None:
+    world.bad_late = {"a5"}
+    world.bad_undo.update(("t1", "a3"))
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine)
+    (row,) = await world.rows()
+    world.fenced = True
+
+    with pytest.raises(CairnError, match=r"node\.fenced"):
+        await engine.settle(row.uuid)
+
+    assert await world.rows() == [row]
 
 
 async def test_undo_that_hangs_is_ended_and_counts_as_failed(world: World) -> None:

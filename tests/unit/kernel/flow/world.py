@@ -206,6 +206,7 @@ class Noting(Base, TransactionStep[Parameters, Struct]):
     def undo(self, tx: Tx, given: Parameters, made: Struct | None) -> None:
         self.world.story.append(f"undo {self.name}")
         self.world.made[self.name] = made
+        self.world.hook(f"undo {self.name}")
         tx.delete(Effect, self.name)
         self.world.check_undo(self.name)
 
