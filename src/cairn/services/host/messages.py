@@ -56,8 +56,7 @@ class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
     def check(self) -> None:
         """Refuse an address that could be read in two ways (``machine.bad-address``)."""
         super().check()
-        if self.management_ip is not None:
-            check_address("managementIp", self.management_ip)
+        check_address("managementIp", self.management_ip)
 
 
 class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-state"):
