@@ -18,7 +18,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId, NodeId, RandomIds
-from cairn.kernel.jobs import Job, Jobs, JobState
+from cairn.kernel.job import Job, JobState
+from cairn.kernel.jobs import Jobs
 from cairn.kernel.limits import BACKLOG
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
@@ -698,7 +699,9 @@ async def test_crash_at_any_journal_write_ends_in_one_answer(bad: bool) -> None:
         site.handler = site.by_flow
         site.restart(Watch(crash_at))
         await site.submit()
-        task = site.jobs._open[job_id()].task
+        opened = site.jobs._open.get(job_id())
+        assert opened is not None
+        task = opened.task
         assert task is not None
         with suppress(Crash):
             await task

@@ -46,6 +46,9 @@ class Answer(Record, frozen=True, kw_only=True):
     thing: str
 
 
+PLAN = ["t1", "t2", "a3", "t4", "a5", "t6"]
+
+
 class Parameters(Struct, frozen=True, kw_only=True):
     thing: str
 
@@ -281,3 +284,8 @@ async def new_world(store: Store | None = None) -> World:
     clock = VirtualClock()
     schema = Schema([FlowRun, Effect, Answer])
     return World(store or await Store.memory(schema, clock, inline=True), clock)
+
+
+def engine_of(world: World, steps: list[str] = PLAN, probe: Watch | None = None) -> FlowEngine:
+    """An engine with one workflow."""
+    return world.engine({"test.flow": steps}, probe)
