@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cairn.kernel.jobs import Job
+from cairn.kernel.job import Job
 from cairn.testing.cloud import Cloud, Refused
 
 SECRET_URL = "http://bob:hunter2@images/missing.qcow2?token=tok3n"

@@ -231,7 +231,7 @@ async def test_guests_that_ignore_the_power_button_hold_up_no_start(cloud: Cloud
         await cloud.send("StopVmInstance", uuid=vm["uuid"])
     await cloud.quiet(1)
     queues = {report.key: len(report.running) for report in cloud.node.context.queues.inspect("host")}
-    assert queues == {f"host-idle:{host}": 12}
+    assert queues == {f"host-agent-idle:{host}": 12}
 
     await alice.log_in(cloud)
     began = cloud.clock.monotonic()
@@ -252,7 +252,7 @@ async def test_account_s_slow_work_on_a_host_leaves_places_to_others(cloud: Clou
     for vm in vms:
         await cloud.send("PauseVmInstance", uuid=vm["uuid"])
     await cloud.quiet(1)
-    (queue,) = cloud.node.context.queues.inspect("host:")
+    (queue,) = cloud.node.context.queues.inspect("host-agent:")
     assert (len(queue.running), len(queue.waiting)) == (8, 4)
 
     await alice.log_in(cloud)

@@ -25,8 +25,8 @@ async def begin_vm(cloud: Cloud, **more: object) -> str:
     return str(answer["uuid"])
 
 
-async def begin(cloud: Cloud, api: str, **fields: object) -> str:
-    status, answer = await cloud.send(api, uuid=VM, **fields)
+async def begin(cloud: Cloud, api: str, uuid: str = VM, **fields: object) -> str:
+    status, answer = await cloud.send(api, uuid=uuid, **fields)
     assert status == 202, answer
     return str(answer["uuid"])
 
@@ -162,3 +162,26 @@ async def test_a_host_is_disabled_at_once_however_long_its_commands_take() -> No
         began = cloud.clock.monotonic()
         await cloud.call("ChangeHostState", uuid=cloud.site["host-1"], state_event="disable")
         assert cloud.clock.monotonic() - began < 60
+
+
+async def test_what_is_done_to_a_host_and_what_its_agent_does_take_their_turns_apart() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        host = cloud.site["host-1"]
+        cloud.agents.dials.turn(Dial(command="storage.create-volume", delay_seconds=30))
+        cloud.agents.dials.turn(Dial(command="host.connect", delay_seconds=30))
+        await begin_vm(cloud)
+        await cloud.quiet(1)
+        jobs = [await begin(cloud, "ReconnectHost", uuid=host), await begin(cloud, "ReconnectHost", uuid=host)]
+        await cloud.quiet(1)
+
+        queues = cloud.node.context.queues.inspect("host")
+        names = {queue.key: [entry.name for entry in (*queue.running, *queue.waiting)] for queue in queues}
+        assert names == {
+            f"host-agent:{host}": ["storage.create-volume"],
+            f"host:{host}": ["host.reconnect", "host.reconnect"],
+        }
+        began = cloud.clock.monotonic()
+        await cloud.call("ChangeHostState", uuid=host, state_event="disable")
+        assert cloud.clock.monotonic() - began < 10
+        assert [await ending(cloud, job) for job in jobs] == ["Succeeded", "Succeeded"]

@@ -34,7 +34,8 @@ from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.bus.context import entered
 from cairn.kernel.error import CairnError, ErrorKind, from_record
 from cairn.kernel.ids import IdSource, JobId, is_uuid
-from cairn.kernel.jobs import OPEN, Job, JobState, Progress
+from cairn.kernel.job import OPEN, Job, JobState
+from cairn.kernel.jobs import Progress
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
 from cairn.kernel.slots import BACKLOG_FULL

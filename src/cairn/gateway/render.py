@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from cairn.kernel.api import ApiCommand, Reference
 from cairn.kernel.bus.message import message_type
-from cairn.kernel.jobs import Job
+from cairn.kernel.job import Job
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.inventory import Inventory
 from cairn.kernel.query.plan import Scope

@@ -18,78 +18,40 @@ full), it is tried again, in this process or by the next.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection
 from contextvars import Context
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Annotated, ClassVar, TypeVar
+from datetime import timedelta
+from typing import TypeVar
 
 import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.api import ApiCommand, ApiCreate, secret_fields
+from cairn.kernel.api import ApiCommand, ApiCreate
 from cairn.kernel.bus.bus import Bus
-from cairn.kernel.bus.context import CallContext, Origin, current, entered
+from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
-from cairn.kernel.bus.message import message_type, tag_of
+from cairn.kernel.bus.message import tag_of
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
-from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
+from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import OPEN, Job, JobState, decode, digest_of, is_open, read, turn_of
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.open_jobs import OpenJob, OpenJobs
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
-from cairn.kernel.slots import Slots
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, Sealed, TableMeta
 from cairn.kernel.store.store import Store, Tx
-from cairn.kernel.turns import Turn
 
 T = TypeVar("T")
 _log = structlog.get_logger("cairn.jobs")
-
-
-class JobState(StrEnum):
-    """The state of a job."""
-
-    WAITING = "Waiting"
-    RUNNING = "Running"  #: as `Jobs.look` shows it; a row says Waiting until the job has ended
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
-
-
-OPEN = (JobState.WAITING, JobState.RUNNING)
 #: until a job whose end could not be written down is taken up again
 _AGAIN_SECONDS = 5.0
-
-
-class Job(Record, frozen=True, kw_only=True):
-    """An API call that changes something."""
-
-    meta: ClassVar[TableMeta] = TableMeta(
-        table="job", entity="Job", path="/jobs", columns=("uuid", "api", "state", "createDate", "finishDate")
-    )
-
-    uuid: Annotated[str, Key()]
-    api: Annotated[str, Index(), Doc("the API's name")]
-    tag: Annotated[str, Hidden()]
-    request: Annotated[bytes, Sealed()]
-    digest: Annotated[str, Hidden()]
-    account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
-    state: Annotated[JobState, Index()] = JobState.WAITING
-    answer: Annotated[bytes | None, Hidden()] = None
-    error: Annotated[ErrorRecord | None, Doc("why it failed")] = None
-    timeout_seconds: Annotated[float, Doc("how long it may take")] = 1800.0
-    cancel_requested: bool = False
-    create_date: datetime
-    finish_date: Annotated[datetime | None, Index()] = None
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -100,46 +62,6 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 Render = Callable[[Tx, ApiCommand[object], object], bytes]
-
-
-class _Open(Struct, kw_only=True, eq=False):
-    """A job of this node that has not ended."""
-
-    id: JobId
-    api: str
-    message: ApiCommand[object] | None  #: None: it cannot be read any more
-    actor: str | None
-    timeout_seconds: float
-    #: it is an administrator's, as far as is known
-    admin: bool = False
-    #: where the call came from; not known any more after a restart
-    origin: Origin | None = None
-    #: when it was accepted, or taken up again, in seconds of the clock
-    since: float = 0.0
-    #: its place, or its wait for one
-    turn: Turn[_Open] | None = None
-    waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
-    task: asyncio.Task[None] | None = None
-    #: an earlier run of the node, or an earlier try, may have left a journal
-    resumed: bool = False
-    #: it left a journal, or an end that could not be written: it goes on without waiting for a place
-    begun: bool = False
-    cancelled: bool = False
-    #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
-    at_work: bool = False
-    #: its success is durable
-    finished: bool = False
-    #: what it failed with in a former try, whose end could not be written; or why it must not go on
-    error: CairnError | None = None
-    #: the creations that it waits for before it may begin
-    ahead: set[JobId] = msgspec.field(default_factory=set)
-    #: the jobs that wait for the end of this creation
-    followers: dict[JobId, _Open] = msgspec.field(default_factory=dict)
-
-    def wake(self) -> None:
-        """Wake everything that waits for its end."""
-        for waiter in self.waiters:
-            _wake(waiter)
 
 
 class Jobs:
@@ -177,9 +99,7 @@ class Jobs:
         self._wheel = DeadlineWheel(clock)  # of running jobs; stopped with them
         self._queues = queues
         self._retention_seconds = retention_seconds
-        self._open: dict[JobId, _Open] = {}
-        self._slots: Slots[_Open] = Slots(parallelism, setting)
-        self._creating: dict[str, _Open] = {}  #: by the resource that it makes
+        self._open = OpenJobs(parallelism, setting)
         self._running = 0
         self._stopping = False
         self._flows: FlowEngine | None = None
@@ -216,15 +136,15 @@ class Jobs:
                 this account or in all: nothing was written.
         """
         request = msgspec.json.encode(message)
-        digest = _digest(message, actor)
+        digest = digest_of(message, actor)
         try:
-            self._slots.check(message, actor, admin=admin)
+            self._open.check(message, actor, admin=admin)
         except CairnError:
             if await self._is_repeated(job, digest):
                 return False
             raise
         api = type(message).__name__
-        opened = _Open(
+        opened = OpenJob(
             id=job,
             api=api,
             message=message,
@@ -255,7 +175,7 @@ class Jobs:
             tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
             return True
 
-        with self._slots.entering(actor):
+        with self._open.entering(actor):
             return await self._store.write(fn)
 
     async def _is_repeated(self, job: JobId, digest: str) -> bool:
@@ -279,7 +199,7 @@ class Jobs:
         """The job as it is, or as it is when it ends within `wait_seconds` (``job.not-found``)."""
         opened = self._open.get(job)
         if opened is not None and wait_seconds > 0:
-            await self._wait(opened, wait_seconds)
+            await opened.wait(self._clock, wait_seconds)
         row = await self._store.look(lambda tx: tx.get(Job, job))
         if row is None:
             raise CairnError(
@@ -290,17 +210,6 @@ class Jobs:
         if row.state is JobState.WAITING and (opened := self._open.get(job)) is not None and opened.task is not None:
             return replace(row, state=JobState.RUNNING)
         return row
-
-    async def _wait(self, opened: _Open, seconds: float) -> None:
-        """Wait until it ends, but no longer than `seconds`."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        opened.waiters.add(waiter)
-        timer = self._clock.call_later(seconds, lambda: _wake(waiter))
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            opened.waiters.discard(waiter)
 
     def progress(self, job: JobId) -> Progress | None:
         """The step that a running job is at; None when it waits or has ended."""
@@ -314,13 +223,13 @@ class Jobs:
 
     def counts(self) -> tuple[int, int]:
         """How many jobs run and how many wait on this node."""
-        return self._running, self._slots.waiting
+        return self._running, self._open.waiting
 
     def _waiting_by_api(self) -> dict[tuple[str, ...], float]:
-        return {(api,): float(count) for api, count in self._slots.waiting_by_api.items()}
+        return {(api,): float(count) for api, count in self._open.waiting_by_api.items()}
 
     def _oldest_wait(self) -> float:
-        oldest = self._slots.oldest
+        oldest = self._open.oldest
         return 0.0 if oldest is None else max(0.0, self._clock.monotonic() - oldest.since)
 
     # -- cancelling ------------------------------------------------------------------------------------------------------
@@ -340,21 +249,10 @@ class Jobs:
             return
         opened.cancelled = True
         if opened.task is None:
-            waits = opened.turn is not None and self._slots.waits(opened.turn)
-            if not opened.resumed and (opened.ahead or waits):
-                self._withdraw(opened)
+            if self._open.withdraw(opened):
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
             opened.task.cancel()
-
-    def _withdraw(self, opened: _Open) -> None:
-        """Take a job out of whatever it waits for."""
-        if opened.ahead:
-            for creation in opened.ahead:
-                self._open[creation].followers.pop(opened.id)
-            opened.ahead.clear()
-        elif opened.turn is not None:
-            self._slots.leave(opened.turn)
 
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
@@ -367,7 +265,7 @@ class Jobs:
         """
         context = current()
         opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
-        key = None if opened is None or opened.message is None else _turn_of(opened.message)
+        key = None if opened is None or opened.message is None else turn_of(opened.message)
         if opened is not None and opened.message is not None:
             fn = _guarded(fn, self._guards.question(opened.message, opened.actor))
         if opened is None or key is None:
@@ -395,61 +293,36 @@ class Jobs:
     def _message(self, tx: Tx, job: JobId) -> ApiCommand[object]:
         row = tx.get(Job, job)
         assert row is not None
-        return _decode(row)
+        return decode(row)
 
     # -- running ------------------------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
         """Look again at how many jobs may run at a time. Call it after one of the settings changed."""
-        self._slots.changed()
+        self._open.changed()
         self._dispatch()
 
-    def _enqueue(self, opened: _Open) -> None:
+    def _enqueue(self, opened: OpenJob) -> None:
         """Let a job wait for its turn; one that had begun goes on at once."""
         if self._stopping:
             return
-        if opened.id not in self._open:
-            self._open[opened.id] = opened
-            self._slots.opened(opened.actor)
-        opened.since = self._clock.monotonic()
-        message = opened.message
+        self._open.enter(opened, self._clock.monotonic())
         if opened.begun:
-            opened.turn = self._slots.hold(opened)
             self._begin(opened)
-        elif message is not None and (creations := self._creations_ahead(message)):
-            for creation in creations:
-                opened.ahead.add(creation.id)
-                creation.followers[opened.id] = opened
-        else:
-            opened.turn = self._slots.wait(opened)
-        if isinstance(message, ApiCreate) and message.resource_uuid is not None:
-            self._creating[message.resource_uuid] = opened
         self._dispatch()
 
-    def _creations_ahead(self, message: ApiCommand[object]) -> list[_Open]:
-        """The open jobs that make the resources which a call names."""
-        if not self._creating:
-            return []
-        ahead: dict[JobId, _Open] = {}
-        for name in message.__struct_fields__:
-            value = getattr(message, name)
-            for one in value if isinstance(value, list) else (value,):
-                if isinstance(one, str) and (creation := self._creating.get(one)) is not None:
-                    ahead[creation.id] = creation
-        return list(ahead.values())
-
     def _dispatch(self) -> None:
-        while not self._stopping and (opened := self._slots.take()) is not None:
+        while not self._stopping and (opened := self._open.take()) is not None:
             self._begin(opened)
 
-    def _begin(self, opened: _Open) -> None:
+    def _begin(self, opened: OpenJob) -> None:
         """Start a job's task, in an empty context: it is not part of the call that happened to start it."""
         self._running += 1
         opened.task = asyncio.get_running_loop().create_task(
             self._run(opened), name=f"job {opened.id}", context=Context()
         )
 
-    async def _run(self, opened: _Open) -> None:
+    async def _run(self, opened: OpenJob) -> None:
         ended = False
         opened.at_work = True
         began = self._clock.monotonic()
@@ -469,32 +342,18 @@ class Jobs:
         finally:
             self._running -= 1
             if not self._stopping:
-                if opened.turn is not None:
-                    self._slots.leave(opened.turn)
+                self._open.leave(opened)
                 self._leave(opened, ended=ended)
                 self._dispatch()
 
-    def _leave(self, opened: _Open, *, ended: bool) -> None:
+    def _leave(self, opened: OpenJob, *, ended: bool) -> None:
         if ended:
-            if self._open.pop(opened.id, None) is not None:
-                self._slots.ended(opened.actor)
-            opened.wake()
-            if opened.followers or isinstance(opened.message, ApiCreate):
-                self._let_go(opened)
+            self._open.ended(opened)
             return
         opened.task, opened.at_work, opened.resumed, opened.begun = None, False, True, True
         self._clock.call_later(_AGAIN_SECONDS, lambda: self._enqueue(opened))
 
-    def _let_go(self, creation: _Open) -> None:
-        """A creation has ended: those that waited for it may begin."""
-        if isinstance(creation.message, ApiCreate):
-            self._creating.pop(creation.message.resource_uuid or "", None)
-        for follower in creation.followers.values():
-            follower.ahead.discard(creation.id)
-            if not follower.ahead:
-                follower.turn = self._slots.wait(follower)
-
-    async def _work(self, opened: _Open) -> CairnError | None:
+    async def _work(self, opened: OpenJob) -> CairnError | None:
         context = CallContext(job=opened.id, stack=(), deadline=None, actor=opened.actor, origin=opened.origin)
         try:
             with entered(context):
@@ -516,29 +375,29 @@ class Jobs:
             return internal(opened.api, error)
         return None
 
-    async def _recover_flows(self, opened: _Open) -> bool:
+    async def _recover_flows(self, opened: OpenJob) -> bool:
         """Go on with the journal that was left behind; False when there is none and the call is made again."""
         assert self._flows is not None
         job = opened.id
         if not await self._store.look(lambda tx: tx.count(FlowRun, job_uuid=job)):
-            return not await self._store.look(lambda tx: _is_open(tx, job))
+            return not await self._store.look(lambda tx: is_open(tx, job))
         until = self._clock.monotonic() + opened.timeout_seconds
         work = self._flows.recover(job, cancel=opened.cancelled or opened.message is None)
         await limit(self._wheel, until, opened.api, work)
-        return not await self._store.look(lambda tx: _is_open(tx, job))
+        return not await self._store.look(lambda tx: is_open(tx, job))
 
-    async def _ensure_finished(self, opened: _Open, answer: object) -> None:
+    async def _ensure_finished(self, opened: OpenJob, answer: object) -> None:
         """Write the end of a job whose handler needed neither workflow nor commit, because nothing was to be done."""
         job = opened.id
 
         def fn(tx: Tx) -> None:
-            if _is_open(tx, job):
+            if is_open(tx, job):
                 self.finish(tx, job, answer)
 
         if not opened.finished:
             await self._store.write(fn)
 
-    async def _fail(self, opened: _Open, error: CairnError) -> bool:
+    async def _fail(self, opened: OpenJob, error: CairnError) -> bool:
         """Write down that a job has failed. False: not yet, because something of it is neither done nor undone."""
         if self._stopping:
             return False
@@ -546,7 +405,7 @@ class Jobs:
         state = JobState.CANCELLED if opened.cancelled else JobState.FAILED
 
         def fn(tx: Tx) -> bool:
-            if not _is_open(tx, job):
+            if not is_open(tx, job):
                 return True
             runs = tx.find(FlowRun, job_uuid=job) if self._flows is not None else []
             if any(run.state is not RunState.UNDO_FAILED for run in runs):
@@ -574,10 +433,10 @@ class Jobs:
         """
         rows = await self._store.read(lambda tx: tx.find(Job, state=list(OPEN), order_by="create_date"))
         for row in rows:
-            message, error = _read(row)
+            message, error = read(row)
             if error is not None:
                 _log.error("job.unreadable", job=row.uuid, api=row.api, error=str(error))
-            opened = _Open(
+            opened = OpenJob(
                 id=JobId(row.uuid),
                 api=row.api,
                 message=message,
@@ -596,12 +455,12 @@ class Jobs:
         self._stopping = True
         if self._flows is not None:
             await self._flows.stop()  # first: else their callers' end would have them undone
-        tasks = [opened.task for opened in self._open.values() if opened.task is not None]
+        tasks = [opened.task for opened in self._open if opened.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._wheel.stop()
-        for opened in self._open.values():
+        for opened in self._open:
             opened.wake()
 
     async def clean(self) -> int:
@@ -624,39 +483,7 @@ def _guarded(fn: Callable[[Tx], T], veto: Callable[[Tx], None] | None) -> Callab
     return asking
 
 
-def _turn_of(message: ApiCommand[object]) -> str | None:
-    """The queue in which a call that is one transaction takes its turn; None: it need not wait for anything."""
-    if message.route is None or not message.takes_turn:
-        return None
-    return f"{tag_of(message).partition('.')[0]}:{getattr(message, message.route)}"
-
-
-def _is_open(tx: Tx, job: JobId) -> bool:
-    row = tx.get(Job, job)
-    return row is not None and row.state in OPEN
-
-
-def _decode(row: Job) -> ApiCommand[object]:
-    kind = message_type(row.tag)
-    message: ApiCommand[object] = msgspec.json.decode(row.request, type=kind)
-    return message
-
-
-def _read(row: Job) -> tuple[ApiCommand[object] | None, CairnError | None]:
-    """The call of a job, or why there is none any more."""
-    try:
-        return _decode(row), None
-    except (CairnError, msgspec.MsgspecError) as error:
-        return None, CairnError(
-            "job.unreadable",
-            f"The call {row.api} was accepted by another version of cairn, or with a plugin that is not there any more, and "
-            "cannot be read now. What was done of it is undone. Make the call again once its plugin is back.",
-            kind=ErrorKind.CONFLICT,
-            operator=str(error),
-        )
-
-
-def _unreadable(opened: _Open, undone: CairnError) -> CairnError:
+def _unreadable(opened: OpenJob, undone: CairnError) -> CairnError:
     """What a job fails with whose call could not be read, once its runs were undone with the error `undone`."""
     assert opened.error is not None
     if "undoPending" in undone.details:
@@ -668,18 +495,3 @@ def _cancelled() -> CairnError:
     return CairnError(
         "job.cancelled", "The job was cancelled, and what it had done is undone.", kind=ErrorKind.CANCELLED
     )
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-def _digest(message: ApiCommand[object], actor: str | None) -> str:
-    """A digest that tells a repetition of a call from another call. Secrets are left out, as it outlives the job."""
-    kind = type(message)
-    told = msgspec.to_builtins(message)
-    for name in secret_fields(kind):
-        told.pop(name, None)
-    known = msgspec.json.encode([told, actor], order="sorted")
-    return hashlib.blake2b(known, digest_size=16).hexdigest()

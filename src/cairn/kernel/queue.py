@@ -18,7 +18,8 @@ refused as well: with all places taken by such work it would wait just the same.
 outlives it may ask again once the work has ended, and a job that it started waits for its turn like any other.
 
 A place may be kept (`ResourceQueues.keep`) for work that is begun later: after a restart, the runs that a former process
-left half done have their places before anything else may ask for one.
+left half done have their places before anything else may ask for one. In a shared queue it counts in the share of the account
+that the run is for, like any other.
 """
 
 from __future__ import annotations
@@ -86,10 +87,10 @@ _HELD: ContextVar[tuple[_Entry, ...]] = ContextVar("cairn-held-turns", default=(
 
 
 class _Queue:
-    """The entries of one key.
+    """The entries of one key: one after another, or, where there are more places, in fair turns.
 
-    Those of one place come one after another. Those of more places take turns by account, from the moment that one must
-    wait: as long as nobody does, and fewer run than one account may have, there is nothing to be fair about.
+    Books of the turns are kept from the moment that one must wait. As long as nobody does, and fewer run than one account may
+    have, there is nothing to be fair about.
     """
 
     __slots__ = ("_fair", "key", "parallelism", "running", "series", "waiting")
@@ -99,44 +100,51 @@ class _Queue:
         self.series = series
         self.parallelism: Callable[[], int] | int = 1
         self.running: dict[_Entry, None] = {}
-        self.waiting: OrderedDict[_Entry, None] = OrderedDict()
-        self._fair: _FairTurns | None = None
+        self.waiting: OrderedDict[_Entry, None] = OrderedDict()  # any entry may leave, and that must stay cheap
+        self._fair: _Fair | None = None
 
     def places(self) -> int:
-        """How many may run at once, now."""
+        """How many may run at once, as of now; at least 1."""
         limit = self.parallelism
         return max(1, limit if isinstance(limit, int) else limit())
 
-    def share(self, privileged: bool) -> int:
-        """How many places an account may have: a quarter is for others. The cloud's own work may have them all."""
-        places = self.places()
-        return places if privileged or places == 1 else places - max(1, places // 4)
+    def _share(self) -> None:
+        """Let accounts take turns from now on, with all that is here already."""
+        self._fair = _Fair(self.key, self.places)
+        for entry in self.running:
+            self._fair.hold(entry)
+        for entry in self.waiting:
+            self._fair.wait(entry)
 
     def enter(self, entry: _Entry) -> None:
         """Give an entry a place if it may have one whoever asks; else let it wait for what `next` gives."""
-        if self._fair is None and not self.waiting and len(self.running) < self.share(privileged=False):
+        if self._fair is None and not self.waiting and len(self.running) < _share_of(self.places()):
             self.running[entry] = None
             return
         self.waiting[entry] = None
         if self._fair is not None:
-            self._fair.add(entry)
+            self._fair.wait(entry)
         elif self.parallelism != 1:
-            self._fair = _FairTurns(self)
+            self._share()
+
+    def hold(self, entry: _Entry) -> None:
+        """Give an entry a place at once, even beyond the parallelism."""
+        self.running[entry] = None
+        if self._fair is not None:
+            self._fair.hold(entry)
 
     def next(self) -> _Entry | None:
         """Give a free place to the entry whose turn it is; None when there is none."""
-        if not self.waiting:
-            return None
         if self._fair is not None:
             entry = self._fair.take()
-            if entry is not None:
-                del self.waiting[entry]
-        elif len(self.running) < self.places():
+            if entry is None:
+                return None
+            del self.waiting[entry]
+        elif self.waiting and len(self.running) < self.places():
             entry, _ = self.waiting.popitem(last=False)
         else:
-            entry = None
-        if entry is not None:
-            self.running[entry] = None
+            return None
+        self.running[entry] = None
         return entry
 
     def leave(self, entry: _Entry) -> None:
@@ -152,42 +160,52 @@ class _Queue:
             self._fair.changed()
 
 
-class _FairTurns:
-    """Whose turn it is in a queue of more places than one. Made with all that the queue holds."""
+def _share_of(places: int) -> int:
+    """How many places of a shared queue one account may have: a quarter is for others."""
+    return places if places == 1 else places - max(1, places // 4)
 
-    __slots__ = ("_pool", "_turns", "_what")
 
-    def __init__(self, queue: _Queue) -> None:
-        self._pool = Pool(queue.key, queue.places, queue.share)
-        self._turns: Turns[_Entry] = Turns([self._pool])
-        self._what: dict[_Entry, Turn[_Entry]] = {}
-        for entry in queue.running:
-            self._turns.hold(self._turn(entry))
-        for entry in queue.waiting:
-            self.add(entry)
+class _Fair:
+    """The turns of a queue that many accounts share."""
 
-    def add(self, entry: _Entry) -> None:
-        """Let an entry wait."""
-        self._turns.add(self._turn(entry))
+    __slots__ = ("_places", "_pool", "_turns", "_waiting")
+
+    def __init__(self, key: str, places: Callable[[], int]) -> None:
+        self._places = places
+        self._pool = Pool(key, places, self._share)
+        self._turns: dict[_Entry, Turn[_Entry]] = {}
+        self._waiting: Turns[_Entry] = Turns([self._pool])
+
+    def wait(self, entry: _Entry) -> None:
+        """Let an entry wait for its turn."""
+        self._waiting.add(self._turn(entry))
+
+    def hold(self, entry: _Entry) -> None:
+        """Count the place that an entry has, whatever the limits are."""
+        self._waiting.hold(self._turn(entry))
 
     def take(self) -> _Entry | None:
-        """The entry whose turn it is."""
-        turn = self._turns.take()
+        """Give a free place to the entry whose turn it is; None when there is none."""
+        turn = self._waiting.take()
         return None if turn is None else turn.what
 
     def leave(self, entry: _Entry) -> None:
-        """Take an entry out. Safe to repeat."""
-        turn = self._what.pop(entry, None)
+        """Take an entry out, whether it waits or runs. Safe to repeat."""
+        turn = self._turns.pop(entry, None)
         if turn is not None:
-            self._turns.leave(turn)
+            self._waiting.leave(turn)
 
     def changed(self) -> None:
         """Look again at how many places there are."""
-        self._turns.changed()
+        self._waiting.changed()
 
     def _turn(self, entry: _Entry) -> Turn[_Entry]:
-        turn = self._what[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
+        turn = self._turns[entry] = Turn(entry, entry.actor, (self._pool,), privileged=entry.actor is None)
         return turn
+
+    def _share(self, privileged: bool) -> int:
+        """How many places an account may have. The cloud's own work may have them all."""
+        return self._places() if privileged else _share_of(self._places())
 
 
 class ResourceQueues:
@@ -217,17 +235,17 @@ class ResourceQueues:
         work: Callable[[], Awaitable[T]],
         *,
         name: str,
-        parallelism: Callable[[], int] | int = 1,
+        parallelism: Callable[[], int] | int | None = None,
         timeout_seconds: float | None = None,
     ) -> T:
         """Wait for a turn in the queue `key`, do `work`, and return its result.
 
         Args:
-            key: ``<kind>:<uuid>``, e.g. ``"vm:…"``.
+            key: ``"vm:…"``, from `queue_key`.
             work: called when its turn has come; what it raises is raised here.
             name: says what is done, for reports and errors.
             parallelism: how many may run at once; a callable is asked at each turn. Below 1 counts as 1. With a callable,
-                or a number above 1, accounts take turns.
+                or a number above 1, accounts take turns. None: as those who came before have it, else 1.
             timeout_seconds: how long to wait for a turn, at most until the context's deadline. None: until that, or
                 without one the default.
 
@@ -240,7 +258,8 @@ class ResourceQueues:
         if held:
             _check_not_held(held, key, name, context.job)
         queue = self._queue(key)
-        queue.parallelism = parallelism
+        if parallelism is not None:
+            queue.parallelism = parallelism
         now = self._clock.monotonic()
         entry = _Entry(queue, name, context, now, self._deadline(context, now, timeout_seconds))
         queue.enter(entry)
@@ -254,18 +273,19 @@ class ResourceQueues:
         finally:
             self._free(entry)
 
-    def keep(self, key: str, *, name: str, job: JobId | None) -> Place:
+    def keep(self, key: str, *, name: str, job: JobId | None, actor: str | None = None) -> Place:
         """Take a place in the queue `key` now, beyond its parallelism if need be, and keep it until `Place.leave`.
 
         Args:
             key: as in `run`.
             name: says what it is kept for, for reports and errors.
             job: the job that the work in this place belongs to.
+            actor: the account that the work is for, in whose share the place counts; None: it is the cloud's own.
         """
         queue = self._queue(key)
         now = self._clock.monotonic()
-        entry = _Entry(queue, name, CallContext(job=job), now, now)
-        queue.running[entry] = None
+        entry = _Entry(queue, name, CallContext(job=job, actor=actor), now, now)
+        queue.hold(entry)
         return Place(entry, self._free)
 
     def _queue(self, key: str) -> _Queue:
@@ -372,6 +392,16 @@ async def _within(entry: _Entry, work: Callable[[], Awaitable[T]]) -> T:
         return await work()
     finally:
         _HELD.reset(token)
+
+
+def queue_key(kind: str, uuid: str) -> str:
+    """The key of a queue: what is done to the resource `uuid`, or a part of that which takes its turns apart.
+
+    Args:
+        kind: the resource's noun, ``host``, or the noun and the part, ``host-agent``. The noun alone is for the workflows and
+            calls that are about the resource.
+    """
+    return f"{kind}:{uuid}"
 
 
 def kind_of(key: str) -> str:

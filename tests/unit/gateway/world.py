@@ -40,7 +40,8 @@ from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.ids import NodeId, RandomIds
-from cairn.kernel.jobs import Job, Jobs
+from cairn.kernel.job import Job
+from cairn.kernel.jobs import Jobs
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query import QueryEngine, Shares
 from cairn.kernel.queue import ResourceQueues

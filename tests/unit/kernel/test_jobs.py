@@ -18,7 +18,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId, NodeId, RandomIds
-from cairn.kernel.jobs import Job, Jobs, JobState
+from cairn.kernel.job import Job, JobState
+from cairn.kernel.jobs import Jobs
 from cairn.kernel.limits import BACKLOG
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
@@ -580,6 +581,21 @@ async def test_cancelled_while_waiting_it_ends_at_once_and_keeps_no_place(site: 
     assert site.jobs.counts() == (0, 0)
 
 
+async def test_cancelled_while_waiting_for_a_place_after_a_restart_it_ends_at_once(site: Site) -> None:
+    site.limit = 1
+    site.handler = gate_handler(asyncio.Event())
+    await site.submit(1, "x")
+    await site.submit(2, "y")
+    await recovered(site)
+    assert site.calls == ["x"]
+
+    await site.jobs.cancel(job_id(2))
+
+    assert (await site.look(2)).state is JobState.CANCELLED
+    assert site.calls == ["x"]
+    assert site.jobs.counts() == (1, 0)
+
+
 async def test_cancelled_before_its_task_has_begun_it_does_nothing(site: Site) -> None:
     await site.submit()
 
@@ -683,7 +699,9 @@ async def test_crash_at_any_journal_write_ends_in_one_answer(bad: bool) -> None:
         site.handler = site.by_flow
         site.restart(Watch(crash_at))
         await site.submit()
-        task = site.jobs._open[job_id()].task
+        opened = site.jobs._open.get(job_id())
+        assert opened is not None
+        task = opened.task
         assert task is not None
         with suppress(Crash):
             await task
@@ -773,6 +791,15 @@ async def test_call_that_is_one_transaction_waits_for_the_workflow_of_its_resour
 # -- creations, and calls that wait for them ------------------------------------------------------------------------
 
 
+async def recovered(site: Site) -> None:
+    """The next life of the node, with what it finds."""
+    await site.jobs.stop()
+    site.calls.clear()
+    site.restart()
+    await site.jobs.recover(await site.flows.restore())
+    await site.clock.settle()
+
+
 async def create(site: Site, number: int, uuid: str) -> None:
     call = cast("ApiCommand[object]", Make(resource_uuid=uuid))
     await site.jobs.submit(job_id(number), call, actor=ACTOR, timeout_seconds=100.0)
@@ -788,11 +815,7 @@ async def test_call_that_names_a_new_resource_waits_for_the_end_of_its_creation(
     await site.submit(3, "other")
     await site.clock.settle()
     if again:
-        await site.jobs.stop()
-        site.calls.clear()
-        site.restart()
-        await site.jobs.recover()
-        await site.clock.settle()
+        await recovered(site)
     assert sorted(site.calls) == ["make", "other"]
 
     made.set()
@@ -804,11 +827,14 @@ async def test_call_that_names_a_new_resource_waits_for_the_end_of_its_creation(
     assert (await site.look(4)).state is JobState.SUCCEEDED
 
 
-async def test_call_that_waits_for_a_creation_can_be_cancelled(site: Site) -> None:
+@pytest.mark.parametrize("again", [False, True])
+async def test_call_that_waits_for_a_creation_can_be_cancelled(site: Site, again: bool) -> None:
     site.handler = gate_handler(asyncio.Event())
     await create(site, 1, "e" * 32)
     await site.submit(2, "e" * 32)
     await site.clock.settle()
+    if again:
+        await recovered(site)
 
     await site.jobs.cancel(job_id(2))
 

@@ -13,7 +13,7 @@ from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.queue import QueueEntry, QueueReport, ResourceQueues, kind_of
+from cairn.kernel.queue import QueueEntry, QueueReport, ResourceQueues, kind_of, queue_key
 from cairn.testing.clock import VirtualClock
 
 
@@ -359,6 +359,11 @@ async def test_metrics_show_lengths_by_kind(
     assert 'cairn_queue_wait_seconds_sum{kind="vm"} 10.0' in metrics.render().decode()
 
 
+def test_key_is_of_its_kind() -> None:
+    assert queue_key("host-agent", "1") == "host-agent:1"
+    assert kind_of(queue_key("host-agent", "1")) == "host-agent"
+
+
 def test_kind_is_what_stands_before_the_colon() -> None:
     assert (kind_of("primary-storage:1"), kind_of("zone-list")) == ("primary-storage", "other")
 
@@ -478,6 +483,67 @@ async def test_places_are_kept_beyond_the_parallelism(queues: ResourceQueues) ->
     for place in places:
         place.leave()
     assert queues.inspect() == []
+
+
+@pytest.mark.parametrize("shared_before", [False, True])
+async def test_kept_places_of_a_shared_queue_count_in_their_account_s_share(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary, shared_before: bool
+) -> None:
+    if shared_before:
+        ask(queues, diary, "alice", "first", 5, places=4)
+        await clock.settle()
+    places = [queues.keep("host:1", name=f"kept {n}", job=None, actor="mallory") for n in range(2)]
+    for number in range(3):
+        ask(queues, diary, "mallory", f"slow {number}", 60, places=4)
+    ask(queues, diary, "alice", "quick", 60, places=4)
+    await clock.advance(10)
+
+    begun = [line.rsplit(" at ")[0] for line in diary.lines if "begins" in line and "first" not in line]
+    assert begun == ["slow 0 begins", "quick begins"]  # mallory has three of the four places, two of them kept
+
+    for place in places:
+        place.leave()
+    await clock.settle()
+
+    assert [line.rsplit(" at ")[0] for line in diary.lines[-2:]] == ["slow 1 begins", "slow 2 begins"]
+    await clock.advance(200)
+    assert queues.inspect() == []
+
+
+async def test_accounts_take_turns_as_soon_as_a_queue_is_shared_with_all_that_waits_there(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    place = queues.keep("host:1", name="kept", job=None, actor="a")
+    for name in ("a1", "a2"):
+        with entered(CallContext(actor="a")):
+            diary.start(queues.run("host:1", diary.work(name, 1), name=name))
+    await clock.settle()
+    for name in ("a3", "b1", "b2"):
+        ask(queues, diary, name[0], name, 1, places=1)
+    await clock.settle()
+    diary.tasks[1].cancel()
+    place.leave()
+    await clock.advance(10)
+
+    assert [line.split()[0] for line in diary.lines if "begins" in line] == ["b1", "a1", "b2", "a3"]
+    assert queues.inspect() == []
+
+
+async def test_work_that_names_no_number_of_places_leaves_them_as_they_are(
+    queues: ResourceQueues, clock: VirtualClock, diary: Diary
+) -> None:
+    ask(queues, diary, "a", "first", 10, places=3)
+    diary.start(queues.run("host:1", diary.work("second"), name="second"))
+    ask(queues, diary, "a", "third", 10, places=3)
+    diary.start(queues.run("vm:1", diary.work("one"), name="one"))
+    diary.start(queues.run("vm:1", diary.work("other"), name="other"))
+    await clock.settle()
+
+    assert {report.key: (report.parallelism, len(report.running)) for report in queues.inspect()} == {
+        "host:1": (3, 3),
+        "vm:1": (1, 1),
+    }
+    await clock.advance(30)
 
 
 async def test_work_in_a_kept_place_must_not_ask_for_its_own_queue(queues: ResourceQueues, clock: VirtualClock) -> None:

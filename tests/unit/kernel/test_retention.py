@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Delete
 
 from cairn.kernel import jobs
-from cairn.kernel.jobs import Job
+from cairn.kernel.job import Job
 from cairn.kernel.retention import BITE, remove, up_to
 from cairn.kernel.store.record import Index, Key, Record, TableMeta
 from cairn.kernel.store.schema import Schema

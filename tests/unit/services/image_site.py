@@ -180,7 +180,7 @@ class AddPaper(AddBackupStorage, frozen=True, kw_only=True, tag="paper.add"):
         return self.url
 
 
-ADD = workflow(AddPaper, queue="backup-storage-connect")
+ADD = workflow(AddPaper, queue="backup-storage")
 _ADD_STEPS = """
 [workflow."paper.add"]
 steps = [

@@ -13,7 +13,7 @@ from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId, NodeId, RandomIds
-from cairn.kernel.jobs import Job
+from cairn.kernel.job import Job
 from cairn.kernel.plugin.manifest import LeftOut, Manifest, NodeContext
 from cairn.kernel.resource import write
 from cairn.kernel.store.record import Named, Record

@@ -30,6 +30,10 @@ Failed undo
     A failing undo does not stop the others. The rest is written down and tried again every `retry_seconds`, until it
     succeeds or an operator settles it (`settle`). What comes next in that queue has it tried first.
     A step that is not there any more (a plugin was taken out) is such a rest, if there is something to undo in it.
+
+Where it is
+    `Runner` owns the tasks and takes a run to its end; `Executor` does its steps and writes the journal; `Owed` knows the undos
+    that failed; `Places` keeps what `restore` took. The engine begins runs, and takes up those of a former process.
 """
 
 from __future__ import annotations
@@ -44,18 +48,21 @@ import structlog
 from msgspec import Struct
 
 from cairn.kernel.api import ApiCommand
-from cairn.kernel.bus.context import CONTEXT, CallContext, current, entered
+from cairn.kernel.bus.context import current, entered
 from cairn.kernel.clock import Clock
-from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
-from cairn.kernel.flow.executor import Executor, Fence, Finisher, is_not_ours
+from cairn.kernel.error import CairnError, internal
+from cairn.kernel.flow.errors import cancelled, pending
+from cairn.kernel.flow.executor import Executor, Fence, Finisher
 from cairn.kernel.flow.journal import FlowRun, RunState, fill
 from cairn.kernel.flow.loading import load
+from cairn.kernel.flow.owed import Owed
 from cairn.kernel.flow.places import Places
-from cairn.kernel.flow.run import RUN, FlowProbe, Run, report_progress
+from cairn.kernel.flow.run import RUN, FlowProbe, Run, context_of, report_progress
+from cairn.kernel.flow.runner import Runner
 from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Workflow, WorkflowBook, conclusion
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, JobId
-from cairn.kernel.queue import ResourceQueues, kind_of
+from cairn.kernel.queue import ResourceQueues, kind_of, queue_key
 from cairn.kernel.store.store import Store, Tx
 
 __all__ = ["Fence", "Finisher", "FlowEngine", "FlowProbe", "Run", "report_progress"]
@@ -65,8 +72,6 @@ A = TypeVar("A", bound=Struct)
 T = TypeVar("T")
 
 _log = structlog.get_logger("cairn.flow")
-#: until an undo is tried again whose begin or end could not be written down
-_WRITE_AGAIN_SECONDS = 5.0
 
 
 class FlowEngine:
@@ -103,18 +108,22 @@ class FlowEngine:
         self._clock = clock
         self._ids = ids
         self._queues = queues
-        self._retry_seconds = retry_seconds
         self._executor = Executor(
             store=store, clock=clock, finish=finish, fence=fence, undo_seconds=undo_seconds, probe=probe or FlowProbe()
         )
-        self._outermost: dict[str, Run] = {}  #: by job
-        self._live: set[str] = set()  #: runs that a task of this engine works on
-        self._again: set[str] = set()  #: runs that are taken up again in a while
-        self._owed: dict[str, str | None] = {}  #: those, and those that are being tried: in which queue
+        self._runner = Runner(self._executor, clock, later=lambda row: self._owed.later(row))
+        self._owed = Owed(
+            store=store,
+            book=book,
+            clock=clock,
+            executor=self._executor,
+            runner=self._runner,
+            in_turn=self._in_turn,
+            retry_seconds=retry_seconds,
+            take_up=self._quietly,
+        )
         self._places = Places(queues)  #: of runs that a former process left
         self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._stopping = False
 
     # -- what services call ------------------------------------------------------------------------------------
 
@@ -144,9 +153,9 @@ class FlowEngine:
             if unless is not None and (answer := await self._store.look(unless)) is not None:
                 return answer
             if queue is not None:
-                await self._undo_first(queue)
+                await self._owed.first(queue)
             run = self._new(workflow, parameters, queue)
-            await self._owned(run, self._go(run))
+            await self._runner.owned(run, self._runner.go(run))
             return fill(workflow.answer, run.data)  # type: ignore[return-value]
 
         if queue is None:
@@ -160,7 +169,7 @@ class FlowEngine:
         veto = self._guards.question(message, current().actor)
         unless = None if workflow.unless is None and veto is None else partial(_at_first, workflow, message, key, veto)
         asked = Asked(uuid=key, account=current().actor or "", asked=message)
-        return conclusion(await self.run(workflow, asked, queue=f"{workflow.queue}:{key}", unless=unless))
+        return conclusion(await self.run(workflow, asked, queue=queue_key(workflow.queue or "", key), unless=unless))
 
     def handler(self, workflow: AnyWorkflow) -> Callable[[ApiCommand[object]], Awaitable[Struct | None]]:
         """The handler that runs `workflow` for its call, for calls that no service handles itself."""
@@ -168,18 +177,13 @@ class FlowEngine:
 
     def progress(self, job: JobId) -> Run | None:
         """The outermost run that works for `job` now."""
-        return self._outermost.get(job)
+        return self._runner.outermost(job)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
         """Drop all runs where they stand; the next start takes them up again. Safe to repeat."""
-        self._stopping = True
-        self._executor.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._runner.stop()
 
     async def restore(self) -> frozenset[str]:
         """Take the places of all runs that a former process left, and learn which undos are owed. Before anything else begins.
@@ -190,7 +194,7 @@ class FlowEngine:
         rows = await self._store.read(lambda tx: tx.find(FlowRun, order_by="create_date"))
         for row in rows:
             if row.state is RunState.UNDO_FAILED:
-                self._owed[row.uuid] = row.queue_key
+                self._owed.note(row)
         left = [row for row in rows if row.state is not RunState.UNDO_FAILED]
         self._places.take(left)
         return frozenset(row.job_uuid for row in left if row.job_uuid is not None)
@@ -213,9 +217,9 @@ class FlowEngine:
         there = {row.uuid for row in rows}
         for row in rows:
             if row.state is RunState.UNDO_FAILED:
-                self._later(row)
+                self._owed.later(row)
             elif row.job_uuid is None and row.parent_uuid not in there:
-                self._spawn(self._quietly(row), f"recover {row.workflow}", Context())
+                self._runner.spawn(self._quietly(row), f"recover {row.workflow}", Context())
 
     async def retry(self, uuid: str) -> bool:
         """Try a failed undo again, now. Returns whether nothing is left of it.
@@ -224,10 +228,7 @@ class FlowEngine:
             CairnError: ``workflow.still-running`` when it is under way; ``workflow.step-gone`` and ``workflow.not-found``
                 when its steps or its workflow are not there.
         """
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
-        if row is None:
-            return True
-        return await self._in_turn(row.queue_key, f"undo {row.workflow}", lambda: self._undo_again(uuid))
+        return await self._owed.retry(uuid)
 
     async def settle(self, uuid: str) -> None:
         """Forget a run that an operator has cleaned up after by hand. Does nothing if there is no such run.
@@ -237,24 +238,7 @@ class FlowEngine:
         Raises:
             CairnError: ``workflow.still-running``.
         """
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
-        if row is not None:
-            await self._in_turn(row.queue_key, f"settle {row.workflow}", lambda: self._forget(uuid))
-
-    async def _forget(self, uuid: str) -> None:
-        if uuid in self._live:
-            raise _still_running(uuid)
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
-        try:
-            run = None if row is None else load(self.book, row)
-        except Exception as error:  # noqa: BLE001 (a plugin has changed; an operator gets rid of it all the same)
-            _log.warning("workflow.settled-unread", run=uuid, error=str(error))
-            run = None
-        if run is not None:
-            with entered(_context_of(run.row)):
-                await self._executor.undo_in_database(run)
-        await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
-        self._owed.pop(uuid, None)
+        await self._owed.settle(uuid)
 
     # -- one run ----------------------------------------------------------------------------------------------------
 
@@ -280,74 +264,6 @@ class FlowEngine:
         )
         return Run(effective, row, data, persisted=False)
 
-    async def _owned(self, run: Run, work: Coroutine[object, object, T]) -> T:
-        """Await `work` on a run in a task of the engine's own. The caller's cancellation is the run's, and waits for its end."""
-        if self._stopping:
-            work.close()
-            raise _stopped(run)
-        task = self._spawn(work, f"flow {run.row.workflow}")
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.done():
-                run.cancel()
-                await _settled(task)
-            raise
-
-    async def _go(self, run: Run) -> None:
-        """Take a run from where it stands to its end, forward or back."""
-        row = run.row
-        RUN.set(run)
-        CONTEXT.set(current().child(row.workflow))
-        self._live.add(row.uuid)
-        if row.job_uuid is not None and row.parent_uuid is None:
-            self._outermost[row.job_uuid] = run
-        try:
-            if row.state is RunState.RUNNING:
-                await self._forward(run)
-            else:
-                error = _recorded(row)
-                raise error if await self._undone(run, lambda: self._executor.undo(run)) else self._pending(run, error)
-        finally:
-            self._live.discard(row.uuid)
-            if row.job_uuid is not None and self._outermost.get(row.job_uuid) is run:
-                del self._outermost[row.job_uuid]
-
-    async def _forward(self, run: Run) -> None:
-        try:
-            await self._executor.forward(run)
-        except (Exception, asyncio.CancelledError) as error:
-            if self._stopping:
-                raise
-            known = _known(error, run)
-            _log.info("workflow.failed", workflow=run.row.workflow, run=run.row.uuid, code=known.code, error=str(known))
-            await self._back(run, known)
-            if isinstance(error, asyncio.CancelledError) and run.cancelled:
-                raise
-            raise known from error
-
-    async def _back(self, run: Run, error: CairnError) -> None:
-        if not await self._undone(run, lambda: self._executor.begin_undo(run, error)):
-            self._pending(run, error)
-
-    async def _undone(self, run: Run, undo: Callable[[], Awaitable[bool]]) -> bool:
-        """Undo, for as long as it takes until that is written down: only then may the run lose its place."""
-        while True:
-            try:
-                return await undo()
-            except Exception as error:
-                if self._stopping or is_not_ours(error):
-                    if run.row.job_uuid is None and run.row.parent_uuid is None:
-                        self._later(run.row)  # a run that works for a job is taken up again by the job
-                    raise
-                _log.warning("workflow.undo-not-written", workflow=run.row.workflow, run=run.row.uuid, error=str(error))
-            await self._clock.sleep(_WRITE_AGAIN_SECONDS)
-
-    def _pending(self, run: Run, error: CairnError) -> CairnError:
-        self._later(run.row)
-        error.details["undoPending"] = run.row.uuid
-        return error
-
     # -- again --------------------------------------------------------------------------------------------------------
 
     async def _take_up(self, rows: Sequence[FlowRun], *, cancel: bool) -> None:
@@ -356,9 +272,9 @@ class FlowEngine:
         doomed: dict[str, CairnError] = {}  # outer runs that must not go on
         outcome: BaseException | None = None
         for row in _inner_first(rows):
-            if row.uuid in self._live:
+            if row.uuid in self._runner.live:
                 continue
-            reason = doomed.get(row.uuid) or (_cancelled(row) if cancel else None)
+            reason = doomed.get(row.uuid) or (cancelled(row) if cancel else None)
             try:
                 await self._resume(row, reason)
             except CairnError as error:
@@ -367,7 +283,7 @@ class FlowEngine:
                 elif "undoPending" in error.details:
                     doomed[row.parent_uuid] = error
             except asyncio.CancelledError as error:
-                if self._stopping:
+                if self._runner.stopping:
                     raise
                 cancel, outcome = True, error
         if outcome is not None:
@@ -375,26 +291,26 @@ class FlowEngine:
 
     async def _resume(self, row: FlowRun, reason: CairnError | None) -> None:
         if row.state is RunState.UNDO_FAILED:
-            self._later(row)
-            raise _pending_error(row)
+            self._owed.later(row)
+            raise pending(row)
         run = await self._loaded(row)
         if reason is not None:
             run.cancel(reason)
         _log.info("workflow.resumed", workflow=row.workflow, run=row.uuid, state=row.state, position=row.position)
-        with entered(_context_of(row)):
-            await self._owned(run, self._in_its_place(run))
+        with entered(context_of(row)):
+            await self._runner.owned(run, self._in_its_place(run))
 
     async def _in_its_place(self, run: Run) -> None:
         """Go on with a run that a former process left: in the place that was kept for it, or else in its turn."""
         row = run.row
         place = self._places.of(row)
         if place is None:
-            await self._in_turn(row.queue_key, f"resume {row.workflow}", lambda: self._go(run))
+            await self._in_turn(row.queue_key, f"resume {row.workflow}", lambda: self._runner.go(run))
             return
         try:
-            await place.run(lambda: self._go(run))
+            await place.run(lambda: self._runner.go(run))
         finally:
-            if not self._stopping:
+            if not self._runner.stopping:
                 self._places.leave(row.uuid)
 
     async def _loaded(self, row: FlowRun) -> Run:
@@ -405,7 +321,7 @@ class FlowEngine:
             known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
             _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
             await self._executor.park(row, known)
-            self._later(row)
+            self._owed.later(row)
             self._places.leave(row.uuid)
             known.details["undoPending"] = row.uuid
             raise known from error
@@ -416,40 +332,7 @@ class FlowEngine:
         """`work` in its place in the resource queue `key`, if it has one."""
         if key is None:
             return work()
-        return self._queues.run(key, work, name=name, parallelism=self._parallelism.get(kind_of(key), 1))
-
-    async def _undo_again(self, uuid: str) -> bool:
-        if uuid in self._live:
-            raise _still_running(uuid)
-        self._live.add(uuid)
-        try:
-            row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
-            if row is None:
-                self._owed.pop(uuid, None)
-                return True
-            with entered(_context_of(row)):
-                return await self._owned(run := load(self.book, row), self._undo_rest(run))
-        finally:
-            self._live.discard(uuid)
-
-    async def _undo_rest(self, run: Run) -> bool:
-        RUN.set(run)
-        done = await self._executor.undo(run)
-        if not done:
-            self._later(run.row)
-        else:
-            self._owed.pop(run.row.uuid, None)
-        return done
-
-    async def _undo_first(self, queue: str) -> None:
-        """Undo what former runs in this queue left: undone later, it would take along what this run makes."""
-        for uuid in [uuid for uuid, key in self._owed.items() if key == queue and uuid not in self._live]:
-            try:
-                done = await self._undo_again(uuid)
-            except CairnError as error:
-                raise _undo_pending(uuid, error) from error
-            if not done:
-                raise _undo_pending(uuid, None)
+        return self._queues.run(key, work, name=name, parallelism=self._parallelism.get(kind_of(key)))
 
     async def _quietly(self, row: FlowRun) -> None:
         """Take up a run of no job and all inside of it. One that cannot be brought to an end is tried again in a while."""
@@ -458,42 +341,7 @@ class FlowEngine:
             await self._take_up(_tree(rows, row.uuid), cancel=False)
         except Exception as error:  # noqa: BLE001 (nobody waits for it; it must not be lost)
             _log.info("workflow.recovered-failed", run=row.uuid, error=str(error))
-            self._later(row)
-
-    def _later(self, row: FlowRun) -> None:
-        """Take a run up again in a while, once."""
-        if not self._stopping and row.uuid not in self._again:
-            self._again.add(row.uuid)
-            self._owed[row.uuid] = row.queue_key
-            self._spawn(self._try_again(row), f"undo again {row.uuid}", Context())
-
-    async def _try_again(self, former: FlowRun) -> None:
-        uuid = former.uuid
-        await self._clock.sleep(self._retry_seconds())
-        self._again.discard(uuid)
-        try:
-            row = await self._store.read(lambda tx: tx.get(FlowRun, uuid))
-            if row is not None and row.state is RunState.UNDO_FAILED:
-                await self.retry(uuid)
-            elif row is not None and row.job_uuid is None:
-                await self._quietly(row)
-            if row is None:
-                self._owed.pop(uuid, None)
-        except Exception as error:  # noqa: BLE001 (it is tried until it succeeds or is settled)
-            _log.warning("workflow.retry-failed", run=uuid, error=str(error))
-            self._later(former)
-
-    def _spawn(self, work: Coroutine[object, object, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-def _context_of(row: FlowRun) -> CallContext:
-    """The context for a run that is taken up again. Its deadline is the matter of the task that waits for it."""
-    job = JobId(row.job_uuid) if row.job_uuid else None
-    return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)
+            self._owed.later(row)
 
 
 def _inner_first(rows: Sequence[FlowRun]) -> list[FlowRun]:
@@ -516,84 +364,6 @@ def _tree(rows: Sequence[FlowRun], root: str) -> list[FlowRun]:
             break
         inside |= more
     return [row for row in rows if row.uuid in inside]
-
-
-def _undo_failed(tx: Tx, uuid: str) -> FlowRun | None:
-    """The row of a run whose undo has failed; None when it is gone."""
-    row = tx.get(FlowRun, uuid)
-    if row is not None and row.state is not RunState.UNDO_FAILED:
-        raise _still_running(uuid)
-    return row
-
-
-def _still_running(uuid: str) -> CairnError:
-    return CairnError(
-        "workflow.still-running",
-        f"The run {uuid} is under way. Only a run whose undo failed can be tried again, unless that is happening now.",
-        kind=ErrorKind.CONFLICT,
-    )
-
-
-def _undo_pending(uuid: str, cause: CairnError | None) -> CairnError:
-    return CairnError(
-        "workflow.undo-pending",
-        f"An earlier operation on this resource is not undone yet, and undoing it failed again (run {uuid}). "
-        "It is tried again by itself. Query WorkflowRun for the reason, put that right, and ask again.",
-        kind=ErrorKind.CONFLICT,
-        details={"undoPending": uuid},
-        cause=cause,
-    )
-
-
-def _recorded(row: FlowRun) -> CairnError:
-    return from_record(row.error) if row.error else internal("undo", RuntimeError("no error was recorded"))
-
-
-def _pending_error(row: FlowRun) -> CairnError:
-    error = _recorded(row)
-    error.details["undoPending"] = row.uuid
-    return error
-
-
-def _cancelled(row: FlowRun) -> CairnError:
-    return CairnError(
-        "workflow.cancelled",
-        f"{row.workflow} was cancelled. Everything that it had done is undone.",
-        kind=ErrorKind.CANCELLED,
-    )
-
-
-def _stopped(run: Run) -> CairnError:
-    return CairnError(
-        "workflow.stopped",
-        f"{run.row.workflow} was not begun: this node is going down. Ask again when it is back.",
-        kind=ErrorKind.UNAVAILABLE,
-    )
-
-
-def _known(error: BaseException, run: Run) -> CairnError:
-    """The error a run failed with, as something that can be kept and answered."""
-    if isinstance(error, CairnError):
-        return error
-    if isinstance(error, asyncio.CancelledError):
-        return CairnError(
-            "workflow.cancelled",
-            f"{run.row.workflow} was cancelled, or its time was up, while {run.title}. Everything that it had done is undone.",
-            kind=ErrorKind.CANCELLED,
-        )
-    _log.error("workflow.bug", workflow=run.row.workflow, exc_info=error)
-    return internal(f"{run.row.workflow}, in the step {run.step.name} ({run.title})", error)
-
-
-async def _settled(task: asyncio.Task[T]) -> None:
-    """Wait for the end of `task`, whatever it is, and however often the waiting is cancelled."""
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue
-    if not task.cancelled():
-        task.exception()
 
 
 def _at_first(

@@ -28,7 +28,7 @@ class Places:
                 self._outer[row.uuid] = outer.uuid
                 continue
             job = JobId(row.job_uuid) if row.job_uuid else None
-            self._own[row.uuid] = self._queues.keep(row.queue_key, name=row.workflow, job=job)
+            self._own[row.uuid] = self._queues.keep(row.queue_key, name=row.workflow, job=job, actor=row.actor)
 
     def of(self, row: FlowRun) -> Place | None:
         """The place in which a run is to go on; None when none was taken for it."""

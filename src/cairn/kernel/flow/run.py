@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 
+from cairn.kernel.bus.context import CallContext
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import EffectiveWorkflow
+from cairn.kernel.ids import JobId
 
 
 class FlowProbe:
@@ -97,3 +99,9 @@ def report_progress(note: str, fraction: float) -> None:
     run = RUN.get()
     if run is not None:
         run.note, run.fraction = note, max(0.0, min(1.0, fraction))
+
+
+def context_of(row: FlowRun) -> CallContext:
+    """The context for a run that is taken up again. Its deadline is the matter of the task that waits for it."""
+    job = JobId(row.job_uuid) if row.job_uuid else None
+    return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)

@@ -16,7 +16,7 @@ class MachineAgents(Protocol[Id]):
     async def call(
         self, uuid: Id, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
     ) -> R:
-        """Have the machine's agent do something, in the machine's queue (setting ``parallelism``: so many at a time).
+        """Have the machine's agent do something, in the agent's queue (setting ``parallelism``: so many at a time).
 
         Accounts take turns there, and none has all places.
 

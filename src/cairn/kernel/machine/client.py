@@ -117,10 +117,10 @@ class MachineClient(MachineAgents[str]):
         async def work() -> R:
             return await self._agents.call(endpoint, command, timeout_seconds=seconds, job=current().job)
 
-        key, factor = (f"{self.kind.noun}-idle:{uuid}", _IDLE_FACTOR) if idle else (f"{self.kind.noun}:{uuid}", 1)
+        factor = _IDLE_FACTOR if idle else 1
         try:
             return await self._queues.run(
-                key,
+                self.kind.agent_queue(uuid, idle=idle),
                 work,
                 name=command.name,
                 parallelism=lambda: factor * self._settings.get(settings.parallelism),

@@ -25,6 +25,7 @@ from cairn.kernel.machine.config import MachineSettings
 from cairn.kernel.machine.identity import check_identity
 from cairn.kernel.machine.messages import AgentWarned, HostKeyPinned
 from cairn.kernel.machine.model import AgentSeen, Machine, MachineStatus
+from cairn.kernel.queue import queue_key
 from cairn.kernel.resource import enter, erase, existing
 from cairn.kernel.store.record import info, table_of
 from cairn.kernel.store.store import Tx
@@ -90,6 +91,13 @@ class MachineKind(ABC, Generic[M]):
         self._keys = select(table_of(self.record).c.uuid)
 
     # -- what differs -------------------------------------------------------------------------------------------
+
+    def agent_queue(self, uuid: str, *, idle: bool = False) -> str:
+        """The queue of the commands to a machine's agent; `idle`: of those that leave the machine idle (`MachineAgents.call`).
+
+        It is not the machine's own: a long command does not hold up what is said of the machine, nor the other way round.
+        """
+        return queue_key(f"{self.noun}-agent-idle" if idle else f"{self.noun}-agent", uuid)
 
     @abstractmethod
     def driver(self, row: M) -> MachineDriver:

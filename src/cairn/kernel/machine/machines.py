@@ -27,8 +27,8 @@ class Machines:
 
 
 def _changed(node: NodeContext, kind: AnyKind) -> None:
-    for queues in (f"{kind.noun}:", f"{kind.noun}-idle:"):
-        node.queues.changed(queues)
+    for idle in (False, True):
+        node.queues.changed(kind.agent_queue("", idle=idle))
 
 
 def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:

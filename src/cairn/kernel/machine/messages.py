@@ -21,13 +21,17 @@ PrivateKey = Annotated[str, Meta(max_length=16384), Secret()]
 HostKeyFingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}=?$")]
 
 
-def check_address(field: str, address: str) -> None:
+def check_address(field: str, address: str | None) -> None:
     """Refuse an address that could be read in two ways: "198.18.13" is 198.18.0.13 for some programs, and a name for none.
+
+    Args:
+        field: in which it is given.
+        address: None: none is given, and the one that is known stays.
 
     Raises:
         CairnError: ``machine.bad-address``.
     """
-    if not _NUMERIC.fullmatch(address):
+    if address is None or not _NUMERIC.fullmatch(address):
         return
     try:
         ipaddress.IPv4Address(address)

@@ -76,8 +76,7 @@ class UpdateSftpBackupStorage(ApiUpdateLogin, frozen=True, kw_only=True, tag="ba
     def check(self) -> None:
         """Refuse an address that could be read in two ways (``machine.bad-address``)."""
         super().check()
-        if self.hostname is not None:
-            check_address("hostname", self.hostname)
+        check_address("hostname", self.hostname)
 
 
 class ReconnectSftpBackupStorage(ApiReconnect, frozen=True, kw_only=True, tag="backup-server.reconnect"):

@@ -18,7 +18,7 @@ from cairn.plugins.backup_server.messages import (
 from cairn.plugins.backup_server.model import SftpBackupStorage
 from cairn.services.backup_storage.messages import ReconnectBackupStorage, UpdateBackupStorage
 
-ADD = workflow(AddSftpBackupStorage, queue="backup-storage-connect")
+ADD = workflow(AddSftpBackupStorage, queue="backup-storage")
 
 
 class BackupServerService:

@@ -56,5 +56,4 @@ class UpdateKVMHost(ApiUpdateLogin, frozen=True, kw_only=True, tag="kvm.update-h
     def check(self) -> None:
         """Refuse an address that could be read in two ways (``machine.bad-address``)."""
         super().check()
-        if self.management_ip is not None:
-            check_address("managementIp", self.management_ip)
+        check_address("managementIp", self.management_ip)

@@ -13,7 +13,7 @@ from cairn.plugins.kvm.messages import AddKVMHost, UpdateKVMHost
 from cairn.plugins.kvm.model import KvmHost
 from cairn.services.host.messages import UpdateHost
 
-ADD = workflow(AddKVMHost, queue="host-connect")
+ADD = workflow(AddKVMHost, queue="host")
 
 
 class KvmService:

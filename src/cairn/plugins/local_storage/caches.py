@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, select
 from cairn.agents.protocol import storage as agent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.model import LocalStorageVolume
@@ -77,7 +77,9 @@ class HostCaches:
         async def work() -> CachedImage:
             return self._complete.get(key) or await self._fetch(storage, host, image)
 
-        return await self._queues.run(f"image-cache:{storage}-{host}-{image.uuid}", work, name="fetch image")
+        return await self._queues.run(
+            queue_key("image-cache", f"{storage}-{host}-{image.uuid}"), work, name="fetch image"
+        )
 
     async def drop(self, storage: PrimaryStorageId, image: ImageId) -> None:
         """Remove the image's caches from hosts where no volume is based on it. Safe to repeat.

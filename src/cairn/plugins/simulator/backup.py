@@ -15,7 +15,7 @@ from cairn.plugins.simulator.model import SimulatorBackupStorage
 from cairn.services.backup_storage.extensions import BackupStorageDriver
 
 TYPE = "SimulatorBackupStorage"
-ADD = workflow(AddSimulatorBackupStorage, queue="backup-storage-connect")
+ADD = workflow(AddSimulatorBackupStorage, queue="backup-storage")
 
 
 class SimulatorBackup(NothingToDeploy, BackupStorageDriver):

@@ -15,7 +15,7 @@ from cairn.plugins.simulator.model import SimulatorHost
 from cairn.services.host.extensions import Hypervisor
 
 TYPE = "Simulator"
-ADD = workflow(AddSimulatorHost, queue="host-connect")
+ADD = workflow(AddSimulatorHost, queue="host")
 
 
 class NothingToDeploy(MachineDriver):

@@ -72,7 +72,7 @@ class _ZoneCommand(ApiCommand[Reference], frozen=True, kw_only=True):
     abstract: ClassVar[bool] = True
     route: ClassVar[str | None] = "backup_storage_uuid"
     entity: ClassVar[str | None] = "BackupStorage"
-    takes_turn: ClassVar[bool] = False  # the queue of that name is for its agent's commands, which may take long
+    takes_turn: ClassVar[bool] = False  # at once, also while it is being connected, which may take long
 
     zone_uuid: Annotated[Uuid, Refers("Zone")]
     backup_storage_uuid: Annotated[Uuid, Refers("BackupStorage")]

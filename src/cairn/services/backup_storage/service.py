@@ -22,8 +22,8 @@ from cairn.services.backup_storage.messages import (
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageZoneRef
 from cairn.services.zone.model import Zone
 
-RECONNECT = workflow(ReconnectBackupStorage, queue="backup-storage-connect")
-DELETE = workflow(DeleteBackupStorage, queue="backup-storage-connect", unless=gone(BackupStorage))
+RECONNECT = workflow(ReconnectBackupStorage)
+DELETE = workflow(DeleteBackupStorage, unless=gone(BackupStorage))
 
 
 class BackupStorageService:

@@ -56,8 +56,7 @@ class UpdateHost(ApiUpdate, frozen=True, kw_only=True, tag="host.update"):
     def check(self) -> None:
         """Refuse an address that could be read in two ways (``machine.bad-address``)."""
         super().check()
-        if self.management_ip is not None:
-            check_address("managementIp", self.management_ip)
+        check_address("managementIp", self.management_ip)
 
 
 class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-state"):
@@ -65,7 +64,7 @@ class ChangeHostState(ApiChange, frozen=True, kw_only=True, tag="host.change-sta
 
     http: ClassVar[Http] = action("/hosts/{uuid}/actions", "changeHostState")
     entity: ClassVar[str | None] = "Host"
-    takes_turn: ClassVar[bool] = False  # the queue of that name is for its agent's commands, which may take long
+    takes_turn: ClassVar[bool] = False  # at once, also while it is being connected, which may take long
 
     state_event: HostStateEvent
 

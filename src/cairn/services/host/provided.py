@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.machine.agents import MachineAgents
+from cairn.kernel.queue import queue_key
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import HostId, VmId
 
@@ -56,7 +57,7 @@ class HostSyncs(Protocol):
 
 def network_queue(host: HostId) -> str:
     """The queue in which all that changes a host's networks takes its turn: bridges, DHCP, metadata."""
-    return f"host-network:{host}"
+    return queue_key("host-network", host)
 
 
 def is_out_of_reach(error: CairnError) -> bool:

@@ -23,8 +23,8 @@ from cairn.services.host.messages import (
 )
 from cairn.services.host.model import Host, HostClaim
 
-RECONNECT = workflow(ReconnectHost, queue="host-connect")
-DELETE = workflow(DeleteHost, queue="host-connect", unless=gone(Host))
+RECONNECT = workflow(ReconnectHost)
+DELETE = workflow(DeleteHost, unless=gone(Host))
 
 
 class HostService:

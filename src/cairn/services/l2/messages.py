@@ -85,34 +85,35 @@ class DeleteL2Network(ApiDelete, frozen=True, kw_only=True, tag="l2.delete"):
     uuid: Uuid
 
 
-class AttachL2NetworkToCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="l2.attach"):
+class L2ClusterCommand(ApiCommand[Reference], frozen=True, kw_only=True):
+    """An API call about an L2 network in a cluster."""
+
+    abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "l2_network_uuid"
+    entity: ClassVar[str | None] = "L2Network"
+
+    l2_network_uuid: Annotated[Uuid, Refers("L2Network")]
+    cluster_uuid: Annotated[Uuid, Refers("Cluster")]
+
+
+class AttachL2NetworkToCluster(L2ClusterCommand, frozen=True, kw_only=True, tag="l2.attach"):
     """Give a cluster's hosts an L2 network: its bridge is made on each host that is connected, on others at connect.
 
     Errors: ``l2.another-zone``, ``l2.attached``, ``l2.interface-taken`` (another L2 network of that cluster has the same
     interface), ``l2.realize-failed`` naming the host and what to do there; nothing stays of a failed try.
     """
 
-    route: ClassVar[str | None] = "l2_network_uuid"
     http: ClassVar[Http] = Http(verb="POST", path="/l2-networks/{l2NetworkUuid}/clusters/{clusterUuid}")
-    entity: ClassVar[str | None] = "L2Network"
-
-    l2_network_uuid: Annotated[Uuid, Refers("L2Network")]
-    cluster_uuid: Annotated[Uuid, Refers("Cluster")]
 
 
-class DetachL2NetworkFromCluster(ApiCommand[Reference], frozen=True, kw_only=True, tag="l2.detach"):
+class DetachL2NetworkFromCluster(L2ClusterCommand, frozen=True, kw_only=True, tag="l2.detach"):
     """Take an L2 network from a cluster's hosts.
 
     Errors: ``l2.not-attached``; ``l2.in-use``, with the number of VMs there whose network cards are on it. A host that
     cannot be reached keeps an unused bridge.
     """
 
-    route: ClassVar[str | None] = "l2_network_uuid"
     http: ClassVar[Http] = delete("/l2-networks/{l2NetworkUuid}/clusters/{clusterUuid}")
-    entity: ClassVar[str | None] = "L2Network"
-
-    l2_network_uuid: Annotated[Uuid, Refers("L2Network")]
-    cluster_uuid: Annotated[Uuid, Refers("Cluster")]
 
     def frees(self) -> bool:
         """A detachment ends something."""

@@ -34,12 +34,12 @@ from msgspec import Struct
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
 from cairn.kernel.bus.bus import Bus
-from cairn.kernel.bus.context import NOWHERE, entered
+from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.event import EventRow, Events
-from cairn.kernel.queue import ResourceQueues
+from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
@@ -103,7 +103,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
         self._realized: dict[HostId, dict[L2NetworkId, frozenset[str]]] = {}
         self._asked: set[L2NetworkId] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     # -- one host ---------------------------------------------------------------------------------------------------
 
@@ -200,14 +200,11 @@ class L2Reconciler(HostConnected, HostRemoval):
         if l2_network in self._asked:
             return
         self._asked.add(l2_network)
-        task = asyncio.get_running_loop().create_task(self._refresh(l2_network), name=f"l2 refresh {l2_network}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._refresh(l2_network), f"l2 refresh {l2_network}")
 
     async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
-            with entered(NOWHERE):  # it outlives the job that asked for it, and that job's deadline
-                await self._whole(l2_network, self._realize_or_note)
+            await self._whole(l2_network, self._realize_or_note)
         except CairnError as error:
             _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
         finally:
@@ -240,7 +237,7 @@ class L2Reconciler(HostConnected, HostRemoval):
             ]
             return await self._everywhere(behind, lambda host: realize(host, network))
 
-        return await self._queues.run(f"l2-whole:{l2_network}", work, name="realize an L2 network")
+        return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
 
     async def remove(self, network: L2Network, clusters: Sequence[ClusterId]) -> None:
         """Remove a network's bridge from the connected hosts of clusters. Safe to repeat.
@@ -312,10 +309,7 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     async def stop(self) -> None:
         """Drop the refreshes that run in the background; the next connect of each host sees to it again."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
 
 def load(tx: Tx, l2_networks: Sequence[L2NetworkId]) -> list[AttachedNetwork]:

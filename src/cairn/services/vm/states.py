@@ -6,6 +6,7 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.bus.message import tag_of
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
+from cairn.kernel.queue import queue_key
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import VmId
 from cairn.services.vm.machine import CHANGES
@@ -17,7 +18,7 @@ _STORY_EVENTS = 10
 
 def queue_of(vm: VmId) -> str:
     """The queue in which everything that is done to a VM takes its turn."""
-    return f"vm:{vm}"
+    return queue_key("vm", vm)
 
 
 class VmStates:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.places import Places
 from cairn.kernel.metrics import Metrics
@@ -48,6 +50,27 @@ def test_each_run_with_a_queue_takes_its_place_and_an_inner_one_shares_its_outer
     places.leave("other")
     places.leave("outer")
     assert taken(queues) == {}
+
+
+async def test_a_place_counts_in_the_share_of_the_account_that_asked_for_the_run() -> None:
+    clock = VirtualClock()
+    queues = ResourceQueues(clock, Metrics())
+    Places(queues).take([replace(row("left", "pool:1"), actor="mallory")])
+    gate = asyncio.Event()
+    with entered(CallContext(actor="mallory")):
+        tasks = [asyncio.create_task(queues.run("pool:1", gate.wait, name=name, parallelism=2)) for name in "ab"]
+    await clock.settle()
+
+    assert taken(queues) == {"pool:1": ["flow.left"]}  # one of two places is for others
+
+    with entered(CallContext(actor="alice")):
+        tasks.append(asyncio.create_task(queues.run("pool:1", gate.wait, name="hers", parallelism=2)))
+    await clock.settle()
+
+    assert taken(queues) == {"pool:1": ["flow.left", "hers"]}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def test_an_inner_run_whose_outer_one_is_gone_has_a_place_of_its_own() -> None:

@@ -46,6 +46,9 @@ class Answer(Record, frozen=True, kw_only=True):
     thing: str
 
 
+PLAN = ["t1", "t2", "a3", "t4", "a5", "t6"]
+
+
 class Parameters(Struct, frozen=True, kw_only=True):
     thing: str
 
@@ -206,6 +209,7 @@ class Noting(Base, TransactionStep[Parameters, Struct]):
     def undo(self, tx: Tx, given: Parameters, made: Struct | None) -> None:
         self.world.story.append(f"undo {self.name}")
         self.world.made[self.name] = made
+        self.world.hook(f"undo {self.name}")
         tx.delete(Effect, self.name)
         self.world.check_undo(self.name)
 
@@ -280,3 +284,8 @@ async def new_world(store: Store | None = None) -> World:
     clock = VirtualClock()
     schema = Schema([FlowRun, Effect, Answer])
     return World(store or await Store.memory(schema, clock, inline=True), clock)
+
+
+def engine_of(world: World, steps: list[str] = PLAN, probe: Watch | None = None) -> FlowEngine:
+    """An engine with one workflow."""
+    return world.engine({"test.flow": steps}, probe)

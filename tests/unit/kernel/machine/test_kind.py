@@ -140,3 +140,10 @@ async def test_of_two_rows_that_connect_to_one_machine_at_a_time_one_is_refused(
         await do(site, lambda tx: kind.connected(tx, second, seen))
 
     assert caught.value.code == "backup-storage.machine-taken"
+
+
+async def test_queues_of_the_agent_are_not_the_machine_s_own(site: Site) -> None:
+    kind = kind_of(site)
+
+    assert kind.agent_queue("u") == "backup-storage-agent:u"
+    assert kind.agent_queue("u", idle=True) == "backup-storage-agent-idle:u"

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.event import EventRow
-from cairn.kernel.jobs import Job
+from cairn.kernel.job import Job
 from cairn.services.admin.messages import UpdateGlobalConfig
 
 

@@ -10,7 +10,7 @@ from cairn.kernel import limits as config
 from cairn.kernel.config import GlobalConfigRow
 from cairn.kernel.event import DeliveryState, EventDelivery
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data
-from cairn.kernel.jobs import JobState
+from cairn.kernel.job import JobState
 from cairn.kernel.resource import EraseResource
 from cairn.services.admin.messages import (
     ForgetEventDelivery,

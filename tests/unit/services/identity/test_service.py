@@ -10,7 +10,7 @@ from tests.unit.services.small_node import SmallNode
 from cairn.kernel.api import StateEvent
 from cairn.kernel.bus.context import CallContext, Origin, entered
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.jobs import JobState
+from cairn.kernel.job import JobState
 from cairn.kernel.plugin.manifest import Manifest
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.session import Authenticator

@@ -4,7 +4,7 @@ import msgspec
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.api import StateEvent
-from cairn.kernel.jobs import JobState
+from cairn.kernel.job import JobState
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.tag import SystemTag, UserTag
 from cairn.services.zone.messages import ChangeZoneState, CreateZone, DeleteZone, UpdateZone

@@ -12,29 +12,29 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.cluster.model import Cluster
 from cairn.services.ids import ClusterId, L2NetworkId
 from cairn.services.l2.attachments import attach, detach
-from cairn.services.l2.messages import AttachL2NetworkToCluster
+from cairn.services.l2.messages import L2ClusterCommand
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l2.reconciler import L2Reconciler
 
 
-class AttachInput(Struct, frozen=True, kw_only=True):
-    """An L2 network and the cluster that it is to be attached to."""
+class AttachmentInput(Struct, frozen=True, kw_only=True):
+    """An L2 network, and the call that names the cluster which it is attached to, or detached from."""
 
     uuid: str
-    asked: AttachL2NetworkToCluster
+    asked: L2ClusterCommand
 
     @property
     def network(self) -> L2NetworkId:
-        """The network that is attached."""
+        """The network."""
         return L2NetworkId(self.uuid)
 
     @property
     def cluster(self) -> ClusterId:
-        """The cluster that it is attached to."""
+        """The cluster."""
         return ClusterId(self.asked.cluster_uuid)
 
 
-class RecordAttachment(TransactionStep[AttachInput, Nothing]):
+class RecordAttachment(TransactionStep[AttachmentInput, Nothing]):
     """Check that the network may be attached, and write it down; from here on VMs may count on it."""
 
     name = "l2.record-attachment"
@@ -44,7 +44,7 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
         self._extensions = extensions
         self._reconciler = reconciler
 
-    def do(self, tx: Tx, given: AttachInput) -> Nothing:
+    def do(self, tx: Tx, given: AttachmentInput) -> Nothing:
         """Refuse a cluster of another zone, and one that has this network or its interface already."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
         cluster = existing(tx, Cluster, given.cluster, "clusterUuid")
@@ -62,7 +62,7 @@ class RecordAttachment(TransactionStep[AttachInput, Nothing]):
         attach(tx, self._extensions, network.uuid, [cluster.uuid])
         return NOTHING
 
-    def undo(self, tx: Tx, given: AttachInput, made: Nothing | None) -> None:
+    def undo(self, tx: Tx, given: AttachmentInput, made: Nothing | None) -> None:
         """Hosts of other clusters are told that those of this one are not their peers."""
         detach(tx, self._extensions, given.network, [given.cluster])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
@@ -89,7 +89,7 @@ def _check_neighbours(tx: Tx, network: L2Network, cluster: Cluster) -> None:
         )
 
 
-class RealizeInCluster(ActionStep[AttachInput, Nothing]):
+class RealizeInCluster(ActionStep[AttachmentInput, Nothing]):
     """Make the bridge on every connected host of the cluster."""
 
     name = "l2.realize-in-cluster"
@@ -99,12 +99,12 @@ class RealizeInCluster(ActionStep[AttachInput, Nothing]):
         self._store = store
         self._reconciler = reconciler
 
-    async def do(self, given: AttachInput) -> Nothing:
+    async def do(self, given: AttachmentInput) -> Nothing:
         """Hosts that have it already are not called again; those of the network's other clusters get to know new peers."""
         await self._reconciler.attach(given.network, given.cluster)
         return NOTHING
 
-    async def undo(self, given: AttachInput, made: Nothing | None) -> None:
+    async def undo(self, given: AttachmentInput, made: Nothing | None) -> None:
         """Remove the bridges that were made."""
         network = await self._store.read(lambda tx: tx.get(L2Network, given.uuid))
         if network is not None:

@@ -16,26 +16,9 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.ids import ClusterId, L2NetworkId
 from cairn.services.l2.attachments import clusters_of, detach, restore
 from cairn.services.l2.extensions import L2NetworkUsers
-from cairn.services.l2.messages import DetachL2NetworkFromCluster
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef
 from cairn.services.l2.reconciler import L2Reconciler
-
-
-class DetachInput(Struct, frozen=True, kw_only=True):
-    """An L2 network and the cluster that it is to be detached from."""
-
-    uuid: str
-    asked: DetachL2NetworkFromCluster
-
-    @property
-    def network(self) -> L2NetworkId:
-        """The network that is detached."""
-        return L2NetworkId(self.uuid)
-
-    @property
-    def cluster(self) -> ClusterId:
-        """The cluster that it is detached from."""
-        return ClusterId(self.asked.cluster_uuid)
+from cairn.services.l2.steps.attach import AttachmentInput
 
 
 class DetachedOutput(Struct, frozen=True, kw_only=True):
@@ -45,7 +28,7 @@ class DetachedOutput(Struct, frozen=True, kw_only=True):
     refs: list[L2NetworkClusterRef] = []  #: what was erased
 
 
-class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
+class EraseAttachment(TransactionStep[AttachmentInput, DetachedOutput]):
     """Erase the attachment: from here on no VM that needs the network is placed in the cluster."""
 
     name = "l2.erase-attachment"
@@ -55,7 +38,7 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
         self._extensions = extensions
         self._reconciler = reconciler
 
-    def do(self, tx: Tx, given: DetachInput) -> DetachedOutput:
+    def do(self, tx: Tx, given: AttachmentInput) -> DetachedOutput:
         """Hosts of other clusters are told that those of this one are not their peers any more."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
         refs = detach(tx, self._extensions, given.network, [given.cluster])
@@ -69,13 +52,13 @@ class EraseAttachment(TransactionStep[DetachInput, DetachedOutput]):
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
         return DetachedOutput(cluster_uuids=[given.cluster], refs=refs)
 
-    def undo(self, tx: Tx, given: DetachInput, made: DetachedOutput | None) -> None:
+    def undo(self, tx: Tx, given: AttachmentInput, made: DetachedOutput | None) -> None:
         """Attach the network again, and have its bridges made again."""
         restore(tx, self._extensions, given.network, made.refs if made else [])
         tx.after_commit(lambda: self._reconciler.refresh_later(given.network))
 
 
-class CheckUnused(TransactionStep[DetachInput, Nothing]):
+class CheckUnused(TransactionStep[AttachmentInput, Nothing]):
     """Refuse as long as the cluster uses the network.
 
     It comes after the attachment was erased, so a VM that is not seen here can only be one that is not placed there.
@@ -88,7 +71,7 @@ class CheckUnused(TransactionStep[DetachInput, Nothing]):
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions
 
-    def do(self, tx: Tx, given: DetachInput) -> Nothing:
+    def do(self, tx: Tx, given: AttachmentInput) -> Nothing:
         """Ask every service that may use it; the first that does is named."""
         for users in self._extensions.of(L2NetworkUsers):
             why = users.why_not_detach(tx, given.network, given.cluster)

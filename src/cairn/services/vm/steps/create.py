@@ -204,13 +204,18 @@ class RecordNics(TransactionStep[RecordNicsInput, RecordNicsOutput]):
             uuid=uuid,
             mac=new_mac(tx, self._ids),
             device_id=device,
-            internal_name=f"vnic{uuid[-10:]}",
+            internal_name=tap_name(uuid),
             is_default=address.l3_network_uuid == vm.default_l3_network_uuid,
         )
 
     def undo(self, tx: Tx, given: RecordNicsInput, made: RecordNicsOutput | None) -> None:
         """Delete all network cards of the VM; none is success."""
         tx.delete_where(VmNic, vm_instance_uuid=given.vm.uuid)
+
+
+def tap_name(nic: str) -> str:
+    """The name of a network card's tap on its host; Linux takes 15 characters."""
+    return f"vnic{nic[-10:]}"
 
 
 def new_mac(tx: Tx, ids: IdSource) -> str:

@@ -12,7 +12,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.l3.provided import L3Networks
 from cairn.services.vm.model import FormerNic, VmInstance, VmNic
-from cairn.services.vm.steps.create import new_mac
+from cairn.services.vm.steps.create import new_mac, tap_name
 
 
 class RestoreInput(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class RestoreNics(TransactionStep[RestoreInput, Nothing]):
                 vm_instance_uuid=vm.uuid,
                 mac=new_mac(tx, self._ids) if tx.count(VmNic, mac=nic.mac) else nic.mac,
                 device_id=device,
-                internal_name=f"vnic{uuid[-10:]}",
+                internal_name=tap_name(uuid),
                 driver_type=nic.driver_type,
                 hypervisor_type=vm.hypervisor_type,
                 create_date=tx.now,
