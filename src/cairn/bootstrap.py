@@ -45,7 +45,7 @@ from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
-from cairn.kernel.membership import FolderLock, Membership
+from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.fault import PluginFault, blame, leave_out
@@ -181,6 +181,8 @@ class Node:
         if store is None:
             lock = FolderLock(settings.data_dir)
             closers.append(_later(lock.release))
+            database = lock_database(sqlite_path(settings.database or settings.data_dir / "cairn.db"))
+            closers.append(_later(database.release))
             store = await _open_store(settings, loaded, clock, metrics)
             closers.insert(0, store.close)
         kind = metrics.gauge(
