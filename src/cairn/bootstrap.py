@@ -203,8 +203,8 @@ class Node:
             ring,
             clock,
             bus.node,
-            host_name=_first(settings.listen)[0],
-            port=_first(settings.listen)[1],
+            host_name=_first("CAIRN_LISTEN", settings.listen)[0],
+            port=_first("CAIRN_LISTEN", settings.listen)[1],
             on_fenced=given.on_fenced or (lambda error: None),
             predecessor_dead=given.predecessor_dead or alone,
         )
@@ -350,8 +350,8 @@ def _node_id(folder: Path, ids: IdSource) -> NodeId:
     return NodeId(path.read_text(encoding="ascii").strip())
 
 
-def _first(listen: str) -> tuple[str, int]:
-    return (listeners("CAIRN_LISTEN", listen) or [("127.0.0.1", 0)])[0]
+def _first(setting: str, listen: str) -> tuple[str, int]:
+    return (listeners(setting, listen) or [("127.0.0.1", 0)])[0]
 
 
 def _agent_url(settings: Settings, path: str) -> str | None:
@@ -359,8 +359,8 @@ def _agent_url(settings: Settings, path: str) -> str | None:
         return settings.agent_url.rstrip("/") + path
     if not settings.agent_listen:
         return None
-    host, port = _first(settings.agent_listen)
-    return f"https://{host}:{port}{path}"
+    host, port = _first("CAIRN_AGENT_LISTEN", settings.agent_listen)
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:

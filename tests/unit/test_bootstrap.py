@@ -150,6 +150,7 @@ def test_plugins_are_those_that_the_settings_ask_for(tmp_path: Path) -> None:
     [
         ({"agent_url": "https://node/", "agent_listen": "10.0.0.1:8443"}, "https://node/v1/x"),
         ({"agent_listen": "10.0.0.1:8443"}, "https://10.0.0.1:8443/v1/x"),
+        ({"agent_listen": "[fd00::1]:8443"}, "https://[fd00::1]:8443/v1/x"),
         ({"agent_listen": ""}, None),
     ],
 )
