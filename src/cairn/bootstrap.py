@@ -45,7 +45,7 @@ from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
-from cairn.kernel.membership import FolderLock, Membership
+from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.fault import PluginFault, blame, leave_out
@@ -181,6 +181,8 @@ class Node:
         if store is None:
             lock = FolderLock(settings.data_dir)
             closers.append(_later(lock.release))
+            database = lock_database(sqlite_path(settings.database or settings.data_dir / "cairn.db"))
+            closers.append(_later(database.release))
             store = await _open_store(settings, loaded, clock, metrics)
             closers.insert(0, store.close)
         kind = metrics.gauge(
@@ -201,8 +203,8 @@ class Node:
             ring,
             clock,
             bus.node,
-            host_name=_first(settings.listen)[0],
-            port=_first(settings.listen)[1],
+            host_name=_first("CAIRN_LISTEN", settings.listen)[0],
+            port=_first("CAIRN_LISTEN", settings.listen)[1],
             on_fenced=given.on_fenced or (lambda error: None),
             predecessor_dead=given.predecessor_dead or alone,
         )
@@ -348,8 +350,8 @@ def _node_id(folder: Path, ids: IdSource) -> NodeId:
     return NodeId(path.read_text(encoding="ascii").strip())
 
 
-def _first(listen: str) -> tuple[str, int]:
-    return (listeners("CAIRN_LISTEN", listen) or [("127.0.0.1", 0)])[0]
+def _first(setting: str, listen: str) -> tuple[str, int]:
+    return (listeners(setting, listen) or [("127.0.0.1", 0)])[0]
 
 
 def _agent_url(settings: Settings, path: str) -> str | None:
@@ -357,8 +359,8 @@ def _agent_url(settings: Settings, path: str) -> str | None:
         return settings.agent_url.rstrip("/") + path
     if not settings.agent_listen:
         return None
-    host, port = _first(settings.agent_listen)
-    return f"https://{host}:{port}{path}"
+    host, port = _first("CAIRN_AGENT_LISTEN", settings.agent_listen)
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:

@@ -1,10 +1,10 @@
 """Every workflow, put through everything that can happen to one.
 
-For each workflow in the node's book: its plain run; each action done twice; a failure before and after each step; an undo that
-fails at each step, and later succeeds, in this life of the node or the next; the node killed before and after each journal write:
-on the way forward, on the way back, with another call waiting for the same resource, and once more while it recovers.
-Afterwards nothing may be left over (neither in the database nor on a host), nothing may be stuck, and what the caller was told
-must be true.
+For each workflow in the node's book: its plain run, and what its statements read; each action done twice; a failure before and
+after each step; an undo that fails at each step, and later succeeds, in this life of the node or the next; the node killed
+before and after each journal write: on the way forward, on the way back, with another call waiting for the same resource, and
+once more while it recovers. Afterwards nothing may be left over (neither in the database nor on a host), nothing may be stuck,
+and what the caller was told must be true.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache
 
 import pytest
 from tests.flows.scenarios import SCENARIOS, Prepare, Scenario
+from tests.flows.statements import noted, whole_tables
 from tests.flows.world import broken_rules, differences, snapshot
 
 from cairn.bootstrap import load_plugins
@@ -146,12 +147,14 @@ def test_every_workflow_has_a_scenario() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
-async def test_workflow_runs(workflow: str) -> None:
+async def test_workflow_runs_and_reads_no_table_that_grows_as_a_whole(workflow: str) -> None:
     async with prepared(workflow) as (cloud, probe, scenario):
-        assert await run(cloud, scenario) is None
+        with noted() as statements:
+            assert await run(cloud, scenario) is None
         assert_at_rest(cloud)
         assert probe.writes > 0
         assert probe.undone == []
+        assert whole_tables(cloud, statements) == []
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

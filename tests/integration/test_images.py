@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
 import pytest
+import structlog
 
+from cairn.kernel import log
 from cairn.kernel.job import Job
+from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud, Refused
 
 SECRET_URL = "http://bob:hunter2@images/missing.qcow2?token=tok3n"
@@ -43,3 +48,26 @@ async def test_no_secret_of_a_url_is_in_an_answer_or_a_job() -> None:
         await add_image(cloud, SECRET_URL.replace("missing", "good"))
         images = await cloud.query("Image", "name=mine")
         assert images[0]["url"] == "http://images/good.qcow2?token=…"
+
+
+async def test_no_secret_of_a_url_lies_in_the_database_or_in_the_log() -> None:
+    lines = io.StringIO()
+    log.configure(stream=lines, level="debug", form="json")
+    try:
+        async with Cloud.open(hosts=1) as cloud:
+            await cloud.make_site()
+            for dial in (Dial(host="backup", error_rate=1.0), Dial(host="backup", dead=True)):
+                cloud.agents.dials.turn(dial)
+                with pytest.raises(Refused):
+                    await add_image(cloud, SECRET_URL)
+                cloud.agents.dials.clear()
+                await cloud.quiet(70)
+            await add_image(cloud, SECRET_URL.replace("missing", "good"))
+            kept = cloud.store.content()
+    finally:
+        structlog.reset_defaults()
+
+    assert "workflow.failed" in lines.getvalue()
+    for secret in ("hunter2", "tok3n"):
+        assert secret not in lines.getvalue()
+        assert secret.encode() not in kept

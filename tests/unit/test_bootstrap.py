@@ -111,6 +111,22 @@ async def test_two_nodes_cannot_share_a_folder(tmp_path: Path) -> None:
     await node.stop()
 
 
+@pytest.mark.parametrize("database", ["cairn.db", "../elsewhere.db"])
+async def test_two_nodes_cannot_share_a_database(tmp_path: Path, database: str) -> None:
+    shared, key = tmp_path / "one" / database, tmp_path / "key"
+    (tmp_path / "one").mkdir()
+    one, two = (
+        load({}, data_dir=tmp_path / name, database=str(shared), secret_key_file=str(key), listen="127.0.0.1:0")
+        for name in ("one", "two")
+    )
+    node = await Node.build(one)
+    with pytest.raises(CairnError) as caught:
+        await Node.build(two)
+    assert caught.value.code == "node.database-in-use"
+    await node.stop()
+    await (await Node.build(two)).stop()
+
+
 async def test_what_is_kept_in_the_folder_is_the_nodes_alone(tmp_path: Path) -> None:
     node = await Node.build(settings(tmp_path / "new"))
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
@@ -134,6 +150,7 @@ def test_plugins_are_those_that_the_settings_ask_for(tmp_path: Path) -> None:
     [
         ({"agent_url": "https://node/", "agent_listen": "10.0.0.1:8443"}, "https://node/v1/x"),
         ({"agent_listen": "10.0.0.1:8443"}, "https://10.0.0.1:8443/v1/x"),
+        ({"agent_listen": "[fd00::1]:8443"}, "https://[fd00::1]:8443/v1/x"),
         ({"agent_listen": ""}, None),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import ExitStack
 
 import click
 
@@ -47,13 +47,14 @@ def purge(context: Context, name: str, yes: bool) -> None:
     The node must not run, and the plugin must be taken out or disabled. It cannot be undone: make a backup first.
     """
     from cairn.bootstrap import load_plugins
-    from cairn.kernel.membership import FolderLock
+    from cairn.kernel.membership import FolderLock, lock_database
     from cairn.kernel.plugin.purge import plugins_with_traces
     from cairn.kernel.plugin.purge import purge as remove
     from cairn.kernel.settings import load
+    from cairn.kernel.store.store import sqlite_path
 
     settings = load(context.environment, data_dir=context.data_dir)
-    path = Path(settings.database or settings.data_dir / "cairn.db")
+    path = sqlite_path(settings.database or settings.data_dir / "cairn.db")
     known = plugins_with_traces(path)
     if name not in known:
         there = ", ".join(known) or "none"
@@ -64,11 +65,10 @@ def purge(context: Context, name: str, yes: bool) -> None:
             "CAIRN_PLUGINS_DISABLED.",
             code="cli.plugin-in-use",
         )
-    lock = FolderLock(settings.data_dir)
-    try:
+    with ExitStack() as held:
+        held.callback(FolderLock(settings.data_dir).release)
+        held.callback(lock_database(path).release)
         left = remove(path, name, really=yes)
-    finally:
-        lock.release()
     if context.as_json:
         output.print_json(left)
         return

@@ -14,6 +14,9 @@ journal writes call `fence` in their own transaction, and the same database that
 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
 hold. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
+
+Two processes cannot work with one database yet: what one accepts the other cannot be told of. A lock beside the database
+(`lock_database`) keeps the second out, whichever data folder it has.
 """
 
 from __future__ import annotations
@@ -353,6 +356,32 @@ class FolderLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def lock_database(file: Path) -> FolderLock:
+    """Take the lock of a database, which holds for all data folders whose settings name its file.
+
+    Raises:
+        CairnError: ``node.database-in-use``, ``node.no-database-folder``.
+    """
+    file = file.resolve()
+    if not file.parent.is_dir():
+        raise CairnError(
+            "node.no-database-folder",
+            f"There is no folder {file.parent} for the database {file.name}. Make it, or choose another database.",
+            kind=ErrorKind.INVALID,
+            details={"database": str(file)},
+        )
+    try:
+        return FolderLock(file.parent, f"{file.name}.lock")
+    except CairnError as error:
+        holder = error.details.get("process") or "(unknown)"
+        raise CairnError(
+            "node.database-in-use",
+            f"Process {holder} works with the database {file} already, and only one can. Stop it, or choose another database.",
+            kind=ErrorKind.CONFLICT,
+            details={"database": str(file), "process": str(holder)},
+        ) from error
 
 
 def _locked(folder: Path, name: str) -> int:

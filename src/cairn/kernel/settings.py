@@ -17,6 +17,10 @@ from msgspec import Meta, Struct
 from cairn.kernel.error import CairnError, invalid
 
 _PORT = re.compile("[0-9]{1,5}")
+_URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+#: settings that take one of some words, and those that name a folder which somebody has made
+_WORDS = {"log_level": ("debug", "info", "warning", "error", "critical"), "log_format": ("json", "console")}
+_FOLDERS = ("workflow_dir", "ansible_dir")
 
 
 def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
@@ -66,7 +70,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ansible_dir: str = ""
     #: folder of the wheels that agents are installed from; empty: where ``make setup`` puts them
     wheels_dir: str = ""
-    #: debug, info, warning or error
+    #: debug, info, warning, error or critical
     log_level: str = "info"
     #: json (a line of JSON per event) or console (for people)
     log_format: str = "json"
@@ -97,7 +101,24 @@ def load(environment: Mapping[str, str] = os.environ, **given: object) -> Settin
     values.update({name: value for name, value in given.items() if value is not None})
     for field in msgspec.structs.fields(Settings):
         _check(f"CAIRN_{field.name.upper()}", field.type, values.get(field.name, field.default))
-    return Settings(**values)  # type: ignore[arg-type]
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _check_texts(settings)
+    return settings
+
+
+def _check_texts(settings: Settings) -> None:
+    """Refuse what would do nothing, or be found out late: a word that means nothing, a folder that is not there."""
+    for name, words in _WORDS.items():
+        found = getattr(settings, name)
+        if found not in words:
+            raise invalid("settings.bad-value", f"CAIRN_{name.upper()}", found, f"one of {', '.join(words)} would fit")
+    for name in _FOLDERS:
+        found = getattr(settings, name)
+        if found and not Path(found).is_dir():
+            raise invalid("settings.bad-value", f"CAIRN_{name.upper()}", found, "a folder that is there would fit")
+    if settings.agent_url and _URL.fullmatch(settings.agent_url) is None:
+        fits = "https://address:port would fit, as machines reach CAIRN_AGENT_LISTEN"
+        raise invalid("settings.bad-value", "CAIRN_AGENT_URL", settings.agent_url, fits)
 
 
 def _parse(variable: str, kind: object, text: str) -> object:

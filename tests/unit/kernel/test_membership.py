@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, RingEpoch, fence
+from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, RingEpoch, fence, lock_database
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
@@ -270,6 +271,24 @@ def test_locks_of_other_names_do_not_hinder_each_other(tmp_path: Path) -> None:
     locks = [FolderLock(tmp_path), FolderLock(tmp_path, "other.lock")]
     for lock in locks:
         lock.release()
+
+
+def test_database_is_locked_by_whatever_path_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "cloud.db")
+    lock = lock_database(tmp_path / "cloud.db")
+    with pytest.raises(
+        CairnError, match=rf"Process {os.getpid()} works with the database .*cloud\.db already"
+    ) as caught:
+        lock_database(tmp_path / "link.db")
+    assert caught.value.code == "node.database-in-use"
+    lock_database(tmp_path / "other.db").release()
+    lock.release()
+    lock_database(tmp_path / "link.db").release()
+
+
+def test_database_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match=r"node\.no-database-folder"):
+        lock_database(tmp_path / "none" / "cloud.db")
 
 
 def test_lock_whose_file_was_deleted_while_it_was_waited_for_is_made_anew(

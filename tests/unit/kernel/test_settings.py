@@ -39,6 +39,32 @@ def test_number_beyond_its_bounds_is_refused_wherever_it_comes_from(seconds: str
         load({}, session_seconds=int(seconds))
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "fits"),
+    [
+        ("CAIRN_LOG_LEVEL", "loud", "one of debug, info, warning, error, critical would fit"),
+        ("CAIRN_LOG_FORMAT", "xml", "one of json, console would fit"),
+        ("CAIRN_WORKFLOW_DIR", "/not/there", "a folder that is there would fit"),
+        ("CAIRN_ANSIBLE_DIR", "/not/there", "a folder that is there would fit"),
+        ("CAIRN_AGENT_URL", "10.0.0.1:8443", "https://address:port would fit"),
+        ("CAIRN_AGENT_URL", "https://node/a path", "https://address:port would fit"),
+    ],
+)
+def test_text_that_would_do_nothing_is_refused(variable: str, text: str, fits: str) -> None:
+    with pytest.raises(CairnError, match=f"{variable}: found .*{fits}") as caught:
+        load({variable: text})
+    assert caught.value.code == "settings.bad-value"
+
+
+def test_texts_that_fit_are_taken(tmp_path: Path) -> None:
+    given = {
+        "CAIRN_WORKFLOW_DIR": str(tmp_path),
+        "CAIRN_AGENT_URL": "https://[fd00::1]:8443",
+        "CAIRN_LOG_LEVEL": "critical",
+    }
+    assert load(given).agent_url == "https://[fd00::1]:8443"
+
+
 def test_data_folder_of_root_is_the_system_s_and_that_of_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_data_dir({}) == Path("/var/lib/cairn")

@@ -22,6 +22,7 @@ from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
 MAX_LIMIT = 10_000
+MAX_START = 2**63 - 1
 DEFAULT_LIMIT = 1_000
 EVERYTHING = Scope()
 _UNSORTED = (Kind.JSON, Kind.OPAQUE, Kind.BYTES)
@@ -241,8 +242,8 @@ def _fields(catalog: Catalog, entity: Entity, fields: Sequence[str]) -> tuple[st
 def _check_limits(request: QueryRequest) -> None:
     if not 0 <= request.limit <= MAX_LIMIT:
         raise _bad_limit("limit", request.limit, f"0 to {MAX_LIMIT} would fit; page with start")
-    if not 0 <= request.start < 2**63:
-        raise _bad_limit("start", request.start, "0 or more would fit")
+    if not 0 <= request.start <= MAX_START:
+        raise _bad_limit("start", request.start, f"0 to {MAX_START} would fit")
 
 
 def _bad_limit(name: str, found: int, fits: str) -> CairnError:

@@ -95,7 +95,7 @@ class ImageCache(Record, frozen=True, kw_only=True):
     primary_storage_uuid: Annotated[
         PrimaryStorageId, References("primary_storage", join="primaryStorage", back="imageCaches", on_delete="cascade")
     ]
-    host_uuid: Annotated[HostId | None, Doc("of local storage: whose disk; None: shared")] = None
+    host_uuid: Annotated[HostId | None, Index(), Doc("of local storage: whose disk; None: shared")] = None
     image_uuid: Annotated[ImageId, Index(), Doc("the image may be gone while volumes still need its cache")]
     install_path: Annotated[str, Text(2048)]
     format: str

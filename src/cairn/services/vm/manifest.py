@@ -2,6 +2,7 @@
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.host.provided import HostAgents, HostDebts, HostLedger
+from cairn.services.vm.config import EXPUNGE_INTERVAL
 from cairn.services.vm.l2_users import VmsOnL2Network
 from cairn.services.vm.messages import by_force
 from cairn.services.vm.on_host import VmsOnHost
@@ -20,7 +21,8 @@ def build(node: NodeContext) -> tuple[VmStates, Strays]:
     strays = Strays(node.store, node.ids, agents, ledger)
     reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger, strays)
     sweeper = VmSweeper(node.store, node.jobs, node.clock, node.ids, node.config)
-    node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
+    sweeping = node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
+    node.config.listen(EXPUNGE_INTERVAL, sweeping.wake)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)
     departures = Departures(

@@ -13,6 +13,7 @@ from cairn.kernel.tag import SystemTag, TagDefinition
 from cairn.services.vm.model import VmInstance
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]")
 _KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?")
 
 #: What a guest is told goes to its host at each start, so it is bounded, in bytes: user data as it is (before base64), ...
@@ -32,10 +33,20 @@ def _user_data(values: dict[str, str]) -> str | None:
     try:
         data = base64.b64decode(values["userdata"], validate=True)
     except ValueError:
-        return "base64 on one line would fit, as `base64 -w0 FILE` writes it"
+        return f"{_no_base64(values['userdata'])}; base64 on one line would fit, as `base64 -w0 FILE` writes it"
     if len(data) > MAX_USER_DATA:
         return f"it is {len(data)} bytes of user data, and at most {MAX_USER_DATA} would fit"
     return None
+
+
+def _no_base64(text: str) -> str:
+    """What is wrong with it, without a word of it: it may carry secrets."""
+    wrong = next((number for number, character in enumerate(text, 1) if not _BASE64.fullmatch(character)), None)
+    return (
+        f"its character {wrong} is none of base64's"
+        if wrong
+        else f"its {len(text)} characters are no whole groups of four"
+    )
 
 
 def _ssh_key(values: dict[str, str]) -> str | None:

@@ -212,6 +212,7 @@ async def test_what_is_shared_is_seen(store: Store) -> None:
         (QueryRequest(entity="Zone", limit=10_001), "query.bad-limit", "limit: found 10001; 0 to 10000"),
         (QueryRequest(entity="Zone", limit=-1), "query.bad-limit", "limit: found -1"),
         (QueryRequest(entity="Zone", start=-1), "query.bad-limit", "start: found -1"),
+        (QueryRequest(entity="Zone", start=2**63), "query.bad-limit", "0 to 9223372036854775807 would fit"),
         (QueryRequest(entity="Zone", sort="nam"), "query.bad-sort", "Did you mean 'name'"),
         (QueryRequest(entity="Zone", sort="-hosts.name"), "query.bad-sort", "cannot be sorted by 'hosts.name'"),
         (QueryRequest(entity="Zone", sort="limits"), "query.bad-sort", "cannot be sorted"),

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.flows.statements import noted
 
-from cairn.services.host.capacity import totals
+from cairn.services.host.capacity import HostCapacity, totals
 from cairn.services.host.model import Host
 from cairn.testing.cloud import Cloud, Refused
 
@@ -52,6 +53,18 @@ async def test_setting_and_connect_come_to_the_same() -> None:
             again.total_cpu_capacity,
             again.available_memory_capacity,
         )
+
+
+async def test_hosts_that_are_as_the_settings_say_are_not_written_again() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        capacity = HostCapacity(cloud.node.context.store, cloud.node.context.config)
+        with noted() as statements:
+            await capacity.compute()
+            assert not any(sql.startswith("UPDATE") for sql in statements)
+            await cloud.store.write(lambda tx: tx.update(Host, cloud.site["host-1"], total_cpu_capacity=1))
+            await capacity.compute()
+        assert host(cloud).total_cpu_capacity == 640
 
 
 async def test_reserve_of_more_than_there_is_leaves_nothing() -> None:

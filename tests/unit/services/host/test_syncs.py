@@ -56,6 +56,20 @@ async def test_a_failure_is_written_down_told_once_tried_again_and_forgotten() -
         assert part.tries == 4
 
 
+async def test_interval_between_two_tries_is_changed_at_once() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        await cloud.call("UpdateGlobalConfig", category="host", name="sync.retryInterval", value="3600")
+        part = Part(cloud)
+        part.error = ValueError("a bug")
+        assert not await part.syncs.sync(host, "part", "one")
+
+        await cloud.call("UpdateGlobalConfig", category="host", name="sync.retryInterval", value="2")
+        await cloud.quiet(5)
+
+        assert part.tries == 4
+
+
 async def test_a_part_that_hangs_is_not_tried_a_second_time_and_holds_up_no_other() -> None:
     async with Cloud.open(hosts=1) as cloud:
         host = HostId((await cloud.make_site())["host-1"])

@@ -46,9 +46,20 @@ def test_user_data_is_bytes_and_stays_what_it_was() -> None:
     assert tags.from_tags(given, "web").user_data == compressed
 
 
-@pytest.mark.parametrize("text", ["Zm9vé", "Zm9v\nYmFy", "Zm9", "=", "\x00"])
-def test_user_data_that_is_no_base64_is_complained_of(text: str) -> None:
-    assert "base64 -w0" in str(tags.USER_DATA.complain({"userdata": text}))
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Zm9vé", "character 5"),
+        ("Zm9v\nYmFy", "character 5"),
+        ("Zm9", "3 characters"),
+        ("=", "1 characters"),
+        ("\x00", "character 1"),
+    ],
+)
+def test_user_data_that_is_no_base64_is_complained_of_with_what_was_found(text: str, found: str) -> None:
+    complaint = str(tags.USER_DATA.complain({"userdata": text}))
+    assert found in complaint
+    assert "base64 -w0" in complaint
 
 
 def test_user_data_is_shown_in_no_error() -> None:

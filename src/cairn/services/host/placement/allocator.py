@@ -143,11 +143,12 @@ class Allocator(HostLedger):
         reasons = {host.uuid: self._reason(host, need) for host in hosts}
         open_hosts = [taken(Candidate, host, host_uuid=host.uuid) for host in hosts if reasons[host.uuid] is None]
         reasons |= self._refused(tx, need, open_hosts)
+        disk = f"a disk of {-(-need.disk_bytes >> 20)} MiB" if need.disk_bytes else "its disk"
         told = "; ".join(f"{host.name} {reasons[host.uuid] or 'was just taken by another VM'}" for host in hosts)
         return CairnError(
             "host.none-fits",
-            f"No host fits a VM of {need.cpu_num} CPUs and {need.memory_size >> 20} MiB with these networks and this disk. "
-            "Ask for less, or for another place, or ask an administrator for more capacity.",
+            f"No host fits a VM of {need.cpu_num} CPUs ({need.architecture}) and {need.memory_size >> 20} MiB, with these "
+            f"networks and {disk}. Ask for less, or for another place, or ask an administrator for more capacity.",
             kind=ErrorKind.EXHAUSTED,
             operator=f"{looked_at} hosts that are up and have room were looked at, and refused. Of all hosts: {told}.",
         )
@@ -166,9 +167,9 @@ class Allocator(HostLedger):
         if host.architecture != need.architecture:
             return f"is of the architecture {host.architecture or 'unknown'}, not {need.architecture}"
         if host.available_memory_capacity < need.memory_size:
-            return f"has {host.available_memory_capacity >> 20} MiB of memory free"
+            return f"has {host.available_memory_capacity >> 20} MiB of memory free, and the VM needs {need.memory_size >> 20} MiB"
         if host.available_cpu_capacity < need.cpu_num:
-            return f"has {host.available_cpu_capacity} virtual CPUs free"
+            return f"has {host.available_cpu_capacity} virtual CPUs free, and the VM needs {need.cpu_num}"
         return None
 
 

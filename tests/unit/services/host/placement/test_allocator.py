@@ -197,13 +197,13 @@ async def test_administrators_are_told_each_hosts_reason_and_others_no_host_at_a
         host("elsewhere", place=2),
         filters=[Refuses({"red": "is red"})],
     )
-    refused = await book.refused(cpus=2, zone_uuid="zone-1")
+    refused = await book.refused(cpus=2, zone_uuid="zone-1", disk_bytes=MIB - 1)
     assert refused.operator == (
-        "1 hosts that are up and have room were looked at, and refused. Of all hosts: busy has 1 virtual CPUs free; "
-        "disabled is Disabled; elsewhere is not in the zone that was asked for; full has 100 MiB of memory free; "
-        "lost is Disconnected (no answer); red is red."
+        "1 hosts that are up and have room were looked at, and refused. Of all hosts: busy has 1 virtual CPUs free, "
+        "and the VM needs 2; disabled is Disabled; elsewhere is not in the zone that was asked for; full has 100 MiB of "
+        "memory free, and the VM needs 512 MiB; lost is Disconnected (no answer); red is red."
     )
-    assert "2 CPUs and 512 MiB" in refused.message
+    assert "a VM of 2 CPUs (x86_64) and 512 MiB, with these networks and a disk of 1 MiB" in refused.message
     public = msgspec.json.encode(refused.record().public()).decode()
     assert [word for word in ("busy", "100", "no answer", "red is", "elsewhere is") if word in public] == []
     assert await book.claims() == {}

@@ -22,3 +22,11 @@ async def test_destroyed_vms_are_expunged_when_their_time_is_over(cloud: Cloud) 
     await cloud.quiet(2 * HOUR)
     await cloud.log_in()
     assert len(await cloud.query("Job", "api=ExpungeVmInstance")) == 1
+
+
+async def test_interval_is_changed_at_once(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="vm", name="expungePeriod", value="60")
+    await cloud.call("DestroyVmInstance", uuid=cloud.site["vm"])
+    await cloud.call("UpdateGlobalConfig", category="vm", name="expungeInterval", value="30")
+    await cloud.quiet(120)
+    assert await cloud.query("VmInstance") == []
