@@ -230,6 +230,31 @@ async def test_host_whose_reconnect_hangs_delays_no_ping_of_another(cloud: Cloud
     assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connecting"
 
 
+async def test_backup_storage_that_is_busy_with_slow_downloads_is_watched_all_the_same(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="backupStorage", name="parallelism", value="1")
+    cloud.agents.dials.turn(Dial(host="backup", command="backup.download-image", delay_seconds=9000, slow=True))
+    images = {"url": "http://trickle/x.qcow2", "format": "qcow2", "backup_storage_uuids": [cloud.site["backup"]]}
+    jobs = [(await cloud.send("AddImage", name=f"i{number}", **images))[1]["uuid"] for number in range(3)]
+    await cloud.quiet(1)
+    (queue,) = cloud.node.context.queues.inspect("backup-storage:")
+    assert (len(queue.running), len(queue.waiting)) == (1, 2), "every place for commands is taken"
+
+    def pings() -> int:
+        return sum(url.endswith("/hosts/backup/v1/ping") for _, url in cloud.transport.requests)
+
+    before = pings()
+    await cloud.quiet(10 * INTERVAL)
+    assert pings() - before == 10
+    cloud.agents.dials.turn(Dial(host="backup", dead=True))
+    await cloud.quiet(INTERVAL + 5)
+    assert await seen(cloud, "BackupStorage", cloud.site["backup"], "status") == "Disconnected"
+    cloud.agents.dials.clear()
+    for job in jobs:
+        await cloud.request("DELETE", f"/v1/api-jobs/{job}")
+    await cloud.quiet(5 * INTERVAL)
+    assert await cloud.query("Image", "name~=i%") == []
+
+
 async def test_host_that_was_switched_off_in_maintenance_gets_no_vm_when_it_is_enabled(cloud: Cloud) -> None:
     first = cloud.site["host-1"]
     await cloud.call("ChangeHostState", uuid=first, state_event="maintain")
