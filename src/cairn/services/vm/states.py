@@ -54,7 +54,7 @@ class VmStates:
         if row is not None and row.status is MachineStatus.DISCONNECTED:
             self.change(tx, vm, VmState.UNKNOWN, HOST_LOST, **values)
         else:
-            self.change(tx, vm, state, **values)
+            self.change(tx, vm, state, None, **values)
 
     def tell(
         self, tx: Tx, vm: VmInstance, before: VmState, state: VmState, *, host: object = None, reason: str | None = None
