@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.flows.world import differences, snapshot
 
+from cairn.kernel.api import Access, AnyApi, ApiCreate
 from cairn.testing.cloud import Cloud, Refused
 
 PASSWORD = "another horse battery"
@@ -118,3 +120,75 @@ async def test_without_a_session_nothing_is_told(cloud: Cloud) -> None:
         status, problem = await cloud.request("GET", "/v1/vm-instances", None, headers)
         assert status == 401
         assert str(problem["code"]).startswith("auth.")
+
+
+NOBODY = "0" * 32
+#: values of fields that calls have to have, and that name nothing
+FILLED: dict[str, object] = {
+    "name": "mine",
+    "url": "http://images/tiny.qcow2",
+    "format": "qcow2",
+    "state_event": "disable",
+    "tag": "hostname::evil",
+    "resource_type": "VmInstance",
+    "ip": "10.89.0.20",
+    "cpu_num": 1,
+    "memory_size": 64 << 20,
+}
+
+
+async def _things(cloud: Cloud) -> dict[str, str]:
+    """Something of the admin's, of each kind that accounts can have."""
+    vm = cloud.site["admins"]
+    for tag, api in (("hostname::secret", "CreateSystemTag"), ("secret", "CreateUserTag")):
+        await cloud.call(api, resource_type="VmInstance", resource_uuid=vm, tag=tag)
+    things = {"VmInstance": vm}
+    for entity in ("Account", "Image", "Volume", "VmNic", "SystemTag", "UserTag", "Job"):
+        things[entity] = str((await cloud.query(entity))[0]["uuid"])
+    return things
+
+
+def _calls(cloud: Cloud) -> list[tuple[type[AnyApi], str]]:
+    """Each call that is open to accounts, with each field by which it may name something."""
+    open_to = {api.cls: api for api in cloud.node.gateway.bindings if api.access is Access.ACCOUNT}
+    named = [(cls, param) for cls, api in open_to.items() for param in api.params.values() if "uuid" in param.name]
+    return [
+        (cls, param.name)
+        for cls, param in named
+        if "session" not in param.name and not (param.name == "resource_uuid" and issubclass(cls, ApiCreate))
+    ]
+
+
+async def _outcome(cloud: Cloud, api: type[AnyApi], field: str, uuid: str) -> str:
+    """How a call ends that names `uuid`, without the names of what it names and of its own job."""
+    params = next(one for one in cloud.node.gateway.bindings if one.cls is api).params.values()
+    values: dict[str, object] = {
+        one.name: FILLED.get(one.name, [NOBODY] if one.name.endswith("uuids") else NOBODY)
+        for one in params
+        if one.required or one.name in ("cpu_num", "memory_size")
+    }
+    values[field] = [uuid] if field.endswith("uuids") and api.http.key is not None else uuid
+    status, answer = await cloud.send(api.__name__, **values)
+    text = json.dumps([status, answer], default=str)
+    if status == 202:
+        job = str(answer["uuid"])
+        _, ended = await cloud.request("GET", f"/v1/api-jobs/{job}?wait=60")
+        text = json.dumps([ended["state"], ended.get("error"), ended.get("result")], default=str).replace(job, "job")
+    return text.replace(uuid, "it")
+
+
+async def test_no_call_tells_what_is_anothers_from_what_is_not_there(two: Cloud) -> None:
+    await two.log_in()
+    things = await _things(two)
+    await two.log_in("alice", PASSWORD)
+    calls, before, told = _calls(two), snapshot(two), []
+    for api, field in calls:
+        nothing = await _outcome(two, api, field, NOBODY.replace("0", "d"))
+        for entity, uuid in things.items():
+            outcome = await _outcome(two, api, field, uuid)
+            if outcome != nothing:
+                told.append((api.__name__, field, entity, outcome, nothing))
+
+    assert told == []
+    assert len(calls) >= 30
+    assert differences(before, snapshot(two)) == []

@@ -45,6 +45,24 @@ async def test_lost_host_is_disconnected_and_its_vms_are_unknown_until_it_is_bac
     assert broken_rules(cloud) == []
 
 
+async def test_vm_that_is_worked_on_when_its_host_is_lost_is_unknown_once_the_work_has_failed(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="host", name="connection.autoReconnectOnError", value="false")
+    vm = await on_first_host(cloud)
+    cloud.agents.dials.turn(Dial(host="sim-0001", command="vm.pause", delay_seconds=100, slow=True))
+    await cloud.send("PauseVmInstance", uuid=vm["uuid"])
+    await cloud.quiet(1)
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(10 * INTERVAL)
+
+    assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Disconnected"
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Unknown"
+    cloud.agents.dials.clear()
+    await cloud.call("ReconnectHost", uuid=cloud.site["host-1"])
+    await cloud.quiet(3 * INTERVAL)  # what is owed is undone there, and the next ping tells the rest
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Running"
+    assert broken_rules(cloud) == []
+
+
 async def test_host_that_misses_two_pings_stays_connected(cloud: Cloud) -> None:
     vm = await on_first_host(cloud)
     cloud.transport.lose_answers = 2
@@ -81,6 +99,47 @@ async def test_vm_that_dies_is_seen_at_once_by_the_agents_report(cloud: Cloud) -
     await cloud.clock.run(cloud.node.context.bus.call(report))
     (row,) = await cloud.query("VmInstance", f"uuid={vm['uuid']}")
     assert (row["state"], row["hostUuid"]) == ("Stopped", None)
+
+
+async def crashes(cloud: Cloud) -> list[Json]:
+    """What is told of crashes, oldest first."""
+    return sorted(await cloud.query("Event", "name=vm.crashed"), key=lambda event: cast("int", event["sequence"]))
+
+
+@pytest.mark.parametrize("reported", [True, False], ids=["reported", "seen by the ping"])
+async def test_a_crash_is_an_event_of_its_own_told_once_with_the_owner(cloud: Cloud, *, reported: bool) -> None:
+    vm = await on_first_host(cloud)
+    await cloud.quiet(1)
+    cloud.agents.kill_vm("sim-0001", str(vm["uuid"]))
+    report = ObserveVm(vm=str(vm["uuid"]), host=cloud.site["host-1"], power="Crashed", reason="crashed")
+    for _ in range(2 if reported else 0):
+        await cloud.clock.run(cloud.node.context.bus.call(report))
+    await cloud.quiet(2 * INTERVAL)
+
+    (told,) = await crashes(cloud)
+    content = cast("Json", told["content"])
+    assert (told["resourceUuid"], told["accountUuid"]) == (vm["uuid"], vm["accountUuid"])
+    assert (content["vm"], content["name"], content["host"]) == (vm["uuid"], "web", cloud.site["host-1"])
+    assert await seen(cloud, "VmInstance", vm["uuid"], "state") == "Stopped"
+
+
+async def test_what_ends_in_another_way_is_no_crash(cloud: Cloud) -> None:
+    stopped, off, unplugged = [str((await on_first_host(cloud, name))["uuid"]) for name in ("a", "b", "c")]
+    host = cloud.world.hosts["sim-0001"]
+    await cloud.call("StopVmInstance", uuid=stopped)
+    host.power_off(off)
+    del host.vms[off]
+    report = ObserveVm(vm=off, host=cloud.site["host-1"], power="Stopped", reason="shut down")
+    await cloud.clock.run(cloud.node.context.bus.call(report))
+    cloud.agents.dials.turn(Dial(host="sim-0001", dead=True))
+    await cloud.quiet(2 * INTERVAL)
+    host.power_off(unplugged)
+    del host.vms[unplugged]
+    cloud.agents.dials.clear()
+    await cloud.quiet(15 * INTERVAL)
+
+    assert {row["state"] for row in await cloud.query("VmInstance")} == {"Stopped"}
+    assert await crashes(cloud) == []
 
 
 async def test_vm_that_dies_is_seen_by_the_next_ping_when_the_report_is_lost(cloud: Cloud) -> None:
@@ -170,6 +229,31 @@ async def test_host_whose_reconnect_hangs_delays_no_ping_of_another_however_few_
     await cloud.quiet(INTERVAL + 5)
     assert await seen(cloud, "Host", cloud.site["host-2"], "status") == "Disconnected"
     assert await seen(cloud, "Host", cloud.site["host-1"], "status") == "Connecting"
+
+
+async def test_backup_storage_that_is_busy_with_slow_downloads_is_watched_all_the_same(cloud: Cloud) -> None:
+    await cloud.call("UpdateGlobalConfig", category="backupStorage", name="parallelism", value="1")
+    cloud.agents.dials.turn(Dial(host="backup", command="backup.download-image", delay_seconds=9000, slow=True))
+    images = {"url": "http://trickle/x.qcow2", "format": "qcow2", "backup_storage_uuids": [cloud.site["backup"]]}
+    jobs = [(await cloud.send("AddImage", name=f"i{number}", **images))[1]["uuid"] for number in range(3)]
+    await cloud.quiet(1)
+    (queue,) = cloud.node.context.queues.inspect("backup-storage:")
+    assert (len(queue.running), len(queue.waiting)) == (1, 2), "every place for commands is taken"
+
+    def pings() -> int:
+        return sum(url.endswith("/hosts/backup/v1/ping") for _, url in cloud.transport.requests)
+
+    before = pings()
+    await cloud.quiet(10 * INTERVAL)
+    assert pings() - before == 10
+    cloud.agents.dials.turn(Dial(host="backup", dead=True))
+    await cloud.quiet(INTERVAL + 5)
+    assert await seen(cloud, "BackupStorage", cloud.site["backup"], "status") == "Disconnected"
+    cloud.agents.dials.clear()
+    for job in jobs:
+        await cloud.request("DELETE", f"/v1/api-jobs/{job}")
+    await cloud.quiet(5 * INTERVAL)
+    assert await cloud.query("Image", "name~=i%") == []
 
 
 async def test_host_that_was_switched_off_in_maintenance_gets_no_vm_when_it_is_enabled(cloud: Cloud) -> None:

@@ -13,6 +13,7 @@ from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.loader import _folders
 from cairn.kernel.settings import load
+from cairn.simulator.dials import Dial
 from cairn.testing.cloud import ORIGIN, Cloud, address
 
 PLUGINS = _folders(cairn.plugins)
@@ -66,6 +67,44 @@ async def test_host_of_a_plugin_that_is_left_out_cannot_be_added() -> None:
     async with Cloud.open(settings={"plugins_disabled": "simulator"}) as cloud:
         status, _ = await cloud.request("POST", "/v1/hosts/simulators", {"params": {"name": "h"}})
         assert status in (404, 405)
+
+
+async def test_hosts_whose_plugin_is_left_out_are_lost_by_name_the_others_are_watched_and_all_come_back_with_it() -> (
+    None
+):
+    async with Cloud.open(hosts=3) as cloud:
+        site = await cloud.make_site(hosts=2)
+        await cloud.create_vm("web", host_uuid=site["host-1"])
+        cluster = await cloud.call("CreateCluster", name="kvm", zone_uuid=site["zone"], hypervisor_type="KVM")
+        kvm: dict[str, object] = {"cluster_uuid": cluster["uuid"], "username": "root", "password": "a password"}
+        await cloud.call("AddKVMHost", name="other", management_ip=address(3), **kvm)
+        saved = cloud.save()
+
+    async with Cloud.open(saved=saved, settings={"plugins_disabled": "simulator"}) as cloud:
+        await cloud.quiet(130)
+        rows = {str(row["name"]): row for entity in ("Host", "BackupStorage") for row in await cloud.query(entity)}
+        (vm,) = await cloud.query("VmInstance")
+        assert {name: row["status"] for name, row in rows.items()} == {
+            "sim-0001": "Disconnected",
+            "sim-0002": "Disconnected",
+            "backup": "Disconnected",
+            "other": "Connected",
+        }
+        assert all(
+            "The plugin that does may be left out" in str(rows[name]["statusReason"]) for name in ("sim-0001", "backup")
+        )
+        assert vm["state"] == "Unknown"
+        cloud.agents.dials.turn(Dial(host="sim-0003", dead=True))
+        await cloud.quiet(65)
+        (other,) = await cloud.query("Host", "name=other")
+        assert other["status"] == "Disconnected"
+        saved = cloud.save()
+
+    async with Cloud.open(saved=saved) as cloud:
+        await cloud.quiet(700)
+        assert await cloud.query("Host", "status!=Connected") == []
+        assert [vm["state"] for vm in await cloud.query("VmInstance")] == ["Running"]
+        assert broken_rules(cloud) == []
 
 
 # An operator's workflow files.

@@ -108,13 +108,20 @@ def test_expunged_vm_leaves_nothing_on_its_host(site: Site, cloud: Cloud, pair: 
     assert site.reaches(cloud, pair.first), "the other host's VM is not bothered"
 
 
+def crashes(site: Site, vm: str) -> int:
+    """How many crashes of the VM were told."""
+    return len(site.api.query("/event-log", "name=vm.crashed", f"resourceUuid={vm}"))
+
+
 def test_killed_qemu_is_seen_at_once(site: Site, cloud: Cloud, pair: Pair) -> None:
     vm = pair.first["uuid"]
     site.api.configure("host", "ping.interval", 60)
+    before = crashes(site, vm)
 
     site.kill_qemu("host1", vm)
 
     eventually(lambda: site.state(vm) == "Stopped", "the VM is Stopped", seconds=10)
+    assert crashes(site, vm) == before + 1
     last = site.api.query("/event-log", "name=vm.state-changed", f"resourceUuid={vm}", sort="-sequence", limit=1)[0]
     assert (last["content"]["before"], last["content"]["state"]) == ("Running", "Stopped")
     assert last["content"]["reason"]
@@ -124,6 +131,7 @@ def test_killed_qemu_is_seen_at_once(site: Site, cloud: Cloud, pair: Pair) -> No
 def test_killed_qemu_is_seen_by_the_ping_when_the_report_is_lost(site: Site, cloud: Cloud, pair: Pair) -> None:
     vm = pair.first["uuid"]
     site.api.configure("host", "ping.interval", 60)
+    before = crashes(site, vm)
     with site.deaf_to("host1"):
         site.kill_qemu("host1", vm)
         with pytest.raises(AssertionError, match="not within"):
@@ -132,5 +140,6 @@ def test_killed_qemu_is_seen_by_the_ping_when_the_report_is_lost(site: Site, clo
         site.api.configure("host", "ping.interval", 2)
 
         eventually(lambda: site.state(vm) == "Stopped", "the VM is Stopped", seconds=15)
+    assert crashes(site, vm) == before + 1
     started = site.api.act(f"/vm-instances/{vm}", "startVmInstance")
     assert started["state"] == "Running"

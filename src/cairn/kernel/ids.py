@@ -7,7 +7,9 @@ import random
 import re
 from typing import NewType, Protocol
 
-UUID_PATTERN = "^[0-9a-f]{32}$"
+from cairn.kernel.words import END
+
+UUID_PATTERN = rf"^[0-9a-f]{{32}}{END}"
 _UUID = re.compile(UUID_PATTERN)
 
 JobId = NewType("JobId", str)

@@ -96,6 +96,15 @@ EVENT_STREAMS_OF_ACCOUNT = Setting(
     maximum=100_000,
     doc="streams of events that an account may have open",
 )
+FORMER_UUID_RETENTION = Setting(
+    "resource",
+    "formerUuid.retention",
+    90 * _DAY,
+    unit="s",
+    minimum=3600,
+    maximum=3650 * _DAY,
+    doc="how long the uuid of a resource that is gone is refused to other accounts",
+)
 UNDO_RETRY_INTERVAL = Setting(
     "flow", "undo.retryInterval", 60, unit="s", minimum=1, maximum=_DAY, doc="between two tries of an undo that failed"
 )

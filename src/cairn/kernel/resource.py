@@ -27,9 +27,10 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.flow.step import NOTHING, Nothing, TransactionStep
+from cairn.kernel.retention import remove, up_to
 from cairn.kernel.store.record import Doc, Index, Key, Named, Owner, Record, TableMeta, info
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Tx
+from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 
 N = TypeVar("N", bound=Named)
@@ -55,14 +56,14 @@ class FormerUuid(Record, frozen=True, kw_only=True):
     """The uuid of a resource that is gone, and whose it was.
 
     What a resource leaves behind somewhere (a console's log, a cached file, an event) is known by its uuid, so nobody else may
-    give that uuid to something of their own.
+    give that uuid to something of their own, for as long as ``resource.formerUuid.retention`` says.
     """
 
     meta: ClassVar[TableMeta] = TableMeta(table="former_uuid")
 
     uuid: Annotated[str, Key()]
     account_uuid: str | None = None
-    create_date: datetime
+    create_date: Annotated[datetime, Index(), Doc("when the resource went, the last one if several had the uuid")]
 
 
 class EnabledState(StrEnum):
@@ -304,8 +305,16 @@ def _remember(tx: Tx, uuid: str) -> None:
     row = tx.get(Resource, uuid)
     if row is None or row.account_uuid is None:
         return  # what belongs to no account leaves nothing that another could take
-    if not tx.update(FormerUuid, uuid, account_uuid=row.account_uuid):
+    if not tx.update(FormerUuid, uuid, account_uuid=row.account_uuid, create_date=tx.now):
         tx.insert(FormerUuid(uuid=uuid, account_uuid=row.account_uuid, create_date=tx.now))
+
+
+_OLD_FORMER = up_to(FormerUuid, "create_date")
+
+
+async def forget_former(store: Store, date: datetime) -> int:
+    """Let uuids of resources that went until `date` be given to anybody. Returns how many. Safe to repeat."""
+    return await remove(store, _OLD_FORMER, date)
 
 
 def erase_unless_used(tx: Tx, cascade: Cascade, kind: type[Named], message: ApiDelete, uuid: str) -> None:

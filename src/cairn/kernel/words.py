@@ -6,12 +6,16 @@ import re
 from typing import Final
 
 #: C0 and C1 controls, surrogates, the separators of lines and paragraphs, and what is no character at all: what XML,
-#: terminals, logs and configuration files cannot carry. `$(?!\n)` is the end of the text, in Python and in ECMAScript.
+#: terminals, logs and configuration files cannot carry.
 _UNWRITABLE: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+#: the end of a text, in Python and in ECMAScript: for Python `$` alone is before a line end that is the last, as well
+END: Final = r"$(?!\n)"
 #: a text of one line, such as every name
-LINE_PATTERN: Final = rf"^[^\t\n\r{_UNWRITABLE}]*$(?!\n)"
+LINE_PATTERN: Final = rf"^[^\t\n\r{_UNWRITABLE}]*{END}"
+#: an absolute path
+PATH_PATTERN: Final = rf"^/[^\t\n\r{_UNWRITABLE}]*{END}"
 #: a text of several lines, such as every description
-PARAGRAPHS_PATTERN: Final = rf"^[^{_UNWRITABLE}]*$(?!\n)"
+PARAGRAPHS_PATTERN: Final = rf"^[^{_UNWRITABLE}]*{END}"
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, ClassVar, TypeVar
 
 import pytest
@@ -36,6 +37,7 @@ from cairn.kernel.resource import (
     erase,
     erase_unless_used,
     existing,
+    forget_former,
     gone,
     is_announced,
     refuse_former,
@@ -175,6 +177,19 @@ async def test_a_uuid_stays_refused_to_other_accounts_when_its_resource_is_gone(
     await world.create()
     await world.do(lambda tx: erase(tx, Garden, UUID))
     assert await world.count(FormerUuid) == 1
+
+
+async def test_a_former_uuid_is_forgotten_by_the_age_of_the_last_resource_that_had_it(world: World) -> None:
+    went: list[datetime] = []
+    for _ in range(2):
+        await world.create()
+        await world.do(lambda tx: erase(tx, Garden, UUID))
+        went.append(await world.do(lambda tx: tx.find(FormerUuid)[0].create_date))
+
+    assert went[0] < went[1]
+    assert await forget_former(world.store, went[0]) == 0
+    assert await forget_former(world.store, went[1]) == 1
+    await world.do(lambda tx: refuse_former(tx, UUID, "mallory"))
 
 
 async def test_a_uuid_is_given_once_whatever_the_type(world: World) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 import pytest
 from sqlalchemy import Delete
 
-from cairn.kernel import jobs
+from cairn.kernel import jobs, resource
 from cairn.kernel.job import Job
+from cairn.kernel.resource import FormerUuid
 from cairn.kernel.retention import BITE, remove, up_to
 from cairn.kernel.store.record import Index, Key, Record, TableMeta
 from cairn.kernel.store.schema import Schema
@@ -33,7 +34,7 @@ OLD = up_to(Note, "end")
 
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
-    made = await Store.memory(Schema([Note, Job, Account, Session]), VirtualClock(), inline=True)
+    made = await Store.memory(Schema([Note, Job, Account, Session, FormerUuid]), VirtualClock(), inline=True)
     yield made
     await made.close()
 
@@ -69,7 +70,10 @@ async def test_each_bite_is_a_transaction_and_others_come_in_between(store: Stor
     assert {count - BITE, count - 2 * BITE, 1, 0} <= set(left)
 
 
-@pytest.mark.parametrize("statement", [OLD, jobs._OLD, sessions._EXPIRED], ids=["note", "job", "session"])
+STATEMENTS = {"note": OLD, "job": jobs._OLD, "session": sessions._EXPIRED, "former uuid": resource._OLD_FORMER}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 async def test_nothing_is_looked_at_but_what_is_removed(store: Store, statement: Delete) -> None:
     def plan(tx: Tx) -> list[str]:
         sql, values = tx._statements.compiled(statement).bind({"date": tx.now})

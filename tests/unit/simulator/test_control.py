@@ -65,9 +65,7 @@ def test_inspect_shows_everything_by_host() -> None:
     shown = everything[HOST]
     assert shown["vms"]["x"]["state"] == "Running"
     assert shown["volumes"]["/s/a"]["virtualSizeBytes"] == 1
-    assert shown["leases"] == [
-        {"network": "n", "mac": "m", "ip": "198.18.0.5", "hostname": "a", "vm": "x", "isDefault": True}
-    ]
+    assert shown["leases"] == [{"network": "n", "mac": "m", "ip": "198.18.0.5", "hostname": "a", "vm": "x"}]
     assert [(one["network"], one["vm"]) for one in shown["metadata"]] == [("n", "x")]
     assert list(shown["bridges"]) == ["br0"]
     assert shown["images"] == {}

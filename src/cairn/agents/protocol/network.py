@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct, field
+from msgspec import field
 
-from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.agents.protocol.wire import AgentCommand, Done, Part, Result
 
 
 class EnsureBridge(AgentCommand[Done], frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class RemoveBridge(AgentCommand[Done], frozen=True, kw_only=True):
     bridge: str
 
 
-class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+class DhcpEntry(Part, frozen=True, kw_only=True):
     """One static lease: the address and name that a VM's network card gets."""
 
     mac: str
@@ -59,7 +59,7 @@ class DhcpEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     is_default: bool = True  #: whether this NIC carries the VM's default route
 
 
-class MetadataEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+class MetadataEntry(Part, frozen=True, kw_only=True):
     """The metadata of a VM at 169.254.169.254 (EC2 and NoCloud shape), found by its address in the network."""
 
     ip: str

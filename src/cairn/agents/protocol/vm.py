@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.agents.protocol.wire import AgentCommand, Done, Part, Result
 
 
 class PowerState(StrEnum):
@@ -20,7 +20,7 @@ class PowerState(StrEnum):
     CRASHED = "Crashed"
 
 
-class Hardware(Struct, frozen=True, kw_only=True, rename="camel"):
+class Hardware(Part, frozen=True, kw_only=True):
     """The hardware that a hypervisor gives a VM, apart from its disks and network cards.
 
     It is carried whole from the VM's row to the host, so a field that is added here is passed on by itself.
@@ -35,7 +35,7 @@ class Hardware(Struct, frozen=True, kw_only=True, rename="camel"):
     virtio: bool = True  #: whether the guest has drivers for virtio devices; else it gets what every system knows
 
 
-class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
+class Nic(Part, frozen=True, kw_only=True):
     """A network card of a VM."""
 
     mac: str
@@ -46,7 +46,7 @@ class Nic(Struct, frozen=True, kw_only=True, rename="camel"):
     addresses: list[str] = []  #: the only IPv4 addresses that the guest may use; none given: any
 
 
-class Disk(Struct, frozen=True, kw_only=True, rename="camel"):
+class Disk(Part, frozen=True, kw_only=True):
     """A disk of a VM; device number 0 is the one that boots."""
 
     path: str
@@ -126,7 +126,7 @@ class DestroyVm(AgentCommand[Done], frozen=True, kw_only=True):
     vm: str
 
 
-class Tap(Struct, frozen=True, kw_only=True, rename="camel"):
+class Tap(Part, frozen=True, kw_only=True):
     """A tap of a VM, and what its guest may send."""
 
     vm: str

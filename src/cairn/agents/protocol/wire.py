@@ -43,6 +43,10 @@ class AgentCommand(
     about_caller: ClassVar[frozenset[str]] = frozenset()
 
 
+class Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """A base of what commands are made of: a disk, a network card. Later fields are as `AgentCommand` says, here too."""
+
+
 class Request(Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of ``POST /v1/commands``."""
 

@@ -12,13 +12,14 @@ from cairn.kernel.api import ApiChange, ApiUpdate, Secret
 from cairn.kernel.bus.message import Event
 from cairn.kernel.deploy.ssh import check_private_key
 from cairn.kernel.error import CairnError, invalid
+from cairn.kernel.words import END
 
-Address = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z_:][0-9A-Za-z_.:%-]*$")]
+Address = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[0-9A-Za-z_:][0-9A-Za-z_.:%-]*{END}")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Username = Annotated[str, Meta(min_length=1, max_length=64)]
+Username = Annotated[str, Meta(max_length=64, pattern=rf"^[0-9A-Za-z_][0-9A-Za-z_.@\\-]*{END}")]
 Password = Annotated[str, Meta(max_length=255), Secret()]
 PrivateKey = Annotated[str, Meta(max_length=16384), Secret()]
-HostKeyFingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}=?$")]
+HostKeyFingerprint = Annotated[str, Meta(pattern=rf"^SHA256:[A-Za-z0-9+/]{{43}}=?{END}")]
 
 
 def check_address(field: str, address: str | None) -> None:

@@ -22,6 +22,7 @@ from cairn.kernel.machine.messages import (
     Username,
     check_address,
 )
+from cairn.kernel.words import PATH_PATTERN
 from cairn.services.backup_storage.messages import AddBackupStorage
 
 
@@ -47,7 +48,8 @@ class AddSftpBackupStorage(LoginGiven, AddBackupStorage, frozen=True, kw_only=Tr
     ssh_port: Port = 22
     #: that the machine's SSH host key must have, as ssh-keygen -l shows it; nothing is sent to a machine that shows another
     host_key_fingerprint: HostKeyFingerprint | None = None
-    url: Annotated[str, Meta(min_length=2, max_length=2048)]  #: an absolute path: the folder for images
+    #: an absolute path: the folder for images
+    url: Annotated[str, Meta(min_length=2, max_length=2048, pattern=PATH_PATTERN)]
 
     def check(self) -> None:
         """Refuse a call without a login, and a folder that cannot be one; the agent refuses system folders."""

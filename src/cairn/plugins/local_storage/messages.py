@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cairn.kernel.api import ApiCreate, Description, Http, Name, Refers, Uuid, post
 from cairn.kernel.error import invalid
+from cairn.kernel.words import PATH_PATTERN
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
 
@@ -25,7 +26,9 @@ class AddLocalPrimaryStorage(ApiCreate, frozen=True, kw_only=True, tag="local-st
     name: Name
     description: Description | None = None
     zone_uuid: Annotated[Uuid, Refers("Zone")]
-    url: Annotated[str, Meta(min_length=2, max_length=2048, pattern="^/")]  #: an absolute path, the same on every host
+    url: Annotated[
+        str, Meta(min_length=2, max_length=2048, pattern=PATH_PATTERN)
+    ]  #: an absolute path, the same on every host
 
     def check(self) -> None:
         """Refuse a folder of the operating system."""

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from cairn.kernel.api import Http, post
+from cairn.kernel.words import END
 from cairn.services.backup_storage.messages import AddBackupStorage
 from cairn.services.host.messages import AddHost
 
-AgentUrl = Annotated[str, Meta(pattern=r"^http://[!-~]+[^/]$", max_length=2048)]
+AgentUrl = Annotated[str, Meta(pattern=rf"^http://[!-~]*[!-.0-~]{END}", max_length=2048)]
 BACKUP_FOLDER = "/var/lib/cairn-backup"
 
 

@@ -19,7 +19,7 @@ def build(node: NodeContext) -> None:
             node.troubles,
         )
     )
-    keep_house(node.loops, node.store, node.jobs, node.events)
+    keep_house(node.loops, node.store, node.clock, node.config, node.jobs, node.events)
 
 
 MANIFEST = Manifest(package="cairn.services.admin", build=build)

@@ -30,6 +30,7 @@ from cairn.kernel.api import (
 from cairn.kernel.bus.message import Event
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 from cairn.kernel.limits import CallLimit
+from cairn.kernel.words import LINE_PATTERN
 from cairn.services.ids import ImageId
 from cairn.services.image import config
 
@@ -93,7 +94,7 @@ class ApiCreateFromImage(ApiCreate, frozen=True, kw_only=True):
     image_uuid: Annotated[Uuid, Refers("Image")]
 
 
-GuestOsType = Annotated[str, Meta(max_length=255)]
+GuestOsType = Annotated[str, Meta(max_length=255, pattern=LINE_PATTERN)]
 #: A secret: it may have a password in it, or a signature.
 Url = Annotated[str, Meta(min_length=1, max_length=4096), Secret()]
 BackupStorageUuids = Annotated[list[Annotated[Uuid, Refers("BackupStorage")]], Meta(min_length=1, max_length=16)]

@@ -22,9 +22,12 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.bus.message import Event
+from cairn.kernel.words import END
 
-#: A network interface of Linux: 1 to 15 characters without space, slash or colon.
-Interface = Annotated[str, Meta(pattern=r"^[^\s/:]{1,15}$", description="name of a network interface, eth0")]
+#: A network interface of Linux, as agents take it.
+Interface = Annotated[
+    str, Meta(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.-]{{0,14}}{END}", description="name of a network interface, eth0")
+]
 Vni = Annotated[int, Meta(ge=1, le=16_777_214, description="VXLAN network identifier, 1 to 16777214")]
 
 

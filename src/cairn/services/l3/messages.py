@@ -25,12 +25,15 @@ from cairn.kernel.api import (
     get,
     post,
 )
+from cairn.kernel.words import END
 from cairn.services.ids import L3NetworkId
 from cairn.services.l3.subnet import Range, address, by_cidr, by_ends
 
 Ipv4 = Annotated[str, Meta(min_length=7, max_length=15, description="an IPv4 address, 10.0.0.1")]
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-DnsDomain = Annotated[str, Meta(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$", description="cloud.example.com")]
+DnsDomain = Annotated[
+    str, Meta(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*{END}", description="cloud.example.com")
+]
 ServiceMap = Annotated[dict[str, list[str]], Meta(min_length=1, description="provider's uuid -> service types")]
 
 

@@ -21,8 +21,9 @@ from cairn.kernel.api import (
     post,
 )
 from cairn.kernel.error import invalid
+from cairn.kernel.words import LINE_PATTERN
 
-Strategy = Annotated[str, Meta(min_length=1, max_length=255)]
+Strategy = Annotated[str, Meta(min_length=1, max_length=255, pattern=LINE_PATTERN)]
 Bytes = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 

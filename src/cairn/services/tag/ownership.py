@@ -22,6 +22,11 @@ class Ownership:
             if issubclass(here.record, Named) and here.meta.extends is None
         }
 
+    def owns(self, tx: Tx, uuid: str, actor: str | None) -> bool:
+        """Tell whether a resource is there, and belongs to `actor` or `actor` is an admin."""
+        row = tx.get(Resource, uuid)
+        return row is not None and _owns(tx, row, actor)
+
     def check(self, tx: Tx, uuid: str, actor: str | None, entity: str | None = None) -> None:
         """See that a resource is there, and belongs to `actor` unless that is an admin.
 
@@ -36,10 +41,14 @@ class Ownership:
             near = ", ".join(get_close_matches(entity, self._types, n=3) or sorted(self._types))
             raise invalid("tag.unknown-resource-type", "resourceType", entity, f"{near} would fit")
         row = tx.get(Resource, uuid)
-        if row is None or not (is_admin(tx, actor) or row.account_uuid == actor):
+        if row is None or not _owns(tx, row, actor):
             kind = info(self._types.get(entity or (row.type if row is not None else ""), Resource))
             raise not_found(kind.noun, "resourceUuid", uuid, kind.title)
         if entity is not None and row.type != entity:
             raise invalid(
                 "tag.wrong-resource-type", "resourceType", entity, f"{row.type}, which {row.name} is, would fit"
             )
+
+
+def _owns(tx: Tx, row: Resource, actor: str | None) -> bool:
+    return is_admin(tx, actor) or row.account_uuid == actor

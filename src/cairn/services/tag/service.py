@@ -53,9 +53,8 @@ class TagService:
 
         def fn(tx: Tx) -> Reference:
             row = tx.get(SystemTag, message.uuid)
-            if row is None:
+            if row is None or not self._ownership.owns(tx, row.resource_uuid, actor):
                 raise not_found("system-tag", "uuid", message.uuid)
-            self._ownership.check(tx, row.resource_uuid, actor)
             _refuse_inherent(row, "changed")
             kind = self._check_change(tx, row, message.tag)
             others = tx.find(SystemTag, resource_uuid=row.resource_uuid, tag=message.tag)
@@ -75,14 +74,13 @@ class TagService:
 
     @handles(DeleteTag)
     async def delete(self, message: DeleteTag) -> None:
-        """Take a tag off its resource; one that is gone is success."""
+        """Take a tag off its resource; one that is gone, or another account's, is success: that tells nothing of it."""
         actor = current().actor
 
         def fn(tx: Tx) -> None:
             row = tx.get(SystemTag, message.uuid) or tx.get(UserTag, message.uuid)
-            if row is None:
+            if row is None or not self._ownership.owns(tx, row.resource_uuid, actor):
                 return
-            self._ownership.check(tx, row.resource_uuid, actor)
             if isinstance(row, SystemTag):
                 _refuse_inherent(row, "deleted")
                 definition = self._tags.definition(row.resource_type, row.tag)

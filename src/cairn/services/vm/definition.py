@@ -14,7 +14,7 @@ from cairn.services.vm.extensions import NicSpec, VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
 
 
-class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
+class VmDefinition(Hardware, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """All that a VM's start needs to know of the VM itself.
 
     The fields that a hypervisor makes a domain of are those of `Hardware`, which goes to the VM's host as it is. Those that
@@ -24,7 +24,8 @@ class VmDefinition(Hardware, frozen=True, kw_only=True, omit_defaults=True):
     uuid: VmId
     default_l3_network_uuid: L3NetworkId | None
     hostname: str
-    #: The journals of earlier versions have a text named ``userData``, which is not taken for base64.
+    #: The journals of earlier versions, which may have fields that are gone, have a text named ``userData``, which is not
+    #: taken for base64.
     user_data: bytes | None = field(default=None, name="userDataBytes")
     ssh_keys: list[str] = []
 

@@ -102,6 +102,8 @@ def _changes() -> Iterator[tuple[VmState, VmState]]:
             yield change.during, state  # it is undone
         if change.after is not None:
             yield change.during, change.after
+        if not {*change.allowed, change.after}.isdisjoint(LOST_WITH_HOST):
+            yield change.during, VmState.UNKNOWN  # its host was lost meanwhile
     yield from ((state, true) for (state, _), true in OBSERVED.items())
     yield from ((state, VmState.UNKNOWN) for state in LOST_WITH_HOST)
 

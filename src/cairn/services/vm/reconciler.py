@@ -37,7 +37,7 @@ from cairn.services.ids import HostId
 from cairn.services.vm.machine import LOST_WITH_HOST, TRANSITIONAL, observed
 from cairn.services.vm.messages import ObserveVm, StrangeVmSeen, VmCrashed, VmPlaceSeen
 from cairn.services.vm.model import VmInstance, VmState
-from cairn.services.vm.states import VmStates, queue_of
+from cairn.services.vm.states import HOST_LOST, VmStates, queue_of
 from cairn.services.vm.upkeep.strays import Strays
 
 Powers = dict[str, PowerState | None]
@@ -143,7 +143,7 @@ class VmReconciler(HostPinged):
         if row is None or row.status is not MachineStatus.DISCONNECTED:
             return  # it has just come back, which is another event
         for vm in tx.find(VmInstance, host_uuid=host, state=list(LOST_WITH_HOST)):
-            self._states.change(tx, vm, VmState.UNKNOWN, "its host was lost")
+            self._states.change(tx, vm, VmState.UNKNOWN, HOST_LOST)
 
     def _told(self, tx: Tx, host: HostId) -> set[str]:
         """The strange VMs of a host that were told of, to add to: it counts once the transaction is committed."""

@@ -6,13 +6,16 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.bus.message import tag_of
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.queue import queue_key
 from cairn.kernel.store.store import Tx
+from cairn.services.host.model import Host
 from cairn.services.ids import VmId
-from cairn.services.vm.machine import CHANGES
+from cairn.services.vm.machine import CHANGES, LOST_WITH_HOST
 from cairn.services.vm.messages import VmStateChanged
 from cairn.services.vm.model import VmInstance, VmState
 
+HOST_LOST = "its host was lost"
 _STORY_EVENTS = 10
 
 
@@ -37,6 +40,22 @@ class VmStates:
             raise _impossible(tx, vm, state)
         tx.update(VmInstance, vm.uuid, state=state, state_reason=reason, last_op_date=tx.now, **values)
         self.tell(tx, vm, vm.state, state, host=values.get("host_uuid", vm.host_uuid), reason=reason)
+
+    def settle(self, tx: Tx, vm: VmInstance, state: VmState, **values: object) -> None:
+        """Bring a VM into the state that an operation leaves it in, or took it from.
+
+        Where it would be on a host that is lost by now, it is Unknown: who heard of the loss left it to the operation, and a
+        host that is lost is not asked any more.
+
+        Raises:
+            CairnError: as `change`.
+        """
+        host = values.get("host_uuid", vm.host_uuid)
+        row = tx.get(Host, host) if state in LOST_WITH_HOST and isinstance(host, str) else None
+        if row is not None and row.status is MachineStatus.DISCONNECTED:
+            self.change(tx, vm, VmState.UNKNOWN, HOST_LOST, **values)
+        else:
+            self.change(tx, vm, state, None, **values)
 
     def tell(
         self, tx: Tx, vm: VmInstance, before: VmState, state: VmState, *, host: object = None, reason: str | None = None

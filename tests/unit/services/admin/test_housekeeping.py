@@ -7,6 +7,7 @@ from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.event import EventRow
 from cairn.kernel.job import Job
+from cairn.kernel.resource import FormerUuid
 from cairn.services.admin.messages import UpdateGlobalConfig
 
 
@@ -30,6 +31,18 @@ async def test_once_an_hour_what_is_old_goes_and_the_rest_stays(node: SmallNode)
 
     assert [row.uuid for row in await node.all(Job)] == [fresh.uuid]
     assert len(await node.all(EventRow)) == 1
+
+
+async def test_former_uuid_is_free_again_when_its_time_is_over(node: SmallNode) -> None:
+    await node.call(UpdateGlobalConfig(category="resource", name="formerUuid.retention", value="7200"))
+    await node.context.start_background()
+    for uuid, age_seconds in (("a" * 32, 4000), ("b" * 32, 3000)):
+        when = node.clock.now() - timedelta(seconds=age_seconds)
+        await node.insert(FormerUuid(uuid=uuid, account_uuid="c" * 32, create_date=when))
+
+    await node.clock.advance(3605.0)
+
+    assert [row.uuid for row in await node.all(FormerUuid)] == ["b" * 32]
 
 
 async def test_chore_that_fails_keeps_no_other_from_being_done_and_is_tried_again(

@@ -75,3 +75,9 @@ async def test_a_definition_made_of_the_row_has_all_that_a_host_makes_a_domain_o
     for field in msgspec.structs.fields(Hardware):
         assert getattr(made, field.name) == getattr(vm, field.name), field.name
     assert (made.hostname, made.default_l3_network_uuid) == ("web", cloud.site["l3"])
+
+
+async def test_a_definition_in_a_journal_of_another_version_is_read_without_what_is_not_known(cloud: Cloud) -> None:
+    made = taken(VmDefinition, cloud.read_now(lambda tx: row_of(tx, cloud)))
+    journal = msgspec.to_builtins(made) | {"userData": "no base64", "turbo": True}
+    assert msgspec.convert(journal, VmDefinition) == made

@@ -14,7 +14,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LIFE, ON_NO_HOST, check, operation_of
-from cairn.services.vm.messages import DestroyVmInstance, ExpungeVmInstance, VmCall
+from cairn.services.vm.messages import CreateVmInstance, DestroyVmInstance, ExpungeVmInstance, VmCall
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates
 
@@ -70,10 +70,13 @@ class Begin(TransactionStep[BeginInput, BeginOutput]):
         return BeginOutput(former=former, enforced=_is_enforced(given.asked))
 
     def undo(self, tx: Tx, given: BeginInput, made: BeginOutput | None) -> None:
-        """Put the former state back, unless another came since. If it is not true any more, the reconciler corrects it."""
+        """Put the former state back, unless another came since. If it is not true any more, the reconciler corrects it.
+
+        On a host that was lost meanwhile it is Unknown: there the reconciler hears nothing more.
+        """
         vm = tx.get(VmInstance, given.uuid)
         if vm is not None and made is not None and vm.state is LIFE[operation_of(given.asked)].during:
-            self._states.change(tx, vm, made.former.state)
+            self._states.settle(tx, vm, made.former.state)
 
 
 def _is_enforced(asked: VmCall) -> bool:
@@ -103,7 +106,12 @@ class Finish(TransactionStep[FinishInput, Nothing]):
         after = LIFE[operation_of(given.asked)].after
         assert after is not None, "an expunged VM has no state"
         vm = existing(tx, VmInstance, given.uuid)
-        self._states.change(tx, vm, after, **_where(after, given.place))
+        if isinstance(
+            given.asked, CreateVmInstance
+        ):  # its host has just answered; a look at it would cost every creation
+            self._states.change(tx, vm, after, **_where(after, given.place))
+        else:
+            self._states.settle(tx, vm, after, **_where(after, given.place))
         return NOTHING
 
 

@@ -5,7 +5,9 @@ from typing import cast
 import pytest
 
 from cairn.kernel.error import CairnError
+from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Tx
+from cairn.services.host.model import Host
 from cairn.services.ids import HostId
 from cairn.services.vm.messages import StopVmInstance, VmCall
 from cairn.services.vm.model import VmInstance, VmState
@@ -48,6 +50,20 @@ async def test_a_state_that_came_since_outlives_the_undo(cloud: Cloud) -> None:
     await cloud.node.context.store.write(seen)
     await undo(cloud, made)
     assert await state(cloud) == "Stopped"
+
+
+async def test_an_operation_that_is_undone_on_a_host_that_was_lost_meanwhile_leaves_the_vm_unknown(
+    cloud: Cloud,
+) -> None:
+    step, given = begin(cloud)
+
+    def fn(tx: Tx) -> BeginOutput:
+        made = step.do(tx, given)
+        tx.update(Host, cloud.site["host-1"], status=MachineStatus.DISCONNECTED)
+        return made
+
+    await undo(cloud, await cloud.node.context.store.write(fn))
+    assert await state(cloud) == "Unknown"
 
 
 async def test_an_operation_that_never_began_has_nothing_to_undo(cloud: Cloud) -> None:
