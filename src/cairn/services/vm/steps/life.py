@@ -14,7 +14,7 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate
 from cairn.services.ids import HostId
 from cairn.services.vm.machine import LIFE, ON_NO_HOST, check, operation_of
-from cairn.services.vm.messages import CreateVmInstance, DestroyVmInstance, ExpungeVmInstance, VmCall
+from cairn.services.vm.messages import DestroyVmInstance, ExpungeVmInstance, VmCall
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.services.vm.states import VmStates
 
@@ -106,12 +106,7 @@ class Finish(TransactionStep[FinishInput, Nothing]):
         after = LIFE[operation_of(given.asked)].after
         assert after is not None, "an expunged VM has no state"
         vm = existing(tx, VmInstance, given.uuid)
-        if isinstance(
-            given.asked, CreateVmInstance
-        ):  # its host has just answered; a look at it would cost every creation
-            self._states.change(tx, vm, after, **_where(after, given.place))
-        else:
-            self._states.settle(tx, vm, after, **_where(after, given.place))
+        self._states.settle(tx, vm, after, **_where(after, given.place))
         return NOTHING
 
 
