@@ -21,7 +21,7 @@ succeeds, nothing may be left in the journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -29,7 +29,7 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.run import FlowProbe
-from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.step import ActionStep, AnyStep
 from cairn.testing.cloud import Cloud, Killed, Refused
 from cairn.testing.snapshot import differences, snapshot
 
@@ -91,6 +91,7 @@ class _Probe(FlowProbe):
         self.armed = False
         self.writes = 0
         self.met = case.fault in (Fault.NOTHING, Fault.REPEATED)
+        self.owed = False  # the step whose undo is to fail is committed, once an action begins
         self.die: Callable[[], None] = lambda: None
 
     def journal(self, workflow: str, moment: str) -> None:
@@ -107,11 +108,15 @@ class _Probe(FlowProbe):
 
     def doing(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.BEFORE)
+        if self.armed and workflow == self.workflow and self.owed and isinstance(step, ActionStep):
+            raise _Broken
 
     def done(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.AFTER)
         if self.armed and workflow == self.workflow and self.case.fault is Fault.UNDO and step.name == self.case.step:
-            raise _Broken
+            self.owed = True
+            if isinstance(step, ActionStep):
+                raise _Broken
 
     def undoing(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.UNDO)
@@ -131,11 +136,19 @@ async def find_cases(trial: Trial) -> list[Case]:
         probe.armed = True
         await cloud.call(trial.api, **trial.fields(cloud))
     cases = [Case(fault=Fault.NOTHING), Case(fault=Fault.REPEATED)]
-    for step in steps:
-        faults = (Fault.BEFORE, Fault.AFTER, *((Fault.UNDO,) if step.nothing_to_undo is None else ()))
+    for index, step in enumerate(steps):
+        faults = (Fault.BEFORE, Fault.AFTER, *((Fault.UNDO,) if _may_be_undone(step, steps[index + 1 :]) else ()))
         cases += [Case(fault=fault, step=step.name) for fault in faults]
     moments = [(write, moment) for write in range(1, probe.writes + 1) for moment in ("before", "after")]
     return cases + [Case(fault=Fault.KILLED, write=write, moment=moment) for write, moment in moments]
+
+
+def _may_be_undone(step: AnyStep, behind: Sequence[AnyStep]) -> bool:
+    """Whether its undo can come to run. The transaction steps at the end share the commit that ends the job: either they have
+    happened and it has succeeded, or they have not happened."""
+    if step.nothing_to_undo is not None:
+        return False
+    return any(isinstance(one, ActionStep) for one in (step, *behind))
 
 
 def await_cases(trial: Trial) -> list[Case]:

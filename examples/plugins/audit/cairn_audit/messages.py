@@ -26,6 +26,7 @@ class AddAuditNote(ApiCreate, frozen=True, kw_only=True, tag="audit-note.add"):
 class HoldVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.hold-vm"):
     """Keep a VM from being removed, until it is released. A VM that is held already is held for the new reason."""
 
+    takes_turn: ClassVar[bool] = False  # it counts at once, for a removal that waits already as well
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "holdVmInstance")
     entity: ClassVar[str | None] = "VmInstance"
 
@@ -36,6 +37,7 @@ class HoldVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.hold-vm"):
 class ReleaseVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.release-vm"):
     """Let a VM be removed again. One that is not held is success."""
 
+    takes_turn: ClassVar[bool] = False
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "releaseVmInstance")
     entity: ClassVar[str | None] = "VmInstance"
 
