@@ -166,8 +166,12 @@ async def test_what_is_shown_beside_costs_a_statement_for_a_page(larger: Store) 
 
 async def test_what_is_shown_beside_can_be_asked_for_and_by(larger: Store) -> None:
     engine = QueryEngine(larger.schema, larger, tags=sample.TAGS)
-    page = await engine.run(QueryRequest(entity="VmInstance", conditions=["warranty.tier=gold"], fields=["name", "warranty"]))
-    assert [(row["name"], cast("Inventory", row["warranty"])["tier"]) for row in page.inventories or []] == [("Web", "gold")]
+    page = await engine.run(
+        QueryRequest(entity="VmInstance", conditions=["warranty.tier=gold"], fields=["name", "warranty"])
+    )
+    assert [(row["name"], cast("Inventory", row["warranty"])["tier"]) for row in page.inventories or []] == [
+        ("Web", "gold")
+    ]
 
 
 async def test_accounts_see_beside_their_own_only_what_they_may_see(larger: Store) -> None:
