@@ -30,7 +30,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import ActionStep, AnyStep
-from cairn.testing.cloud import Cloud, Killed, Refused
+from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 from cairn.testing.snapshot import differences, snapshot
 
 #: until an undo that failed is tried again, and hosts have been pinged
@@ -41,7 +41,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     """A workflow, and how it is begun.
 
     Args:
-        prepare: makes what must be there before.
+        prepare: makes what must be there before; run once for all cases.
         fields: of the call, once that is there.
         only_forward: something is removed that cannot be brought back; then the same call, made again, ends it.
     """
@@ -127,11 +127,25 @@ class _Probe(FlowProbe):
             raise _Broken
 
 
+_READY: dict[tuple[object, ...], Saved] = {}
+
+
+async def _ready(trial: Trial) -> Saved:
+    """The cloud that all cases begin with."""
+    key = (trial.prepare, trial.hosts, *sorted(trial.settings.items()))
+    if key not in _READY:
+        async with Cloud.open(hosts=trial.hosts, settings=trial.settings) as cloud:
+            await cloud.log_in()
+            await trial.prepare(cloud)
+            await cloud.quiet(1)
+            _READY[key] = cloud.save()
+    return _READY[key]
+
+
 async def find_cases(trial: Trial) -> list[Case]:
     """All that can go wrong: at each step, and at each write of the journal of a plain run."""
     probe = _Probe(trial.workflow, Case(fault=Fault.NOTHING))
-    async with Cloud.open(hosts=trial.hosts, settings=trial.settings, probe=probe) as cloud:
-        await trial.prepare(cloud)
+    async with Cloud.open(settings=trial.settings, probe=probe, saved=await _ready(trial)) as cloud:
         steps = cloud.node.context.flows.book.effective(trial.workflow).steps
         probe.armed = True
         await cloud.call(trial.api, **trial.fields(cloud))
@@ -163,8 +177,7 @@ async def try_workflow(trial: Trial, case: Case) -> None:
         AssertionError: something is left, with what it is; or the fault was never met.
     """
     probe = _Probe(trial.workflow, case)
-    async with Cloud.open(hosts=trial.hosts, settings=trial.settings, probe=probe) as cloud:
-        await trial.prepare(cloud)
+    async with Cloud.open(settings=trial.settings, probe=probe, saved=await _ready(trial)) as cloud:
         await cloud.quiet(1)
         before = snapshot(cloud)
         probe.armed, probe.die = True, cloud.die

@@ -44,6 +44,30 @@ class ReleaseVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.release
     uuid: Annotated[Uuid, Refers("VmInstance")]
 
 
+class SealVmInstance(ApiChange, frozen=True, kw_only=True, tag="vm.seal"):
+    """Have the host of a VM keep a number for it. A VM that is sealed already keeps its seal, and is not destroyed before that
+    is broken.
+
+    Errors: ``audit.not-running``.
+    """
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "sealVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
+class BreakSealOfVmInstance(ApiChange, frozen=True, kw_only=True, tag="vm.break-seal"):
+    """Take a VM's seal away. A VM without one is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "breakSealOfVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
 class HostUptime(Struct, frozen=True, kw_only=True):
     """How long a host has been up."""
 
