@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import pytest
 from cairn_audit.agent import AuditArea
 from cairn_audit.protocol import PutSeal, TakeSeal
 
+from cairn.kernel import log
 from cairn.testing.cloud import Cloud, Refused
 from cairn.testing.trial import Case, Trial, await_cases, try_workflow
 
 SETTINGS = {"plugins_extra": "cairn_audit.manifest"}  # not needed once the plugin is installed
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> None:
+    """What nodes log goes nowhere: one that is killed would tell of each of its tasks, which takes seconds."""
+    log.configure(stream=io.StringIO(), level="warning", form="json")
 
 
 async def running(cloud: Cloud) -> None:

@@ -33,7 +33,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from cairn.agents.plugins import ENTRY_POINTS
+from cairn.agents.protocol.wire import ENTRY_POINTS
 from cairn.kernel.error import CairnError, ErrorKind
 
 DISTRIBUTION = "cairn-cloud"
