@@ -104,3 +104,11 @@ async def test_agent_keeps_a_seal_until_it_is_told_to_forget_it(tmp_path: Path) 
     assert [(path.name, path.read_text()) for path in (tmp_path / "seals").iterdir()] == [("v1", "2")]
     await area.take(TakeSeal(vm="v1"))
     assert list((tmp_path / "seals").iterdir()) == []
+
+
+async def test_schema_says_that_a_vm_has_one_seal_or_none() -> None:
+    async with Cloud.open(hosts=1, settings=SETTINGS) as cloud:
+        _, api = await cloud.request("GET", "/v1/openapi.json")
+        schemas = api["components"]["schemas"]  # type: ignore[index]
+        shown = schemas["VmInstanceInventory"]["properties"]["auditSeal"]
+        assert shown["anyOf"] == [{"$ref": "#/components/schemas/AuditSealInventory"}, {"type": "null"}]
