@@ -69,12 +69,12 @@ lint: $(STAMP) ## ruff and mypy
 
 .PHONY: test
 test: setup lint ## everything: lint, unit, workflow, integration and system tests
-	@$(BIN)/pytest tests -m "not lab" $(SPREAD)
-	@$(BIN)/pytest tests -m lab
+	@$(BIN)/pytest tests examples -m "not lab" $(SPREAD)
+	@$(BIN)/pytest tests examples -m lab
 
 .PHONY: quick
 quick: $(STAMP) ## the tests that need neither root nor QEMU
-	@$(BIN)/pytest tests -m "not lab" $(SPREAD)
+	@$(BIN)/pytest tests examples -m "not lab" $(SPREAD)
 
 .PHONY: clean
 clean: ## remove what was built

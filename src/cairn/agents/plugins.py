@@ -15,8 +15,7 @@ from importlib.metadata import entry_points
 
 from cairn.agents import log
 from cairn.agents.config import Role
-
-ENTRY_POINTS = "cairn.agents"
+from cairn.agents.protocol.wire import ENTRY_POINTS
 
 
 def areas_of_plugins(role: Role) -> list[object]:

@@ -208,8 +208,9 @@ def _inventory(entity: EntityDescription) -> Schema:
     properties = {field.name: _field(field) for field in entity.fields if field.shown}
     for join in entity.joins:
         if join.nested:
-            items = {"$ref": _REF.format(name=f"{join.entity}Inventory")}
-            properties[join.name] = {"type": "array", "items": items}
+            shown: Schema = {"$ref": _REF.format(name=f"{join.entity}Inventory")}
+            one: Schema = {"anyOf": [shown, {"type": "null"}]}
+            properties[join.name] = {"type": "array", "items": shown} if join.many else one
     return {"type": "object", "title": f"{entity.name}Inventory", "description": entity.doc, "properties": properties}
 
 

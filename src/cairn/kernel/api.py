@@ -172,9 +172,10 @@ class ApiCreate(ApiCommand[Reference], frozen=True, kw_only=True):
 
 
 class ApiDelete(ApiCommand[None], frozen=True, kw_only=True):
-    """An API call that removes a resource. One that is gone already is success."""
+    """An API call that removes the resource that its field `uuid` names. One that is gone already is success."""
 
     abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "uuid"
     delete_mode: DeleteMode = DeleteMode.PERMISSIVE
 
     def frees(self) -> bool:

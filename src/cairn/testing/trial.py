@@ -21,7 +21,7 @@ succeeds, nothing may be left in the journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -29,8 +29,8 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.run import FlowProbe
-from cairn.kernel.flow.step import AnyStep
-from cairn.testing.cloud import Cloud, Killed, Refused
+from cairn.kernel.flow.step import ActionStep, AnyStep
+from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 from cairn.testing.snapshot import differences, snapshot
 
 #: until an undo that failed is tried again, and hosts have been pinged
@@ -41,7 +41,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     """A workflow, and how it is begun.
 
     Args:
-        prepare: makes what must be there before.
+        prepare: makes what must be there before; run once for all cases.
         fields: of the call, once that is there.
         only_forward: something is removed that cannot be brought back; then the same call, made again, ends it.
     """
@@ -91,6 +91,7 @@ class _Probe(FlowProbe):
         self.armed = False
         self.writes = 0
         self.met = case.fault in (Fault.NOTHING, Fault.REPEATED)
+        self.owed = False  # the step whose undo is to fail is committed, once an action begins
         self.die: Callable[[], None] = lambda: None
 
     def journal(self, workflow: str, moment: str) -> None:
@@ -107,11 +108,15 @@ class _Probe(FlowProbe):
 
     def doing(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.BEFORE)
+        if self.armed and workflow == self.workflow and self.owed and isinstance(step, ActionStep):
+            raise _Broken
 
     def done(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.AFTER)
         if self.armed and workflow == self.workflow and self.case.fault is Fault.UNDO and step.name == self.case.step:
-            raise _Broken
+            self.owed = True
+            if isinstance(step, ActionStep):
+                raise _Broken
 
     def undoing(self, workflow: str, step: AnyStep) -> None:
         self._break(workflow, step, Fault.UNDO)
@@ -122,20 +127,42 @@ class _Probe(FlowProbe):
             raise _Broken
 
 
+_READY: dict[tuple[object, ...], Saved] = {}
+
+
+async def _ready(trial: Trial) -> Saved:
+    """The cloud that all cases begin with."""
+    key = (trial.prepare, trial.hosts, *sorted(trial.settings.items()))
+    if key not in _READY:
+        async with Cloud.open(hosts=trial.hosts, settings=trial.settings) as cloud:
+            await cloud.log_in()
+            await trial.prepare(cloud)
+            await cloud.quiet(1)
+            _READY[key] = cloud.save()
+    return _READY[key]
+
+
 async def find_cases(trial: Trial) -> list[Case]:
     """All that can go wrong: at each step, and at each write of the journal of a plain run."""
     probe = _Probe(trial.workflow, Case(fault=Fault.NOTHING))
-    async with Cloud.open(hosts=trial.hosts, settings=trial.settings, probe=probe) as cloud:
-        await trial.prepare(cloud)
+    async with Cloud.open(settings=trial.settings, probe=probe, saved=await _ready(trial)) as cloud:
         steps = cloud.node.context.flows.book.effective(trial.workflow).steps
         probe.armed = True
         await cloud.call(trial.api, **trial.fields(cloud))
     cases = [Case(fault=Fault.NOTHING), Case(fault=Fault.REPEATED)]
-    for step in steps:
-        faults = (Fault.BEFORE, Fault.AFTER, *((Fault.UNDO,) if step.nothing_to_undo is None else ()))
+    for index, step in enumerate(steps):
+        faults = (Fault.BEFORE, Fault.AFTER, *((Fault.UNDO,) if _may_be_undone(step, steps[index + 1 :]) else ()))
         cases += [Case(fault=fault, step=step.name) for fault in faults]
     moments = [(write, moment) for write in range(1, probe.writes + 1) for moment in ("before", "after")]
     return cases + [Case(fault=Fault.KILLED, write=write, moment=moment) for write, moment in moments]
+
+
+def _may_be_undone(step: AnyStep, behind: Sequence[AnyStep]) -> bool:
+    """Whether its undo can come to run. The transaction steps at the end share the commit that ends the job: either they have
+    happened and it has succeeded, or they have not happened."""
+    if step.nothing_to_undo is not None:
+        return False
+    return any(isinstance(one, ActionStep) for one in (step, *behind))
 
 
 def await_cases(trial: Trial) -> list[Case]:
@@ -150,8 +177,7 @@ async def try_workflow(trial: Trial, case: Case) -> None:
         AssertionError: something is left, with what it is; or the fault was never met.
     """
     probe = _Probe(trial.workflow, case)
-    async with Cloud.open(hosts=trial.hosts, settings=trial.settings, probe=probe) as cloud:
-        await trial.prepare(cloud)
+    async with Cloud.open(settings=trial.settings, probe=probe, saved=await _ready(trial)) as cloud:
         await cloud.quiet(1)
         before = snapshot(cloud)
         probe.armed, probe.die = True, cloud.die

@@ -3,7 +3,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 
 import pytest
-from cairn_audit.protocol import GetUptime
+from cairn_audit.protocol import GetUptime, PutSeal, TakeSeal
 
 from cairn.agents import plugins
 from cairn.agents.commands import Registry
@@ -18,7 +18,7 @@ def points(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
 
 def test_commands_of_installed_plugins_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     points(monkeypatch, "cairn_audit.agent:make")
-    assert Registry(areas_of_plugins(Role.KVM)).names == [GetUptime.name]
+    assert Registry(areas_of_plugins(Role.KVM)).names == sorted([GetUptime.name, PutSeal.name, TakeSeal.name])
 
 
 def test_plugin_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def test_exception_of_ours_is_nobodys() -> None:
 
 
 def test_modules_belong_to_the_package_that_has_a_manifest() -> None:
-    assert plugin_of_module("cairn_audit.steps") == "audit"
+    assert plugin_of_module("cairn_audit.steps.start") == "audit"
     assert plugin_of_module("cairn.services.vm.service") is None
     assert plugin_of_module("cairn.kernel.jobs") is None
     assert plugin_of_module("json") is None

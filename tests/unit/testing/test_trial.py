@@ -33,9 +33,14 @@ TRIAL = Trial(
 async def test_cases_are_each_step_and_each_write() -> None:
     cases = await find_cases(TRIAL)
     assert Case(fault=Fault.AFTER, step="audit.note-start") in cases
-    assert Case(fault=Fault.UNDO, step="audit.note-start") in cases
+    assert Case(fault=Fault.UNDO, step="vm.begin") in cases
     assert Case(fault=Fault.KILLED, write=1, moment="after") in cases
     assert len({str(case) for case in cases}) == len(cases)
+
+
+async def test_no_case_waits_for_the_undo_of_steps_that_are_committed_with_the_end() -> None:
+    cases = await find_cases(TRIAL)
+    assert {"vm.finish", "audit.note-start"}.isdisjoint({case.step for case in cases if case.fault is Fault.UNDO})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,7 @@ async def test_cases_are_each_step_and_each_write() -> None:
         Case(fault=Fault.BEFORE, step="audit.note-start"),
         Case(fault=Fault.AFTER, step="audit.note-start"),
         Case(fault=Fault.UNDO, step="vm.start-on-host"),
+        Case(fault=Fault.UNDO, step="vm.begin"),
         Case(fault=Fault.KILLED, write=1, moment="before"),
         Case(fault=Fault.KILLED, write=2, moment="after"),
     ],

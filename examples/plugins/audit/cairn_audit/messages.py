@@ -26,6 +26,7 @@ class AddAuditNote(ApiCreate, frozen=True, kw_only=True, tag="audit-note.add"):
 class HoldVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.hold-vm"):
     """Keep a VM from being removed, until it is released. A VM that is held already is held for the new reason."""
 
+    takes_turn: ClassVar[bool] = False  # it counts at once, for a removal that waits already as well
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "holdVmInstance")
     entity: ClassVar[str | None] = "VmInstance"
 
@@ -36,8 +37,33 @@ class HoldVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.hold-vm"):
 class ReleaseVmInstance(ApiChange, frozen=True, kw_only=True, tag="audit.release-vm"):
     """Let a VM be removed again. One that is not held is success."""
 
+    takes_turn: ClassVar[bool] = False
     http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "releaseVmInstance")
     entity: ClassVar[str | None] = "VmInstance"
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
+class SealVmInstance(ApiChange, frozen=True, kw_only=True, tag="vm.seal"):
+    """Have the host of a VM keep a number for it. A VM that is sealed already keeps its seal, and is not destroyed before that
+    is broken.
+
+    Errors: ``audit.not-running``.
+    """
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "sealVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+    access: ClassVar[Access] = Access.ACCOUNT
+
+    uuid: Annotated[Uuid, Refers("VmInstance")]
+
+
+class BreakSealOfVmInstance(ApiChange, frozen=True, kw_only=True, tag="vm.break-seal"):
+    """Take a VM's seal away. A VM without one is success."""
+
+    http: ClassVar[Http] = action("/vm-instances/{uuid}/actions", "breakSealOfVmInstance")
+    entity: ClassVar[str | None] = "VmInstance"
+    access: ClassVar[Access] = Access.ACCOUNT
 
     uuid: Annotated[Uuid, Refers("VmInstance")]
 

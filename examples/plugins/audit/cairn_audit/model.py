@@ -1,11 +1,12 @@
-"""The notes that the audit plugin keeps."""
+"""The notes and seals that the audit plugin keeps."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Named, Owner, References, TableMeta, Text
-from cairn.services.ids import AccountId, VmId
+from cairn.kernel.store.record import Doc, Index, Key, Named, Owner, Record, References, TableMeta, Text, Unique
+from cairn.services.ids import AccountId, HostId, VmId
 
 
 class AuditNote(Named, frozen=True, kw_only=True):
@@ -21,3 +22,24 @@ class AuditNote(Named, frozen=True, kw_only=True):
     account_uuid: Annotated[AccountId | None, Owner(), Index()] = None
     ticket: Annotated[str | None, Doc("the ticket that the VM was made for")] = None
     text: Annotated[str, Text(2048)]
+
+
+class AuditSeal(Record, frozen=True, kw_only=True):
+    """A number that a host keeps for a VM, to be compared with this one. A VM's inventory shows it as ``auditSeal``."""
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="audit_seal",
+        entity="AuditSeal",
+        owned_by="vm_instance_uuid",
+        columns=("vmInstance.name", "number", "createDate"),
+    )
+
+    uuid: Annotated[str, Key()]
+    vm_instance_uuid: Annotated[
+        VmId,
+        References("vm_instance", join="vmInstance", back="auditSeal", on_delete="cascade", shown=True),
+        Unique(),
+    ]
+    host_uuid: Annotated[HostId, Doc("which keeps the number")]
+    number: str
+    create_date: datetime

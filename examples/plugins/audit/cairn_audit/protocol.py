@@ -1,10 +1,10 @@
-"""The audit plugin's command to agents. Agents import this module, so it imports nothing of the management side."""
+"""The audit plugin's commands to agents. Agents import this module, so it imports nothing of the management side."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from cairn.agents.protocol.wire import AgentCommand, Result
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
 
 
 class Uptime(Result, frozen=True, kw_only=True):
@@ -18,3 +18,22 @@ class GetUptime(AgentCommand[Uptime], frozen=True, kw_only=True):
 
     name: ClassVar[str] = "audit.get-uptime"
     answer: ClassVar[type[Result]] = Uptime
+
+
+class PutSeal(AgentCommand[Done], frozen=True, kw_only=True):
+    """Keep a number for a VM. The number is there afterwards, whatever was there before."""
+
+    name: ClassVar[str] = "audit.put-seal"
+    answer: ClassVar[type[Result]] = Done
+
+    vm: str
+    number: str
+
+
+class TakeSeal(AgentCommand[Done], frozen=True, kw_only=True):
+    """Forget the number of a VM. None there is success."""
+
+    name: ClassVar[str] = "audit.take-seal"
+    answer: ClassVar[type[Result]] = Done
+
+    vm: str

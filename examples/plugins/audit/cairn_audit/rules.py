@@ -14,12 +14,13 @@ from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.ids import HostId, VmId
 from cairn.services.vm.messages import DestroyVmInstance, ExpungeVmInstance
 from cairn_audit.config import HOSTS_FOR_TICKETS
+from cairn_audit.model import AuditSeal
 from cairn_audit.notes import Notes
 from cairn_audit.tags import HOLD, TICKET
 
 
 class KeepHeld(CallGuard):
-    """A VM that is held is not removed, by whatever call."""
+    """A VM that is held or sealed is not removed, by whatever call."""
 
     calls = (DestroyVmInstance, ExpungeVmInstance)
 
@@ -27,13 +28,19 @@ class KeepHeld(CallGuard):
         self._tags = tags
 
     def veto(self, tx: Tx, call: ApiCommand[object], account: str | None) -> None:
-        """Refuse while there is a hold."""
+        """Refuse while there is a hold, or a seal."""
         assert isinstance(call, (DestroyVmInstance, ExpungeVmInstance))
         holds = self._tags.values(tx, call.uuid, HOLD)
         if holds:
             raise CairnError(
                 "audit.vm-held",
                 f"The VM {call.uuid} is held: {holds[0]['reason']}. Release it first.",
+                kind=ErrorKind.CONFLICT,
+            )
+        if tx.count(AuditSeal, vm_instance_uuid=call.uuid):
+            raise CairnError(
+                "audit.vm-sealed",
+                f"The VM {call.uuid} is sealed. Break its seal first.",
                 kind=ErrorKind.CONFLICT,
             )
 

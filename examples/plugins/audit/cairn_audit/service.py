@@ -1,9 +1,10 @@
-"""The audit service: it answers the messages of the audit plugin."""
+"""The audit service: it answers the messages of the audit plugin, but for those that are workflows."""
 
 from __future__ import annotations
 
 from cairn.kernel.api import Reference
 from cairn.kernel.bus.handlers import handles
+from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import create, existing
 from cairn.kernel.store.store import Tx
@@ -11,10 +12,23 @@ from cairn.kernel.tag import Tags
 from cairn.services.host.provided import HostAgents
 from cairn.services.ids import HostId
 from cairn.services.vm.model import VmInstance
-from cairn_audit.messages import AddAuditNote, GetHostUptime, HoldVmInstance, HostUptime, ReleaseVmInstance
-from cairn_audit.model import AuditNote
+from cairn_audit.messages import (
+    AddAuditNote,
+    BreakSealOfVmInstance,
+    GetHostUptime,
+    HoldVmInstance,
+    HostUptime,
+    ReleaseVmInstance,
+    SealVmInstance,
+)
+from cairn_audit.model import AuditNote, AuditSeal
 from cairn_audit.protocol import GetUptime
 from cairn_audit.tags import HOLD
+
+SEAL = workflow(SealVmInstance, unless=lambda tx, asked: tx.count(AuditSeal, vm_instance_uuid=asked.uuid) > 0)
+BREAK_SEAL = workflow(
+    BreakSealOfVmInstance, unless=lambda tx, asked: tx.count(AuditSeal, vm_instance_uuid=asked.uuid) == 0
+)
 
 
 class AuditService:

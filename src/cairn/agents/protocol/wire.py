@@ -10,6 +10,9 @@ from msgspec import Struct
 #: Raised when agents of the version before could no longer be given commands, not when something is added.
 PROTOCOL_VERSION = 1
 
+#: The group of entry points by which plugins name what they have for agents (`cairn.agents.plugins`).
+ENTRY_POINTS = "cairn.agents"
+
 #: A request to an agent may have so many bytes. What grows with the number of VMs is sent in several.
 MAX_REQUEST_BYTES = 1 << 20
 

@@ -1,11 +1,17 @@
 """The wheels that the node carries to machines, so that a machine needs no internet.
 
-A wheel set is a folder of ``*.whl`` files: cairn's own and what its agents import, in the versions that this node runs
-itself. Its checksum covers names and contents; a machine on which the same checksum is installed is left alone.
+A wheel set is a folder of ``*.whl`` files: cairn's own, what its agents import, and the plugins that have something for agents,
+in the versions that this node runs itself. Its checksum covers names and contents; a machine on which the same checksum is
+installed is left alone.
+
+A plugin is carried if it is installed in the node's Python and names an entry point of the group ``cairn.agents``. Its wheel is
+made again from its installed files, or built from its source tree if it runs from there (``pip install -e``). Nothing that it
+depends on goes along: on machines it has the standard library, cairn's agents, and what those import.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,21 +19,27 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from pathlib import Path
+import zipfile
+from importlib.metadata import Distribution
+from pathlib import Path, PurePath
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
+from cairn.agents.protocol.wire import ENTRY_POINTS
 from cairn.kernel.error import CairnError, ErrorKind
 
 DISTRIBUTION = "cairn-cloud"
 AGENT_REQUIREMENTS = ("aiohttp", "msgspec")  #: in addition to the standard library and the machine's packages
 AGENT_PYTHON = "3.11"  #: the Python of managed machines (Debian 12)
+_OF_INSTALLATION = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")  #: what the installer added
 _GLIBC = ("2_17", "2_28", "2_34")  # the glibc versions that wheels are built against; Debian 12 has 2.36
 
 
@@ -89,7 +101,7 @@ def archive(wheels: WheelSet, folder: Path) -> Path:
 
 
 def build_wheels(output: Path, source: Path | None = None) -> WheelSet:
-    """Fill `output` with cairn's wheel and those of its agents' requirements, and nothing else.
+    """Fill `output` with cairn's wheel, those of its agents' requirements and of plugins for agents, and nothing else.
 
     Wheels that `output` already has in the right version are kept, so a second call needs no network. Blocks for some seconds.
 
@@ -99,14 +111,17 @@ def build_wheels(output: Path, source: Path | None = None) -> WheelSet:
 
     Raises:
         CairnError: ``deploy.no-source`` if `source` is None and cairn was not installed from a tree on this machine;
-            ``deploy.wheels-failed`` with pip's last words.
+            ``deploy.wheels-failed`` with pip's last words; ``deploy.plugin-not-pure`` for a plugin whose wheel fits one kind
+            of machine only.
     """
-    source = source or _source_tree()
+    source = source or _tree_of(importlib.metadata.distribution(DISTRIBUTION)) or _no_source()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".wheels-") as temporary:
         new = Path(temporary) / "wheels"
         new.mkdir()
-        _build_own(source, new)
+        _build(source, new)
+        for plugin in _plugins():
+            _build_plugin(plugin, new)
         _download(new, output)
         result = wheel_set(new)
         shutil.rmtree(output, ignore_errors=True)
@@ -114,9 +129,74 @@ def build_wheels(output: Path, source: Path | None = None) -> WheelSet:
     return WheelSet(folder=output, names=result.names, checksum=result.checksum)
 
 
-def _build_own(source: Path, folder: Path) -> None:
+def _plugins() -> list[Distribution]:
+    """What is installed here and has something for agents, by name."""
+    found: dict[str, Distribution] = {}
+    for one in importlib.metadata.distributions():
+        name = _normal(one.name)
+        if name != DISTRIBUTION and any(point.group == ENTRY_POINTS for point in one.entry_points):
+            found.setdefault(name, one)  # the first is the one that is imported
+    return [found[name] for name in sorted(found)]
+
+
+def _build_plugin(plugin: Distribution, folder: Path) -> None:
+    before = set(folder.glob("*.whl"))
+    tree = _tree_of(plugin, editable=True)
+    if tree is not None:
+        _build(tree, folder, any_tool=True)
+    else:
+        _pack(plugin, folder)
+    for made in set(folder.glob("*.whl")) - before:
+        if not made.stem.endswith("-none-any"):
+            raise CairnError(
+                "deploy.plugin-not-pure",
+                f"The wheel of {plugin.name}, which has commands for agents, is {made.name}: it fits one kind of machine only. "
+                "Put what agents need into a package of plain Python, with the entry point there.",
+                kind=ErrorKind.INVALID,
+            )
+
+
+def _pack(plugin: Distribution, folder: Path) -> None:
+    """Make a wheel of what was installed from one. Programs beside the packages stay behind: agents need none."""
+    tag = next(iter(re.findall(r"(?m)^Tag: *(\S+)", plugin.read_text("WHEEL") or "")), "py3-none-any")
+    stem = f"{re.sub(r'[-_.]+', '_', plugin.name)}-{plugin.version}"
+    path, info = folder / f"{stem}-{tag}.whl", f"{stem}.dist-info"
+    record: list[str] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in sorted(plugin.files or (), key=str):
+            if ".." in file.parts or file.suffix == ".pyc" or (file.name in _OF_INSTALLATION and _is_info(file.parent)):
+                continue
+            content = Path(str(file.locate())).read_bytes()
+            _add_to_wheel(wheel, file.as_posix(), content)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+            record.append(f"{file.as_posix()},sha256={digest},{len(content)}\n")
+            if _is_info(file.parent):
+                info = file.parent.as_posix()
+        record.append(f"{info}/RECORD,,\n")
+        _add_to_wheel(wheel, f"{info}/RECORD", "".join(record).encode())
+
+
+def _is_info(folder: PurePath) -> bool:
+    return folder.name.endswith(".dist-info")
+
+
+def _add_to_wheel(wheel: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """With a date of its own, so that the same files always make the same wheel."""
+    entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    wheel.writestr(entry, content)
+
+
+def _build(source: Path, folder: Path, *, any_tool: bool = False) -> None:
+    arguments = ["--no-deps", "--wheel-dir", str(folder), str(source)]
     isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    _pip("wheel", "--no-deps", *isolation, "--wheel-dir", str(folder), str(source))
+    try:
+        _pip("wheel", *isolation, *arguments)
+    except CairnError:
+        if not any_tool or not isolation:
+            raise
+        _pip("wheel", *arguments)  # a plugin may be built by other tools, which pip fetches
 
 
 def _download(folder: Path, old: Path) -> None:
@@ -136,7 +216,8 @@ def _download(folder: Path, old: Path) -> None:
 def _installed() -> list[tuple[str, str]]:
     """The versions that this node runs on: agents get the same."""
     found = {(d.metadata["Name"], d.version) for d in importlib.metadata.distributions()}
-    return sorted(pair for pair in found if pair[0] and _normal(pair[0]) != DISTRIBUTION)
+    ours = {DISTRIBUTION, *(_normal(plugin.name) for plugin in _plugins())}
+    return sorted(pair for pair in found if pair[0] and _normal(pair[0]) not in ours)
 
 
 def _pip(*arguments: str) -> None:
@@ -157,17 +238,27 @@ def _last_error(text: str) -> str:
     return (errors or lines or ["no output"])[-1].strip()
 
 
-def _source_tree() -> Path:
-    text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
-    url = urlsplit(json.loads(text)["url"]) if text else None
-    if url is None or url.scheme != "file" or not (path := Path(unquote(url.path))).is_dir():
-        raise CairnError(
-            "deploy.no-source",
-            "The running cairn was not installed from a source tree on this machine, so its own wheel cannot be "
-            "built. Name the tree, or put the wheel that it was installed from into the wheel folder.",
-            kind=ErrorKind.UNAVAILABLE,
-        )
-    return path
+def _tree_of(installed: Distribution, *, editable: bool = False) -> Path | None:
+    """The folder on this machine that it was installed from; None if it was not.
+
+    Args:
+        editable: only where it runs from that folder, so that nothing else is installed.
+    """
+    origin = json.loads(installed.read_text("direct_url.json") or '{"url": ""}')
+    url = urlsplit(origin["url"])
+    if url.scheme != "file" or (editable and not origin.get("dir_info", {}).get("editable")):
+        return None
+    path = Path(unquote(url.path))
+    return path if path.is_dir() else None
+
+
+def _no_source() -> NoReturn:
+    raise CairnError(
+        "deploy.no-source",
+        "The running cairn was not installed from a source tree on this machine, so its own wheel cannot be "
+        "built. Name the tree, or put the wheel that it was installed from into the wheel folder.",
+        kind=ErrorKind.UNAVAILABLE,
+    )
 
 
 def _project(file_name: str) -> str:

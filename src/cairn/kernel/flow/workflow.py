@@ -94,8 +94,16 @@ def workflow(
         name: by default the message's tag: ``vm.create``.
         queue: by default the tag's noun: ``vm``.
         unless: tells, in the queue, whether there is nothing to do; the call is then answered at once.
+
+    Raises:
+        TypeError: the call does not say, in `route`, which resource it is about.
     """
     tag = tag_of(message)
+    if message.route is None:
+        raise TypeError(
+            f"{message.__qualname__}: a workflow runs in the turn of one resource, and this call names none. "
+            'Say which field has its uuid: route: ClassVar[str | None] = "uuid"'
+        )
     return Workflow(
         name=name or tag,
         parameters=Asked[message],  # type: ignore[valid-type]  # a class that is known at run time only

@@ -27,5 +27,6 @@ class MachineAgents(Protocol[Id]):
 
         Raises:
             CairnError: ``<noun>.not-found``; ``<noun>.disconnected`` at once for a machine that is known to be lost;
-                ``agent.unreachable``; or what the agent answers.
+                ``<noun>.agent-lacks-command`` for a plugin's that is not there yet; ``agent.unreachable``; or what the agent
+                answers.
         """

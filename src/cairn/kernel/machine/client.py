@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from cairn.agents.protocol.codes import UNKNOWN_COMMAND
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Pong, Result
 from cairn.kernel.agent.client import TIMEOUT, UNREACHABLE, AgentClient, AgentEndpoint
 from cairn.kernel.bus.context import current
@@ -128,6 +129,8 @@ class MachineClient(MachineAgents[str]):
         except CairnError as error:
             if error.code in (UNREACHABLE, TIMEOUT):
                 self._suspect(uuid, error.whole)
+            if error.code == UNKNOWN_COMMAND:
+                raise self._lacks(endpoint, command) from error
             raise
 
     async def connect(self, uuid: str, command: AgentCommand[R], *, accept: bool = False) -> tuple[R, AgentSeen]:
@@ -233,6 +236,16 @@ class MachineClient(MachineAgents[str]):
                 f"Its clock is {abs(ahead):.0f} s {where} this node's: certificates depend on it; set it (NTP)."
             )
         return " ".join(warnings) or None
+
+    def _lacks(self, endpoint: AgentEndpoint, command: AgentCommand[R]) -> CairnError:
+        return CairnError(
+            f"{self.kind.noun}.agent-lacks-command",
+            f"The agent of the {self.kind.title} does not know the command {command.name}: what has it, a plugin or a newer "
+            "cairn, is not on the machine yet. Ask an administrator.",
+            kind=ErrorKind.UNAVAILABLE,
+            operator=f"The agent at {endpoint.address} is replaced in its turn, or at once when the {self.kind.title} is "
+            "reconnected. A plugin goes along if it was installed when `cairn wheels build` was last run on this node.",
+        )
 
     def _incompatible(self, endpoint: AgentEndpoint, protocol: int) -> CairnError:
         return CairnError(

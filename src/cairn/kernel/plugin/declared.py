@@ -5,13 +5,17 @@ Each check raises with a sentence; `cairn.kernel.plugin.fault.sound` finds out w
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
-from cairn.kernel.api import AnyApi
+from cairn.kernel.api import AnyApi, ApiCommand, ApiCreate
+from cairn.kernel.bus.message import tag_of
 from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.query.catalog import Catalog, TagTables
+from cairn.kernel.store.record import Record, info
 from cairn.kernel.store.schema import Schema
 
 T = TypeVar("T")
@@ -22,7 +26,7 @@ def check_declared(loaded: Loaded) -> None:
     """Refuse declarations that cannot work together.
 
     Tables and entities (with who may see them), settings, tags, workflows, steps and addresses of the API must each be there
-    once.
+    once. What a plugin does to a resource of others has to take its turn with all that is done to that resource.
 
     Raises:
         TypeError, CairnError: with a sentence that names what is declared twice or wrong.
@@ -33,6 +37,9 @@ def check_declared(loaded: Loaded) -> None:
     _once("the step", (step for manifest in loaded.manifests for step in manifest.steps), lambda one: one.name)
     _once("the address", loaded.api, _address)
     Catalog(Schema(loaded.records), TagTables())  # refuses an entity that does not say who may see it
+    for manifest in loaded.manifests:
+        if manifest.name in loaded.plugins:
+            _check_turns(manifest, loaded.records)
 
 
 def check_scripts(loaded: Loaded) -> None:
@@ -40,6 +47,16 @@ def check_scripts(loaded: Loaded) -> None:
     for manifest in loaded.manifests:
         if manifest.name in loaded.plugins:
             _check_scripts(manifest)
+
+
+def _texts_in(folder: Path) -> set[str]:
+    """The string literals of the scripts, however they are quoted: alembic writes other quotes than formatters do."""
+    return {
+        node.value
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 def _once(what: str, things: Iterable[T], key: Callable[[T], Hashable]) -> None:
@@ -57,13 +74,30 @@ def _address(api: type[AnyApi]) -> str:
     return f"{api.http.verb} {_VARIABLE.sub('{}', api.http.path)}{key}"
 
 
+def _check_turns(manifest: Manifest, records: Iterable[type[Record]]) -> None:
+    """A call about another's resource in a queue of its own would run into the middle of that resource's workflows."""
+    others = {one.meta.entity: info(one).noun for one in records if one not in manifest.contents.records}
+    queues = {one.message: one.queue for one in manifest.contents.workflows}
+    for call in manifest.contents.api:
+        if not issubclass(call, ApiCommand) or issubclass(call, ApiCreate) or call.route is None:
+            continue
+        noun = others.get(call.entity) if call.entity else None
+        if noun is None or (not call.takes_turn and call not in queues):
+            continue
+        queue = queues.get(call, tag_of(call).partition(".")[0])
+        if queue != noun:
+            raise TypeError(
+                f"the call {call.__name__} is about {call.entity}, and takes its turn among `{queue}`, where nothing else that "
+                f"is done to that resource does. Let its tag begin with `{noun}.`"
+            )
+
+
 def _check_scripts(manifest: Manifest) -> None:
     """A table that no migration makes would be missed at the first call only."""
     if not manifest.records:
         return
-    folder = manifest.migrations
-    text = "" if folder is None else "\n".join(file.read_text(encoding="utf-8") for file in folder.glob("*.py"))
-    missing = [record.meta.table for record in manifest.records if f'"{record.meta.table}"' not in text]
+    said = set() if manifest.migrations is None else _texts_in(manifest.migrations)
+    missing = [record.meta.table for record in manifest.records if record.meta.table not in said]
     if missing:
         raise TypeError(
             f"no script in its folder migrations/versions makes the table {', '.join(missing)}: "

@@ -51,7 +51,8 @@ class Column(Struct, frozen=True, kw_only=True):
 
 
 class ShownList(Struct, frozen=True, kw_only=True):
-    """A list shown in the inventory: children (`entity`), or bare values of column `other` of table `table`."""
+    """A list shown in the inventory: children (`entity`), or bare values of column `other` of table `table`. `single`: there is
+    one child at most, which is shown itself, or null."""
 
     name: str
     table: str
@@ -59,6 +60,7 @@ class ShownList(Struct, frozen=True, kw_only=True):
     other: str = ""
     entity: str | None = None
     order_by: str | None = None
+    single: bool = False
 
 
 class Entity(Struct, kw_only=True, eq=False):
@@ -203,6 +205,8 @@ class Catalog:
                 self._join(here, here, field.reference.join, str(target.meta.entity), False, hop)
             if field.reference.back is not None:
                 self._join_back(here, field, target)
+            elif field.reference.shown:
+                raise mistake(here.record, f"{field.name!r} is to be shown, and has no name there: say `back`.")
 
     def _join_back(self, here: RecordInfo, field: Field, target: RecordInfo) -> None:
         back = str(field.reference.back if field.reference else "")
@@ -215,6 +219,22 @@ class Catalog:
             ]
         self._put_join(
             here, target, Join(name=back, target=str(here.meta.entity), many=not field.unique, hops=tuple(hops))
+        )
+        if field.reference is not None and field.reference.shown:
+            self._show_back(here, field, target, back)
+
+    def _show_back(self, here: RecordInfo, field: Field, target: RecordInfo, back: str) -> None:
+        """Show the rows that point to a target in the target's inventory."""
+        if here.meta.extends is not None:
+            raise mistake(here.record, f"{back!r} cannot be shown in {target.meta.entity}: it is a subtype's.")
+        order = "create_date" if "create_date" in here.by_name else None
+        self._entity(target).lists[back] = ShownList(
+            name=back,
+            table=here.meta.table,
+            own=field.name,
+            entity=here.meta.entity,
+            order_by=order,
+            single=field.unique,
         )
 
     def _join(self, by: RecordInfo, at: RecordInfo, name: str, target: str, many: bool, *hops: Hop) -> None:

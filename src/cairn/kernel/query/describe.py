@@ -32,7 +32,7 @@ class JoinDescription(Struct, frozen=True, kw_only=True):
     name: str
     entity: str
     many: bool
-    nested: bool  #: inventories show them as a list of this name
+    nested: bool  #: inventories show them under this name: as a list, or if not `many`, the one there is, or null
 
 
 class EntityDescription(Struct, frozen=True, kw_only=True):

@@ -147,8 +147,14 @@ class InventoryReader:
         lists: dict[SqlValue, list[object]] = {}
         for key, inventory in found.items():
             inventory[shown.name] = lists[key] = []
-        if not lists:
-            return
+        if lists:
+            self._fill(tx, planner, shown, lists)
+        if shown.single:
+            for key, rows in lists.items():
+                found[key][shown.name] = rows[0] if rows else None
+
+    def _fill(self, tx: Tx, planner: Planner, shown: ShownList, lists: dict[SqlValue, list[object]]) -> None:
+        """Read the rows of the list of each key, in one statement."""
         table = self._children.get(shown) or self._make_child(shown)
         if shown.entity is None:
             for key, row in table.read(tx, list(lists)):

@@ -49,13 +49,16 @@ class References(Struct, frozen=True, kw_only=False):
 
     `target` is a record class or a table's name, resolved when the schema is built, so that cycles and plugins work.
     `join` names the way there in queries, `back` the way from there to here. `on_delete`: "restrict" (the target
-    cannot go while this row is there), "cascade" (this row goes too) or "set-null".
+    cannot go while this row is there), "cascade" (this row goes too) or "set-null". `shown`: the target's inventory has these
+    rows under the name `back`: all of them, a list, oldest first; or, if the field is `Unique`, the one there is, or null. So a
+    plugin adds to the inventories of others; a page of them costs one statement more. Let there be few rows for one target.
     """
 
     target: type[Record] | str
     join: str | None = None
     back: str | None = None
     on_delete: OnDelete = "restrict"
+    shown: bool = False
 
 
 class Index(Struct, frozen=True):

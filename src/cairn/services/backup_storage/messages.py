@@ -106,7 +106,6 @@ class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-stor
     Errors: ``backup-storage.in-use``, ``backup-storage.not-cleaned``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/backup-storage/{uuid}")
     entity: ClassVar[str | None] = "BackupStorage"
 

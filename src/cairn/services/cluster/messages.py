@@ -80,7 +80,6 @@ class DeleteCluster(ApiDelete, frozen=True, kw_only=True, tag="cluster.delete"):
     Errors: ``cluster.in-use`` (with what is in it), ``cascade.not-deleted``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/clusters/{uuid}")
     entity: ClassVar[str | None] = "Cluster"
 

@@ -95,7 +95,6 @@ class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
     which is collected if the machine is added again.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/{uuid}")
     entity: ClassVar[str | None] = "Host"
 
@@ -105,7 +104,6 @@ class DeleteHost(ApiDelete, frozen=True, kw_only=True, tag="host.delete"):
 class DeleteHostDebt(ApiDelete, frozen=True, kw_only=True, tag="host.delete-debt"):
     """Forget something that is still to be removed on a machine, because it was removed there by hand, or never will be."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/hosts/debts/{uuid}")
     entity: ClassVar[str | None] = "HostDebt"
 

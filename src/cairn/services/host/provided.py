@@ -16,7 +16,7 @@ FILE_DEBT: Final = "file"
 
 
 class HostAgents(MachineAgents[HostId], Protocol):
-    """Calls to hosts' agents."""
+    """Calls to hosts' agents. One that lacks a plugin's command is told of by ``host.agent-lacks-command``."""
 
 
 class HostLedger(Protocol):

@@ -165,7 +165,6 @@ class DeleteAccount(ApiDelete, frozen=True, kw_only=True, tag="account.delete"):
     Errors: ``account.in-use`` (with what it owns), ``account.last-admin``, ``account.own``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/accounts/{uuid}")
     entity: ClassVar[str | None] = "Account"
 

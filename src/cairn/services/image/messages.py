@@ -184,7 +184,6 @@ class DeleteImage(ApiDelete, frozen=True, kw_only=True, tag="image.delete"):
     Errors: ``image.wrong-status`` while it is being fetched.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/images/{uuid}")
     entity: ClassVar[str | None] = "Image"
     access: ClassVar[Access] = Access.ACCOUNT

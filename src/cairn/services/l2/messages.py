@@ -81,7 +81,6 @@ class DeleteL2Network(ApiDelete, frozen=True, kw_only=True, tag="l2.delete"):
     Errors: ``l2.in-use`` (with the number of L3 networks on it), ``cascade.not-deleted``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l2-networks/{uuid}")
     entity: ClassVar[str | None] = "L2Network"
 

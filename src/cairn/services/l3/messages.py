@@ -101,7 +101,6 @@ class ChangeL3NetworkState(ApiChangeState, frozen=True, kw_only=True, tag="l3.ch
 class DeleteL3Network(ApiDelete, frozen=True, kw_only=True, tag="l3.delete"):
     """Remove an L3 network with its address ranges. Errors: ``l3.in-use`` while VMs have network cards in it."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l3-networks/{uuid}")
     entity: ClassVar[str | None] = "L3Network"
 
@@ -167,7 +166,6 @@ class DeleteIpRange(ApiDelete, frozen=True, kw_only=True, tag="l3.delete-ip-rang
     24 hours or when they are rebooted; until then they do not find the name server and metadata.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/l3-networks/ip-ranges/{uuid}")
     entity: ClassVar[str | None] = "IpRange"
 

@@ -87,7 +87,6 @@ class ChangeInstanceOfferingState(ApiChangeState, frozen=True, kw_only=True, tag
 class DeleteInstanceOffering(ApiDelete, frozen=True, kw_only=True, tag="instance-offering.delete"):
     """Delete an instance offering. VMs that were made with it run on, and refer to none."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/instance-offerings/{uuid}")
     entity: ClassVar[str | None] = "InstanceOffering"
 
@@ -125,7 +124,6 @@ class ChangeDiskOfferingState(ApiChangeState, frozen=True, kw_only=True, tag="di
 class DeleteDiskOffering(ApiDelete, frozen=True, kw_only=True, tag="disk-offering.delete"):
     """Delete a disk offering. Volumes that were made with it stay, and refer to none."""
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/disk-offerings/{uuid}")
     entity: ClassVar[str | None] = "DiskOffering"
 

@@ -97,7 +97,6 @@ class DeletePrimaryStorage(ApiDelete, frozen=True, kw_only=True, tag="primary-st
     Errors: ``primary-storage.in-use``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/primary-storage/{uuid}")
     entity: ClassVar[str | None] = "PrimaryStorage"
 

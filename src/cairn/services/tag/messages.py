@@ -76,7 +76,6 @@ class DeleteTag(ApiDelete, frozen=True, kw_only=True, tag="tag.delete"):
     Errors: ``tag.inherent``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/tags/{uuid}")
     access: ClassVar[Access] = Access.ACCOUNT
 

@@ -200,7 +200,6 @@ class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
     Until then, which is by itself after the setting `vm.expungePeriod`, it can be recovered.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/vm-instances/{uuid}")
     entity: ClassVar[str | None] = "VmInstance"
     access: ClassVar[Access] = Access.ACCOUNT
@@ -245,7 +244,6 @@ class RemoveStrayVm(ApiDelete, frozen=True, kw_only=True, tag="stray-vm.remove")
     Errors: ``stray-vm.at-home`` if the database places it there by now.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/stray-vms/{uuid}")
     entity: ClassVar[str | None] = "StrayVm"
 

@@ -52,7 +52,6 @@ class DeleteZone(ApiDelete, frozen=True, kw_only=True, tag="zone.delete"):
     Errors: ``zone.in-use`` (with what is in it), ``cascade.not-deleted``.
     """
 
-    route: ClassVar[str | None] = "uuid"
     http: ClassVar[Http] = delete("/zones/{uuid}")
     entity: ClassVar[str | None] = "Zone"
 

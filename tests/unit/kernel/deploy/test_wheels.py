@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import tarfile
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 
 import pytest
@@ -132,3 +136,95 @@ def test_failed_build_tells_pips_error_and_keeps_the_old_set(tmp_path: Path, mon
 
     assert caught.value.code == "deploy.wheels-failed"
     assert (output / "old-1.whl").exists()
+
+
+def installed(
+    folder: Path, *, tag: str = "py3-none-any", tree: Path | None = None, group: str = "cairn.agents"
+) -> Path:
+    """A plugin as an installer leaves it in `folder`."""
+    info = folder / "cairn_seal-0.3.dist-info"
+    package = folder / "cairn_seal"
+    for path in (info, package):
+        path.mkdir(parents=True)
+    (package / "agent.py").write_text("def make(role): ...\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cairn-seal\nVersion: 0.3\n")
+    (info / "WHEEL").write_text(f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\nseal = cairn_seal.agent:make\n")
+    (info / "INSTALLER").write_text("pip\n")
+    names = ["METADATA", "WHEEL", "entry_points.txt", "INSTALLER", "RECORD"]
+    record = [
+        "cairn_seal/agent.py,,",
+        "cairn_seal/agent.pyc,,",
+        "../../bin/seal,,",
+        *(f"{info.name}/{n},," for n in names),
+    ]
+    (info / "RECORD").write_text("".join(f"{line}\n" for line in record))
+    if tree is not None:
+        (info / "direct_url.json").write_text(json.dumps({"url": tree.as_uri(), "dir_info": {"editable": True}}))
+    return info
+
+
+def find(monkeypatch: pytest.MonkeyPatch, *infos: Path) -> None:
+    """Have these installed, and nothing else."""
+
+    def distributions() -> Iterator[Distribution]:
+        return iter([PathDistribution(info) for info in infos])
+
+    monkeypatch.setattr("cairn.kernel.deploy.wheels.importlib.metadata.distributions", distributions)
+
+
+def test_plugin_with_something_for_agents_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(monkeypatch, installed(tmp_path / "site"))
+    use(FakePip(), monkeypatch)
+
+    made = wheels.build_wheels(tmp_path / "out", tmp_path)
+
+    name = "cairn_seal-0.3-py3-none-any.whl"
+    assert made.names == tuple(sorted((*NAMES, name)))
+    with zipfile.ZipFile(made.folder / name) as wheel:
+        info = "cairn_seal-0.3.dist-info"
+        files = {
+            "cairn_seal/agent.py",
+            *(f"{info}/{one}" for one in ("METADATA", "WHEEL", "entry_points.txt", "RECORD")),
+        }
+        assert set(wheel.namelist()) == files
+        record = wheel.read(f"{info}/RECORD").decode().splitlines()
+        assert {line.split(",")[0] for line in record} == files
+        assert all(",sha256=" in line for line in record if not line.startswith(f"{info}/RECORD"))
+
+
+def test_the_same_plugin_always_makes_the_same_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(monkeypatch, installed(tmp_path / "site"))
+    use(FakePip(), monkeypatch)
+
+    first = wheels.build_wheels(tmp_path / "a", tmp_path)
+    assert wheels.build_wheels(tmp_path / "b", tmp_path).checksum == first.checksum
+
+
+def test_plugin_that_runs_from_a_tree_is_built_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    find(monkeypatch, installed(tmp_path / "site", tree=tree))
+    pip = FakePip()
+    use(pip, monkeypatch)
+
+    wheels.build_wheels(tmp_path / "out", tmp_path)
+
+    assert [command[-1] for command in pip.commands if "wheel" in command] == [str(tmp_path), str(tree)]
+
+
+def test_what_has_nothing_for_agents_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(monkeypatch, installed(tmp_path / "site", group="cairn.plugins"))
+    use(FakePip(), monkeypatch)
+
+    assert wheels.build_wheels(tmp_path / "out", tmp_path).names == NAMES
+
+
+def test_plugin_that_fits_one_kind_of_machine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(monkeypatch, installed(tmp_path / "site", tag="cp311-cp311-linux_x86_64"))
+    use(FakePip(), monkeypatch)
+
+    with pytest.raises(CairnError, match=r"cairn-seal.*cp311-linux_x86_64\.whl: it fits one kind of machine") as caught:
+        wheels.build_wheels(tmp_path / "out", tmp_path)
+    assert caught.value.code == "deploy.plugin-not-pure"
+    assert not (tmp_path / "out").exists()

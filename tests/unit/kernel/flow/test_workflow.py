@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, NewType
 import pytest
 from msgspec import Meta, Struct, defstruct
 
+from cairn.kernel.api import ApiCommand, ApiDelete, Http, Uuid, action, delete
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import ActionStep, AnyStep, Nothing
 from cairn.kernel.flow.workflow import (
@@ -16,6 +17,7 @@ from cairn.kernel.flow.workflow import (
     WorkflowBook,
     WorkflowSource,
     read_source,
+    workflow,
 )
 
 ThingId = NewType("ThingId", str)
@@ -250,3 +252,22 @@ def test_unfitting_type_is_refused(field: str, kind: object) -> None:
 def test_types_that_differ_inside_are_told_whole() -> None:
     with pytest.raises(CairnError, match=r"as list\[str\], but it comes as list\[int\]"):
         book(LIST, steps=[step("a.one", {"sizes": list[str]}), *STEPS[1:]])
+
+
+class Tidy(ApiCommand[None], frozen=True, kw_only=True, tag="test-tidy.all"):
+    http: ClassVar[Http] = action("/tidy", "tidy")
+
+
+class Drop(ApiDelete, frozen=True, kw_only=True, tag="test-tidy.drop"):
+    http: ClassVar[Http] = delete("/tidy/{uuid}")
+
+    uuid: Uuid
+
+
+def test_call_that_names_no_resource_has_no_turn_for_a_workflow() -> None:
+    with pytest.raises(TypeError, match=r"Tidy: a workflow runs in the turn of one resource, .* route: ClassVar"):
+        workflow(Tidy)
+
+
+def test_deletion_is_routed_by_its_uuid_without_being_told() -> None:
+    assert (Drop.route, workflow(Drop).queue) == ("uuid", "test-tidy")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 from tests.unit.services.image_site import Site
 
 from cairn.agents.protocol.storage import GetCapacity
+from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
 from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
@@ -163,3 +165,19 @@ async def test_what_was_put_together_anew_is_compared_with_all_machines_once_one
 
     assert before == {first: None, second: None}
     assert "other programs" in (outdated[second] or "")
+
+
+class OfPlugin(AgentCommand[Done], frozen=True, kw_only=True):
+    """A command that the agent there has never heard of."""
+
+    name: ClassVar[str] = "warranty.put-seal"
+    answer: ClassVar[type[Result]] = Done
+
+
+async def test_an_agent_without_a_plugins_command_is_told_of_with_what_to_do(site: Site) -> None:
+    storage = await site.add_storage()
+    with pytest.raises(CairnError, match=r"does not know the command warranty\.put-seal") as caught:
+        await site.context.need(BackupStorageAgents).call(storage, OfPlugin())
+
+    assert caught.value.code == "backup-storage.agent-lacks-command"
+    assert "cairn wheels build" in (caught.value.operator or "")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -61,7 +62,9 @@ def test_plugin_with_tables_and_without_scripts_is_named_with_its_tables() -> No
     fake = Manifest(package="cairn.plugins", doc="no scripts", name="bare")
     object.__setattr__(fake, "contents", own.contents)
     loaded = Loaded(manifests=(fake,), plugins=frozenset({"bare"}))
-    with pytest.raises(TypeError, match="makes the table audit_note: `cairn migrations revision` writes one"):
+    with pytest.raises(
+        TypeError, match="makes the table audit_note, audit_seal: `cairn migrations revision` writes one"
+    ):
         check_scripts(loaded)
     check_scripts(replace(loaded, plugins=frozenset()))  # the core's scripts are together elsewhere
 
@@ -70,3 +73,16 @@ def test_an_entity_that_refers_to_a_missing_table_is_refused() -> None:
     only = replace(LOADED, manifests=(manifest("audit"),))
     with pytest.raises(CairnError, match="vm_instance"):
         partial(check_declared, only)()
+
+
+def test_call_about_anothers_resource_takes_its_turn_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = next(one for one in manifest("audit").contents.api if one.__name__ == "HoldVmInstance")
+    monkeypatch.setattr(hold, "takes_turn", True)
+    with pytest.raises(TypeError, match=r"HoldVmInstance is about VmInstance.*`audit`.*Let its tag begin with `vm\.`"):
+        check_declared(LOADED)
+
+
+def test_scripts_may_be_quoted_as_alembic_quotes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0001_first.py").write_text("op.create_table('audit_note')\nop.create_table('audit_seal')")
+    monkeypatch.setattr(Manifest, "migrations", tmp_path)
+    check_scripts(replace(LOADED, manifests=(manifest("audit"),)))

@@ -43,7 +43,9 @@ async def test_what_a_plugin_left_is_shown_and_then_removed_wholly(tmp_path: Pat
 
     assert {(one.kind, one.name) for one in shown} == {
         (TraceKind.TABLE, "audit_note"),
+        (TraceKind.TABLE, "audit_seal"),
         (TraceKind.ENTITY, "AuditNote"),
+        (TraceKind.ENTITY, "AuditSeal"),
         (TraceKind.HISTORY, "alembic_version_cairn_audit"),
         (TraceKind.SETTING, "audit.requireTicket"),
         (TraceKind.SETTING, "audit.hostsForTickets"),
@@ -57,6 +59,7 @@ async def test_what_a_plugin_left_is_shown_and_then_removed_wholly(tmp_path: Pat
     assert purge(path, "audit", really=True) == shown
     assert {name for name in before - tables(path) if not name.startswith(("ix_", "sqlite_"))} == {
         "audit_note",
+        "audit_seal",
         "alembic_version_cairn_audit",
     }
     assert names(path, "global_config", "category") == settings - {"audit"}

@@ -23,6 +23,20 @@ class JoinLikeField(Record, frozen=True, kw_only=True):
     zone_uuid: Annotated[str, References("zone", join="zoneUuid")]
 
 
+class ShownNameless(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="nameless", entity="ShownNameless", visible=Visible.PUBLIC)
+    uuid: Annotated[str, Key()]
+    zone_uuid: Annotated[str, References("zone", shown=True)]
+
+
+class ShownSubtype(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="shown_sub", entity="ShownSubtype", extends=SubType(parent=Host, column="hypervisor_type", value="Sub")
+    )
+    uuid: Annotated[str, Key()]
+    zone_uuid: Annotated[str, References("zone", back="subs", shown=True)]
+
+
 class NoChild(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(
         table="no_child", entity="NoChild", visible=Visible.PUBLIC, nested={"x": "Nobody.uuid"}
@@ -152,6 +166,8 @@ class OfNobody(Record, frozen=True, kw_only=True):
         (OfNobody, "OfNobody: owned_by leads to Host, which no account owns"),
         (TakenJoin, "TakenJoin: the name 'vmNics' is taken in VmInstance"),
         (JoinLikeField, "JoinLikeField: the name 'zoneUuid' is taken in JoinLikeField"),
+        (ShownNameless, "ShownNameless: 'zone_uuid' is to be shown, and has no name there"),
+        (ShownSubtype, "ShownSubtype: 'subs' cannot be shown in Zone: it is a subtype's"),
         (NoChild, "NoChild: it names entity 'Nobody'"),
         (NoField, "NoField: nested 'x': Zone has no field 'colour'"),
         (OfSubtype, "OfSubtype: nested 'x': KVMHost is a subtype; name its parent"),

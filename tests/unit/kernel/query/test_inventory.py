@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Annotated, ClassVar, cast
 
 import pytest
 from tests.unit.kernel import sample
+from tests.unit.kernel.query.conftest import fill
 
+from cairn.kernel.query import QueryEngine, QueryRequest, Scope
 from cairn.kernel.query.catalog import Catalog
 from cairn.kernel.query.inventory import Inventory, InventoryReader
-from cairn.kernel.query.plan import Planner, Scope
+from cairn.kernel.query.plan import Planner
 from cairn.kernel.store.driver import Row
-from cairn.kernel.store.record import SqlValue
+from cairn.kernel.store.record import Key, Owner, Record, References, SqlValue, TableMeta, Unique, Visible
+from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
+from cairn.testing.clock import VirtualClock
 
 
 class Counted:
@@ -97,3 +101,83 @@ async def test_lists_are_there_also_where_they_are_empty(reading: Reading) -> No
     assert all(isinstance(vm["vmNics"], list) for vm in found)
     assert any(vm["vmNics"] for vm in found)
     assert any(not vm["vmNics"] for vm in found)
+
+
+class Warranty(Record, frozen=True, kw_only=True):
+    """What a plugin knows of a VM."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="warranty", entity="Warranty", owned_by="vm_uuid")
+
+    uuid: Annotated[str, Key()]
+    vm_uuid: Annotated[str, References("vm_instance", join="vm", back="warranty", shown=True), Unique()]
+    tier: str
+
+
+class Repair(Record, frozen=True, kw_only=True):
+    """There are several of a VM, of different owners."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="repair", entity="Repair")
+
+    uuid: Annotated[str, Key()]
+    vm_uuid: Annotated[str, References("vm_instance", back="repairs", shown=True)]
+    account_uuid: Annotated[str, Owner()]
+
+
+class Price(Record, frozen=True, kw_only=True):
+    """Only administrators see it."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="price", entity="Price", visible=Visible.ADMIN)
+
+    uuid: Annotated[str, Key()]
+    vm_uuid: Annotated[str, References("vm_instance", back="price", shown=True), Unique()]
+
+
+def _more(tx: Tx) -> None:
+    fill(tx)
+    tx.insert(Warranty(uuid="w1", vm_uuid="v2", tier="gold"))
+    tx.insert_many([Repair(uuid=f"r{n}", vm_uuid="v2", account_uuid=who) for n, who in ((2, "ann"), (1, "bob"))])
+    tx.insert(Price(uuid="p1", vm_uuid="v2"))
+
+
+@pytest.fixture
+async def larger() -> AsyncIterator[Store]:
+    """The little cloud, with what a plugin adds."""
+    schema = Schema([*sample.RECORDS, Warranty, Repair, Price])
+    made = await Store.memory(schema, VirtualClock(), inline=True)
+    await made.write(_more)
+    yield made
+    await made.close()
+
+
+async def test_rows_that_are_shown_beside_another_are_in_its_inventory(larger: Store) -> None:
+    web, other = await Reading(larger).read("VmInstance", ["v2", "v1"])
+    assert web["warranty"] == {"uuid": "w1", "vmUuid": "v2", "tier": "gold"}
+    assert [row["uuid"] for row in cast("list[Inventory]", web["repairs"])] == ["r2", "r1"]
+    assert (other["warranty"], other["repairs"], other["price"]) == (None, [], None)
+
+
+async def test_what_is_shown_beside_costs_a_statement_for_a_page(larger: Store) -> None:
+    reading = Reading(larger)
+    await reading.read("VmInstance", ["v1", "v2", "v3"], {"uuid"})
+    without = reading.statements
+    await reading.read("VmInstance", ["v1", "v2", "v3"], {"uuid", "warranty"})
+    assert reading.statements == without + 1
+
+
+async def test_what_is_shown_beside_can_be_asked_for_and_by(larger: Store) -> None:
+    engine = QueryEngine(larger.schema, larger, tags=sample.TAGS)
+    page = await engine.run(
+        QueryRequest(entity="VmInstance", conditions=["warranty.tier=gold"], fields=["name", "warranty"])
+    )
+    assert [(row["name"], cast("Inventory", row["warranty"])["tier"]) for row in page.inventories or []] == [
+        ("Web", "gold")
+    ]
+
+
+async def test_accounts_see_beside_their_own_only_what_they_may_see(larger: Store) -> None:
+    engine = QueryEngine(larger.schema, larger, tags=sample.TAGS)
+    page = await engine.run(QueryRequest(entity="VmInstance", conditions=["uuid=v2"]), Scope("ann"))
+    (web,) = page.inventories or []
+    assert cast("Inventory", web["warranty"])["tier"] == "gold"
+    assert [row["uuid"] for row in cast("list[Inventory]", web["repairs"])] == ["r2"]
+    assert "price" not in web
