@@ -58,6 +58,7 @@ from cairn.kernel.settings import Settings, listeners, secret_key_file
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
+from cairn.kernel.tag_sealing import seal_tags
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -337,6 +338,7 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     except Exception as error:
         # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
+    await asyncio.to_thread(seal_tags, file, loaded.tags, seals)
     await asyncio.to_thread(seal_database, file, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 

@@ -48,6 +48,7 @@ from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.slots import Slots
 from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, Sealed, TableMeta
+from cairn.kernel.store.statements import NOTHING
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.turns import Turn
 
@@ -84,7 +85,7 @@ class Job(Record, frozen=True, kw_only=True):
     digest: Annotated[str, Hidden()]
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
     state: Annotated[JobState, Index()] = JobState.WAITING
-    answer: Annotated[bytes | None, Hidden()] = None
+    answer: Annotated[bytes | None, Sealed()] = None
     error: Annotated[ErrorRecord | None, Doc("why it failed")] = None
     timeout_seconds: Annotated[float, Doc("how long it may take")] = 1800.0
     cancel_requested: bool = False
@@ -388,7 +389,7 @@ class Jobs:
         opened = self._open.get(job)
         message = opened.message if opened is not None else None
         body = self._render(tx, message or self._message(tx, job), answer)
-        tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=b"{}")
+        tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=NOTHING)
         if opened is not None:
             tx.after_commit(lambda: setattr(opened, "finished", True))
 
@@ -555,7 +556,7 @@ class Jobs:
                 error.details.setdefault("undoPending", runs[0].uuid)
             if isinstance(opened.message, ApiCreate):
                 retract(tx, opened.message, job=job)
-            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=b"{}")
+            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=NOTHING)
             return True
 
         ended = await self._store.write(fn)
