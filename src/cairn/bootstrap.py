@@ -226,7 +226,7 @@ class Node:
             probe=given.probe,
         )
         context = await assemble(loaded, needs)
-        keep_certificate(authority, context.loops, metrics)
+        keep_certificate(authority, context.loops)
         await context.prepare()
         _check_calls(loaded)
         made: list[Node] = []

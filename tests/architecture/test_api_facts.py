@@ -34,6 +34,7 @@ OWN = {
     "ChangeAccountState",
     "DeleteHostDebt",
     "ForgetEventDelivery",
+    "GetCertificates",
     "GetFreeIp",
     "GetPlugins",
     "GetResourceQueue",

@@ -74,6 +74,8 @@ class MachineClient(MachineAgents[str]):
         self._known: dict[str, _Agent] = {}
         self._lost: dict[str, str] = {}
         self._connected: Callable[[str], None] = lambda uuid: None
+        #: when the certificates end that agents show, in seconds since the epoch; those that were heard, and have one
+        self.certificate_ends: dict[str, float] = {}
 
     def tell(self, pinged: Callable[[str, Pong, str | None], None]) -> None:
         """Have `pinged` told of each answered ping: the machine, the answer, and how its agent is outdated."""
@@ -178,6 +180,8 @@ class MachineClient(MachineAgents[str]):
         """Ask the agent for its identity, without a turn in the queue."""
         known = await self._agent(uuid)
         pong = await self._ask(known, timeout_seconds=timeout_seconds)
+        if pong.certificate_ends and uuid in self._known:  # else it was removed meanwhile
+            self.certificate_ends[uuid] = pong.certificate_ends
         self._pinged(uuid, pong, self._outdated(pong, known))
         return pong
 
@@ -196,6 +200,7 @@ class MachineClient(MachineAgents[str]):
         """Forget a machine that was removed from the cloud."""
         self._known.pop(uuid, None)
         self._lost.pop(uuid, None)
+        self.certificate_ends.pop(uuid, None)
 
     async def _agent(self, uuid: str) -> _Agent:
         known = self._known.get(uuid)

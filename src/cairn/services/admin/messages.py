@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
 from cairn.kernel.error import invalid
+from cairn.kernel.machine.certificates import CertificateView
 from cairn.kernel.queue import QueueReport
 
 SettingPart = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -190,6 +191,19 @@ class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="a
     access: ClassVar[Access] = Access.ADMIN
 
     prefix: Annotated[str, Meta(max_length=255)] = ""  #: of the queues' keys: ``vm:``
+
+
+class CertificatesAnswer(Struct, frozen=True, kw_only=True):
+    """The certificates of the cloud, by holder."""
+
+    inventories: list[CertificateView]
+
+
+class GetCertificates(ApiQuery[CertificatesAnswer], frozen=True, kw_only=True, tag="admin.certificates"):
+    """When certificates end: the authority's, the node's, and the first of each kind of machine; how many are overdue."""
+
+    http: ClassVar[Http] = get("/certificates")
+    access: ClassVar[Access] = Access.ADMIN
 
 
 class PluginState(StrEnum):

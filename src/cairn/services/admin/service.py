@@ -14,12 +14,15 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.machine.certificates import Certificates
 from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.admin.messages import (
+    CertificatesAnswer,
     CurrentTime,
     ForgetEventDelivery,
+    GetCertificates,
     GetCurrentTime,
     GetPlugins,
     GetResourceQueue,
@@ -59,6 +62,7 @@ class AdminService:
         loaded: Callable[[], Loaded],
         events: Events,
         troubles: Mapping[str, str],
+        certificates: Certificates,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -69,6 +73,7 @@ class AdminService:
         self._loaded = loaded
         self._troubles = troubles
         self._events = events
+        self._certificates = certificates
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -178,6 +183,11 @@ class AdminService:
     async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
         """List the queues in which something runs or waits."""
         return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
+
+    @handles(GetCertificates)
+    async def certificates(self, message: GetCertificates) -> CertificatesAnswer:
+        """Tell when certificates end."""
+        return CertificatesAnswer(inventories=self._certificates.views())
 
     @handles(GetPlugins)
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:
