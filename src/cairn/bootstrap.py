@@ -45,6 +45,7 @@ from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
+from cairn.kernel.machine.rotation import LOOK_SECONDS, Rotation
 from cairn.kernel.membership import FolderLock, Membership
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
@@ -227,6 +228,7 @@ class Node:
         )
         context = await assemble(loaded, needs)
         keep_certificate(authority, context.loops)
+        context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
         _check_calls(loaded)
         made: list[Node] = []

@@ -42,6 +42,7 @@ OWN = {
     "GetWorkflows",
     "RemoveStrayVm",
     "RetryEventDelivery",
+    "RotateAuthority",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cairn.kernel.machine.certificates import Certificates
 from cairn.kernel.machine.machines import Machines
+from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 
 
@@ -11,6 +12,8 @@ def build(node: NodeContext) -> None:
     """Make what services register their own with."""
     machines = Machines()
     node.provide(Machines, machines)
+    rotation = Rotation(node.authority, machines, node.store)
+    node.provide(Rotation, rotation)
     certificates = Certificates(node.authority, machines)
     node.provide(Certificates, certificates)
     node.metrics.certificates.read_from(certificates.ends)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from cairn.kernel.deploy.authority import LEAF_VALIDITY, RENEWAL, Authority
+from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.machine.machines import Machines
 
 #: what is left of the authority's certificate while those that it signs can still have their whole time
@@ -51,7 +52,11 @@ class Certificates:
 
     def _ends(self) -> dict[str, Mapping[str, float]]:
         own = {name: {name: end} for (name,), end in self._authority.ends().items()}
-        return {**own, **{client.kind.noun: client.certificate_ends for client in self._machines.clients}}
+        return {**own, **{client.kind.noun: _ends_of(client) for client in self._machines.clients}}
+
+
+def _ends_of(client: MachineClient) -> dict[str, float]:
+    return {uuid: shown.ends for uuid, shown in client.shown.items() if shown.ends}
 
 
 def _view(holder: str, ends: Mapping[str, float], now: float) -> CertificateView:

@@ -15,6 +15,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.machine.certificates import Certificates
+from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
@@ -36,6 +37,7 @@ from cairn.services.admin.messages import (
     ResetGlobalConfig,
     RetryEventDelivery,
     RetryWorkflowRun,
+    RotateAuthority,
     SettleWorkflowRun,
     StepView,
     UpdateGlobalConfig,
@@ -63,6 +65,7 @@ class AdminService:
         events: Events,
         troubles: Mapping[str, str],
         certificates: Certificates,
+        rotation: Rotation,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -74,6 +77,7 @@ class AdminService:
         self._troubles = troubles
         self._events = events
         self._certificates = certificates
+        self._rotation = rotation
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -186,8 +190,15 @@ class AdminService:
 
     @handles(GetCertificates)
     async def certificates(self, message: GetCertificates) -> CertificatesAnswer:
-        """Tell when certificates end."""
-        return CertificatesAnswer(inventories=self._certificates.views())
+        """Tell when certificates end, and how far a change of the root is."""
+        views, rotation = self._certificates.views(), self._rotation
+        return CertificatesAnswer(inventories=views, phase=rotation.phase, behind=await rotation.behind())
+
+    @handles(RotateAuthority)
+    async def rotate_authority(self, message: RotateAuthority) -> None:
+        """Begin a change of the authority's root."""
+        await self._rotation.begin()
+        await self._jobs.commit(lambda tx: None)
 
     @handles(GetPlugins)
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:

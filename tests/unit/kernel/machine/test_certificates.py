@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from tests.unit.services.image_site import Site
 
-from cairn.kernel.deploy.authority import CA_VALIDITY, LEAF_VALIDITY, Authority
+from cairn.kernel.deploy.authority import LEAF_VALIDITY, Authority
+from cairn.kernel.deploy.roots import CA_VALIDITY
 from cairn.kernel.machine.certificates import Certificates
-from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.client import AgentCertificate, MachineClient
 from cairn.kernel.machine.machines import Machines
 from cairn.services.backup_storage.messages import ReconnectBackupStorage
 
@@ -42,7 +43,8 @@ async def test_agents_are_counted_by_kind_and_so_are_those_that_nobody_renewed(
         timedelta(days=30).total_seconds(),
         timedelta(days=3).total_seconds(),
     )
-    clients(site).certificate_ends.update(one=now + lasts, two=now + late, three=now + last)
+    ends = {"one": now + lasts, "two": now + late, "three": now + last, "without": 0.0}
+    clients(site).shown.update({uuid: AgentCertificate(end) for uuid, end in ends.items()})
 
     assert counts(certificates) == {"authority": (1, 0), "node": (1, 0), "backup-storage": (3, 2)}
     assert certificates.ends()["backup-storage",] == now + last
@@ -60,8 +62,8 @@ async def test_what_agents_show_is_heard_at_pings_and_forgotten_with_the_machine
     storage = await site.add_storage()
     site.agents.certificate_ends = 4711.0
     await clients(site).ping(storage, timeout_seconds=5.0)
-    heard = dict(clients(site).certificate_ends)
+    heard = dict(clients(site).shown)
     clients(site).erased(storage)
 
-    assert heard == {storage: 4711.0}
-    assert clients(site).certificate_ends == {}
+    assert heard == {storage: AgentCertificate(4711.0)}
+    assert clients(site).shown == {}
