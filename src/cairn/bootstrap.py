@@ -45,6 +45,7 @@ from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
+from cairn.kernel.machine.rotation import LOOK_SECONDS, Rotation
 from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
@@ -58,6 +59,7 @@ from cairn.kernel.settings import Settings, listeners, secret_key_file
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
+from cairn.kernel.tag_sealing import seal_tags
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -227,7 +229,8 @@ class Node:
             probe=given.probe,
         )
         context = await assemble(loaded, needs)
-        keep_certificate(authority, context.loops, metrics)
+        keep_certificate(authority, context.loops)
+        context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
         _check_calls(loaded)
         made: list[Node] = []
@@ -339,6 +342,7 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     except Exception as error:
         # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
+    await asyncio.to_thread(seal_tags, file, loaded.tags, seals)
     await asyncio.to_thread(seal_database, file, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 

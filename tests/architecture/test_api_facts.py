@@ -34,6 +34,7 @@ OWN = {
     "ChangeAccountState",
     "DeleteHostDebt",
     "ForgetEventDelivery",
+    "GetCertificates",
     "GetFreeIp",
     "GetPlugins",
     "GetResourceQueue",
@@ -41,6 +42,7 @@ OWN = {
     "GetWorkflows",
     "RemoveStrayVm",
     "RetryEventDelivery",
+    "RotateAuthority",
     "RetryWorkflowRun",
     "SettleWorkflowRun",
 }

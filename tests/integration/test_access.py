@@ -90,3 +90,12 @@ async def test_clients_behind_a_proxy_are_told_apart_by_what_it_says_of_them() -
     async with Cloud.open(hosts=0, settings={"trusted_proxies": "127.0.0.1"}) as cloud:
         assert 429 in [await tried(cloud, "guess", STRANGER) for _ in range(6)]
         assert await tried(cloud, ADMIN_PASSWORD, HOME) == 200
+
+
+async def test_an_administrator_is_told_when_certificates_end_by_call_and_by_metric(cloud: Cloud) -> None:
+    status, told = await cloud.request("GET", "/v1/certificates")
+    assert status == 200
+    found = cast("list[Json]", told["inventories"])
+    assert [(one["holder"], one["number"], one["ending"]) for one in found] == [("authority", 1, 0)]
+    page = cloud.node.context.metrics.render().decode()
+    assert 'cairn_certificates_ending{certificate="authority"} 0.0' in page

@@ -156,4 +156,4 @@ async def test_a_uuid_of_another_account_is_refused_while_it_is_used_and_after(c
 
 
 async def _all_tags(cloud: Cloud) -> list[str]:
-    return cloud.read_now(lambda tx: sorted(row.tag for row in tx.find(SystemTag)))
+    return cloud.read_now(lambda tx: sorted(row.text for row in tx.find(SystemTag)))

@@ -6,7 +6,8 @@ import pytest
 
 from cairn.services.vm.model import VmInstance
 from cairn.simulator.dials import Dial
-from cairn.testing.cloud import Cloud, Json, Refused
+from cairn.simulator.world import host_name
+from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused, address
 
 HOST = "sim-0001"
 
@@ -201,3 +202,23 @@ async def test_running_vms_are_served_from_the_address_that_the_servers_have_now
         (server,) = cloud.world.hosts[HOST].dhcp.values()
         assert server.dhcp_ip == "10.89.2.10"
         assert served(cloud) == {vm["uuid"]}
+
+
+async def told_when_a_host_joins(hosts: int) -> tuple[int, list[int]]:
+    """How many addresses of tunnels' ends a host that joins others is told, and each of these."""
+    async with Cloud.open(hosts=hosts + 1) as cloud:
+        await cloud.make_site(hosts=hosts)
+        here = [cloud.world.hosts[host_name(number)] for number in range(1, hosts + 1)]
+        before = [host.peers_told for host in here]
+        name = host_name(hosts + 1)
+        where = {"management_ip": address(hosts + 1), "url": f"{ORIGIN}/hosts/{name}"}
+        await cloud.call("AddSimulatorHost", name=name, cluster_uuid=cloud.site["cluster"], **where)
+        await cloud.quiet(5)
+        new = cloud.world.hosts[name]
+        assert {len(host.bridges["br_vx_1001"].peers) for host in [*here, new]} == {hosts}
+        return new.peers_told, [host.peers_told - was for host, was in zip(here, before, strict=True)]
+
+
+@pytest.mark.parametrize("hosts", [2, 12])
+async def test_a_host_that_joins_is_one_address_more_for_each_of_the_others(hosts: int) -> None:
+    assert await told_when_a_host_joins(hosts) == (hosts, [1] * hosts)

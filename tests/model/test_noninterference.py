@@ -81,8 +81,13 @@ def value_of(info: RecordInfo, field: Field, row: int, world: int) -> SqlValue:
         return key_of(target, hangs if row == 3 else row, world)
     if field.kind is Kind.ID and field.name.endswith("_uuid"):
         return "row0"  # whoever's the row is, it names something that eve knows
-    hidden = is_secret(info, row) or field.admin_only or field.hidden
+    hidden = is_secret(info, row) or field.admin_only or (field.hidden and field.name not in shown_rests(info))
     return plain(info, field, row, world if hidden else 0, world)
+
+
+def shown_rests(info: RecordInfo) -> set[str]:
+    """Sealed fields that inventories show to whom the row belongs, as the rest of another."""
+    return {field.continued for field in info.fields if field.continued is not None}
 
 
 def plain(info: RecordInfo, field: Field, row: int, variant: int, world: int) -> SqlValue:
@@ -141,6 +146,8 @@ def insert(tx: Tx, info: RecordInfo, row: int, world: int) -> None:
     if entity is not None and entity.subtype_field is not None:
         column = next(field.name for field in info.fields if field.wire == entity.subtype_field)
         values[column] = types_of(info)[row]
+    for rest in shown_rests(info):
+        values[rest] = tx._statements.seals.seal_text(str(values[rest]), f"{info.meta.table}.{rest}")
     marks = ", ".join("?" * len(values))
     names = ", ".join(f'"{name}"' for name in values)
     tx._connection.execute(f'INSERT INTO "{info.meta.table}" ({names}) VALUES ({marks})', list(values.values()))

@@ -16,7 +16,9 @@ from cairn import bootstrap
 from cairn.bootstrap import CORE_MIGRATIONS, Node, load_plugins, migration_folders
 from cairn.kernel.error import CairnError
 from cairn.kernel.readiness import Readiness
+from cairn.kernel.resource import Resource
 from cairn.kernel.settings import Settings, load
+from cairn.kernel.tag import SystemTag
 from cairn.services.zone.model import Zone
 from cairn.testing.cloud import Cloud
 
@@ -80,6 +82,23 @@ async def test_node_without_the_key_of_its_secrets_does_not_start_and_says_what_
     again = await Node.build(settings(tmp_path, secret_key_file=str(other)))
     assert again.context.node == node.context.node
     await again.stop()
+
+
+async def test_user_data_in_tags_of_an_earlier_version_is_sealed_at_the_start(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    vm = Resource(uuid="vm", type="VmInstance", name="web", create_date=node.context.clock.now())
+    await node.context.store.write(lambda tx: tx.insert(vm))
+    tag = SystemTag(
+        uuid="a", resource_uuid="vm", resource_type="VmInstance", tag="userdata::QUJD", create_date=vm.create_date
+    )
+    await node.context.store.write(lambda tx: tx.insert(tag))
+    await node.stop()
+    assert b"QUJD" in (tmp_path / "cairn.db").read_bytes()
+    again = await Node.build(settings(tmp_path))
+    (found,) = await again.context.store.read(lambda tx: tx.find(SystemTag))
+    await again.stop()
+    assert found.text == "userdata::QUJD"
+    assert b"QUJD" not in (tmp_path / "cairn.db").read_bytes()
 
 
 async def test_node_that_cannot_write_is_not_ready_and_says_why_until_it_can(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ class Agent:
             machine=self._machine,
             deployment=self._config.deployment,
             certificate_ends=self._trust.certificate_ends,
+            issuer=self._trust.issuer,
+            trust=self._trust.roots,
             revocation=self._trust.revocation,
             time=self._clock.time(),
             folders=await self._role.spaces(),

@@ -18,8 +18,8 @@ from cairn.agents.commands import handles
 from cairn.agents.config import TlsFiles
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.peer import PeerContext
-from cairn.agents.protocol.trust import RenewTrust, revocation_of
+from cairn.agents.protocol.peer import UNTRUSTED, PeerContext, common_name
+from cairn.agents.protocol.trust import RenewTrust, revocation_of, trust_of
 from cairn.agents.protocol.wire import Done
 from cairn.agents.state import Record, write_atomically
 from cairn.agents.tls import machine_context, node_context, server_context
@@ -29,6 +29,13 @@ class RevokedSerials(Struct, frozen=True):
     """Serial numbers, in hexadecimal, of certificates that are good no longer."""
 
     serials: list[str]
+
+
+class Shown(Struct, frozen=True):
+    """What the agent's certificate says of itself."""
+
+    ends: float = 0.0  #: seconds since the epoch
+    issuer: str = ""  #: the name of the root that signed it
 
 
 class Trust:
@@ -43,17 +50,29 @@ class Trust:
         self._files = files
         self._record = record
         self._contexts: list[PeerContext] = []
-        self._ends = 0.0
+        self._shown = Shown()
+        self._names: frozenset[str] = frozenset()
         kept = record.load()
         self._set_revoked(kept.serials if kept is not None else [])
         if files is not None:
             _finish(files)
-            self._ends = _end_of(files)
+            self._names = _roots_in(files)
+            self._shown = _shown_by(files)
 
     @property
     def certificate_ends(self) -> float:
         """When the certificate ends, in seconds since the epoch; 0 without one."""
-        return self._ends
+        return self._shown.ends
+
+    @property
+    def issuer(self) -> str:
+        """The name of the root that signed the certificate; empty without one."""
+        return self._shown.issuer
+
+    @property
+    def roots(self) -> str:
+        """The digest of the roots that are trusted; empty without TLS."""
+        return trust_of(self._names) if self._names else ""
 
     @property
     def revocation(self) -> str:
@@ -80,15 +99,22 @@ class Trust:
             raise AgentError(codes.MISSING_FEATURE, "This agent speaks without TLS: it has no certificate to renew.")
         await in_thread(self._record.save, RevokedSerials(command.revoked))
         self._set_revoked(command.revoked)
+        if command.authority is not None:
+            await in_thread(_replace_roots, files, command.authority)
+            self._names = _roots_in(files)
+            for context in self._contexts:
+                context.load_verify_locations(files.ca)  # what was withdrawn they know still, and `_made` refuses
         if command.certificate is not None and command.key is not None:
             await in_thread(_replace, files, command.certificate, command.key)
             for context in self._contexts:
                 context.load_cert_chain(files.cert, files.key)
-            self._ends = _end_of(files)
-            log.info("certificate.renewed", ends=self._ends)
+            log.info("certificate.renewed")
+        self._shown = _shown_by(files)
         return Done()
 
     def _made(self, context: PeerContext) -> PeerContext:
+        welcome = context.judge
+        context.judge = lambda peer: welcome(peer) or (None if peer.issuer in self._names else UNTRUSTED)
         self._contexts.append(context)
         return context
 
@@ -137,8 +163,28 @@ def _fits(files: TlsFiles) -> bool:
     return True
 
 
-def _end_of(files: TlsFiles) -> float:
-    """When the certificate ends; 0 if it is not good. The standard library reads only certificates that it was shown.
+def _replace_roots(files: TlsFiles, authority: str) -> None:
+    """Put the roots in the place of those before.
+
+    Raises:
+        AgentError: ``agent.bad-request`` if they are none; nothing has changed then.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authority)
+    except (ssl.SSLError, ValueError):
+        raise AgentError(codes.BAD_REQUEST, "The authority that was sent is not made of certificates.") from None
+    write_atomically(Path(files.ca), authority.encode(), mode=0o644)
+
+
+def _roots_in(files: TlsFiles) -> frozenset[str]:
+    """The names of the roots in the agent's file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(files.ca)
+    return frozenset(common_name(root["subject"]) for root in context.get_ca_certs())
+
+
+def _shown_by(files: TlsFiles) -> Shown:
+    """What the certificate says; nothing if it is not good. The standard library reads only certificates that it was shown.
 
     So it is shown: in a handshake with itself, in memory.
     """
@@ -155,6 +201,9 @@ def _end_of(files: TlsFiles) -> float:
         except ssl.SSLWantReadError:
             continue
         except ssl.SSLError:
-            return 0.0
+            return Shown()
     certificate = client.getpeercert()
-    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if certificate else 0.0
+    if not certificate:
+        return Shown()
+    ends = float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+    return Shown(ends=ends, issuer=common_name(certificate["issuer"]))

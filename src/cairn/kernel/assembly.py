@@ -99,8 +99,12 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     present = frozenset(manifest.name for manifest in loaded.manifests)
     config = GlobalConfig(store, loaded.settings, lambda tx: kept_settings(tx, present))
     await config.start()
+    sealed = tuple(tag.prefix for tag in loaded.tags if tag.sealed)
     query = QueryEngine(
-        store.schema, store, tags=TagTables(), timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT))
+        store.schema,
+        store,
+        tags=TagTables(sealed=sealed),
+        timeout_seconds=lambda: float(config.get(limits.QUERY_TIMEOUT)),
     )
     queues = ResourceQueues(clock, metrics)
     extensions = Extensions()

@@ -45,7 +45,7 @@ class Job(Record, frozen=True, kw_only=True):
     digest: Annotated[str, Hidden()]
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who asked")] = None
     state: Annotated[JobState, Index()] = JobState.WAITING
-    answer: Annotated[bytes | None, Hidden()] = None
+    answer: Annotated[bytes | None, Sealed()] = None
     error: Annotated[ErrorRecord | None, Doc("why it failed")] = None
     timeout_seconds: Annotated[float, Doc("how long it may take")] = 1800.0
     cancel_requested: bool = False

@@ -46,6 +46,7 @@ from cairn.kernel.open_jobs import OpenJob, OpenJobs
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
+from cairn.kernel.store.statements import NOTHING
 from cairn.kernel.store.store import Store, Tx
 
 T = TypeVar("T")
@@ -286,7 +287,7 @@ class Jobs:
         opened = self._open.get(job)
         message = opened.message if opened is not None else None
         body = self._render(tx, message or self._message(tx, job), answer)
-        tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=b"{}")
+        tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=NOTHING)
         if opened is not None:
             tx.after_commit(lambda: setattr(opened, "finished", True))
 
@@ -414,7 +415,7 @@ class Jobs:
                 error.details.setdefault("undoPending", runs[0].uuid)
             if isinstance(opened.message, ApiCreate):
                 retract(tx, opened.message, job=job)
-            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=b"{}")
+            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=NOTHING)
             return True
 
         ended = await self._store.write(fn)

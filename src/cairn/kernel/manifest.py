@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from cairn.kernel.machine.certificates import Certificates
 from cairn.kernel.machine.machines import Machines
+from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 
 
 def build(node: NodeContext) -> None:
     """Make what services register their own with."""
-    node.provide(Machines, Machines())
+    machines = Machines()
+    node.provide(Machines, machines)
+    rotation = Rotation(node.authority, machines, node.store)
+    node.provide(Rotation, rotation)
+    certificates = Certificates(node.authority, machines)
+    node.provide(Certificates, certificates)
+    node.metrics.certificates.read_from(certificates.ends)
+    node.metrics.certificates_ending.read_from(certificates.ending)
 
 
 MANIFEST = Manifest(

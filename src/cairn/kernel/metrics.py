@@ -149,8 +149,11 @@ class Metrics(Collector):
         self.job_oldest_wait = self.gauge("cairn_job_oldest_wait_seconds", "How long the oldest of them has waited.")
         self.certificates = self.gauge(
             "cairn_certificate_end_timestamp_seconds",
-            "When the authority's and the node's certificates end, in seconds since the epoch.",
+            "When the first certificate ends of the authority, the node, and each kind of machine, in seconds since the epoch.",
             "certificate",
+        )
+        self.certificates_ending = self.gauge(
+            "cairn_certificates_ending", "Certificates that should have been renewed by now.", "certificate"
         )
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)

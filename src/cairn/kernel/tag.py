@@ -2,6 +2,9 @@
 
 ``hostname::web`` fits the definition ``hostname::{hostname}``. So a plugin adds facts to a resource without a change of the
 schema. A system tag that fits no definition is refused with the list of those that would fit.
+
+Of a tag that carries a secret (`TagDefinition.sealed`) only the beginning, which says what it is, lies in the database as it
+is. So it can be found by its kind, and by nothing else.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from cairn.kernel.bus.context import current
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.extensions import TagHook
 from cairn.kernel.ids import IdSource
-from cairn.kernel.store.record import Doc, Index, Key, Owner, Record, References, TableMeta, Text
+from cairn.kernel.store.record import Continued, Doc, Index, Key, Owner, Record, References, Sealed, TableMeta, Text
 from cairn.kernel.store.store import Tx
 
 #: characters of a tag that an error shows
 _SHOWN = 80
+_WORD = re.compile(r"[\w.-]*")
 
 
 class SystemTag(Record, frozen=True, kw_only=True):
@@ -31,10 +35,16 @@ class SystemTag(Record, frozen=True, kw_only=True):
     inherent: Annotated[bool, Doc("made by the cloud itself, and kept from removal")] = False
     resource_uuid: Annotated[str, References("resource", join="resource", on_delete="cascade")]
     resource_type: str
-    tag: Annotated[str, Text(None), Index()]
+    tag: Annotated[str, Text(None), Index(), Continued("secret"), Doc("of a sealed kind, conditions see the beginning")]
+    secret: Annotated[str | None, Sealed(), Text(None)] = None
     type: str = "System"
     account_uuid: Annotated[str | None, Owner(), Index(), Doc("who hung it there")] = None
     create_date: datetime
+
+    @property
+    def text(self) -> str:
+        """The whole tag. It may be a secret."""
+        return self.tag if self.secret is None else f"{self.tag}{self.secret}"
 
 
 class UserTag(Record, frozen=True, kw_only=True):
@@ -63,6 +73,8 @@ class TagDefinition:
         total_bytes: all such tags of one resource together; None: no bound of their own.
         single: a resource has at most one such tag.
         secret: its values are shown in no error.
+        sealed: its values are secrets: they are sealed where they lie, so no query finds a tag by them, and are shown in no
+            error. Tags of the definition that lie there in clear are sealed at the next start.
         protected: only its plugin sets and removes it, by `Tags.put` and `Tags.remove`; calls of the API are refused.
 
     A value may hold ``::`` (an IPv6 address does) if it is the last; those before it end at the next ``::``.
@@ -79,6 +91,7 @@ class TagDefinition:
         total_bytes: int | None = None,
         single: bool = False,
         secret: bool = False,
+        sealed: bool = False,
         protected: bool = False,
     ) -> None:
         self.pattern = pattern
@@ -86,13 +99,18 @@ class TagDefinition:
         self.doc = doc
         self.total_bytes = total_bytes
         self.single = single
-        self.secret = secret
+        self.secret = secret or sealed
+        self.sealed = sealed
         self.protected = protected
         self._check = check
         self._max_bytes = max_bytes
         parts = [f"(?P<{part[1:-1]}>.+?)" if part.startswith("{") else re.escape(part) for part in pattern.split("::")]
         self._regex = re.compile("::".join(parts), re.DOTALL)
         self.prefix = pattern.split("{", 1)[0]
+        if sealed and self.prefix in ("", pattern):
+            raise TypeError(
+                f"{pattern!r}: a sealed tag begins with what it is, and has a value: 'userdata::{{userdata}}'"
+            )
 
     def parse(self, tag: str) -> dict[str, str] | None:
         """The values of the pattern's names in `tag`; None when it does not fit."""
@@ -108,6 +126,10 @@ class TagDefinition:
     def shown(self, tag: str) -> str:
         """A tag of this definition as an error may show it: of a secret one only what it is, of a long one the beginning."""
         return f"a tag {self.pattern}" if self.secret else repr(tag[:_SHOWN] + ("…" if len(tag) > _SHOWN else ""))
+
+    def parts(self, tag: str) -> tuple[str, str | None]:
+        """What of a tag of this definition lies in the database as it is, and what is sealed."""
+        return (self.prefix, tag[len(self.prefix) :]) if self.sealed else (tag, None)
 
     def render(self, **values: str) -> str:
         """The text of a tag with these values."""
@@ -156,7 +178,7 @@ class Tags:
         Raises:
             CairnError: as `check` does.
         """
-        there = [row.tag for row in tx.find(SystemTag, resource_uuid=resource) if row.uuid != instead_of]
+        there = [row.text for row in tx.find(SystemTag, resource_uuid=resource) if row.uuid != instead_of]
         self._check_one(entity, tag)
         self._check_together(entity, [tag for tag in {*there, tag} if self.definition(entity, tag) is not None])
 
@@ -214,30 +236,47 @@ class Tags:
         if bad is not None:
             raise bad
         fits = ", ".join(definition.pattern for definition in known) or "none: no plugin defines one"
+        shown = _beginning(tag)
         raise CairnError(
             "tag.unknown",
-            f"systemTags: found {tag[:_SHOWN]!r}, which no plugin understands on a {entity}. Those that would fit: {fits}.",
+            f"systemTags: found {shown!r}, which no plugin understands on a {entity}. Those that would fit: {fits}.",
             kind=ErrorKind.INVALID,
-            fields={"systemTags": f"found {tag[:_SHOWN]!r}; one of these would fit: {fits}"},
+            fields={"systemTags": f"found {shown!r}; one of these would fit: {fits}"},
         )
 
     def add(
         self, tx: Tx, entity: str, resource: str, *, system: Sequence[str] = (), user: Sequence[str] = ()
     ) -> list[str]:
         """Hang tags on a resource, and return their uuids. A tag that is there already is not added again."""
-        uuids: list[str] = []
-        for kind, tags in ((SystemTag, system), (UserTag, user)):
-            for tag in tags:
-                uuids.append(self._add_one(tx, kind, entity, resource, tag))
-        return uuids
+        uuids = [self._add_system(tx, entity, resource, tag) for tag in system]
+        return uuids + [self._add_user(tx, entity, resource, tag) for tag in user]
 
-    def _add_one(self, tx: Tx, kind: type[SystemTag] | type[UserTag], entity: str, resource: str, tag: str) -> str:
-        # The database compares without regard to case; base64 and keys differ by it.
-        there = next((row for row in tx.find(kind, resource_uuid=resource, tag=tag) if row.tag == tag), None)
+    def _add_system(self, tx: Tx, entity: str, resource: str, tag: str) -> str:
+        there = self.same(tx, entity, resource, tag)
         if there is not None:
             return there.uuid
         uuid = self._ids.new()
-        row = kind(
+        shown, secret = self._parts(entity, tag)
+        row = SystemTag(
+            uuid=uuid,
+            resource_uuid=resource,
+            resource_type=entity,
+            tag=shown,
+            secret=secret,
+            account_uuid=current().actor,
+            create_date=tx.now,
+        )
+        tx.insert(row)
+        self.tell(tx, entity, resource, tag)
+        return uuid
+
+    def _add_user(self, tx: Tx, entity: str, resource: str, tag: str) -> str:
+        # The database compares without regard to case.
+        there = next((row for row in tx.find(UserTag, resource_uuid=resource, tag=tag) if row.tag == tag), None)
+        if there is not None:
+            return there.uuid
+        uuid = self._ids.new()
+        row = UserTag(
             uuid=uuid,
             resource_uuid=resource,
             resource_type=entity,
@@ -246,17 +285,31 @@ class Tags:
             create_date=tx.now,
         )
         tx.insert(row)
-        if kind is SystemTag:
-            self.tell(tx, entity, resource, tag)
         return uuid
+
+    def same(self, tx: Tx, entity: str, resource: str, tag: str) -> SystemTag | None:
+        """The system tag with this very text on a resource; None: it has none."""
+        shown, _ = self._parts(entity, tag)
+        # The database compares without regard to case; base64 and keys differ by it.
+        found = tx.find(SystemTag, resource_uuid=resource, tag=shown)
+        return next((row for row in found if row.text == tag), None)
+
+    def change(self, tx: Tx, row: SystemTag, tag: str) -> None:
+        """Give a tag another text, and tell the hooks. The text has been checked (`check_added`)."""
+        shown, secret = self._parts(row.resource_type, tag)
+        tx.update(SystemTag, row.uuid, tag=shown, secret=secret)
+        self.tell(tx, row.resource_type, row.resource_uuid, tag, before=row.text)
+
+    def _parts(self, entity: str, tag: str) -> tuple[str, str | None]:
+        definition = self.definition(entity, tag)
+        return (tag, None) if definition is None else definition.parts(tag)
 
     def put(self, tx: Tx, resource: str, definition: TagDefinition, **values: str) -> None:
         """Set a tag with these values on a resource; of a `single` one the former goes. It may be protected."""
         tag = definition.render(**values)
         for row in self._rows(tx, resource, definition) if definition.single else ():
-            if row.tag != tag:
-                tx.update(SystemTag, row.uuid, tag=tag)
-                self.tell(tx, definition.entity, resource, tag, before=row.tag)
+            if row.text != tag:
+                self.change(tx, row, tag)
             return
         self.add(tx, definition.entity, resource, system=[tag])
 
@@ -265,7 +318,7 @@ class Tags:
         rows = self._rows(tx, resource, definition)
         for row in rows:
             tx.delete(SystemTag, row.uuid)
-            self.tell_removed(tx, definition.entity, resource, row.tag)
+            self.tell_removed(tx, definition.entity, resource, row.text)
         return len(rows)
 
     def tell(self, tx: Tx, entity: str, resource: str, tag: str, *, before: str | None = None) -> None:
@@ -288,17 +341,24 @@ class Tags:
         return [] if definition is None else [hook for hook in self._hooks() if hook.tag is definition]
 
     def _rows(self, tx: Tx, resource: str, definition: TagDefinition) -> list[SystemTag]:
-        return [row for row in tx.find(SystemTag, resource_uuid=resource) if definition.parse(row.tag) is not None]
+        return [row for row in tx.find(SystemTag, resource_uuid=resource) if definition.parse(row.text) is not None]
 
     def values(self, tx: Tx, resource: str, definition: TagDefinition) -> list[dict[str, str]]:
         """The values of all tags of `resource` that fit `definition`."""
-        return self.values_in((row.tag for row in tx.find(SystemTag, resource_uuid=resource)), definition)
+        return self.values_in((row.text for row in tx.find(SystemTag, resource_uuid=resource)), definition)
 
     @staticmethod
     def values_in(tags: Iterable[str], definition: TagDefinition) -> list[dict[str, str]]:
         """The values of those of `tags` that fit `definition`."""
         found = (definition.parse(tag) for tag in tags)
         return [values for values in found if values is not None]
+
+
+def _beginning(tag: str) -> str:
+    """What a tag that nobody understands seems to be. Its value may be a secret under a name that was misspelt."""
+    found = _WORD.match(tag)
+    word = found.group() if found is not None else ""
+    return tag[:_SHOWN] if word == tag else f"{word[:_SHOWN]}…"
 
 
 def _bad_tags(code: str, what: str, fits: str) -> CairnError:

@@ -83,6 +83,7 @@ class SimulatedAgents:
         self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
         self._stops: dict[tuple[str, str], Callable[[], None]] = {}  #: by host and task that is being worked on
         self._sending: set[asyncio.Task[None]] = set()
+        self.certificate_ends = 0.0  #: when their certificates end, as they say; 0: they have none
         self.version = version("cairn-cloud")  #: that the agents say they are of
         self.protocol = PROTOCOL_VERSION  #: that they say they speak
         self.clock_ahead_seconds = 0.0  #: how far the machines' clocks are ahead
@@ -287,6 +288,7 @@ class SimulatedAgents:
             vms={uuid: str(vm.state) for uuid, vm in host.vms.items()},
             folders=folders,
             machine=host.identity,
+            certificate_ends=self.certificate_ends,
             time=self.clock.now().timestamp() + self.clock_ahead_seconds,
         )
         return _encoder.encode(pong)

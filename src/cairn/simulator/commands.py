@@ -15,6 +15,7 @@ import msgspec
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
 from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
     DhcpLeft,
     EnsureBridge,
     EnsureDhcp,
@@ -24,6 +25,8 @@ from cairn.agents.protocol.network import (
     RemoveDhcp,
     RemoveDhcpEntries,
     SetNames,
+    VxlanPeers,
+    tunnel_generation,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -135,15 +138,29 @@ def ensure_vxlan(world: World, host: SimHost, command: EnsureVxlan) -> Done:
     for other in host.bridges.values():
         if other.vni == command.vni and other.bridge != command.bridge:
             raise Refused(codes.BUSY, f"VNI {command.vni} has the bridge {other.bridge} already. Remove that first.")
+    host.peers_told += len(command.peers)
     host.bridges[command.bridge] = SimBridge(
         bridge=command.bridge,
         mtu=command.mtu,
         vni=command.vni,
         local_ip=command.local_ip,
-        peers=sorted(set(command.peers)),
+        peers=sorted(set(command.peers) - {command.local_ip}),
         port=command.port,
     )
     return _DONE
+
+
+def change_vxlan_peers(world: World, host: SimHost, command: ChangeVxlanPeers) -> VxlanPeers:
+    """Change the peers of a tunnel port, if the changes fit."""
+    bridge = host.bridges.get(command.bridge)
+    host.peers_told += len(command.add) + len(command.remove)
+    if bridge is None or bridge.vni is None or bridge.local_ip != command.local_ip:
+        return VxlanPeers(fitted=False)
+    peers = (set(bridge.peers) | set(command.add)) - set(command.remove) - {command.local_ip}
+    if tunnel_generation(peers | {command.local_ip}) != command.generation:
+        return VxlanPeers(fitted=False)
+    bridge.peers = sorted(peers)
+    return VxlanPeers()
 
 
 def remove_bridge(world: World, host: SimHost, command: RemoveBridge) -> Done:
@@ -411,6 +428,7 @@ COMMANDS: Final = dict(
         entry(RenewTrust, renew_trust),
         entry(EnsureBridge, ensure_bridge),
         entry(EnsureVxlan, ensure_vxlan),
+        entry(ChangeVxlanPeers, change_vxlan_peers),
         entry(RemoveBridge, remove_bridge),
         entry(EnsureDhcp, ensure_dhcp),
         entry(RemoveDhcpEntries, remove_dhcp_entries),

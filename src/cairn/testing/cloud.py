@@ -172,6 +172,11 @@ class MortalStore(Store):
         """As of the store itself."""
         return self._inner.trouble()
 
+    @property
+    def seals(self) -> Seals:
+        """As of the store itself."""
+        return self._inner.seals
+
     def content(self) -> bytes:
         """As of the store itself, even if the node is dead."""
         return self._inner.content()

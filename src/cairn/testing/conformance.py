@@ -20,6 +20,7 @@ from msgspec import Struct
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
     DhcpEntry,
     EnsureBridge,
     EnsureDhcp,
@@ -30,6 +31,7 @@ from cairn.agents.protocol.network import (
     RemoveDhcp,
     RemoveDhcpEntries,
     SetNames,
+    tunnel_generation,
 )
 from cairn.agents.protocol.storage import (
     CacheImage,
@@ -335,6 +337,21 @@ async def bridge_is_ensured_and_removed_twice(site: Site) -> None:
 async def bridge_with_too_long_a_name_is_refused(site: Site) -> None:
     """Linux takes 15 characters."""
     await site.refused(EnsureBridge(bridge="bridge_of_16_chr"), codes.BAD_REQUEST)
+
+
+@_check("network")
+async def peers_of_a_vxlan_change_where_the_changes_fit(site: Site) -> None:
+    """Twice is as once; where they do not fit, or nothing is there, the whole set is wanted."""
+    own, one, two = "127.0.0.1", "198.18.255.2", "198.18.255.3"
+    await site.do(EnsureVxlan(bridge=BRIDGE, vni=4242, local_ip=own, peers=[one]))
+    generation = tunnel_generation([own, two])
+    change = ChangeVxlanPeers(bridge=BRIDGE, local_ip=own, generation=generation, add=[two], remove=[one])
+    for _ in range(2):
+        assert (await site.do(change)).fitted
+    more = ChangeVxlanPeers(bridge=BRIDGE, local_ip=own, generation=generation, add=[one])
+    assert not (await site.do(more)).fitted
+    await site.do(RemoveBridge(bridge=BRIDGE))
+    assert not (await site.do(change)).fitted
 
 
 @_check("network")

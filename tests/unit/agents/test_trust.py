@@ -12,7 +12,7 @@ from cairn.agents import trust as module
 from cairn.agents.config import TlsFiles
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.trust import RenewTrust, revocation_of
+from cairn.agents.protocol.trust import RenewTrust, revocation_of, trust_of
 from cairn.agents.state import Record
 from cairn.agents.trust import RevokedSerials, Trust
 
@@ -42,6 +42,10 @@ def world(tmp_path: Path) -> World:
 
 def text_of(files: TlsFiles) -> str:
     return Path(files.cert).read_text()
+
+
+def roots_of(files: TlsFiles) -> str:
+    return Path(files.ca).read_text()
 
 
 def end_of(files: TlsFiles) -> float:
@@ -130,6 +134,16 @@ async def test_a_replacement_that_was_broken_off_leaves_a_pair_that_fits(
 
     expected = serial_of(old if crash_at == "before" else command.certificate)
     assert shown(world.trust().for_listening(), world.files) == expected
+
+
+async def test_roots_that_are_none_are_refused_and_change_nothing(world: World) -> None:
+    trust, before = world.trust(), roots_of(world.files)
+
+    with pytest.raises(AgentError) as caught:
+        await trust.renew(RenewTrust(revoked=[], authority="no certificate"))
+
+    assert caught.value.code == codes.BAD_REQUEST
+    assert (roots_of(world.files), trust.roots) == (before, trust_of(["ca"]))
 
 
 async def test_without_tls_there_is_nothing_to_renew(world: World) -> None:

@@ -162,6 +162,44 @@ async def test_a_tag_is_checked_with_those_that_are_there(store: Store) -> None:
     await store.read(lambda tx: bounded.check_added(tx, "VmInstance", "other", "owner::you"))
 
 
+PIN = TagDefinition("pin::{pin}", "VmInstance", doc="a secret", single=True, sealed=True)
+LOGIN = TagDefinition("login::{name}::{word}", "VmInstance", doc="another secret", sealed=True)
+
+
+async def test_of_a_sealed_tag_only_what_it_is_lies_in_the_database(store: Store) -> None:
+    desk = Tags(RandomIds(seed=1), [PIN, LOGIN])
+    await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["pin::4711", "login::me::4711"]))
+    rows = await store.read(lambda tx: tx.find(SystemTag, order_by="tag"))
+    assert [(row.tag, row.text) for row in rows] == [("login::", "login::me::4711"), ("pin::", "pin::4711")]
+    assert b"4711" not in store.content()
+    assert all("4711" not in repr(row) for row in rows)
+    assert await store.read(lambda tx: desk.values(tx, "vm", LOGIN)) == [{"name": "me", "word": "4711"}]
+
+
+async def test_a_sealed_tag_is_the_same_changed_and_removed_by_its_whole_text(store: Store) -> None:
+    desk = Tags(RandomIds(seed=1), [PIN, LOGIN])
+    for _ in range(2):
+        await store.write(lambda tx: desk.add(tx, "VmInstance", "vm", system=["login::me::a", "login::me::A"]))
+    assert await store.read(lambda tx: tx.count(SystemTag)) == 2
+    await store.write(lambda tx: desk.put(tx, "vm", PIN, pin="1"))
+    await store.write(lambda tx: desk.put(tx, "vm", PIN, pin="2"))
+    assert await store.read(lambda tx: desk.values(tx, "vm", PIN)) == [{"pin": "2"}]
+    assert await store.write(lambda tx: desk.remove(tx, "vm", LOGIN)) == 2
+
+
+def test_neither_a_sealed_value_nor_one_under_a_misspelt_name_is_shown_in_an_error() -> None:
+    desk = Tags(RandomIds(seed=1), [PIN])
+    assert "4711" not in refusal(lambda: desk.check("VmInstance", ["pin::4711", "pin::4712"]), "tag.only-one")
+    for misspelt in ("Pin::4711", "pin:4711", "pin=4711", "pins::4711"):
+        assert "4711" not in refusal(lambda tag=misspelt: desk.check("VmInstance", [tag]), "tag.unknown")
+
+
+@pytest.mark.parametrize("pattern", ["{pin}", "pin"])
+def test_a_sealed_tag_that_does_not_begin_with_what_it_is_is_a_mistake(pattern: str) -> None:
+    with pytest.raises(TypeError, match="begins with what it is"):
+        TagDefinition(pattern, "VmInstance", doc="a secret", sealed=True)
+
+
 class Hook(TagHook):
     """Keeps what it is told; refuses the host name `no`."""
 

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 
-from cairn.agents.protocol.network import DhcpLeft, RemoveDhcpEntries
+from cairn.agents.protocol.network import ChangeVxlanPeers, DhcpLeft, RemoveDhcpEntries, VxlanPeers
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.api import Reference
 from cairn.kernel.error import CairnError, ErrorKind
@@ -56,6 +56,7 @@ class Agents(HostAgents):
         self.calls: list[tuple[str, AgentCommand[Result]]] = []
         self.refuse: dict[str, CairnError] = {}  #: host, or command's name -> what it answers
         self.gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.stale: set[str] = set()  #: hosts that have other peers than this node thinks
         self.gated: set[str] = set()  #: hosts whose answers wait for their gate
 
     async def call(
@@ -67,6 +68,8 @@ class Agents(HostAgents):
         for key in (host, command.name):
             if key in self.refuse:
                 raise self.refuse[key]
+        if isinstance(command, ChangeVxlanPeers):
+            return cast("R", VxlanPeers(fitted=host not in self.stale))
         return cast("R", DhcpLeft() if isinstance(command, RemoveDhcpEntries) else Done())
 
     def take(self) -> list[tuple[str, AgentCommand[Result]]]:

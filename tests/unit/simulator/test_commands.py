@@ -14,6 +14,7 @@ from cairn.agents import protocol
 from cairn.agents.protocol import codes, host, network, storage, trust, vm
 from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
 from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
     DhcpEntry,
     EnsureBridge,
     EnsureDhcp,
@@ -23,6 +24,8 @@ from cairn.agents.protocol.network import (
     RemoveDhcp,
     RemoveDhcpEntries,
     SetNames,
+    VxlanPeers,
+    tunnel_generation,
 )
 from cairn.agents.protocol.storage import (
     CreateVolume,
@@ -121,6 +124,25 @@ def test_vni_belongs_to_one_bridge() -> None:
     site.do(EnsureVxlan(bridge="br1", vni=7, local_ip="198.18.0.1", peers=["198.18.0.2", "198.18.0.2"]))
     assert site.host.bridges["br1"].peers == ["198.18.0.2"]
     assert site.refused(EnsureVxlan(bridge="br2", vni=7, local_ip="198.18.0.1", peers=[])) == codes.BUSY
+
+
+def test_changes_of_peers_are_made_where_they_fit_and_counted() -> None:
+    site = Fixture()
+    site.do(EnsureVxlan(bridge="br1", vni=7, local_ip="198.18.0.1", peers=["198.18.0.2"]))
+    ends = ["198.18.0.1", "198.18.0.3"]
+    change = ChangeVxlanPeers(
+        bridge="br1",
+        local_ip="198.18.0.1",
+        generation=tunnel_generation(ends),
+        add=["198.18.0.3"],
+        remove=["198.18.0.2"],
+    )
+    assert site.do(change) == VxlanPeers()
+    assert (site.host.bridges["br1"].peers, site.host.peers_told) == (["198.18.0.3"], 3)
+    assert site.do(msgspec.structs.replace(change, generation=tunnel_generation([*ends, "198.18.0.4"]))) == VxlanPeers(
+        fitted=False
+    )
+    assert site.do(msgspec.structs.replace(change, bridge="br2")) == VxlanPeers(fitted=False)
 
 
 def test_dhcp_entry_with_the_same_mac_takes_the_place_of_the_other() -> None:

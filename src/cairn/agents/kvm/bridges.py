@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cairn.agents import log
 from cairn.agents.blocking import in_thread
@@ -15,7 +16,14 @@ from cairn.agents.ids import check_interface, check_ip
 from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.links import Address, Links, Route
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
+from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
+    EnsureBridge,
+    EnsureVxlan,
+    RemoveBridge,
+    VxlanPeers,
+    tunnel_generation,
+)
 from cairn.agents.protocol.wire import Done
 from cairn.agents.state import Records
 
@@ -88,6 +96,22 @@ class Bridges:
             await self._ensure_vxlan(command)
             self._records.record(command.bridge).save(BridgeRecord(command.bridge, vxlan=command))
         return await self._told(command.bridge)
+
+    @handles(ChangeVxlanPeers)
+    async def change_peers(self, command: ChangeVxlanPeers) -> VxlanPeers:
+        """Bring the port to the peers that the changes lead to, if they fit to those that it has."""
+        check_interface("bridge", command.bridge)
+        for address in (command.local_ip, *command.add, *command.remove):
+            check_ip("localIp, add, remove", address)
+        async with self._lock:
+            record = self._records.record(command.bridge)
+            saved = await in_thread(record.load)
+            tunnel = changed_tunnel(saved.vxlan if saved is not None else None, command)
+            if tunnel is None or not self._links.exists(vxlan_name(tunnel.vni)):
+                return VxlanPeers(fitted=False)
+            await self._ensure_vxlan(tunnel)
+            await in_thread(record.save, BridgeRecord(command.bridge, vxlan=tunnel))
+        return VxlanPeers()
 
     @handles(RemoveBridge)
     async def remove(self, command: RemoveBridge) -> Done:
@@ -231,6 +255,16 @@ class Bridges:
         addresses = await self._links.addresses(bridge)
         routes = await self._links.routes(bridge)
         await self._links.batch([f"link set dev {port} nomaster", *_moved(bridge, port, addresses, routes)])
+
+
+def changed_tunnel(tunnel: EnsureVxlan | None, command: ChangeVxlanPeers) -> EnsureVxlan | None:
+    """The tunnel with the changed peers; None if the changes do not fit to it."""
+    if tunnel is None or tunnel.local_ip != command.local_ip:
+        return None
+    peers = (set(tunnel.peers) | set(command.add)) - set(command.remove) - {tunnel.local_ip}
+    if tunnel_generation(peers | {tunnel.local_ip}) != command.generation:
+        return None
+    return replace(tunnel, peers=sorted(peers))
 
 
 def _moved(source: str, target: str, addresses: list[Address], routes: list[Route]) -> list[str]:

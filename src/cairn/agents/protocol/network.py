@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import ClassVar
 
 from msgspec import field
@@ -38,6 +40,34 @@ class EnsureVxlan(AgentCommand[Done], frozen=True, kw_only=True):
     peers: list[str]
     port: int = 4789
     mtu: int = 1450
+
+
+class VxlanPeers(Result, frozen=True, kw_only=True):
+    """Whether changes of peers fitted to what was there."""
+
+    fitted: bool = True  #: False: nothing was changed, and the whole set is wanted (`EnsureVxlan`)
+
+
+class ChangeVxlanPeers(AgentCommand[VxlanPeers], frozen=True, kw_only=True):
+    """Peers that a VXLAN port gets and loses. What is said does not grow with the number of peers.
+
+    `generation` is `tunnel_generation` of all ends of the tunnels as they are afterwards. If the changes do not lead there from
+    what this machine has, or the port is not there, nothing is changed, and the answer says so. Safe to repeat.
+    """
+
+    name: ClassVar[str] = "network.change-vxlan-peers"
+    answer: ClassVar[type[Result]] = VxlanPeers
+
+    bridge: str
+    local_ip: str  #: this machine's tunnel address, which is an end as well
+    generation: str
+    add: list[str] = []
+    remove: list[str] = []
+
+
+def tunnel_generation(ends: Iterable[str]) -> str:
+    """A digest that tells two sets of addresses of tunnels' ends apart, whatever their order."""
+    return hashlib.sha256(" ".join(sorted(set(ends))).encode()).hexdigest()[:32]
 
 
 class RemoveBridge(AgentCommand[Done], frozen=True, kw_only=True):

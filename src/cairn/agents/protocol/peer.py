@@ -18,6 +18,8 @@ from typing import Final
 from msgspec import Struct
 
 _SCHEME: Final = "cairn:"
+#: why a holder of a certificate is not welcome whose root was withdrawn, while contexts still know it
+UNTRUSTED: Final = "has a certificate of an authority that is not trusted any more"
 
 
 class PeerRole(StrEnum):
@@ -33,6 +35,7 @@ class Peer(Struct, frozen=True):
     role: PeerRole
     uuid: str  #: the node's id, or the machine's uuid
     serial: int = 0  #: of the certificate; what a revocation names
+    issuer: str = ""  #: the name of the root that signed the certificate
 
     def __str__(self) -> str:
         return f"{self.role.value} {self.uuid}"
@@ -59,7 +62,14 @@ def peer_of(certificate: Mapping[str, object] | None) -> Peer | None:
     role, found, uuid = uris[0].removeprefix(_SCHEME).partition("/")
     if not found or not uuid or role not in list(PeerRole):
         return None
-    return Peer(PeerRole(role), uuid, int(str(certificate.get("serialNumber", "0")), 16))
+    issuer = common_name(certificate.get("issuer"))
+    return Peer(PeerRole(role), uuid, int(str(certificate.get("serialNumber", "0")), 16), issuer)
+
+
+def common_name(name: object) -> str:
+    """The common name in a name, as `ssl.SSLObject.getpeercert` shows it; empty if there is none."""
+    parts = name if isinstance(name, tuple) else ()
+    return next((str(value) for part in parts for key, value in part if key == "commonName"), "")
 
 
 class WrongPeer(ssl.SSLCertVerificationError):

@@ -21,9 +21,15 @@ class RenewTrust(AgentCommand[Done], frozen=True, kw_only=True):
     revoked: list[str]  #: serial numbers, in hexadecimal, of all certificates that are good no longer
     certificate: str | None = None  #: PEM; None: the one that it has stays
     key: str | None = None  #: the private key of `certificate`, PEM: a secret
+    authority: str | None = None  #: all roots that are to be trusted from now on, PEM; None: as before
 
     def __repr__(self) -> str:
         return f"RenewTrust(certificate={'a new one' if self.certificate else None}, {len(self.revoked)} revoked)"
+
+
+def trust_of(names: Iterable[str]) -> str:
+    """The digest that tells two sets of trusted roots apart, by the roots' names."""
+    return hashlib.sha256("\n".join(sorted(set(names))).encode()).hexdigest()[:16]
 
 
 def revocation_of(revoked: Iterable[str]) -> str:

@@ -97,6 +97,8 @@ class Pong(Struct, frozen=True, kw_only=True, rename="camel"):
     machine: str | None = None  #: what the machine is (`cairn.agents.protocol.machine`); None: it cannot tell
     deployment: str = ""  #: what was put there, as the node named it that did (`AgentConfig.deployment`)
     certificate_ends: float = 0.0  #: when its certificate ends, in seconds since the epoch; 0: it has none
+    issuer: str = ""  #: the name of the root that signed it
+    trust: str = ""  #: the digest of the roots that it trusts (`cairn.agents.protocol.trust`)
     revocation: str = ""  #: the digest of the revoked certificates that it knows (`cairn.agents.protocol.trust`)
     time: float = 0.0  #: seconds since the epoch, by the machine's clock; 0: it does not tell
     folders: dict[str, Space] = {}  #: prepared storage folder -> its space, as last measured; none: not measured yet

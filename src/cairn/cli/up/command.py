@@ -234,6 +234,13 @@ def _show(found: state.State) -> None:
     for entity, counts in found.counts.items():
         rows.append((entity, ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"))
     output.table(("what", "how"), rows)
+    _warn(found)
+    if found.node.running and not found.counts.get("Host"):
+        output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")
+
+
+def _warn(found: state.State) -> None:
+    """Say what is not as it should be, and what to do about it."""
     if found.trouble:
         output.say(found.trouble)
     for loop in found.behind:
@@ -245,5 +252,8 @@ def _show(found: state.State) -> None:
             f"{found.events_set_aside} events were set aside: a part of the cloud failed at them. See what it says: "
             "cairn query EventDelivery state=SetAside; then: cairn retry-event-delivery uuid=UUID"
         )
-    if found.node.running and not found.counts.get("Host"):
-        output.say("The cloud has no hosts yet. Add some: cairn up, or cairn help add-kvm-host")
+    for whose, number in found.certificates.items():
+        output.say(
+            f"{number} certificates of {whose} near their end and were not renewed: cairn get-certificates says when they "
+            "end; the node's log says why."
+        )

@@ -45,6 +45,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     plugins: dict[str, str] = {}  #: those that are left out though nobody asked for it, or run in part: the reason
     events_set_aside: int = 0  #: that a part of the cloud could not be told of; 0 also for who may not see them
 
+    certificates: dict[str, int] = {}  #: those that should have been renewed by now, by holder
+
     @property
     def is_empty(self) -> bool:
         """Whether neither a node, nor a simulator, nor a lab is there."""
@@ -83,7 +85,27 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         behind=told.behind if told is not None else [],
         plugins=_broken_plugins(client) if counts else {},
         events_set_aside=_set_aside(client) if counts else 0,
+        certificates=_ending_certificates(client) if counts else {},
     )
+
+
+class _Certificate(Struct, frozen=True):
+    holder: str
+    ending: int
+
+
+class _Certificates(Struct, frozen=True):
+    inventories: list[_Certificate]
+
+
+def _ending_certificates(client: Client) -> dict[str, int]:
+    """The certificates that should have been renewed by now; none for who may not see them."""
+    try:
+        body = client.call(Request(verb="GET", path="/v1/certificates")).body
+    except CliError:
+        return {}
+    found = msgspec.json.decode(body, type=_Certificates).inventories
+    return {one.holder: one.ending for one in found if one.ending}
 
 
 class _Plugin(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 The authority is one folder::
 
-    ca.crt  ca.key          the root; anyone who reads the key can be anybody in this cloud
+    ca.crt  ca.key          the root; anyone who reads the key can be anybody in this cloud (`cairn.kernel.deploy.roots`)
     node.crt  node.key      the management node, as a client of agents and as a listener for them
     agents/<uuid>.crt .key  one pair for each agent, kept so that putting it on a machine again changes nothing
     agents/<uuid>.old       the serial numbers of the agent's earlier certificates, which are good until it is forgotten
@@ -19,35 +19,44 @@ up in the folder at each handshake, so it holds at once, for every process that 
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
-from cairn.agents.protocol.peer import Judge, Peer, PeerContext, PeerRole, peer_context, peer_uri
+from cairn.agents.protocol.peer import UNTRUSTED, Judge, Peer, PeerContext, PeerRole, peer_context, peer_uri
+from cairn.agents.protocol.trust import trust_of
 from cairn.kernel.clock import Clock, SystemClock
-from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.deploy.pem import (
+    Pair,
+    builder,
+    certificate_pem,
+    key_pem,
+    key_usage,
+    load_pair,
+    locked,
+    private_folder,
+    subject_of,
+    write,
+    write_pair,
+)
+from cairn.kernel.deploy.roots import Phase, Roots
+from cairn.kernel.error import CairnError
 
 NODE_UNIT = "cairn-management-node"  #: the organizational unit of the management node's certificate
 AGENT_UNIT = "cairn-agent"  #: the organizational unit of agents' certificates
-CA_VALIDITY = timedelta(days=3652)
 LEAF_VALIDITY = timedelta(days=730)
 #: A certificate that has less time left than this is made anew.
 RENEWAL = LEAF_VALIDITY / 3
-#: A machine whose clock is somewhat behind must not refuse a fresh certificate.
-BACKDATE = timedelta(days=1)
 _AGENT = "agent "  # begins the common name of agents' certificates
 _UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -59,11 +68,6 @@ class Credentials(Struct, frozen=True, kw_only=True):
     key: str
     authority: str
     not_after: datetime  #: when the certificate ends, UTC
-
-
-class _Pair(Struct, frozen=True):
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
 
 
 class _Revoked:
@@ -88,16 +92,16 @@ class _Revoked:
     def add(self, serials: set[tuple[int, int]], now: datetime) -> None:
         """Revoke more; those whose certificates have ended by themselves are dropped. Call it under the folder's lock."""
         kept = {one for one in _read_serials(self._path) | serials if one[1] > now.timestamp()}
-        _write(self._path, _serials_text(kept), 0o600)
+        write(self._path, _serials_text(kept), 0o600)
 
 
 class Authority:
     """The root of trust of one cloud. Made by `Authority.open`; all calls are short, synchronous file work."""
 
-    def __init__(self, folder: Path, node: str, root: _Pair, clock: Clock) -> None:
+    def __init__(self, folder: Path, node: str, roots: Roots, clock: Clock) -> None:
         self._folder = folder
         self._node = node
-        self._root = root
+        self._roots = roots
         self._clock = clock
         self._contexts: list[ssl.SSLContext] = []
         self._revoked = _Revoked(folder / "revoked")
@@ -115,15 +119,58 @@ class Authority:
             CairnError: ``pki.broken`` if the folder holds only half of the root, or a file that is not PEM.
         """
         clock = clock or SystemClock()
-        _private_folder(folder)
-        with _locked(folder):
-            root = _load_root(folder) or _create_root(folder, clock)
-        return cls(folder, node, root, clock)
+        private_folder(folder)
+        with locked(folder):
+            roots = Roots(folder, clock)
+        return cls(folder, node, roots, clock)
 
     @property
     def certificate_path(self) -> Path:
-        """The root's certificate, PEM: what a client needs in order to trust this cloud."""
+        """The roots' certificates, PEM: what a client needs in order to trust this cloud."""
         return self._folder / "ca.crt"
+
+    @property
+    def bundle(self) -> str:
+        """The content of `certificate_path`."""
+        return self._roots.bundle.decode()
+
+    @property
+    def issuer(self) -> str:
+        """The name of the root that signs."""
+        return self._roots.names[0]
+
+    @property
+    def trust(self) -> str:
+        """The digest of all roots that are to be trusted, as agents tell it."""
+        return trust_of(self._roots.names)
+
+    @property
+    def phase(self) -> Phase:
+        """How far a change of the root is."""
+        return self._roots.phase
+
+    def announce_root(self) -> None:
+        """Begin a change of the root: the next one is trusted from now on. One that is under way goes on. Safe to repeat."""
+        with locked(self._folder):
+            self._roots.announce()
+        self._trust_roots()
+
+    def use_next_root(self) -> None:
+        """Sign with the next root from now on; the node shows a certificate of it at once. Safe to repeat."""
+        with locked(self._folder):
+            self._roots.switch()
+        self._trust_roots()
+        self.issue_node()
+
+    def withdraw_root(self) -> None:
+        """Trust the former root no longer. Safe to repeat."""
+        with locked(self._folder):
+            self._roots.withdraw()
+
+    def _trust_roots(self) -> None:
+        """Have the contexts that are in use know a new root. What was withdrawn they know still, and `_judge` refuses."""
+        for context in self._contexts:
+            context.load_verify_locations(self.certificate_path)
 
     def issue_node(self, addresses: Sequence[str] = ()) -> Credentials:
         """The management node's certificate, for both directions; reissued when it nears its end.
@@ -155,7 +202,7 @@ class Authority:
             CairnError: ``pki.bad-name`` if `uuid` is not made of letters, digits and dashes.
         """
         self._check_uuid(uuid)
-        _private_folder(self._folder / "agents")
+        private_folder(self._folder / "agents")
         # The name is what people typed: it must not be taken for a management node's by an agent of an earlier version.
         who = Peer(PeerRole.AGENT, uuid)
         return self._ensure(f"agents/{uuid}", f"{_AGENT}{name}", AGENT_UNIT, who, addresses, extend=False)[0]
@@ -166,7 +213,7 @@ class Authority:
         The new one is for the same name and addresses, and the old one stays good: it is what the new one is sent over.
         """
         self._check_uuid(uuid)
-        pair = _load_pair(self._folder / "agents" / f"{uuid}.crt", self._folder / "agents" / f"{uuid}.key")
+        pair = load_pair(self._folder / "agents" / f"{uuid}.crt", self._folder / "agents" / f"{uuid}.key")
         if pair is None:
             return None
         common = pair.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -181,7 +228,7 @@ class Authority:
         """Revoke all certificates of an agent, and throw its pair away. Safe to repeat."""
         self._check_uuid(uuid)
         pair, old = (self._folder / "agents" / f"{uuid}{suffix}" for suffix in (".crt", ".old"))
-        with _locked(self._folder):
+        with locked(self._folder):
             ended = _read_serials(old) | _serial_of(pair)
             if ended:
                 self._revoked.add(ended, self._clock.now())
@@ -220,7 +267,10 @@ class Authority:
 
     def ends(self) -> dict[tuple[str, ...], float]:
         """When the root's and the node's certificates end, by name, in seconds since the epoch; for the metric."""
-        pairs = {"authority": self._root, "node": _load_pair(self._folder / "node.crt", self._folder / "node.key")}
+        pairs = {
+            "authority": self._roots.current,
+            "node": load_pair(self._folder / "node.crt", self._folder / "node.key"),
+        }
         return {(name,): pair.certificate.not_valid_after_utc.timestamp() for name, pair in pairs.items() if pair}
 
     def _context(self, protocol: int) -> PeerContext:
@@ -234,6 +284,8 @@ class Authority:
         def judge(peer: Peer) -> str | None:
             if peer.role is not PeerRole.AGENT:
                 return f"is the {peer}, and not an agent"
+            if peer.issuer not in self._roots.names:
+                return UNTRUSTED
             return "has a certificate that was revoked" if self.is_revoked(peer.serial) else None
 
         return judge
@@ -243,8 +295,8 @@ class Authority:
     ) -> tuple[Credentials, bool]:
         """The pair in these files, and whether it was made anew."""
         certificate_path, key_path = self._folder / f"{file}.crt", self._folder / f"{file}.key"
-        with _locked(self._folder):
-            pair = _load_pair(certificate_path, key_path)
+        with locked(self._folder):
+            pair = load_pair(certificate_path, key_path)
             known = _addresses(pair.certificate) if pair else set()
             wanted = set(addresses) | known if extend else set(addresses)
             renew = pair is None or known != wanted or not self._is_good(pair.certificate, who)
@@ -252,7 +304,7 @@ class Authority:
                 if who.role is PeerRole.AGENT:
                     _keep_serials(certificate_path)
                 pair = self._sign(name, unit, who, sorted(wanted))
-                _write_pair(certificate_path, key_path, pair)
+                write_pair(certificate_path, key_path, pair)
         return self._credentials(pair), renew
 
     def _is_good(self, certificate: x509.Certificate, who: Peer) -> bool:
@@ -260,33 +312,33 @@ class Authority:
         if _uris(certificate) != [peer_uri(who.role, who.uuid)]:
             return False
         try:
-            certificate.verify_directly_issued_by(self._root.certificate)
+            certificate.verify_directly_issued_by(self._roots.current.certificate)
         except (InvalidSignature, TypeError, ValueError):
             return False
         return not _is_ending(certificate, self._clock.now())
 
-    def _sign(self, name: str, unit: str, who: Peer, addresses: Sequence[str]) -> _Pair:
+    def _sign(self, name: str, unit: str, who: Peer, addresses: Sequence[str]) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         now = self._clock.now()
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        root = self._root.certificate
+        root = self._roots.current.certificate
         names = [x509.UniformResourceIdentifier(peer_uri(who.role, who.uuid)), *map(_general_name, addresses)]
         certificate = (
-            _builder(_subject(name, unit), root.subject, key, now, min(now + LEAF_VALIDITY, root.not_valid_after_utc))
+            builder(subject_of(name, unit), root.subject, key, now, min(now + LEAF_VALIDITY, root.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(is_root=False), critical=True)
+            .add_extension(key_usage(is_root=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(_issuer_id(self._root.key), critical=False)
-            .sign(self._root.key, hashes.SHA256())
+            .add_extension(_issuer_id(self._roots.current.key), critical=False)
+            .sign(self._roots.current.key, hashes.SHA256())
         )
-        return _Pair(certificate, key)
+        return Pair(certificate, key)
 
-    def _credentials(self, pair: _Pair) -> Credentials:
+    def _credentials(self, pair: Pair) -> Credentials:
         return Credentials(
-            certificate=_certificate_pem(pair.certificate).decode(),
-            key=_key_pem(pair.key).decode(),
-            authority=_certificate_pem(self._root.certificate).decode(),
+            certificate=certificate_pem(pair.certificate).decode(),
+            key=key_pem(pair.key).decode(),
+            authority=self.bundle,
             not_after=pair.certificate.not_valid_after_utc,
         )
 
@@ -294,60 +346,6 @@ class Authority:
     def _check_uuid(uuid: str) -> None:
         if not _UUID.fullmatch(uuid):
             raise CairnError("pki.bad-name", f"uuid: found {uuid!r}; letters, digits and dashes would fit.")
-
-
-def _create_root(folder: Path, clock: Clock) -> _Pair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = clock.now()
-    subject = _subject(f"cairn authority {x509.random_serial_number():040x}"[:40], "cairn-authority")
-    certificate = (
-        _builder(subject, subject, key, now, now + CA_VALIDITY)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(is_root=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pair = _Pair(certificate, key)
-    _write_pair(folder / "ca.crt", folder / "ca.key", pair)
-    return pair
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(end)
-    )
-
-
-def _subject(name: str, unit: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "cairn"),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
-            x509.NameAttribute(NameOID.COMMON_NAME, name[:64] or unit),
-        ]
-    )
-
-
-def _key_usage(*, is_root: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=is_root,
-        crl_sign=is_root,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _issuer_id(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
@@ -392,7 +390,7 @@ def _keep_serials(certificate_path: Path) -> None:
     path = certificate_path.with_suffix(".old")
     earlier = _read_serials(path) | _serial_of(certificate_path)
     if earlier:
-        _write(path, _serials_text(earlier), 0o600)
+        write(path, _serials_text(earlier), 0o600)
 
 
 def _read_serials(path: Path) -> set[tuple[int, int]]:
@@ -411,77 +409,3 @@ def _serials_text(serials: set[tuple[int, int]]) -> bytes:
 def _is_ending(certificate: x509.Certificate, now: datetime) -> bool:
     whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return certificate.not_valid_after_utc - now < whole / 3
-
-
-def _certificate_pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _load_root(folder: Path) -> _Pair | None:
-    """The root; None if none was ever in use. If half of it was lost, that is an error, not a reason for a new one."""
-    pair = _load_pair(folder / "ca.crt", folder / "ca.key")
-    # The key is written first, so a lone key was left by a crash, and nothing uses it yet.
-    if pair is None and (folder / "ca.crt").exists():
-        raise _broken(folder / "ca.crt")
-    return pair
-
-
-def _load_pair(certificate_path: Path, key_path: Path) -> _Pair | None:
-    """The stored pair; None if a file is missing or damaged, or if the two do not belong together."""
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (FileNotFoundError, ValueError):
-        return None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        return None
-    return _Pair(certificate, key)
-
-
-def _broken(path: Path) -> CairnError:
-    return CairnError(
-        "pki.broken",
-        f"{path} and {path.with_suffix('.key').name} are damaged, incomplete, or do not belong together. Restore the "
-        f"folder {path.parent} from a backup; or move it away and add every machine again, because agents trust only "
-        "the authority that they were installed with.",
-        kind=ErrorKind.INTERNAL,
-    )
-
-
-def _write_pair(certificate_path: Path, key_path: Path, pair: _Pair) -> None:
-    _write(key_path, _key_pem(pair.key), 0o600)
-    _write(certificate_path, _certificate_pem(pair.certificate), 0o644)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace `path` in one moment; at no time can others read the file if `mode` forbids it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-
-
-def _private_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

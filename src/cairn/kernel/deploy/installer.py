@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from cairn.kernel.deploy.agent import agent_variables
 from cairn.kernel.deploy.ansible import SHARED_ROLES, Deployer, Progress
-from cairn.kernel.deploy.authority import BACKDATE, Authority
+from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.inventory import Machine, Variable
 from cairn.kernel.deploy.own_key import OwnKey
+from cairn.kernel.deploy.pem import BACKDATE
 from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, authorize, check_login, look, reach, unauthorize
 from cairn.kernel.deploy.wheels import wheel_set
 from cairn.kernel.error import CairnError, ErrorKind

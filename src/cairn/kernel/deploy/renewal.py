@@ -7,13 +7,12 @@ from typing import Final
 
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.loop import Loops
-from cairn.kernel.metrics import Metrics
 
 LOOK_SECONDS: Final = 6 * 3600.0
 
 
-def keep_certificate(authority: Authority, loops: Loops, metrics: Metrics) -> None:
-    """Have the node's certificate renewed when it nears its end, and tell when it and the authority's end.
+def keep_certificate(authority: Authority, loops: Loops) -> None:
+    """Have the node's certificate renewed when it nears its end.
 
     The TLS contexts that are in use show a new certificate to new connections.
     """
@@ -22,4 +21,3 @@ def keep_certificate(authority: Authority, loops: Loops, metrics: Metrics) -> No
         await asyncio.to_thread(authority.issue_node)
 
     loops.every("node certificate", lambda: LOOK_SECONDS, look)
-    metrics.certificates.read_from(authority.ends)

@@ -38,6 +38,14 @@ class _Agent(Struct, frozen=True):
     deployment: str  #: the name of what is to be there; empty: only the version counts
 
 
+class AgentCertificate(Struct, frozen=True):
+    """What an agent tells of its certificate."""
+
+    ends: float  #: seconds since the epoch; 0: it has none
+    issuer: str = ""  #: the root that signed it
+    trust: str = ""  #: the digest of the roots that the agent trusts
+
+
 class Examined(Struct, frozen=True, kw_only=True):
     """What was found where a machine's agent should be."""
 
@@ -75,6 +83,8 @@ class MachineClient(MachineAgents[str]):
         self._known: dict[str, _Agent] = {}
         self._lost: dict[str, str] = {}
         self._connected: Callable[[str], None] = lambda uuid: None
+        #: the certificates that agents show, and the roots that they trust, as heard at their last pings
+        self.shown: dict[str, AgentCertificate] = {}
 
     def tell(self, pinged: Callable[[str, Pong, str | None], None]) -> None:
         """Have `pinged` told of each answered ping: the machine, the answer, and how its agent is outdated."""
@@ -181,6 +191,8 @@ class MachineClient(MachineAgents[str]):
         """Ask the agent for its identity, without a turn in the queue."""
         known = await self._agent(uuid)
         pong = await self._ask(known, timeout_seconds=timeout_seconds)
+        if uuid in self._known:  # else it was removed meanwhile
+            self.shown[uuid] = AgentCertificate(pong.certificate_ends, pong.issuer, pong.trust)
         self._pinged(uuid, pong, self._outdated(pong, known))
         return pong
 
@@ -199,6 +211,7 @@ class MachineClient(MachineAgents[str]):
         """Forget a machine that was removed from the cloud."""
         self._known.pop(uuid, None)
         self._lost.pop(uuid, None)
+        self.shown.pop(uuid, None)
 
     async def _agent(self, uuid: str) -> _Agent:
         known = self._known.get(uuid)

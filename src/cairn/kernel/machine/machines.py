@@ -20,6 +20,11 @@ class Machines:
         """Add the client of a kind, under the kind's entity."""
         self._clients[client.kind.record.meta.entity] = client
 
+    @property
+    def clients(self) -> list[MachineClient]:
+        """The clients of all kinds."""
+        return list(self._clients.values())
+
     def of(self, asked: ApiCreate | ApiChange | ApiDelete) -> MachineClient:
         """Find the client of the kind that a message is about, by the message's `entity`."""
         assert asked.entity in self._clients, f"{type(asked).__name__} is not about a kind of machine: {asked.entity}"

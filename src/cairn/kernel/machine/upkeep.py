@@ -128,7 +128,13 @@ class Upkeep:
         self._pauses[uuid] = (self._clock.monotonic() + pause, pause)
 
     def _wants_certificate(self, pong: Pong) -> bool:
-        return bool(pong.certificate_ends) and pong.certificate_ends - self._authority.now() < RENEWAL.total_seconds()
+        if not pong.certificate_ends:
+            return False
+        ends_soon = pong.certificate_ends - self._authority.now() < RENEWAL.total_seconds()
+        # one that does not tell its roots is of an earlier version, and is upgraded first
+        return ends_soon or (
+            bool(pong.trust) and (pong.issuer, pong.trust) != (self._authority.issuer, self._authority.trust)
+        )
 
     def _wants_revocations(self, pong: Pong) -> bool:
         """Only machines that others fetch from are told at once: telling all would cost more the more there are."""
@@ -155,10 +161,12 @@ class Upkeep:
         with entered(NOWHERE):
             try:
                 credentials = await asyncio.to_thread(self._authority.renewed_agent, uuid)
+                shown = self._client.shown.get(uuid)
                 command = RenewTrust(
                     revoked=self._revoked(),
                     certificate=credentials.certificate if credentials else None,
                     key=credentials.key if credentials else None,
+                    authority=self._authority.bundle if shown is None or shown.trust else None,  # else it is too old
                 )
                 await self._client.call(uuid, command, timeout_seconds=60.0)
             except CairnError as error:

@@ -104,6 +104,7 @@ class TagTables(Struct, frozen=True, kw_only=True):
     resource: str = "resource_uuid"
     tag: str = "tag"
     pattern: str | None = None  #: the column of `user` with the tag pattern's uuid, if there is one
+    sealed: tuple[str, ...] = ()  #: the beginnings of tags that are sealed from there on, ``userdata::``
 
 
 class Catalog:
@@ -116,6 +117,8 @@ class Catalog:
     def __init__(self, schema: Schema, tags: TagTables | None) -> None:
         self.schema = schema
         self.entities: dict[str, Entity] = {}
+        #: the beginnings of texts whose rest is sealed
+        self.sealed = tags.sealed if tags is not None else ()
         self._tags = tags
         self._known = {name.lower(): name for name in schema.by_entity}
         for here in schema.by_entity.values():

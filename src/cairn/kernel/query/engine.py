@@ -84,9 +84,9 @@ class QueryEngine:
         timeout_seconds: Callable[[], float] = lambda: 10.0,
     ) -> None:
         catalog = Catalog(schema, tags)
-        self._everything = _Side(catalog, InventoryReader(catalog, store.driver))
+        self._everything = _Side(catalog, InventoryReader(catalog, store.driver, store.seals))
         catalog = for_accounts(catalog)
-        self._accounts = _Side(catalog, InventoryReader(catalog, store.driver))
+        self._accounts = _Side(catalog, InventoryReader(catalog, store.driver, store.seals))
         self._described: dict[str, EntityDescription] | None = None
         self._store = store
         self._shares = shares

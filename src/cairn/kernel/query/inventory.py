@@ -8,6 +8,7 @@ that are shown inside are checked here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -18,11 +19,13 @@ from cairn.kernel.query.catalog import Catalog, Entity, ShownList
 from cairn.kernel.query.plan import Fragment, Planner
 from cairn.kernel.store.driver import Driver, Row
 from cairn.kernel.store.record import Field, Kind, SqlValue
+from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.tx import Tx
 from cairn.kernel.store.types import from_micros
 
 Inventory = dict[str, object]
 Decode = Callable[[object], object]
+Open = Callable[[str], str]
 
 
 def public_error(text: object) -> object:
@@ -47,17 +50,21 @@ class _Table(Struct, frozen=True, eq=False):
     order: str
     names: tuple[str, ...]  #: wire names of the columns behind the first
     decoders: tuple[tuple[str, Decode], ...]
+    rests: tuple[tuple[str, int, Open], ...]  #: texts that go on in a sealed column: name, which column, what opens it
 
     def read(self, tx: Tx, keys: Sequence[SqlValue], guard: Fragment = _ALL) -> list[tuple[SqlValue, Inventory]]:
         """The rows (alias c) with these keys that `guard` lets through, each with its first column."""
         names, decoders = self.names, self.decoders
         found: list[tuple[SqlValue, Inventory]] = []
         for row in self._rows(tx, keys, guard):
-            shown: Inventory = dict(zip(names, row[1:], strict=True))
+            shown: Inventory = dict(zip(names, row[1 : len(names) + 1], strict=True))
             for name, decode in decoders:
                 value = shown[name]
                 if value is not None:
                     shown[name] = decode(value)
+            for name, at, opened in self.rests:
+                if row[at] is not None:
+                    shown[name] = f"{shown[name]}{opened(cast('str', row[at]))}"
             found.append((row[0], shown))
         return found
 
@@ -75,10 +82,11 @@ class _Table(Struct, frozen=True, eq=False):
 
 
 class InventoryReader:
-    """Reads inventories of every entity."""
+    """Reads inventories of every entity. `seals` open the parts of texts that are sealed."""
 
-    def __init__(self, catalog: Catalog, driver: Driver) -> None:
+    def __init__(self, catalog: Catalog, driver: Driver, seals: Seals) -> None:
         self._catalog = catalog
+        self._seals = seals
         self._quote = driver.dialect.identifier_preparer.quote
         self._row_order = driver.row_order
         self._bases: dict[tuple[str, frozenset[str]], _Table] = {}
@@ -199,10 +207,18 @@ class InventoryReader:
 
     def _table(self, table: str, key: str, fields: Sequence[Field], order: str) -> _Table:
         quote = self._quote
-        columns = ", ".join([quote(key), *(quote(field.name) for field in fields)])
+        continued = [(field.wire, field.continued) for field in fields if field.continued is not None]
+        names = [key, *(field.name for field in fields), *(by for _, by in continued)]
+        columns = ", ".join(map(quote, names))
         select = f"SELECT {columns} FROM {quote(table)} c WHERE c.{quote(key)}"  # noqa: S608 (quoted names of the schema)
         decoders = tuple((field.wire, _SHOW[field.kind]) for field in fields if field.kind in _SHOW)
-        return _Table(select, f" ORDER BY {order}" if order else "", tuple(field.wire for field in fields), decoders)
+        first = len(fields) + 1
+        rests = tuple(
+            (wire, first + at, partial(self._seals.open_text, column=f"{table}.{by}"))
+            for at, (wire, by) in enumerate(continued)
+        )
+        ordered = f" ORDER BY {order}" if order else ""
+        return _Table(select, ordered, tuple(field.wire for field in fields), decoders, rests)
 
 
 def _shown(entity: Entity, wanted: Collection[str | None]) -> list[Field]:

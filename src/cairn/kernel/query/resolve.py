@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from msgspec import Struct
@@ -36,14 +37,14 @@ def resolve(catalog: Catalog, entity: Entity, condition: Condition) -> Compariso
     """The comparison that a condition stands for.
 
     Raises:
-        CairnError: ``query.unknown-field``, ``query.bad-operator``, ``query.bad-value``.
+        CairnError: ``query.unknown-field``, ``query.bad-operator``, ``query.bad-value``, ``query.sealed-value``.
     """
     here = entity
     hops: list[Hop] = []
     last = len(condition.path) - 1
     for depth, name in enumerate(condition.path):
         if depth == last and name in here.columns:
-            return _compare(here, hops, here.columns[name], condition)
+            return _compare(here, hops, here.columns[name], condition, catalog.sealed)
         join = here.joins.get(name)
         if join is None or depth == last:
             raise _unknown(here, condition, depth)
@@ -52,8 +53,8 @@ def resolve(catalog: Catalog, entity: Entity, condition: Condition) -> Compariso
     raise _unknown(here, condition, last)
 
 
-def _compare(here: Entity, hops: list[Hop], column: Column, condition: Condition) -> Comparison:
-    values = tuple(values_of(condition, column.field))
+def _compare(here: Entity, hops: list[Hop], column: Column, condition: Condition, sealed: Sequence[str]) -> Comparison:
+    values = tuple(values_of(condition, column.field, sealed))
     operator = condition.operator
     none_of = column.set and operator in POSITIVE
     if none_of:

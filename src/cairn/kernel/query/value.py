@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.condition import LISTS, NULL_TESTS, PATTERNS, Condition, Operator, bad_value, wrong
 from cairn.kernel.store.record import Field, Kind, SqlValue
 from cairn.kernel.store.types import to_micros
@@ -33,11 +35,15 @@ _EXPECTED = {
 }
 
 
-def values_of(condition: Condition, field: Field) -> list[SqlValue]:
+def values_of(condition: Condition, field: Field, sealed: Sequence[str] = ()) -> list[SqlValue]:
     """The condition's value, or each of its comma list, as the database compares it; none for null tests.
 
+    Args:
+        sealed: the beginnings of texts whose rest is sealed.
+
     Raises:
-        CairnError: ``query.bad-operator`` if the field cannot be compared that way, ``query.bad-value``.
+        CairnError: ``query.bad-operator`` if the field cannot be compared that way, ``query.bad-value``,
+            ``query.sealed-value`` if it asks for what is sealed.
     """
     operator = condition.operator
     if operator not in OPERATORS[field.kind]:
@@ -52,10 +58,28 @@ def values_of(condition: Condition, field: Field) -> list[SqlValue]:
         )
     if operator in NULL_TESTS:
         return []
+    if field.continued is not None:
+        _refuse_sealed(condition, sealed)
     if operator in PATTERNS:
         return [_pattern(condition.value)]
     texts = condition.value.split(",") if operator in LISTS else [condition.value]
     return [_value(condition, field, text) for text in texts]
+
+
+def _refuse_sealed(condition: Condition, sealed: Sequence[str]) -> None:
+    """Refuse to look for a value that is sealed. What was looked for is not repeated: it may be the secret itself."""
+    texts = condition.value.split(",") if condition.operator in LISTS else [condition.value]
+    for text in texts:
+        for beginning in sealed:
+            if text.lower().startswith(beginning.lower()) and text[len(beginning) :] not in ("", "%"):
+                path = ".".join(condition.path)
+                fits = f"{path}~={beginning}% would fit: it finds all of them"
+                raise CairnError(
+                    "query.sealed-value",
+                    f"condition on {path}: what follows {beginning!r} is sealed, so nothing can be found by it; {fits}.",
+                    kind=ErrorKind.INVALID,
+                    fields={"q": f"found a value behind {beginning!r}, which is sealed; {fits}"},
+                )
 
 
 def _value(condition: Condition, field: Field, text: str) -> SqlValue:

@@ -85,6 +85,12 @@ class Sealed(Struct, frozen=True):
     nothing can be searched by it."""
 
 
+class Continued(Struct, frozen=True):
+    """The text goes on in the field `by`, which is sealed. Inventories show it whole; conditions see the beginning alone."""
+
+    by: str
+
+
 class Owner(Struct, frozen=True):
     """The uuid of the account that owns the row; an account that is not an admin sees only its own rows."""
 
@@ -234,6 +240,7 @@ class Field(Struct, frozen=True, kw_only=True, eq=False):
     unique: bool = False
     hidden: bool = False
     sealed: bool = False
+    continued: str | None = None  #: the name of the sealed field that the text goes on in
     owner: bool = False
     admin_only: bool = False
     exact: bool = False
@@ -285,6 +292,7 @@ def info(record: type[Record]) -> RecordInfo:
     if len(keys) != 1:
         found = ", ".join(field.name for field in keys) or "none"
         raise mistake(record, f"exactly one field is marked Key(); found {found}.")
+    _check_continued(record, fields)
     owners = [field for field in fields if field.owner]
     if len(owners) > 1:
         raise mistake(record, f"at most one field is marked Owner(); found {', '.join(f.name for f in owners)}.")
@@ -298,6 +306,13 @@ def info(record: type[Record]) -> RecordInfo:
         owner=owners[0] if owners else None,
         table=table(meta.table, *(_plain_column(field) for field in fields)),
     )
+
+
+def _check_continued(record: type[Record], fields: tuple[Field, ...]) -> None:
+    sealed = {field.name for field in fields if field.sealed and field.kind is Kind.TEXT}
+    for field in fields:
+        if field.continued is not None and (field.kind is not Kind.TEXT or field.continued not in sealed):
+            raise mistake(record, f"field {field.name} is marked Continued(): text fits, that goes on in sealed text.")
 
 
 def _plain_column(field: Field) -> ColumnClause[object]:
@@ -337,6 +352,7 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
             record, f"field {name} is marked Sealed(): it can be text or bytes, and nothing that is searched by."
         )
     doc, unit, name_on_wire = found.get(Doc), found.get(Unit), found.get(Wire)
+    continued = cast("Continued | None", found.get(Continued))
     encode, decode = _codec(kind, base)
     return Field(
         name=name,
@@ -351,6 +367,7 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
         unique=Unique in found,
         hidden=Hidden in found or Sealed in found,
         sealed=Sealed in found,
+        continued=continued.by if continued is not None else None,
         owner=Owner in found,
         admin_only=AdminOnly in found,
         exact=kind is not Kind.TEXT or (text is not None and text.exact),

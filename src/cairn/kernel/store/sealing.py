@@ -91,11 +91,16 @@ def seal_database(database: Path, schema: Schema, seals: Seals) -> int:
             some, of_them_clear = _seal_column(connection, table, field, seals, f"{table}.{field.name}" in notes)
             sealed, clear = sealed + some, clear + of_them_clear
         if clear:
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            forget_free_pages(connection)
     if sealed:
         _log.info("secret.sealed", values=sealed, key=seals.current.id)
     return sealed
+
+
+def forget_free_pages(connection: sqlite3.Connection) -> None:
+    """Write the file anew, so that nothing of what was there before is left in it or beside it."""
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _seal_column(

@@ -154,6 +154,11 @@ class Store:
         return self._runner.schema
 
     @property
+    def seals(self) -> Seals:
+        """What opens its secrets. For the query engine."""
+        return self._runner.statements.seals
+
+    @property
     def driver(self) -> Driver:
         """The kind of database that this is. For the query engine."""
         return self._runner.driver

@@ -1,5 +1,7 @@
 """The node itself: settings, workflows, queues, plugins, housekeeping."""
 
+from cairn.kernel.machine.certificates import Certificates
+from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.services.admin.housekeeping import keep_house
 from cairn.services.admin.service import AdminService
@@ -17,6 +19,8 @@ def build(node: NodeContext) -> None:
             node.loaded,
             node.events,
             node.troubles,
+            node.need(Certificates),
+            node.need(Rotation),
         )
     )
     keep_house(node.loops, node.store, node.clock, node.config, node.jobs, node.events)

@@ -8,7 +8,9 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
+from cairn.kernel.deploy.roots import Phase
 from cairn.kernel.error import invalid
+from cairn.kernel.machine.certificates import CertificateView
 from cairn.kernel.queue import QueueReport
 
 SettingPart = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -190,6 +192,31 @@ class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="a
     access: ClassVar[Access] = Access.ADMIN
 
     prefix: Annotated[str, Meta(max_length=255)] = ""  #: of the queues' keys: ``vm:``
+
+
+class CertificatesAnswer(Struct, frozen=True, kw_only=True):
+    """The certificates of the cloud, by holder, and how far a change of the authority's root is."""
+
+    inventories: list[CertificateView]
+    phase: Phase
+    behind: dict[str, int]  #: connected machines, by kind, that have not taken part yet in what is under way
+
+
+class RotateAuthority(ApiCommand[None], frozen=True, kw_only=True, tag="admin.rotate-authority"):
+    """Change the authority's root, and all certificates with it, while everything runs. One that is under way goes on.
+
+    The job ends when the change has begun; `GetCertificates` says how far it is. A machine that is not connected meanwhile is
+    taken back when it is connected again.
+    """
+
+    http: ClassVar[Http] = action("/certificates/actions", "rotateAuthority")
+
+
+class GetCertificates(ApiQuery[CertificatesAnswer], frozen=True, kw_only=True, tag="admin.certificates"):
+    """When certificates end: the authority's, the node's, and the first of each kind of machine; how many are overdue."""
+
+    http: ClassVar[Http] = get("/certificates")
+    access: ClassVar[Access] = Access.ADMIN
 
 
 class PluginState(StrEnum):

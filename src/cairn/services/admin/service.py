@@ -14,12 +14,16 @@ from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.machine.certificates import Certificates
+from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.admin.messages import (
+    CertificatesAnswer,
     CurrentTime,
     ForgetEventDelivery,
+    GetCertificates,
     GetCurrentTime,
     GetPlugins,
     GetResourceQueue,
@@ -33,6 +37,7 @@ from cairn.services.admin.messages import (
     ResetGlobalConfig,
     RetryEventDelivery,
     RetryWorkflowRun,
+    RotateAuthority,
     SettleWorkflowRun,
     StepView,
     UpdateGlobalConfig,
@@ -59,6 +64,8 @@ class AdminService:
         loaded: Callable[[], Loaded],
         events: Events,
         troubles: Mapping[str, str],
+        certificates: Certificates,
+        rotation: Rotation,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -69,6 +76,8 @@ class AdminService:
         self._loaded = loaded
         self._troubles = troubles
         self._events = events
+        self._certificates = certificates
+        self._rotation = rotation
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -178,6 +187,18 @@ class AdminService:
     async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
         """List the queues in which something runs or waits."""
         return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
+
+    @handles(GetCertificates)
+    async def certificates(self, message: GetCertificates) -> CertificatesAnswer:
+        """Tell when certificates end, and how far a change of the root is."""
+        views, rotation = self._certificates.views(), self._rotation
+        return CertificatesAnswer(inventories=views, phase=rotation.phase, behind=await rotation.behind())
+
+    @handles(RotateAuthority)
+    async def rotate_authority(self, message: RotateAuthority) -> None:
+        """Begin a change of the authority's root."""
+        await self._rotation.begin()
+        await self._jobs.commit(lambda tx: None)
 
     @handles(GetPlugins)
     async def plugins(self, message: GetPlugins) -> PluginsAnswer:

@@ -17,6 +17,12 @@ What a failure means
     without it, a `HostFault` says why, VMs of that network are placed elsewhere, and it is tried again (`HostSyncs`).
     Only who asks for the network there (a VM that starts, `AttachL2NetworkToCluster`) is told at once.
 
+What is told
+    A host is told the whole set of peers when a network is realized there for the first time since it connected. From then on
+    it is told what comes and goes, with the digest of the set that this leads to (its generation), so a host that joins costs
+    each of the others a few bytes, however many they are. Where the digest shows that a host has something else, the whole
+    set is told again.
+
 Peers are all hosts of the attached clusters, connected or not: a frame to a host that is down is lost anyway, and the
 set does not change each time a host comes or goes.
 """
@@ -31,8 +37,15 @@ from ipaddress import AddressValueError, IPv4Address
 import structlog
 from msgspec import Struct
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
-from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
+from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
+    EnsureBridge,
+    EnsureVxlan,
+    RemoveBridge,
+    tunnel_generation,
+)
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
@@ -70,9 +83,19 @@ class Tunnels(Struct, frozen=True, kw_only=True):
 
     addresses: frozenset[str]
     in_order: tuple[str, ...]
+    generation: str  #: tells two sets apart, also for agents
 
 
-_NO_TUNNELS = Tunnels(addresses=frozenset(), in_order=())
+class Told(Struct, frozen=True, kw_only=True):
+    """What a host was told of a network when it was realized there."""
+
+    tunnels: Tunnels
+    local_ip: str  #: the host's own end then
+
+
+_NO_TUNNELS = Tunnels(addresses=frozenset(), in_order=(), generation="")
+#: how many changes from one set of tunnels to another are remembered; the hosts of a network share them
+_CHANGES = 64
 
 
 class L2Reconciler(HostConnected, HostRemoval):
@@ -100,8 +123,10 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._events = events
         syncs.register(KIND, self._sync)
         events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
-        #: host -> L2 network -> tunnel addresses that it was realized with on this host since its last connect
-        self._realized: dict[HostId, dict[L2NetworkId, frozenset[str]]] = {}
+        #: host -> L2 network -> what it was realized with on this host since its last connect
+        self._realized: dict[HostId, dict[L2NetworkId, Told]] = {}
+        #: generations before and after -> addresses that came, and that went
+        self._changes: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         self._asked: set[L2NetworkId] = set()
         self._tasks = Tasks()
 
@@ -229,12 +254,8 @@ class L2Reconciler(HostConnected, HostRemoval):
             network, clusters = found[0].network, found[0].cluster_uuids
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
             self._tunnels.drop(network.uuid)
-            tunnels = (await self._tunnels_of(network)).addresses
-            behind = [
-                host
-                for host in hosts
-                if host.connected and self._realized.get(host.uuid, {}).get(network.uuid) != tunnels
-            ]
+            generation = (await self._tunnels_of(network)).generation
+            behind = [host for host in hosts if host.connected and self._generation(host, network) != generation]
             return await self._everywhere(behind, lambda host: realize(host, network))
 
         return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
@@ -266,13 +287,44 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     async def _realize(self, host: HostView, network: L2Network, tunnels: Tunnels) -> None:
         known = self._realized.setdefault(host.uuid, {})
-        known.pop(network.uuid, None)
+        told = known.pop(network.uuid, None)
         try:
-            await self._agents.call(host.uuid, _command(host, network, tunnels))
+            if told is None or not await self._change(host, network, told, tunnels):
+                await self._agents.call(host.uuid, _command(host, network, tunnels))
         except CairnError as error:
             raise _failed(host, network, error) from error
         if self._realized.get(host.uuid) is known:  # else it has connected again meanwhile
-            known[network.uuid] = tunnels.addresses
+            known[network.uuid] = Told(tunnels=tunnels, local_ip=host.management_ip)
+
+    async def _change(self, host: HostView, network: L2Network, told: Told, tunnels: Tunnels) -> bool:
+        """Tell a host what has changed since it was told last; False if that is not enough, and all has to be told."""
+        if network.type is not L2Type.VXLAN or told.local_ip != host.management_ip:
+            return False
+        came, gone = self._changed(told.tunnels, tunnels)
+        command = ChangeVxlanPeers(
+            bridge=network.bridge, local_ip=told.local_ip, generation=tunnels.generation, add=came, remove=gone
+        )
+        try:
+            return (await self._agents.call(host.uuid, command)).fitted
+        except CairnError as error:
+            if error.code != codes.UNKNOWN_COMMAND:  # it will be brought up to this version
+                raise
+            return False
+
+    def _changed(self, before: Tunnels, now: Tunnels) -> tuple[list[str], list[str]]:
+        """The addresses that came, and those that went; worked out once for all hosts."""
+        key = (before.generation, now.generation)
+        found = self._changes.get(key)
+        if found is None:
+            if len(self._changes) >= _CHANGES:
+                self._changes.clear()
+            found = (sorted(now.addresses - before.addresses), sorted(before.addresses - now.addresses))
+            self._changes[key] = found
+        return found
+
+    def _generation(self, host: HostView, network: L2Network) -> str | None:
+        told = self._realized.get(host.uuid, {}).get(network.uuid)
+        return None if told is None else told.tunnels.generation
 
     async def _tunnels_of(self, network: L2Network) -> Tunnels:
         if network.type is not L2Type.VXLAN:
@@ -328,7 +380,8 @@ def _of_cluster(tx: Tx, cluster: ClusterId) -> list[L2NetworkId]:
 def _tunnels(hosts: Iterable[HostView]) -> Tunnels:
     """The hosts' ends of tunnels: their management addresses. One that is known by a name only has none."""
     addresses = frozenset(host.management_ip for host in hosts if _is_address(host.management_ip))
-    return Tunnels(addresses=addresses, in_order=tuple(sorted(addresses)))
+    in_order = tuple(sorted(addresses))
+    return Tunnels(addresses=addresses, in_order=in_order, generation=tunnel_generation(in_order))
 
 
 def _is_address(text: str) -> bool:

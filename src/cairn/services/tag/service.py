@@ -57,8 +57,8 @@ class TagService:
                 raise not_found("system-tag", "uuid", message.uuid)
             _refuse_inherent(row, "changed")
             kind = self._check_change(tx, row, message.tag)
-            others = tx.find(SystemTag, resource_uuid=row.resource_uuid, tag=message.tag)
-            if any(other.uuid != row.uuid and other.tag == message.tag for other in others):
+            other = self._tags.same(tx, row.resource_type, row.resource_uuid, message.tag)
+            if other is not None and other.uuid != row.uuid:
                 shown = kind.shown(message.tag)
                 raise CairnError(
                     "tag.there-already",
@@ -66,8 +66,7 @@ class TagService:
                     kind=ErrorKind.CONFLICT,
                     fields={"tag": f"found {shown}; a tag that the resource does not have would fit"},
                 )
-            tx.update(SystemTag, row.uuid, tag=message.tag)
-            self._tags.tell(tx, row.resource_type, row.resource_uuid, message.tag, before=row.tag)
+            self._tags.change(tx, row, message.tag)
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)
@@ -83,24 +82,24 @@ class TagService:
                 return
             if isinstance(row, SystemTag):
                 _refuse_inherent(row, "deleted")
-                definition = self._tags.definition(row.resource_type, row.tag)
+                definition = self._tags.definition(row.resource_type, row.text)
                 if definition is not None:
-                    self._tags.refuse_protected(definition, row.tag)
+                    self._tags.refuse_protected(definition, row.text)
             tx.delete(type(row), row.uuid)
             if isinstance(row, SystemTag):
-                self._tags.tell_removed(tx, row.resource_type, row.resource_uuid, row.tag)
+                self._tags.tell_removed(tx, row.resource_type, row.resource_uuid, row.text)
 
         await self._jobs.commit(fn)
 
     def _check_change(self, tx: Tx, row: SystemTag, tag: str) -> TagDefinition:
         """The new tag must be right, of the old one's kind, and fit to the others."""
         self._tags.check_added(tx, row.resource_type, row.resource_uuid, tag, instead_of=row.uuid)
-        now, before = (self._tags.definition(row.resource_type, one) for one in (tag, row.tag))
+        now, before = (self._tags.definition(row.resource_type, one) for one in (tag, row.text))
         assert now is not None, "a tag without a definition is refused above"
         if before is not None and now is not before:
             raise CairnError(
                 "tag.other-kind",
-                f"tag: found {now.shown(tag)}, which means something else than {before.shown(row.tag)}. {before.pattern} would "
+                f"tag: found {now.shown(tag)}, which means something else than {before.shown(row.text)}. {before.pattern} would "
                 "fit; for another meaning delete this tag and create a new one.",
                 kind=ErrorKind.INVALID,
                 fields={"tag": f"found {now.shown(tag)}; {before.pattern} would fit"},

@@ -64,7 +64,7 @@ USER_DATA = TagDefinition(
     check=_user_data,
     max_bytes=LONGEST_TAG,
     single=True,
-    secret=True,
+    sealed=True,
 )
 SSH_KEY = TagDefinition(
     "sshkey::{sshkey}",
@@ -100,7 +100,7 @@ def from_tags(tags: list[str], hostname: str) -> ToldToGuest:
 
 def told_to_guest(tx: Tx, vm: VmInstance) -> ToldToGuest:
     """Read the facts from a VM's tags as they are now. Without a tag the host name stays, even if the VM was renamed."""
-    return from_tags([row.tag for row in tx.find(SystemTag, resource_uuid=vm.uuid)], vm.hostname)
+    return from_tags([row.text for row in tx.find(SystemTag, resource_uuid=vm.uuid)], vm.hostname)
 
 
 def hostname_of(name: str) -> str:

@@ -12,7 +12,13 @@ from cairn.agents.kvm.filters import TunnelFilter
 from cairn.agents.kvm.links import Links
 from cairn.agents.programs import Completed
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan, RemoveBridge
+from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
+    EnsureBridge,
+    EnsureVxlan,
+    RemoveBridge,
+    tunnel_generation,
+)
 from cairn.agents.state import Records
 
 ADDRESS = '[{"addr_info":[{"local":"198.18.0.5","prefixlen":24,"scope":"global","broadcast":"198.18.0.255"}]}]'
@@ -115,6 +121,50 @@ async def test_vxlan_floods_to_its_peers_but_not_to_itself(world: World) -> None
         "bridge fdb del 00:00:00:00:00:00 dev vx42 dst 198.18.0.9 self permanent",
         "bridge fdb flush dev vx42 self dynamic",
     ]
+
+
+def changed(add: list[str], remove: list[str], ends: list[str], **more: str) -> ChangeVxlanPeers:
+    fields = {"bridge": "brv", "local_ip": "198.18.0.5", **more}
+    return ChangeVxlanPeers(add=add, remove=remove, generation=tunnel_generation(ends), **fields)
+
+
+async def test_peers_that_come_and_go_are_the_only_ones_that_are_changed_and_are_remembered(world: World) -> None:
+    await world.bridges.ensure_vxlan(VXLAN)
+    world.interface("vx42")
+    world.runner.answers["bridge -j fdb"] = Completed(0, '[{"mac":"00:00:00:00:00:00","dst":"198.18.0.6"}]')
+    world.runner.ran.clear()
+    for _ in range(2):
+        change = changed(["198.18.0.7"], ["198.18.0.6"], ["198.18.0.7", "198.18.0.5"])
+        assert (await world.bridges.change_peers(change)).fitted
+    appended = "bridge fdb append 00:00:00:00:00:00 dev vx42 dst 198.18.0.7 self permanent"
+    assert {line for line in world.runner.ran if line.startswith("bridge fdb append")} == {appended}
+    assert "udp dport 4789 ip saddr { 198.18.0.7 } accept" in [line.strip() for line in world.runner.batches]
+    (saved,) = world.records
+    assert saved.vxlan is not None and saved.vxlan.peers == ["198.18.0.7"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(["198.18.0.7"], [], ["198.18.0.5", "198.18.0.7"]),
+        changed([], [], ["198.18.0.5"]),
+        changed(["198.18.0.7"], [], ["198.18.0.5", "198.18.0.6", "198.18.0.7"], bridge="brw"),
+        changed(["198.18.0.5"], [], ["198.18.0.5", "198.18.0.6"], local_ip="198.18.0.6"),
+    ],
+    ids=["other peers", "more peers", "another bridge", "another address of its own"],
+)
+async def test_changes_of_peers_that_do_not_fit_change_nothing(world: World, change: ChangeVxlanPeers) -> None:
+    await world.bridges.ensure_vxlan(VXLAN)
+    world.interface("vx42")
+    before = list(world.records)
+    world.runner.ran.clear()
+    assert not (await world.bridges.change_peers(change)).fitted
+    assert (world.runner.ran, list(world.records)) == ([], before)
+
+
+async def test_changes_of_peers_do_not_fit_where_the_port_is_gone(world: World) -> None:
+    await world.bridges.ensure_vxlan(VXLAN)
+    assert not (await world.bridges.change_peers(changed([], [], ["198.18.0.5", "198.18.0.6"]))).fitted
 
 
 async def test_vxlan_needs_its_local_address_and_a_valid_vni(world: World) -> None:

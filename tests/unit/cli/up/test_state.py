@@ -64,6 +64,12 @@ def test_events_that_wait_for_somebody_are_counted(
     assert state(tmp_path, client, node.url).events_set_aside == 3
 
 
+def test_certificates_that_should_have_been_renewed_are_told(tmp_path: Path, node: FakeNode, client: Client) -> None:
+    found = [{"holder": "node", "ending": 0}, {"holder": "host", "ending": 3}]
+    node.answers["GET", "/v1/certificates"] = (200, {"inventories": found})
+    assert state(tmp_path, client, node.url).certificates == {"host": 3}
+
+
 def test_plugins_with_something_wrong_are_told_and_those_that_were_disabled_are_not(
     tmp_path: Path, client: Client, node: FakeNode
 ) -> None:

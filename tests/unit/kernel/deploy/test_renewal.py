@@ -19,7 +19,7 @@ async def test_a_nodes_certificate_is_renewed_while_it_runs_whatever_went_wrong_
     authority, loops = Authority.open(tmp_path, clock=clock), Loops(clock, metrics)
     authority.issue_node()
     first = authority.ends()["node",]
-    keep_certificate(authority, loops, metrics)
+    keep_certificate(authority, loops)
     loops.start()
 
     def full(addresses: tuple[str, ...] = ()) -> None:
@@ -32,5 +32,4 @@ async def test_a_nodes_certificate_is_renewed_while_it_runs_whatever_went_wrong_
     await loops.stop()
 
     assert authority.ends()["node",] > first
-    assert metrics.certificates.values() == authority.ends()
     assert metrics.loop_failures.value("node certificate") > 0

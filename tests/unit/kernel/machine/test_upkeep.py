@@ -79,6 +79,23 @@ async def test_a_machine_that_others_fetch_from_is_told_at_once_what_was_revoked
     assert [(uuid, command.revoked) for uuid, command in keeper.told] == [("u1", revoked)]
 
 
+async def test_an_agent_that_trusts_or_shows_another_root_is_told_and_one_that_does_not_is_left_alone(
+    keeper: Keeper,
+) -> None:
+    authority = keeper.authority
+    authority.issue_agent("store", "u1", ["10.0.0.1"])
+    ends = (keeper.site.clock.now() + LEAF_VALIDITY).timestamp()
+    told = []
+    for issuer, trust in ((authority.issuer, authority.trust), (authority.issuer, "other"), ("other", authority.trust)):
+        pong = Pong(host=None, version="1", certificate_ends=ends, issuer=issuer, trust=trust)
+        keeper.upkeep.pinged("u1", pong, None)
+        await keeper.site.clock.settle()
+        told.append(len(keeper.told))
+
+    assert told == [0, 1, 2]
+    assert keeper.told[0][1].authority == authority.bundle
+
+
 async def test_an_agent_without_tls_has_nothing_to_be_renewed(keeper: Keeper) -> None:
     keeper.authority.issue_agent("gone", "u2", [])
     keeper.authority.forget_agent("u2")

@@ -36,7 +36,7 @@ class Reading:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.catalog = Catalog(store.schema, sample.TAGS)
-        self.reader = InventoryReader(self.catalog, store.driver)
+        self.reader = InventoryReader(self.catalog, store.driver, store.seals)
         self.statements = 0
 
     async def read(self, entity: str, keys: Sequence[str], fields: Collection[str] = ()) -> list[Inventory]:

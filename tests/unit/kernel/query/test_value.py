@@ -9,10 +9,33 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.query.condition import Operator, parse
 from cairn.kernel.query.value import values_of
 from cairn.kernel.store.record import Field, info
+from cairn.kernel.tag import SystemTag
 
 FIELDS: dict[str, Field] = {
     field.wire: field for record in (Zone, Storage, VmInstance) for field in info(record).fields
 }
+
+
+TAG = info(SystemTag).by_name["tag"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["tag=pin::4711", "tag!=Pin::4711", "tag?=a,pin::4711", "tag~=pin::47%", "tag!~=pin::%47%", "tag>pin::4711"],
+)
+def test_a_search_for_a_sealed_value_is_refused_without_repeating_it(condition: str) -> None:
+    with pytest.raises(CairnError) as caught:
+        values_of(parse(condition), TAG, ["pin::"])
+    assert caught.value.code == "query.sealed-value"
+    assert "tag~=pin::%" in caught.value.message
+    assert "47" not in f"{caught.value.message}{caught.value.fields}{caught.value.details}"
+
+
+@pytest.mark.parametrize(
+    "condition", ["tag~=pin::%", "tag=pin::", "tag~=%47%", "tag=spin::4711", "tag~=pi%", "tag=pin"]
+)
+def test_a_search_by_kind_is_not_refused(condition: str) -> None:
+    assert len(values_of(parse(condition), TAG, ["pin::"])) == 1
 
 
 def values(text: str) -> list[object]:

@@ -8,7 +8,7 @@ from tests.unit.kernel.sample import Entry, Host, Storage, VmInstance, Zone
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.store import Key, Owner, Record, References, TableMeta, Text, table_of
-from cairn.kernel.store.record import Kind, info
+from cairn.kernel.store.record import Continued, Kind, info
 
 
 class NoMeta(Record, frozen=True, kw_only=True):
@@ -49,6 +49,13 @@ class BadDelete(Record, frozen=True, kw_only=True):
     zone_uuid: Annotated[str, References("zone", on_delete="explode")]
 
 
+class GoesOnInClear(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="goes_on_in_clear")
+    uuid: Annotated[str, Key()]
+    text: Annotated[str, Continued("rest")]
+    rest: str
+
+
 class NullableNot(Record, frozen=True, kw_only=True):
     meta: ClassVar[TableMeta] = TableMeta(table="nullable_not")
     uuid: Annotated[str, Key()]
@@ -66,6 +73,7 @@ class NullableNot(Record, frozen=True, kw_only=True):
         (TextCounter, r"TextCounter: field uuid is the key"),
         (BadDelete, r"BadDelete: field zone_uuid: on_delete is 'explode'; restrict, cascade or set-null fit"),
         (NullableNot, r"NullableNot: field zone_uuid: on_delete is set-null, so its type must allow None"),
+        (GoesOnInClear, r"GoesOnInClear: field text is marked Continued\(\): text fits, that goes on in sealed text"),
     ],
 )
 def test_a_wrong_declaration_is_refused_with_a_sentence_that_names_the_class(

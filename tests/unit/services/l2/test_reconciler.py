@@ -4,10 +4,20 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, ZONE, Rig, Syncs, missing_interface, names
+from tests.unit.services.network_rig import (
+    CLUSTER,
+    OTHER_CLUSTER,
+    ZONE,
+    Rig,
+    Syncs,
+    missing_interface,
+    names,
+    unreachable,
+)
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
-from cairn.agents.protocol.network import EnsureVxlan
+from cairn.agents.protocol.network import ChangeVxlanPeers, EnsureVxlan, tunnel_generation
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.services.host.extensions import Candidate, HostConnected, HostFilter, HostNeed
@@ -43,10 +53,57 @@ async def test_a_new_host_is_told_to_the_hosts_that_are_there(rig: Rig) -> None:
     await connect(rig, rig.host(2, connected=False))
 
     calls = await rig.settle()
-    assert names(calls) == [(1, "EnsureVxlan"), (2, "EnsureVxlan")]
+    assert names(calls) == [(1, "ChangeVxlanPeers"), (2, "EnsureVxlan")]
     told = dict(calls)[old]
+    assert isinstance(told, ChangeVxlanPeers)
+    assert (told.add, told.remove) == (["192.0.2.2"], [])
+    assert told.generation == tunnel_generation(["192.0.2.1", "192.0.2.2"])
+
+
+@pytest.mark.parametrize("agent", ["has other peers", "is of the version before"])
+async def test_a_host_to_which_changes_do_not_fit_is_told_the_whole_set(rig: Rig, agent: str) -> None:
+    old = rig.host(1)
+    await rig.attach(await rig.vxlan())
+    if agent == "has other peers":
+        rig.agents.stale.add(old)
+    else:
+        rig.agents.refuse[ChangeVxlanPeers.name] = CairnError(codes.UNKNOWN_COMMAND, "What is that?")
+    await rig.settle()
+
+    await connect(rig, rig.host(2, connected=False))
+
+    told = [command for host, command in await rig.settle() if host == old]
+    assert [type(command).__name__ for command in told] == ["ChangeVxlanPeers", "EnsureVxlan"]
+    assert isinstance(told[1], EnsureVxlan)
+    assert told[1].peers == ["192.0.2.2"]
+
+
+async def test_a_host_whose_answer_to_a_change_was_lost_is_told_the_whole_set_next(rig: Rig) -> None:
+    old = rig.host(1)
+    await rig.attach(await rig.vxlan())
+    rig.agents.refuse[ChangeVxlanPeers.name] = unreachable()
+    await connect(rig, rig.host(2, connected=False))
+    await rig.settle()
+    rig.agents.refuse.clear()
+
+    (part,) = rig.syncs.failed
+    assert await rig.syncs.sync(old, "l2", part[2])
+
+    (told,) = [command for host, command in await rig.settle() if host == old]
     assert isinstance(told, EnsureVxlan)
-    assert told.peers == ["192.0.2.2"]
+
+
+async def test_a_host_with_another_address_of_its_own_is_told_the_whole_set(rig: Rig) -> None:
+    old = rig.host(1)
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+    rig.hosts[old] = replace(rig.hosts[old], management_ip="192.0.2.77")
+
+    await connect(rig, rig.host(2, connected=False))
+
+    (told,) = [command for host, command in await rig.settle() if host == old]
+    assert isinstance(told, EnsureVxlan)
+    assert (told.local_ip, told.peers) == ("192.0.2.77", ["192.0.2.2"])
 
 
 async def test_a_host_that_comes_back_disturbs_nobody(rig: Rig) -> None:
@@ -70,7 +127,7 @@ async def test_hosts_that_connect_together_have_the_others_told_once(rig: Rig) -
         await connect(rig, host)
     calls = await rig.settle()
 
-    assert [name for name in names(calls) if name[0] == 1] == [(1, "EnsureVxlan")]
+    assert [name for name in names(calls) if name[0] == 1] == [(1, "ChangeVxlanPeers")]
 
 
 async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: Rig) -> None:

@@ -54,7 +54,7 @@ class ClaimHost(TransactionStep[ClaimHostInput, ClaimHostOutput]):
 
 
 def _tags_of(tx: Tx, vm: VmId) -> list[str]:
-    return [row.tag for row in tx.find(SystemTag, resource_uuid=vm)]
+    return [row.text for row in tx.find(SystemTag, resource_uuid=vm)]
 
 
 class ReleaseHostInput(Struct, frozen=True, kw_only=True):

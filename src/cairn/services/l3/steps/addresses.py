@@ -83,7 +83,7 @@ class FollowTags(TransactionStep[FollowTagsInput, FollowTagsOutput]):
 
     def do(self, tx: Tx, given: FollowTagsInput) -> FollowTagsOutput:
         """Take each address before its former one is given back; one that is taken or outside refuses the start."""
-        wanted = static_ips([row.tag for row in tx.find(SystemTag, resource_uuid=given.uuid)])
+        wanted = static_ips([row.text for row in tx.find(SystemTag, resource_uuid=given.uuid)])
         found: list[ClaimedAddress] = []
         for used in tx.find(UsedIp, used_for=given.uuid, l3_network_uuid=list(wanted)) if wanted else ():
             ip = wanted[used.l3_network_uuid]

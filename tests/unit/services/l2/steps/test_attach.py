@@ -11,7 +11,7 @@ from tests.unit.services.network_rig import (
     unreachable,
 )
 
-from cairn.agents.protocol.network import EnsureBridge, EnsureVxlan
+from cairn.agents.protocol.network import ChangeVxlanPeers, EnsureBridge, EnsureVxlan
 from cairn.kernel.error import CairnError, ErrorKind
 
 
@@ -53,8 +53,8 @@ async def test_attaching_a_second_cluster_tells_the_first_ones_hosts_of_their_ne
     await rig.attach(l2, OTHER_CLUSTER)
 
     told = dict(await rig.settle())[one]
-    assert isinstance(told, EnsureVxlan)
-    assert told.peers == ["192.0.2.2"]
+    assert isinstance(told, ChangeVxlanPeers)
+    assert (told.add, told.remove) == (["192.0.2.2"], [])
 
 
 async def test_a_host_without_the_interface_fails_it_naming_host_interface_and_what_to_do(rig: Rig) -> None:

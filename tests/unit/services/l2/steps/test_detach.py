@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.services.network_rig import CLUSTER, OTHER_CLUSTER, Rig, names, unreachable
 
-from cairn.agents.protocol.network import EnsureVxlan, RemoveBridge
+from cairn.agents.protocol.network import ChangeVxlanPeers, RemoveBridge
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Tx
 from cairn.services.l2.extensions import L2NetworkUsers
@@ -84,8 +84,8 @@ async def test_hosts_of_other_clusters_forget_their_former_peers(rig: Rig) -> No
     await detach(rig, l2, OTHER_CLUSTER)
 
     calls = await rig.settle()
-    assert names(calls) == [(1, "EnsureVxlan"), (2, "RemoveBridge")]
+    assert names(calls) == [(1, "ChangeVxlanPeers"), (2, "RemoveBridge")]
     told = dict(calls)[one]
-    assert isinstance(told, EnsureVxlan)
-    assert told.peers == []
+    assert isinstance(told, ChangeVxlanPeers)
+    assert (told.add, told.remove) == ([], ["192.0.2.2"])
     assert two in dict(calls)
