@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "cairn_0016"
-down_revision = "cairn_0012"
+down_revision = "cairn_0014"
 branch_labels = None
 depends_on = None
 
