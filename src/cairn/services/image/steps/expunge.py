@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import structlog
 from msgspec import Struct
 
 from cairn.kernel.error import CairnError, ErrorKind
@@ -18,6 +19,8 @@ from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.messages import ExpungeImage
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.services.image.status import tell
+
+_log = structlog.get_logger("cairn.image")
 
 
 class BeginExpungeInput(Struct, frozen=True, kw_only=True):
@@ -79,15 +82,8 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
         self._files = files
 
     async def do(self, given: DeleteCopiesInput) -> Nothing:
-        """Remove all that can be removed, then fail with the first that could not; files that are gone are success."""
-        for copy, error in await self._files.remove(given.image_copies):
-            raise CairnError(
-                "image.not-removed",
-                f"The image's file could not be removed from the backup storage {copy.backup_storage_name}. Fix the cause, "
-                "and expunge the image again.",
-                kind=error.kind,
-                cause=error,
-            )
+        """Remove all; a file that cannot be removed now is a debt of its backup storage."""
+        await self._files.remove(given.image_copies)
         return NOTHING
 
 
@@ -109,10 +105,16 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: DropCachesInput) -> Nothing:
-        """Drop the caches; an image that keeps a copy keeps its caches."""
+        """Drop the caches; an image that keeps a copy keeps its caches.
+
+        A keeper that fails does not keep the image, whose files are gone by now: it finds what it has later.
+        """
         if given.erases_image:
             for caches in self._extensions.of(ImageCaches):
-                await caches.drop(ImageId(given.uuid))
+                try:
+                    await caches.drop(ImageId(given.uuid))
+                except CairnError as error:
+                    _log.warning("image.caches-left", image=given.uuid, error=str(error))
         return NOTHING
 
 
