@@ -81,10 +81,17 @@ class Leftovers:
         self._touched.add(key)
         self._told()
 
-    async def sweep(self) -> None:
-        """Remove the caches that were said to be unused; if none was, look through all. Safe to repeat."""
+    async def look(self) -> None:
+        """Remove those of the caches that were spoken of which nobody needs. Costs nothing where none was."""
         touched, self._touched = self._touched, set()
-        keys = touched or set(await self._store.read(lambda tx: _keys(tx, _UNUSED)))
+        await self._remove_all(touched)
+
+    async def sweep(self) -> None:
+        """Look through all caches. Safe to repeat."""
+        await self._remove_all(await self._store.read(lambda tx: _keys(tx, _UNUSED)))
+
+    async def _remove_all(self, keys: Iterable[CacheKey]) -> None:
+        """A host that hangs holds up its own caches only."""
         by_host: dict[HostId, list[CacheKey]] = {}
         for key in keys:
             by_host.setdefault(key[1], []).append(key)

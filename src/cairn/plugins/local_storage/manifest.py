@@ -19,9 +19,8 @@ def build(node: NodeContext) -> None:
     space = DiskSpace(node.ids, node.config, node.events, touched)
     debts = node.need(HostDebts)
     leftovers = Leftovers(node.store, node.queues, agents, debts, space)
-    leftovers.listen(
-        node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True).wake
-    )
+    leftovers.listen(node.loops.every("caches that may be unused", lambda: ROUND_SECONDS, leftovers.look).wake)
+    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True)
     caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space, leftovers)
     driver = LocalStorageDriver(node.store, agents, caches, leftovers, space)
     debts.register(FILE_DEBT, driver.collect)

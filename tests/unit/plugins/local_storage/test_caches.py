@@ -77,7 +77,7 @@ async def test_a_cache_is_booked_on_its_disk_while_it_is_there(rig: CacheRig) ->
     seen.append(await rig.booked())
     for _ in range(2):
         await rig.caches.drop(rig.storage, IMAGE.uuid)
-        await rig.leftovers.sweep()
+        await rig.leftovers.look()
     seen.append(await rig.booked())
 
     assert seen == [[10], [0], [10], [0]]

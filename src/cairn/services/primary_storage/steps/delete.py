@@ -37,12 +37,14 @@ class Close(TransactionStep[DeleteInput, CloseOutput]):
     name = "primary-storage.close"
     title = "checking that nothing is left on it"
 
-    def __init__(self, cascade: Cascade) -> None:
+    def __init__(self, cascade: Cascade, extensions: Extensions) -> None:
         self._cascade = cascade
+        self._extensions = extensions
 
     def do(self, tx: Tx, given: DeleteInput) -> CloseOutput:
-        """Disable it. When enforcing, neither clusters nor what is on it keep it."""
+        """Disable it. When enforcing, neither clusters nor what is on it keep it; but its driver must be there for the rest."""
         row = existing(tx, PrimaryStorage, given.uuid)
+        self._extensions.named(PrimaryStorageDriver, row.type)
         if given.asked.delete_mode is not DeleteMode.ENFORCING:
             _refuse_attached(tx, row)
             _refuse_used(tx, self._cascade, row, can_enforce=True)

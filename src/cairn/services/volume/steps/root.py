@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
@@ -174,15 +173,14 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
         try:
             await driver.delete_volume(given.root_volume, None)
         except CairnError as error:
-            if not given.enforced:
-                raise
-            await self._store.write(partial(self._owe, driver, given.root_volume, error))
+            host = await self._store.look(lambda tx: driver.host_of(tx, given.root_volume.uuid))
+            if not given.enforced or host is None:
+                raise  # nobody can owe what is on no host's disk
+            left = error
+            await self._store.write(
+                lambda tx: self._debts.owe(tx, host, FILE_DEBT, given.root_volume.install_path, left)
+            )
         return NOTHING
-
-    def _owe(self, driver: PrimaryStorageDriver, volume: VolumeSpec, error: CairnError, tx: Tx) -> None:
-        host = driver.host_of(tx, volume.uuid)
-        if host is not None:
-            self._debts.owe(tx, host, FILE_DEBT, volume.install_path, error)
 
 
 class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):

@@ -33,6 +33,16 @@ async def test_an_attached_storage_goes_by_force_with_what_its_driver_keeps_ther
     assert rig.driver.cleared == [storage]
 
 
+async def test_storage_of_a_plugin_that_is_left_out_is_refused_before_anything_goes(rig: StorageRig) -> None:
+    storage = await rig.storage(await rig.zone())
+    await rig.node.context.store.write(lambda tx: tx.update(PrimaryStorage, storage, type="Unheard-of"))
+
+    message = DeletePrimaryStorage(uuid=storage, delete_mode=DeleteMode.ENFORCING)
+    await rig.node.refused(message, "plugin.no-extension")
+
+    assert (await rig.node.one(PrimaryStorage, storage)).state is EnabledState.ENABLED
+
+
 async def test_what_refers_to_a_storage_keeps_it_and_is_named(rig: StorageRig) -> None:
     storage = await rig.storage(await rig.zone())
     await rig.node.insert(Disk(uuid="d" * 32, primary_storage_uuid=storage))
