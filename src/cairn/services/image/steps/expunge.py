@@ -7,6 +7,7 @@ from typing import ClassVar
 import structlog
 from msgspec import Struct
 
+from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
@@ -44,8 +45,14 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
     title = "giving the image up"
     nothing_to_undo: ClassVar[str | None] = "files may be gone already, so it stays given up; trying again goes on"
 
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
     def do(self, tx: Tx, given: BeginExpungeInput) -> BeginExpungeOutput:
-        """Refuse copies that were not deleted before; without a list, only the deleted copies of an image are meant."""
+        """Refuse copies that were not deleted before; without a list, only the deleted copies of an image are meant.
+
+        What would keep the image's row from going is told now, while its files are there (``image.in-use``).
+        """
         image = existing(tx, Image, given.uuid, "imageUuid")
         refs = tx.find(ImageBackupStorageRef, image_uuid=image.uuid)
         wanted = given.asked.backup_storage_uuids
@@ -60,9 +67,12 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
                 kind=ErrorKind.CONFLICT,
                 details={"status": image.status.value},
             )
+        erases_image = len(going) == len(refs)
+        if erases_image:
+            self._cascade.refuse(tx, Image, image.uuid, noun="image", name=image.name, can_enforce=False)
         for ref in going:
             tx.update(ImageBackupStorageRef, ref.uuid, given_up=True, last_op_date=tx.now)
-        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=len(going) == len(refs))
+        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=erases_image)
 
 
 class DeleteCopiesInput(Struct, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from tests.unit.services.image_site import Site, trouble
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.error import CairnError
-from cairn.services.backup_storage.messages import DeleteBackupStorage
+from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
 from cairn.services.backup_storage.model import BackupStorage, BackupStorageDebt
+from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.model import Image
 from cairn.simulator.dials import Dial
 
@@ -41,6 +42,20 @@ async def test_an_agent_that_cannot_be_taken_off_keeps_it_unless_enforced(site: 
     assert await site.refs(image) == {}
     (debt,) = await site.rows(BackupStorageDebt)
     assert ([debt.path], debt.backup_storage_name) == (list(site.host().images), "shelf")
+
+
+async def test_what_a_backup_storage_owes_is_removed_before_it_goes(site: Site) -> None:
+    storage = await site.add_storage()
+    image = await site.add_image(storage)
+    await site.call(DeleteImage(uuid=image))
+    site.kill()
+    await site.call(ExpungeImage(image_uuid=image))
+    site.mend()
+
+    await site.call(ReconnectBackupStorage(uuid=storage))
+    await site.call(DeleteBackupStorage(uuid=storage))
+
+    assert (site.host().images, await site.rows(BackupStorageDebt)) == ({}, [])
 
 
 async def test_a_file_that_is_being_fetched_when_its_backup_storage_goes_is_owed(site: Site) -> None:
