@@ -38,7 +38,7 @@ class RemoveContent(ActionStep[RemoveContentInput, Nothing]):
         self._debts = debts
 
     async def do(self, given: RemoveContentInput) -> Nothing:
-        """Collect what is owed, then have each plugin remove what it keeps there; a permissive deletion finds nothing of theirs."""
+        """Collect what is owed, then have each plugin remove what it keeps there; a permissive one finds nothing of theirs."""
         storage = BackupStorageId(given.uuid)
         try:
             await self._debts.collect_from(storage)
