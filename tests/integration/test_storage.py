@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from cairn.kernel.store.migrations import upgrade
+from cairn.plugins import local_storage
 from cairn.services.host.model import Host
 from cairn.services.primary_storage.model import ImageCache
 from cairn.simulator.dials import Dial
@@ -110,17 +115,6 @@ async def test_ratio_of_cpus_counts_for_the_next_vm(cloud: Cloud) -> None:
     assert (await refused(cloud, cpu_num=65)).code == "host.none-fits"
 
 
-async def _image(cloud: Cloud, name: str, **fields: object) -> Json:
-    return await cloud.call(
-        "AddImage",
-        name=name,
-        url="http://images/other.qcow2",
-        format="qcow2",
-        backup_storage_uuids=[cloud.site["backup"]],
-        **fields,
-    )
-
-
 def caches(cloud: Cloud) -> list[tuple[str, bool]]:
     """The hosts with a cached image, and whether it is given up."""
     rows = cloud.read_now(lambda tx: tx.find(ImageCache))
@@ -223,3 +217,35 @@ async def test_host_that_leaves_takes_its_caches_along(cloud: Cloud) -> None:
     await expunge_vm(cloud, await cloud.create_vm("warm", host_uuid=cloud.site["host-1"]))
     await cloud.call("DeleteHost", uuid=cloud.site["host-1"])
     assert (cloud.world.hosts["sim-0001"].images, await cloud.query("HostDebt")) == ({}, [])
+
+
+async def test_volumes_from_before_know_what_they_are_based_on_if_their_image_is_there(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    old = await cloud.create_vm("old")
+    await expunge_image(cloud)
+    cloud.site["image"] = str((await _image(cloud, "other"))["uuid"])
+    new = await cloud.create_vm("new")
+    database = tmp_path / "cairn.db"
+    database.write_bytes(cloud.store.content())
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("ALTER TABLE local_storage_resource_ref DROP COLUMN image_uuid")
+        connection.execute("CREATE TABLE alembic_version_local_storage (version_num VARCHAR(32) PRIMARY KEY)")
+        connection.execute("INSERT INTO alembic_version_local_storage VALUES ('local_storage_0002')")
+
+    upgrade(database, [Path(str(local_storage.__file__)).parent / "migrations" / "versions"])
+
+    with closing(sqlite3.connect(database)) as connection:
+        found = dict(connection.execute("SELECT resource_uuid, image_uuid FROM local_storage_resource_ref").fetchall())
+    assert found == {old["rootVolumeUuid"]: None, new["rootVolumeUuid"]: cloud.site["image"]}
+
+
+async def _image(cloud: Cloud, name: str, **fields: object) -> Json:
+    return await cloud.call(
+        "AddImage",
+        name=name,
+        url="http://images/other.qcow2",
+        format="qcow2",
+        backup_storage_uuids=[cloud.site["backup"]],
+        **fields,
+    )
