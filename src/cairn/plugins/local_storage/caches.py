@@ -54,7 +54,8 @@ class HostCaches:
         self._queues = queues
         self._agents = agents
         self._leftovers = leftovers
-        self._complete: dict[CacheKey, CachedImage] = {}  #: by storage, host and image
+        self._complete: dict[CacheKey, CachedImage] = {}
+        leftovers.tell_removed(lambda key: self._complete.pop(key, None))
 
     async def get(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host; many callers at once cause one download."""
@@ -82,7 +83,6 @@ class HostCaches:
 
     async def forget(self, host: HostId, path: str) -> None:
         """The file is not there any more: it is fetched again when it is needed."""
-        self._complete = {key: one for key, one in self._complete.items() if (key[1], one.path) != (host, path)}
 
         def fn(tx: Tx) -> None:
             for cache in tx.find(ImageCache, host_uuid=host, install_path=path):
@@ -98,7 +98,6 @@ class HostCaches:
     async def clear(self, storage: PrimaryStorageId) -> None:
         """The storage leaves the cloud, and its caches with it; files that cannot be removed now are owed. Safe to repeat."""
         await self._leftovers.clear(storage)
-        self._complete = {key: one for key, one in self._complete.items() if key[0] != storage}
 
     async def _fetch(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         def fn(tx: Tx) -> tuple[ImageCache | None, PrimaryStorage | None]:

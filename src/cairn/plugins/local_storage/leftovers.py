@@ -71,10 +71,15 @@ class Leftovers:
         self._space = space
         self._touched: set[CacheKey] = set()
         self._told: Callable[[], None] = _nobody
+        self._removed: Callable[[CacheKey], object] = _nobody_either
 
     def listen(self, told: Callable[[], None]) -> None:
         """Call `told` whenever there is something to look at."""
         self._told = told
+
+    def tell_removed(self, removed: Callable[[CacheKey], object]) -> None:
+        """Call `removed` for each cache whose row is gone."""
+        self._removed = removed
 
     def look_at(self, key: CacheKey) -> None:
         """See soon whether a cache is needed any more."""
@@ -125,17 +130,22 @@ class Leftovers:
         """Forget a cache, and give its space back; one that is gone is left alone."""
         row = tx.get(ImageCache, cache.uuid)
         if row is not None:
+            key = (row.primary_storage_uuid, row.host_uuid or HostId(""), row.image_uuid)
             tx.delete(ImageCache, row.uuid)
-            self._space.book(tx, row.primary_storage_uuid, row.host_uuid or HostId(""), -row.actual_size)
+            self._space.book(tx, key[0], key[1], -row.actual_size)
+            tx.after_commit(lambda: self._removed(key))
 
     async def _remove_each(self, keys: Iterable[CacheKey]) -> None:
+        """Remove those of one host that nobody needs, each in its turn: it is not being fetched meanwhile."""
         for key in keys:
-            await self._queues.run(queue_of(key), partial(self._remove, key), name="remove an image's cache")
+            error = await self._queues.run(queue_of(key), partial(self._remove, key), name="remove an image's cache")
+            if error is not None and is_out_of_reach(error):
+                break
 
-    async def _remove(self, key: CacheKey) -> None:
-        """Remove a cache unless it is needed, in its turn: it is not being fetched meanwhile."""
-        if await self._store.read(lambda tx: _keys(tx, _THIS, **_named(key))):
-            await self._remove_files(await self._store.write(partial(_give_up, key)))
+    async def _remove(self, key: CacheKey) -> CairnError | None:
+        if not await self._store.read(lambda tx: _keys(tx, _THIS, **_named(key))):
+            return None
+        return await self._remove_files(await self._store.write(partial(_give_up, key)))
 
     async def _remove_files(self, caches: list[ImageCache]) -> CairnError | None:
         """Remove files of one host, and their rows. The first error, if there was one; one that is out of reach ends it."""
@@ -173,6 +183,10 @@ def queue_of(key: CacheKey) -> str:
 
 def _nobody() -> None:
     """Nobody listens yet."""
+
+
+def _nobody_either(key: CacheKey) -> None:
+    """Nobody remembers caches."""
 
 
 def _named(key: CacheKey) -> dict[str, str]:

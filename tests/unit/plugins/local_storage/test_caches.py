@@ -106,3 +106,10 @@ async def test_a_storage_that_leaves_is_asked_for_no_cache_from_memory(rig: Cach
     await rig.caches.clear(rig.storage)
     await rig.cached("h1")
     assert (rig.agents.deleted, rig.agents.fetched) == (["h1"], ["h1", "h1"])
+
+
+async def test_a_host_that_was_to_leave_and_stays_fetches_its_caches_again(rig: CacheRig) -> None:
+    await rig.cached("h1", "h2")
+    await rig.leftovers.leave(HostId("h1"))
+    await rig.cached("h1", "h2")
+    assert rig.agents.fetched == ["h1", "h2", "h1"]
