@@ -32,6 +32,7 @@ FACTS = msgspec.json.decode((Path(__file__).parent / "api_facts.json").read_byte
 #: calls that only we have
 OWN = {
     "ChangeAccountState",
+    "DeleteBackupStorageDebt",
     "DeleteHostDebt",
     "ForgetEventDelivery",
     "GetCertificates",

@@ -24,8 +24,8 @@ WHO = {
         "NetworkServiceProvider PrimaryStorage Zone"
     ),
     "administrators": (
-        "Event EventDelivery FlatDhcpServer GlobalConfig HostDebt HostFault ImageCache KVMHost LocalStorageHostRef "
-        "LocalStorageResourceRef "
+        "BackupStorageDebt Event EventDelivery FlatDhcpServer GlobalConfig HostDebt HostFault ImageCache KVMHost "
+        "LocalStorageHostRef LocalStorageResourceRef "
         "ManagementNode SftpBackupStorage SimulatorBackupStorage SimulatorHost StrayVm UsedIp WorkflowRun"
     ),
 }

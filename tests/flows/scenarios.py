@@ -180,6 +180,12 @@ SCENARIOS: dict[str, Scenario] = {
         fields=lambda cloud: {"primary_storage_uuid": cloud.site["second"], "cluster_uuid": cloud.site["cluster"]},
         only_forward=True,
     ),
+    "primary-storage.delete": Scenario(
+        api="DeletePrimaryStorage",
+        prepare=_running,
+        fields=lambda cloud: {"uuid": cloud.site["storage"], "delete_mode": "Enforcing"},
+        only_forward=True,
+    ),
     "l2.attach": Scenario(
         api="AttachL2NetworkToCluster",
         prepare=_second_l2,
@@ -220,7 +226,10 @@ SCENARIOS: dict[str, Scenario] = {
         api="ReconnectBackupStorage", prepare=_backup, fields=_uuid("backup"), only_forward=True
     ),
     "backup-storage.delete": Scenario(
-        api="DeleteBackupStorage", prepare=_backup, fields=_uuid("backup"), only_forward=True
+        api="DeleteBackupStorage",
+        prepare=_site,
+        fields=lambda cloud: {"uuid": cloud.site["backup"], "delete_mode": "Enforcing"},
+        only_forward=True,
     ),
     "simulator.add-backup-storage": Scenario(
         api="AddSimulatorBackupStorage",

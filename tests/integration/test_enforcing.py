@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from cairn.plugins.local_storage.model import LocalStorageHost
 from cairn.services.host.model import HostClaim, HostDebt
 from cairn.services.l2.model import L2NetworkClusterRef
+from cairn.services.primary_storage.model import ImageCache, PrimaryStorage, PrimaryStorageClusterRef
 from cairn.services.vm.model import VmInstance
 from cairn.services.volume.model import Volume
+from cairn.simulator.dials import Dial
 from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused, address
 
 LOST = "sim-0001"
@@ -136,3 +139,106 @@ async def test_a_detachment_that_is_undone_leaves_the_attachment_that_there_was(
         with pytest.raises(Refused):
             await cloud.call("DetachL2NetworkFromCluster", l2_network_uuid=site["l2"], cluster_uuid=site["cluster"])
         assert cloud.read_now(lambda tx: tx.find(L2NetworkClusterRef)) == before
+
+
+async def test_a_primary_storage_goes_by_force_with_its_vms_and_leaves_debts_on_the_lost_host() -> None:
+    async with Cloud.open(hosts=2) as cloud:
+        await lose(cloud)
+        other = await cloud.create_vm("other", host_uuid=cloud.site["host-2"])
+        uuid = cloud.site["storage"]
+        with pytest.raises(Refused) as caught:
+            await cloud.call("DeletePrimaryStorage", uuid=uuid)
+        assert (caught.value.code, "deleteMode=Enforcing" in caught.value.detail) == ("primary-storage.in-use", True)
+
+        await cloud.call("DeletePrimaryStorage", uuid=uuid, delete_mode="Enforcing")
+
+        kinds = (PrimaryStorage, PrimaryStorageClusterRef, VmInstance, Volume, HostClaim, ImageCache, LocalStorageHost)
+        assert cloud.read_now(lambda tx: [tx.count(kind) for kind in kinds]) == [0] * len(kinds)
+        there, lost = cloud.world.hosts["sim-0002"], cloud.world.hosts[LOST]
+        assert (there.vms, there.volumes, there.images) == ({}, {}, {})
+        assert str(other["uuid"]) not in [what for _, what in debts(cloud)]
+        files = {what for kind, what in debts(cloud) if kind == "file"}
+        assert files == {*lost.volumes, *lost.images}
+
+        cloud.transport.dead.clear()
+        await cloud.quiet(2000)
+
+        assert (lost.vms, lost.volumes, lost.images, debts(cloud)) == ({}, {}, {}, [])
+
+
+async def test_a_storage_whose_disk_is_broken_goes_by_force_and_is_tried_again() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        await cloud.create_vm("web")
+        cloud.agents.dials.turn(Dial(command="storage.delete-file", error_rate=1.0, error_code="agent.bug"))
+
+        await cloud.call("DeletePrimaryStorage", uuid=cloud.site["storage"], delete_mode="Enforcing")
+
+        host = cloud.world.hosts[LOST]
+        assert {what for _, what in debts(cloud)} == {*host.volumes, *host.images}
+        assert len(debts(cloud)) == 2
+        cloud.agents.dials.clear()
+        await cloud.quiet(130)
+        assert (host.volumes, host.images, debts(cloud)) == ({}, {}, [])
+
+
+async def test_a_storage_that_comes_back_at_the_same_place_keeps_what_is_new() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        site = await cloud.make_site()
+        await cloud.create_vm("old")
+        cloud.agents.dials.turn(Dial(command="storage.delete-file", error_rate=1.0, error_code="agent.bug"))
+        await cloud.call("DeletePrimaryStorage", uuid=site["storage"], delete_mode="Enforcing")
+        again = await cloud.call(
+            "AddLocalPrimaryStorage", name="again", zone_uuid=site["zone"], url="/var/lib/cairn-storage"
+        )
+        await cloud.call(
+            "AttachPrimaryStorageToCluster", cluster_uuid=site["cluster"], primary_storage_uuid=again["uuid"]
+        )
+        await cloud.create_vm("new")
+        cloud.agents.dials.clear()
+        await cloud.quiet(130)
+        host = cloud.world.hosts[LOST]
+        (disk,) = host.volumes.values()
+        assert (list(host.images), debts(cloud)) == ([disk.backing_path], [])
+
+
+async def test_a_deletion_that_does_not_come_forward_leaves_the_storage_as_it_was() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        await cloud.create_vm("web")
+        cloud.agents.dials.turn(Dial(command="vm.destroy", error_rate=1.0, error_code="agent.busy"))
+        with pytest.raises(Refused) as caught:
+            await cloud.call("DeletePrimaryStorage", uuid=cloud.site["storage"], delete_mode="Enforcing")
+        assert caught.value.code == "cascade.not-deleted"
+        (row,) = await cloud.query("PrimaryStorage")
+        assert row["state"] == "Enabled"
+        assert len(cloud.world.hosts[LOST].images) == 1
+
+
+async def test_a_lost_backup_storage_goes_by_force_and_its_machine_is_cleaned_if_it_is_added_again() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        site = await cloud.make_site()
+        cloud.transport.dead.add(f"{ORIGIN}/hosts/backup")
+        await cloud.quiet(300)
+        with pytest.raises(Refused) as caught:
+            await cloud.call("DeleteBackupStorage", uuid=site["backup"])
+        assert (caught.value.code, "deleteMode=Enforcing" in caught.value.detail) == ("backup-storage.in-use", True)
+
+        await cloud.call("DeleteBackupStorage", uuid=site["backup"], delete_mode="Enforcing")
+
+        machine = cloud.world.hosts["backup"]
+        (debt,) = await cloud.query("BackupStorageDebt")
+        assert [debt["path"]] == list(machine.images)
+        assert (await cloud.query("BackupStorage"), await cloud.query("ImageBackupStorageRef")) == ([], [])
+        cloud.transport.dead.clear()
+        await cloud.call("AddSimulatorBackupStorage", name="again", url=f"{ORIGIN}/hosts/backup")
+        await cloud.quiet()
+        assert (machine.images, await cloud.query("BackupStorageDebt")) == ({}, [])
+
+
+async def test_a_zone_goes_by_force_with_its_storage_and_a_lost_host() -> None:
+    async with Cloud.open(hosts=2) as cloud:
+        await lose(cloud)
+        await cloud.call("DeleteZone", uuid=cloud.site["zone"], delete_mode="Enforcing")
+        kinds = (PrimaryStorage, VmInstance, Volume, ImageCache)
+        assert cloud.read_now(lambda tx: [tx.count(kind) for kind in kinds]) == [0] * len(kinds)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from tests.unit.services.small_node import SmallNode
 
 from cairn.kernel.api import Reference
+from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.store.record import Key, Record, References, TableMeta
 from cairn.kernel.store.store import Tx
@@ -52,7 +53,10 @@ class PaperStorage(PrimaryStorageDriver):
     def __init__(self) -> None:
         self.free: dict[str, int] = {}  #: storage -> bytes
         self.claims: dict[str, str] = {}  #: volume -> storage
+        self.based_on: dict[str, str | None] = {}  #: volume -> image
         self.prepared: list[tuple[str, str]] = []
+        self.cleared: list[str] = []
+        self.refuse_drop: CairnError | None = None
         self.dropped: list[tuple[str, str]] = []
         self.kept_by: str | None = None  #: why it cannot be detached
 
@@ -63,10 +67,11 @@ class PaperStorage(PrimaryStorageDriver):
         fits = self.claims.get(volume) == storage if volume is not None else self.free[storage] >= disk_bytes
         return {} if fits else {candidate.host_uuid: reason for candidate in candidates}
 
-    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int) -> bool:
+    def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int, image: str | None) -> bool:
         if self.free[storage] < size_bytes:
             return False
         self.claims[volume] = storage
+        self.based_on[volume] = image
         return True
 
     def release(self, tx: Tx, volume: str) -> None:
@@ -82,6 +87,8 @@ class PaperStorage(PrimaryStorageDriver):
         return CachedImage(path=f"/{storage}/{image.uuid}", format=image.format)
 
     async def drop_image(self, storage: str, image: str) -> None:
+        if self.refuse_drop is not None:
+            raise self.refuse_drop
         self.dropped.append((storage, image))
 
     async def create_volume(self, volume: VolumeSpec, host: str, base: CachedImage | None) -> None:
@@ -95,6 +102,9 @@ class PaperStorage(PrimaryStorageDriver):
 
     def detachable(self, tx: Tx, storage: str, cluster: str) -> str | None:
         return self.kept_by
+
+    async def clear(self, storage: str) -> None:
+        self.cleared.append(storage)
 
 
 class PaperSources(ImageSources):

@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0014"
-down_revision = "cairn_0012"
+down_revision = "cairn_0013"
 branch_labels = None
 depends_on = None
 

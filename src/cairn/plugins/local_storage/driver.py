@@ -18,6 +18,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
+from cairn.plugins.local_storage.leftovers import Leftovers
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
 from cairn.plugins.local_storage.space import DiskSpace, available_of
 from cairn.services.host.extensions import Candidate, HostConnected, HostMeasured, HostRemoval
@@ -34,10 +35,13 @@ from cairn.services.volume.model import Volume
 class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, HostRemoval):
     """Files on hosts' disks, and the space that is booked there."""
 
-    def __init__(self, store: Store, agents: HostAgents, caches: HostCaches, space: DiskSpace) -> None:
+    def __init__(
+        self, store: Store, agents: HostAgents, caches: HostCaches, leftovers: Leftovers, space: DiskSpace
+    ) -> None:
         self._store = store
         self._agents = agents
         self._caches = caches
+        self._leftovers = leftovers
         self._space = space
         #: host -> what of its folders was last written down, so that a ping without news costs no look
         self._written: dict[HostId, dict[str, Space]] = {}
@@ -71,13 +75,16 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
                 refused[host] = f"has {free >> 20} MiB of local storage free, and the disk needs {_mib(disk_bytes)} MiB"
         return refused
 
-    def claim(self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int) -> bool:
+    def claim(
+        self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int, image: ImageId | None
+    ) -> bool:
         """Book the volume's size on the host's disk, in one statement, so that no two claims take the same space."""
         if not self._space.claim(tx, storage, host, size_bytes):
             return False
-        tx.insert(
-            LocalStorageVolume(resource_uuid=volume, primary_storage_uuid=storage, host_uuid=host, size=size_bytes)
+        place = LocalStorageVolume(
+            resource_uuid=volume, primary_storage_uuid=storage, host_uuid=host, size=size_bytes, image_uuid=image
         )
+        tx.insert(place)
         return True
 
     def release(self, tx: Tx, volume: VolumeId) -> None:
@@ -87,6 +94,9 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
             return
         tx.delete(LocalStorageVolume, volume)
         self._space.book(tx, row.primary_storage_uuid, row.host_uuid, -row.size)
+        image = row.image_uuid
+        if image is not None:
+            tx.after_commit(lambda: self._leftovers.look_at((row.primary_storage_uuid, row.host_uuid, image)))
 
     def host_of(self, tx: Tx, volume: VolumeId) -> HostId | None:
         """The host whose disk the volume is on."""
@@ -114,8 +124,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
         vms = {row.vm_instance_uuid for row in tx.find(Volume, uuid=volumes)}
         return [by_force(vm) for vm in sorted(vm for vm in vms if vm is not None)]
 
+    async def host_leaving(self, host: HostId) -> list[str]:
+        """Remove the host's caches; what is left is owed."""
+        return await self._leftovers.leave(host)
+
     async def collect(self, host: HostId, path: str) -> None:
-        """Remove a file that was left on a host which could not be reached."""
+        """Remove a file that was left on a host which could not be reached. No other file ever has its path."""
         await self._agents.call(host, agent.DeleteFile(path=path))
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
@@ -131,8 +145,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
         return await self._caches.get(storage, host, image)
 
     async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
-        """Remove the image's caches; a host that cannot be reached keeps its cache until it connects again."""
+        """Give the image's caches up."""
         await self._caches.drop(storage, image)
+
+    async def clear(self, storage: PrimaryStorageId) -> None:
+        """Remove the storage's caches."""
+        await self._caches.clear(storage)
 
     async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
         """Make the file. If the base's file was lost with the host's disk, it is forgotten, and fetched again at the next try."""
@@ -171,7 +189,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
             return [storage.uuid for storage in tx.find(PrimaryStorage, uuid=uuids, type=TYPE)] if uuids else []
 
         await self._prepare(await self._store.read(fn), host)
-        await self._caches.collect(host)
+        await self._leftovers.collect(host)
 
     async def host_measured(self, host: HostId, folders: dict[str, Space]) -> None:
         """Write down what has changed noticeably; without news nothing is looked up."""

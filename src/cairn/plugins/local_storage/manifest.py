@@ -4,6 +4,7 @@ from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
+from cairn.plugins.local_storage.leftovers import ROUND_SECONDS, Leftovers
 from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.service import LocalStorageService
 from cairn.plugins.local_storage.space import DiskSpace, Touched
@@ -16,9 +17,13 @@ def build(node: NodeContext) -> None:
     agents = node.need(HostAgents)
     touched = Touched()
     space = DiskSpace(node.ids, node.config, node.events, touched)
-    caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space)
-    driver = LocalStorageDriver(node.store, agents, caches, space)
-    node.need(HostDebts).register(FILE_DEBT, driver.collect)
+    debts = node.need(HostDebts)
+    leftovers = Leftovers(node.store, node.queues, agents, debts, space)
+    leftovers.listen(node.loops.every("caches that may be unused", lambda: ROUND_SECONDS, leftovers.look).wake)
+    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True)
+    caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space, leftovers)
+    driver = LocalStorageDriver(node.store, agents, caches, leftovers, space)
+    debts.register(FILE_DEBT, driver.collect)
     node.extensions.add(driver, name=TYPE)
     sums = Sums(node.store, node.clock, space, touched)
     touched.listen(node.loops.every("sums of local storage", lambda: 60.0, sums.gather, at_once=True).wake)

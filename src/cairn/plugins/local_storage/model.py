@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
-from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
+from cairn.services.ids import HostId, ImageId, PrimaryStorageId, VolumeId
 
 #: of primary storage: names this plugin's driver
 TYPE = "LocalStorage"
@@ -63,3 +63,7 @@ class LocalStorageVolume(Record, frozen=True, kw_only=True):
     primary_storage_uuid: Annotated[PrimaryStorageId, Index()]
     host_uuid: Annotated[HostId, References("host", join="host", back="localStorageResourceRefs")]
     size: Annotated[int, Unit("bytes")]
+    image_uuid: Annotated[
+        ImageId | None,
+        Doc("the image whose cache there it is based on; it may be gone. None: not known, it may be any on that disk"),
+    ] = None

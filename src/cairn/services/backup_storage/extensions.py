@@ -23,4 +23,4 @@ class BackupStorageContent(Protocol):
         """The reason why the backup storage is still needed (``3 images are on it``), or None. Called inside a transaction."""
 
     async def remove_all(self, storage: BackupStorageId) -> None:
-        """Remove all that can be reached on the backup storage, and forget the rest. Safe to repeat."""
+        """Remove all that can be reached on the backup storage; the rest is a debt (`BackupStorageDebts`). Safe to repeat."""

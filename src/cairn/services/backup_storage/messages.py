@@ -101,13 +101,24 @@ class DeleteBackupStorage(ApiDelete, frozen=True, kw_only=True, tag="backup-stor
     """Take a backup storage out of the cloud; no images may be on it.
 
     With ``deleteMode=Enforcing`` the images on it are removed first (an image that is nowhere else is Deleted then), and
-    a server that cannot be reached is forgotten as it is.
+    a server that cannot be reached is forgotten as it is: its files are a debt (`BackupStorageDebt`), which is collected if
+    the machine is added again.
 
     Errors: ``backup-storage.in-use``, ``backup-storage.not-cleaned``.
     """
 
     http: ClassVar[Http] = delete("/backup-storage/{uuid}")
     entity: ClassVar[str | None] = "BackupStorage"
+
+    uuid: Uuid
+
+
+class DeleteBackupStorageDebt(ApiDelete, frozen=True, kw_only=True, tag="backup-storage.delete-debt"):
+    """Forget a file that is still to be removed from a backup storage: it was removed there by hand, or never will be."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/backup-storage/debts/{uuid}")
+    entity: ClassVar[str | None] = "BackupStorageDebt"
 
     uuid: Uuid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from cairn.kernel.machine.model import Machine
@@ -10,6 +11,7 @@ from cairn.kernel.store.record import (
     AdminOnly,
     Doc,
     Hidden,
+    Index,
     Key,
     Record,
     References,
@@ -57,3 +59,27 @@ class BackupStorageZoneRef(Record, frozen=True, kw_only=True):
     uuid: Annotated[str, Key()]
     backup_storage_uuid: Annotated[BackupStorageId, References("backup_storage", on_delete="cascade")]
     zone_uuid: Annotated[ZoneId, References("zone", on_delete="cascade")]
+
+
+class BackupStorageDebt(Record, frozen=True, kw_only=True):
+    """A file that is still to be removed from a backup storage that could not be reached when it was to go.
+
+    It is collected when the machine returns: as the same backup storage, or added again (a machine is known by what it is).
+    """
+
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="backup_storage_debt",
+        entity="BackupStorageDebt",
+        visible=Visible.ADMIN,
+        path="/backup-storage/debts",
+        columns=("uuid", "backupStorageName", "path", "reason", "createDate"),
+        unique_together=(("backup_storage_uuid", "path"),),
+    )
+
+    uuid: Annotated[str, Key()]
+    backup_storage_uuid: Annotated[BackupStorageId, Index(), Doc("it may have left the cloud since")]
+    backup_storage_name: str
+    machine_identity: Annotated[str | None, Index(), Doc("which machine it was; None: it never told")] = None
+    path: Annotated[str, Text(2048), Doc("of the file; no other file ever has it")]
+    reason: Annotated[str, Text(2048), Doc("why it could not be removed")]
+    create_date: datetime

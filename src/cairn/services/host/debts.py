@@ -47,7 +47,7 @@ class Debts(HostDebts):
         """Say how debts of a kind are collected; see `HostDebts`."""
         self._collectors[kind] = collect
 
-    def owe(self, tx: Tx, host: HostId, kind: str, what: str, error: CairnError) -> None:
+    def owe(self, tx: Tx, host: HostId, kind: str, what: str, error: CairnError | str) -> None:
         """Write a debt down, once; see `HostDebts`."""
         row = tx.get(Host, host)
         if row is None or tx.count(HostDebt, host_uuid=host, kind=kind, what=what):

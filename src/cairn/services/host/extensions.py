@@ -100,6 +100,13 @@ class HostRemoval(Protocol):
         """
         return []
 
+    async def host_leaving(self, host: HostId) -> list[str]:
+        """The host, which nothing needs any more, is about to leave the cloud: remove what is kept there for later.
+
+        Returns what could not be removed; that is no error, and `host_removed` may have it owed. Safe to repeat.
+        """
+        return []
+
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host's row goes now: remove what points to it. Safe to repeat."""
 

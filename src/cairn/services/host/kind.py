@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
+
 from cairn.agents.protocol.host import Connect, Forget
 from cairn.agents.protocol.wire import Pong
 from cairn.kernel.event import Events
@@ -18,6 +20,8 @@ from cairn.services.host.extensions import HostMeasured, HostPinged, HostRemoval
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.ids import HostId
+
+_log = structlog.get_logger("cairn.host")
 
 
 class HostKind(MachineKind[Host]):
@@ -73,7 +77,10 @@ class HostKind(MachineKind[Host]):
         return reasons or ([f"{claims} VMs hold capacity of it"] if claims else [])
 
     async def clean(self, agents: MachineAgents[str], uuid: str) -> None:
-        """Have the agent forget that it is a host."""
+        """Have the users of hosts remove what they keep there, and the agent forget that it is a host."""
+        for guard in self._extensions.of(HostRemoval):
+            if left := await guard.host_leaving(HostId(uuid)):
+                _log.warning("host.things-left", host=uuid, left=left)
         await agents.call(uuid, Forget(), timeout_seconds=60.0)
 
     def removed(self, tx: Tx, uuid: str) -> None:

@@ -35,8 +35,11 @@ class HostDebts(Protocol):
     def register(self, kind: str, collect: Callable[[HostId, str], Awaitable[None]]) -> None:
         """Say how debts of a kind are collected: `collect` removes the thing on a host. Nothing there is success."""
 
-    def owe(self, tx: Tx, host: HostId, kind: str, what: str, error: CairnError) -> None:
-        """Note that something is left on a host, because of `error`. Safe to repeat; a host that nobody knows owes nothing."""
+    def owe(self, tx: Tx, host: HostId, kind: str, what: str, error: CairnError | str) -> None:
+        """Note that something is left on a host, because of `error`, or for a reason in words.
+
+        Safe to repeat; a host that nobody knows owes nothing.
+        """
 
 
 class HostSyncs(Protocol):

@@ -2,7 +2,7 @@
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
-from cairn.services.backup_storage.provided import BackupStorageAgents
+from cairn.services.backup_storage.provided import BackupStorageAgents, BackupStorageDebts
 from cairn.services.image.copies import ImageFiles, ImagesOnBackupStorage
 from cairn.services.image.messages import DeleteImage, ExpungeImage
 from cairn.services.image.provided import ImageSources
@@ -12,7 +12,7 @@ from cairn.services.image.sweeper import ROUND_SECONDS, ImageSweeper
 
 
 def build(node: NodeContext) -> tuple[object, ...]:
-    files = ImageFiles(node.need(BackupStorageAgents), node.config)
+    files = ImageFiles(node.store, node.need(BackupStorageAgents), node.need(BackupStorageDebts), node.config)
     node.bus.serve(ImageService(node.jobs, node.events))
     content = ImagesOnBackupStorage(node.store, node.events, files)
     node.extensions.add(content, name="image")

@@ -210,9 +210,10 @@ class RecoverImage(ApiCommand[Reference], frozen=True, kw_only=True, tag="image.
 class ExpungeImage(ApiCommand[None], frozen=True, kw_only=True, tag="image.expunge"):
     """Remove the files of a deleted image, or of its deleted copies on some backup storages, for good.
 
-    An image that is gone already is success.
+    An image that is gone already is success. Nothing is waited for: a file on a backup storage or host that cannot be reached
+    is removed when that returns (`BackupStorageDebt`), and a host's cache of the image when no disk is based on it any more.
 
-    Errors: ``image.wrong-status`` when it was not deleted before, ``image.not-removed`` (its cause says why).
+    Errors: ``image.wrong-status`` when it was not deleted before, ``image.in-use``.
     """
 
     route: ClassVar[str | None] = "image_uuid"

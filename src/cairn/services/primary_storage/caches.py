@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import structlog
+
+from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.ids import ImageId
 from cairn.services.image.extensions import ImageCaches
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import ImageCache, PrimaryStorage
+
+_log = structlog.get_logger("cairn.primary-storage")
 
 
 class StorageCaches(ImageCaches):
@@ -18,12 +23,19 @@ class StorageCaches(ImageCaches):
         self._extensions = extensions
 
     async def drop(self, image_uuid: ImageId) -> None:
-        """Drop the caches of an image on all storage that has one; the first that fails ends it, and trying again goes on."""
+        """Drop the caches of an image on all storage that has one.
+
+        Storage whose driver fails, or is left out with its plugin, keeps its caches; the driver finds them later.
+        """
 
         def fn(tx: Tx) -> list[PrimaryStorage]:
             caches = tx.find(ImageCache, image_uuid=image_uuid)
             return tx.find(PrimaryStorage, uuid=sorted({cache.primary_storage_uuid for cache in caches}))
 
         for storage in await self._store.read(fn):
-            driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-            await driver.drop_image(storage.uuid, image_uuid)
+            try:
+                await self._extensions.named(PrimaryStorageDriver, storage.type).drop_image(storage.uuid, image_uuid)
+            except CairnError as error:
+                _log.warning(
+                    "image-cache.not-dropped", primary_storage=storage.uuid, image=image_uuid, error=str(error)
+                )

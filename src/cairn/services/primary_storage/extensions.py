@@ -67,11 +67,17 @@ class PrimaryStorageDriver(Protocol):
         The reason is the end of a sentence about the host: ``has 3 MiB of local storage free``.
         """
 
-    def claim(self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int) -> bool:
-        """Take the space for a volume; False if `host` cannot reach that much."""
+    def claim(
+        self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int, image: ImageId | None
+    ) -> bool:
+        """Take the space for a volume; False if `host` cannot reach that much.
+
+        Args:
+            image: whose cache the volume will be based on; as long as the claim lasts the cache stays. None: on nothing.
+        """
 
     def release(self, tx: Tx, volume: VolumeId) -> None:
-        """Give a volume's space back. Safe to repeat."""
+        """Give a volume's space back; the volume needs its image's cache no more. Safe to repeat."""
 
     def host_of(self, tx: Tx, volume: VolumeId) -> HostId | None:
         """The host whose disk a volume is on; None: every host can reach it."""
@@ -83,7 +89,10 @@ class PrimaryStorageDriver(Protocol):
         """Have the image where volumes for `host` can be based on it. Safe to repeat."""
 
     async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
-        """Remove caches of an image that no volume is based on. Safe to repeat."""
+        """The image goes: see that its caches go, each as soon as no volume is based on it and its host can be reached.
+
+        Does not wait for hosts. Safe to repeat.
+        """
 
     async def create_volume(self, volume: VolumeSpec, host: HostId, base: CachedImage | None) -> None:
         """Make the volume's file if it is not there. Safe to repeat."""
@@ -100,3 +109,9 @@ class PrimaryStorageDriver(Protocol):
 
     def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
         """The reason why the cluster still needs the storage, as the end of a sentence; None: it can be detached."""
+
+    async def clear(self, storage: PrimaryStorageId) -> None:
+        """The storage leaves the cloud, and no volume is on it any more: remove what else is on it, its caches.
+
+        What cannot be reached is left and owed (`HostDebts`), not waited for. Safe to repeat; nothing there is success.
+        """

@@ -13,7 +13,7 @@ from cairn.services.primary_storage.usable import UsableStorage
 
 def build(node: NodeContext) -> tuple[UsableStorage]:
     usable = UsableStorage()
-    node.bus.serve(PrimaryStorageService(node.jobs, node.cascade, node.extensions))
+    node.bus.serve(PrimaryStorageService(node.jobs, node.extensions))
     node.extensions.add(StorageFilter(usable, node.extensions), name="primary_storage")
     node.extensions.add(ImageFilter(node.need(ImageSources)), name="image")
     node.extensions.add(StorageCaches(node.store, node.extensions), name="primary_storage")

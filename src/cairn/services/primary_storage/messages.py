@@ -94,7 +94,11 @@ class DetachPrimaryStorageFromCluster(ApiCommand[Reference], frozen=True, kw_onl
 class DeletePrimaryStorage(ApiDelete, frozen=True, kw_only=True, tag="primary-storage.delete"):
     """Delete a primary storage that no cluster uses and no volume is on.
 
-    Errors: ``primary-storage.in-use``.
+    With ``deleteMode=Enforcing`` it is taken from its clusters, and all that is on it goes first: the VMs that have volumes
+    there, destroyed and expunged whether their hosts can be reached or not. What is left on hosts that cannot be reached is a
+    debt (`HostDebt`), which is collected when they return.
+
+    Errors: ``primary-storage.in-use``, ``cascade.not-deleted`` (with what did not go, and why).
     """
 
     http: ClassVar[Http] = delete("/primary-storage/{uuid}")

@@ -101,7 +101,7 @@ class ImageCache(Record, frozen=True, kw_only=True):
     format: str
     size: Annotated[int, Unit("bytes"), Doc("virtual")]
     actual_size: Annotated[int, Unit("bytes"), Doc("0: the file may be incomplete, and is fetched before it is used")]
-    given_up: Annotated[bool, Doc("the image is gone, and the file is removed as soon as the host can be reached")] = (
-        False
-    )
+    given_up: Annotated[
+        bool, Doc("the image is gone; the file goes when no volume is based on it and the host can be reached")
+    ] = False
     create_date: datetime

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from cairn.kernel.api import Reference
 from cairn.kernel.bus.handlers import handles
-from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.plugin.extension import Extensions
-from cairn.kernel.resource import changed, erase, existing, state_changed
+from cairn.kernel.resource import changed, existing, gone, state_changed
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
@@ -23,14 +22,14 @@ from cairn.services.primary_storage.messages import (
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 
 ATTACH = workflow(AttachPrimaryStorageToCluster)
+DELETE = workflow(DeletePrimaryStorage, unless=gone(PrimaryStorage))
 
 
 class PrimaryStorageService:
     """Answers the messages about primary storage that are not workflows."""
 
-    def __init__(self, jobs: Jobs, cascade: Cascade, extensions: Extensions) -> None:
+    def __init__(self, jobs: Jobs, extensions: Extensions) -> None:
         self._jobs = jobs
-        self._cascade = cascade
         self._extensions = extensions
 
     @handles(UpdatePrimaryStorage)
@@ -62,24 +61,3 @@ class PrimaryStorageService:
             return Reference(uuid=row.uuid)
 
         return await self._jobs.commit(fn)
-
-    @handles(DeletePrimaryStorage)
-    async def delete(self, message: DeletePrimaryStorage) -> None:
-        """Delete a primary storage; one that is gone is success. Attachments and all that refers to it keep it."""
-
-        def fn(tx: Tx) -> None:
-            row = tx.get(PrimaryStorage, message.uuid)
-            if row is None:
-                return
-            clusters = tx.count(PrimaryStorageClusterRef, primary_storage_uuid=row.uuid)
-            if clusters:
-                raise CairnError(
-                    "primary-storage.in-use",
-                    f"The primary storage {row.name} is attached to {clusters} cluster{'s' if clusters > 1 else ''}. "
-                    "Detach it first.",
-                    kind=ErrorKind.CONFLICT,
-                )
-            self._cascade.refuse(tx, PrimaryStorage, row.uuid, noun="primary-storage", name=row.name, can_enforce=False)
-            erase(tx, PrimaryStorage, row.uuid)
-
-        await self._jobs.commit(fn)

@@ -13,6 +13,7 @@ from cairn.services.vm.upkeep.departures import Departures
 from cairn.services.vm.upkeep.filters import GuestFilters
 from cairn.services.vm.upkeep.strays import Strays
 from cairn.services.vm.upkeep.sweeper import VmSweeper
+from cairn.services.volume.model import Volume
 
 
 def build(node: NodeContext) -> tuple[VmStates, Strays]:
@@ -43,6 +44,9 @@ def build(node: NodeContext) -> tuple[VmStates, Strays]:
     node.extensions.add(VmsOnHost(strays), name="vm")
     node.extensions.add(VmsOnL2Network(), name="vm")
     node.cascade.register("VmInstance", by_force)
+    node.cascade.register_rows(
+        Volume, lambda row: by_force(row.vm_instance_uuid) if row.vm_instance_uuid is not None else []
+    )
     return states, strays
 
 

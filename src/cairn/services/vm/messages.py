@@ -210,7 +210,9 @@ class DestroyVmInstance(ApiDelete, frozen=True, kw_only=True, tag="vm.destroy"):
 class ExpungeVmInstance(ApiCommand[None], frozen=True, kw_only=True, tag="vm.expunge"):
     """Remove a destroyed VM for good, with its disk.
 
-    With ``deleteMode=Enforcing`` a disk on a host that cannot be reached is removed if that returns (`HostDebt`).
+    With ``deleteMode=Enforcing`` a disk on a host that cannot be reached, or does not remove it, is removed later (`HostDebt`).
+
+    Errors: ``vm.in-use``, where something of a plugin needs it.
     """
 
     route: ClassVar[str | None] = "uuid"

@@ -14,9 +14,11 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.driver import LocalStorageDriver
+from cairn.plugins.local_storage.leftovers import Leftovers
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
 from cairn.plugins.local_storage.space import DiskSpace, Touched
 from cairn.services.host.extensions import Candidate
+from cairn.services.host.provided import HostDebts
 from cairn.services.ids import ClusterId, HostId, PrimaryStorageId, VolumeId, ZoneId
 from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorageDriver, VolumeSpec
 from cairn.services.primary_storage.model import PrimaryStorage
@@ -67,7 +69,7 @@ def whole(cloud: Cloud) -> PrimaryStorage:
 
 async def claim(cloud: Cloud, size: int, volume: VolumeId = VOLUME) -> bool:
     def fn(tx: Tx) -> bool:
-        return driver(cloud).claim(tx, storage(cloud), host(cloud, 1), volume, size)
+        return driver(cloud).claim(tx, storage(cloud), host(cloud, 1), volume, size, None)
 
     return await cloud.node.context.store.write(fn)
 
@@ -254,7 +256,9 @@ SPEC = VolumeSpec(
 def on_paper(cloud: Cloud, agents: PaperAgents, caches: PaperCaches) -> LocalStorageDriver:
     context = cloud.node.context
     space = DiskSpace(context.ids, context.config, context.events, Touched())
-    return LocalStorageDriver(context.store, agents, cast("HostCaches", caches), space)
+    debts = context.need(HostDebts)
+    leftovers = Leftovers(context.store, context.queues, agents, debts, space)
+    return LocalStorageDriver(context.store, agents, cast("HostCaches", caches), leftovers, space)
 
 
 @pytest.mark.parametrize("base", [BASE, None])

@@ -28,7 +28,7 @@ async def test_an_added_image_is_shown_with_its_copies_sizes_and_check_sum(site:
     refs = shown["backupStorageRefs"]
     assert isinstance(refs, list)
     assert [(ref["backupStorageUuid"], ref["status"], ref["installPath"]) for ref in refs] == [
-        (storage, "Ready", f"/var/lib/cairn-backup/images/{image}/image.qcow2")
+        (storage, "Ready", file.path)
     ]
     assert "givenUp" not in refs[0]
 

@@ -11,8 +11,9 @@ from cairn.services.backup_storage.messages import (
     ChangeBackupStorageState,
     DetachBackupStorageFromZone,
 )
-from cairn.services.ids import ImageId, ZoneId
+from cairn.services.ids import BackupStorageId, ImageId, ZoneId
 from cairn.services.image.messages import DeleteImage
+from cairn.services.image.model import ImageBackupStorageRef
 from cairn.services.image.sources import UsableSources
 from cairn.services.image.steps.choose import ChooseImage
 
@@ -40,12 +41,13 @@ async def attached(site: Site, name: str, host: str) -> str:
 async def test_image_is_fetched_from_the_first_usable_copy_of_the_zone(site: Site) -> None:
     first, second = await attached(site, "a", "backup"), await attached(site, "b", "sim-0001")
     image = await site.add_image(first, second)
-    path = f"v1/images/var/lib/cairn-backup/images/{image}/image.qcow2"
-    both = {f"{ORIGIN}/hosts/{host}/{path}" for host in ("backup", "sim-0001")}
-    assert await url(site, image) in both
+    refs = await site.rows(ImageBackupStorageRef, image_uuid=image)
+    paths = {ref.backup_storage_uuid: ref.install_path for ref in refs}
+    ways = {uuid: f"{ORIGIN}/hosts/{site.driver.hosts[uuid]}/v1/images{path}" for uuid, path in paths.items()}
+    assert await url(site, image) in ways.values()
 
     await site.call(ChangeBackupStorageState(uuid=first, state_event=StateEvent.DISABLE))
-    assert await url(site, image) == f"{ORIGIN}/hosts/sim-0001/{path}"
+    assert await url(site, image) == ways[BackupStorageId(second)]
     await site.call(DeleteImage(uuid=image, backup_storage_uuids=[second]))
     with pytest.raises(CairnError, match="a is Disabled and Connected"):
         await url(site, image)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 from tests.unit.services.image_site import Site
 
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import Metrics
+from cairn.services.image.copies import ImageCopy, ImageFiles
 from cairn.services.image.messages import DeleteImage
 from cairn.services.image.model import Image
 from cairn.services.image.sweeper import ROUND_SECONDS, ImageSweeper
@@ -38,17 +41,26 @@ async def test_image_is_expunged_a_while_after_its_deletion(site: Site) -> None:
         assert len(site.host().images) == 1
 
 
-async def test_one_that_cannot_be_expunged_holds_up_no_other_and_is_tried_again(site: Site) -> None:
-    first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
-    images = [await site.add_image(storage) for storage in (first, second)]
+async def test_one_that_cannot_be_expunged_holds_up_no_other_and_is_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = await site.add_storage()
+    images = [await site.add_image(storage) for _ in range(2)]
     await site.set("image", "expunge.after", str(HOUR))
     for image in images:
         await site.call(DeleteImage(uuid=image))
+    remove = ImageFiles.remove
+
+    async def refuse(files: ImageFiles, copies: Sequence[ImageCopy]) -> None:
+        if any(images[0] in copy.path for copy in copies):
+            raise CairnError("store.full", "No.", kind=ErrorKind.UNAVAILABLE)
+        await remove(files, copies)
+
     async with swept(site):
-        site.kill("backup")
+        monkeypatch.setattr(ImageFiles, "remove", refuse)
         await site.clock.advance(3 * HOUR)
         assert [row.uuid for row in await site.rows(Image)] == images[:1]
-        site.mend("backup")
+        monkeypatch.undo()
         await site.clock.advance(3 * HOUR)
         assert await site.rows(Image) == []
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import pytest
-from tests.unit.services.storage_rig import Disk, StorageRig
+from tests.unit.services.storage_rig import StorageRig
 
 from cairn.kernel.api import DeleteMode, StateEvent
 from cairn.kernel.resource import EnabledState, Resource
@@ -47,27 +46,6 @@ async def test_detach_is_refused_while_the_driver_says_that_it_is_needed(rig: St
     await rig.node.call(message)
 
     assert await rig.node.all(PrimaryStorageClusterRef) == []
-
-
-@pytest.mark.parametrize("mode", list(DeleteMode))
-async def test_an_attached_storage_is_not_deleted(rig: StorageRig, mode: DeleteMode) -> None:
-    zone = await rig.zone()
-    storage, cluster = await rig.storage(zone), await rig.cluster(zone)
-    await rig.attach(storage, cluster)
-
-    error = await rig.node.refused(DeletePrimaryStorage(uuid=storage, delete_mode=mode), "primary-storage.in-use")
-
-    assert "attached to 1 cluster. Detach it first" in error.message
-
-
-async def test_what_refers_to_a_storage_keeps_it_and_is_named(rig: StorageRig) -> None:
-    storage = await rig.storage(await rig.zone())
-    await rig.node.insert(Disk(uuid="d" * 32, primary_storage_uuid=storage))
-
-    error = await rig.node.refused(DeletePrimaryStorage(uuid=storage), "primary-storage.in-use")
-
-    assert "1 paper disk" in error.message
-    assert "Enforcing" not in error.message
 
 
 async def test_delete_leaves_nothing_and_is_safe_to_repeat(rig: StorageRig) -> None:

@@ -19,9 +19,11 @@ from cairn.kernel.machine.steps import accepts
 from cairn.kernel.resource import existing, new
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
+from cairn.services.backup_storage.debts import FileDebts
 from cairn.services.backup_storage.kind import BackupStorageKind
 from cairn.services.backup_storage.messages import AddBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.ids import BackupStorageId
 
 
 class RecordBackupStorageInput(Struct, frozen=True, kw_only=True):
@@ -102,11 +104,12 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
     name = "backup-storage.finish-connect"
     title = "writing the backup storage's capacity down"
 
-    def __init__(self, kind: BackupStorageKind) -> None:
+    def __init__(self, kind: BackupStorageKind, debts: FileDebts) -> None:
         self._kind = kind
+        self._debts = debts
 
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
-        """Change its status in the same transaction."""
+        """Change its status in the same transaction; what its machine owes is collected behind it."""
         self._kind.connected(
             tx,
             given.uuid,
@@ -115,6 +118,7 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
             total_capacity=given.capacity.total_bytes,
             available_capacity=given.capacity.available_bytes,
         )
+        self._debts.connected(tx, BackupStorageId(given.uuid))
         return NOTHING
 
     def undo(self, tx: Tx, given: FinishConnectInput, made: Nothing | None) -> None:

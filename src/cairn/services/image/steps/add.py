@@ -24,7 +24,7 @@ from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
 from cairn.services.ids import BackupStorageId
 from cairn.services.image import config
-from cairn.services.image.copies import ImageCopy, ImageFiles, copies_of, path_of
+from cairn.services.image.copies import ImageCopy, ImageFiles, LeftCopy, copies_of, path_of
 from cairn.services.image.messages import AddImage, MediaType, checked_format
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.services.image.status import set_status
@@ -65,14 +65,15 @@ class RecordImage(TransactionStep[RecordImageInput, RecordImageOutput]):
         enter(tx, self._tags, asked, image)
         refs = [
             ImageBackupStorageRef(
-                uuid=self._ids.new(),
+                uuid=copy,
                 image_uuid=image.uuid,
                 backup_storage_uuid=storage.uuid,
-                install_path=path_of(storage.url, image.uuid, image_format),
+                install_path=path_of(storage.url, image.uuid, copy, image_format),
                 create_date=tx.now,
                 last_op_date=tx.now,
             )
             for storage in storages
+            for copy in (self._ids.new(),)
         ]
         tx.insert_many(refs)
         return RecordImageOutput(image_copies=copies_of(tx, refs))
@@ -100,6 +101,7 @@ class FetchImageOutput(Struct, frozen=True, kw_only=True):
     """The copies that are there; at least one, and all have the same content."""
 
     fetched_copies: list[FetchedCopy]
+    left_copies: list[LeftCopy]  #: files that are not wanted and could not be removed
 
 
 class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
@@ -131,13 +133,12 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
             failed = [result for result in results if isinstance(result, CairnError)]
             raise not_fetched(given, failed)
         same = [copy for copy in fetched if copy.file.sha256 == fetched[0].file.sha256]
-        await self._clean_up(given, {copy.backup_storage_uuid for copy in same})
-        return FetchImageOutput(fetched_copies=same)
+        left = await self._clean_up(given, {copy.backup_storage_uuid for copy in same})
+        return FetchImageOutput(fetched_copies=same, left_copies=left)
 
     async def undo(self, given: FetchImageInput, made: FetchImageOutput | None) -> None:
-        """Remove all that backup storages have of it, even of a download that broke off."""
-        for _, error in await self._files.remove(given.image_copies):
-            raise error
+        """Remove all that backup storages have of it, even of a download that broke off; those out of reach owe it."""
+        await self._files.remove(given.image_copies)
 
     async def _fetch(self, given: FetchImageInput, copy: ImageCopy) -> FetchedCopy | CairnError:
         command = agent.DownloadImage(
@@ -158,11 +159,13 @@ class FetchImage(ActionStep[FetchImageInput, FetchImageOutput]):
             return error
         return FetchedCopy(backup_storage_uuid=copy.backup_storage_uuid, file=file)
 
-    async def _clean_up(self, given: FetchImageInput, kept: set[BackupStorageId]) -> None:
-        """Remove files of a failed download, and those that were fetched from a URL whose content changed meanwhile."""
+    async def _clean_up(self, given: FetchImageInput, kept: set[BackupStorageId]) -> list[LeftCopy]:
+        """Remove files of a failed download, and those that were fetched from a URL whose content changed meanwhile.
+
+        What is left is not owed before it is certain that it is not wanted: this step may be done again, and fetch it.
+        """
         useless = [copy for copy in given.image_copies if copy.backup_storage_uuid not in kept]
-        for copy, error in await self._files.remove(useless):
-            _log.warning("image.file-left", backup_storage=copy.backup_storage_uuid, path=copy.path, error=str(error))
+        return await self._files.remove_what_can_be(useless)
 
 
 class FinishAddInput(Struct, frozen=True, kw_only=True):
@@ -170,6 +173,7 @@ class FinishAddInput(Struct, frozen=True, kw_only=True):
 
     uuid: str
     fetched_copies: list[FetchedCopy]
+    left_copies: list[LeftCopy] = []
 
 
 class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
@@ -178,11 +182,13 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
     name = "image.finish-add"
     title = "finishing"
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, files: ImageFiles) -> None:
         self._events = events
+        self._files = files
 
     def do(self, tx: Tx, given: FinishAddInput) -> Nothing:
-        """Write sizes and check sum down; forget the backup storages that do not have it."""
+        """Write sizes and check sum down; forget the backup storages that do not have it, which owe what they still have."""
+        self._files.owe(tx, given.left_copies)
         image = existing(tx, Image, given.uuid)
         fetched = {copy.backup_storage_uuid for copy in given.fetched_copies}
         ready = 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import structlog
 from msgspec import Struct
 
+from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
@@ -18,6 +20,8 @@ from cairn.services.image.extensions import ImageCaches
 from cairn.services.image.messages import ExpungeImage
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.services.image.status import tell
+
+_log = structlog.get_logger("cairn.image")
 
 
 class BeginExpungeInput(Struct, frozen=True, kw_only=True):
@@ -41,8 +45,14 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
     title = "giving the image up"
     nothing_to_undo: ClassVar[str | None] = "files may be gone already, so it stays given up; trying again goes on"
 
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
     def do(self, tx: Tx, given: BeginExpungeInput) -> BeginExpungeOutput:
-        """Refuse copies that were not deleted before; without a list, only the deleted copies of an image are meant."""
+        """Refuse copies that were not deleted before; without a list, only the deleted copies of an image are meant.
+
+        What would keep the image's row from going is told now, while its files are there (``image.in-use``).
+        """
         image = existing(tx, Image, given.uuid, "imageUuid")
         refs = tx.find(ImageBackupStorageRef, image_uuid=image.uuid)
         wanted = given.asked.backup_storage_uuids
@@ -57,9 +67,12 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
                 kind=ErrorKind.CONFLICT,
                 details={"status": image.status.value},
             )
+        erases_image = len(going) == len(refs)
+        if erases_image:
+            self._cascade.refuse(tx, Image, image.uuid, noun="image", name=image.name, can_enforce=False)
         for ref in going:
             tx.update(ImageBackupStorageRef, ref.uuid, given_up=True, last_op_date=tx.now)
-        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=len(going) == len(refs))
+        return BeginExpungeOutput(image_copies=copies_of(tx, going), erases_image=erases_image)
 
 
 class DeleteCopiesInput(Struct, frozen=True, kw_only=True):
@@ -79,15 +92,8 @@ class DeleteCopies(ActionStep[DeleteCopiesInput, Nothing]):
         self._files = files
 
     async def do(self, given: DeleteCopiesInput) -> Nothing:
-        """Remove all that can be removed, then fail with the first that could not; files that are gone are success."""
-        for copy, error in await self._files.remove(given.image_copies):
-            raise CairnError(
-                "image.not-removed",
-                f"The image's file could not be removed from the backup storage {copy.backup_storage_name}. Fix the cause, "
-                "and expunge the image again.",
-                kind=error.kind,
-                cause=error,
-            )
+        """Remove all; a file that cannot be removed now is a debt of its backup storage."""
+        await self._files.remove(given.image_copies)
         return NOTHING
 
 
@@ -109,10 +115,16 @@ class DropCaches(ActionStep[DropCachesInput, Nothing]):
         self._extensions = extensions
 
     async def do(self, given: DropCachesInput) -> Nothing:
-        """Drop the caches; an image that keeps a copy keeps its caches."""
+        """Drop the caches; an image that keeps a copy keeps its caches.
+
+        A keeper that fails does not keep the image, whose files are gone by now: it finds what it has later.
+        """
         if given.erases_image:
             for caches in self._extensions.of(ImageCaches):
-                await caches.drop(ImageId(given.uuid))
+                try:
+                    await caches.drop(ImageId(given.uuid))
+                except CairnError as error:
+                    _log.warning("image.caches-left", image=given.uuid, error=str(error))
         return NOTHING
 
 

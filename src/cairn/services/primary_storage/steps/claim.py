@@ -18,8 +18,9 @@ from cairn.services.primary_storage.usable import UsableStorage
 
 
 class ClaimStorageInput(Struct, frozen=True, kw_only=True):
-    """The volume, its size, and its host."""
+    """The volume, its size, the image that it is based on, and its host."""
 
+    image: ImageSpec
     root: NewVolume
     place: Candidate
 
@@ -46,7 +47,7 @@ class ClaimStorage(TransactionStep[ClaimStorageInput, ClaimStorageOutput]):
         choices = self._usable.of(tx, given.place.cluster_uuid, root.primary_storage_uuid)
         for storage in sorted(choices, key=lambda row: -row.available_capacity):
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-            if driver.claim(tx, storage.uuid, given.place.host_uuid, root.uuid, root.size_bytes):
+            if driver.claim(tx, storage.uuid, given.place.host_uuid, root.uuid, root.size_bytes, given.image.uuid):
                 return ClaimStorageOutput(root_storage=taken(RootStorage, storage))
         raise CairnError(
             "primary-storage.no-space",
@@ -80,7 +81,9 @@ class CacheImage(ActionStep[CacheImageInput, CacheImageOutput]):
 
     name = "primary-storage.cache-image"
     title = "fetching the image"
-    nothing_to_undo: ClassVar[str | None] = "the next VM of the image uses the cache; it goes with the image"
+    nothing_to_undo: ClassVar[str | None] = (
+        "the next VM of the image uses the cache; it goes with the image, or its last volume"
+    )
 
     def __init__(self, extensions: Extensions) -> None:
         self._extensions = extensions

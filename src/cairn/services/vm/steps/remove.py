@@ -8,9 +8,11 @@ from typing import ClassVar
 from msgspec import Struct
 
 from cairn.agents.protocol import vm as agent
-from cairn.kernel.error import CairnError
+from cairn.kernel.cascade import Cascade, in_words
+from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
 from cairn.kernel.resource import erase
+from cairn.kernel.store.record import info
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.provided import HostAgents, HostDebts, is_out_of_reach
 from cairn.services.ids import HostId
@@ -19,6 +21,7 @@ from cairn.services.vm.model import VmInstance
 from cairn.services.vm.steps.recover import remove_nics
 from cairn.services.vm.steps.stop import OnHostInput
 from cairn.services.vm.upkeep.departures import DEBT
+from cairn.services.volume.model import Volume
 
 
 class DestroyOnHostInput(OnHostInput, frozen=True, kw_only=True):
@@ -74,6 +77,30 @@ class RemoveNics(TransactionStep[RemoveInput, Nothing]):
     def do(self, tx: Tx, given: RemoveInput) -> Nothing:
         """Delete their rows; none is success."""
         remove_nics(tx, given.uuid)
+        return NOTHING
+
+
+class CheckUnused(TransactionStep[RemoveInput, Nothing]):
+    """See that nothing will keep the VM's row from going, while its disk is still there."""
+
+    name = "vm.check-unused"
+    title = "seeing that nothing needs the VM"
+    nothing_to_undo: ClassVar[str | None] = "it only reads"
+
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
+    def do(self, tx: Tx, given: RemoveInput) -> Nothing:
+        """Refuse a VM that a plugin's rows refer to (``vm.in-use``); its volumes go with it."""
+        found = self._cascade.dependents(tx, VmInstance, given.uuid)
+        found.pop(info(Volume).meta.entity or "", None)
+        if found:
+            raise CairnError(
+                "vm.in-use",
+                f"The VM cannot be expunged: {in_words(found)} refer to it. Delete that first.",
+                kind=ErrorKind.CONFLICT,
+                details={"dependents": {entity: str(count) for entity, count in found.items()}},
+            )
         return NOTHING
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
@@ -120,8 +119,10 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
     name = "volume.create"
     title = "making the disk"
 
-    def __init__(self, extensions: Extensions) -> None:
+    def __init__(self, store: Store, extensions: Extensions, debts: HostDebts) -> None:
+        self._store = store
         self._extensions = extensions
+        self._debts = debts
 
     async def do(self, given: CreateVolumeInput) -> Nothing:
         """Make the file; one that is there already is taken for the volume."""
@@ -130,9 +131,17 @@ class CreateVolume(ActionStep[CreateVolumeInput, Nothing]):
         return NOTHING
 
     async def undo(self, given: CreateVolumeInput, made: Nothing | None) -> None:
-        """Delete the file, which may be there, half there or not there."""
-        driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
-        await driver.delete_volume(given.root_volume, given.place.host_uuid)
+        """Delete the file, which may be there, half there or not there; a host that is out of reach owes its removal."""
+        driver, host = self._extensions.named(PrimaryStorageDriver, given.root_storage.type), given.place.host_uuid
+        try:
+            await driver.delete_volume(given.root_volume, host)
+        except CairnError as error:
+            if not is_out_of_reach(error):
+                raise
+            left = error
+            await self._store.write(
+                lambda tx: self._debts.owe(tx, host, FILE_DEBT, given.root_volume.install_path, left)
+            )
 
 
 class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
@@ -140,7 +149,7 @@ class DeleteVolumeInput(Struct, frozen=True, kw_only=True):
 
     root_volume: VolumeSpec
     root_storage: RootStorage
-    enforced: bool = False  #: a host that cannot be reached owes the file's removal
+    enforced: bool = False  #: a host that does not remove the file owes its removal
 
 
 class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
@@ -156,20 +165,22 @@ class DeleteVolume(ActionStep[DeleteVolumeInput, Nothing]):
         self._debts = debts
 
     async def do(self, given: DeleteVolumeInput) -> Nothing:
-        """Delete the file; one that is gone already is success, and so is, by force, one that is out of reach."""
+        """Delete the file; one that is gone already is success, and so is, by force, one that cannot be removed now.
+
+        By force also where the host answers: its disk may be what is broken.
+        """
         driver = self._extensions.named(PrimaryStorageDriver, given.root_storage.type)
         try:
             await driver.delete_volume(given.root_volume, None)
         except CairnError as error:
-            if not given.enforced or not is_out_of_reach(error):
-                raise
-            await self._store.write(partial(self._owe, driver, given.root_volume, error))
+            host = await self._store.look(lambda tx: driver.host_of(tx, given.root_volume.uuid))
+            if not given.enforced or host is None:
+                raise  # nobody can owe what is on no host's disk
+            left = error
+            await self._store.write(
+                lambda tx: self._debts.owe(tx, host, FILE_DEBT, given.root_volume.install_path, left)
+            )
         return NOTHING
-
-    def _owe(self, driver: PrimaryStorageDriver, volume: VolumeSpec, error: CairnError, tx: Tx) -> None:
-        host = driver.host_of(tx, volume.uuid)
-        if host is not None:
-            self._debts.owe(tx, host, FILE_DEBT, volume.install_path, error)
 
 
 class EraseVolume(TransactionStep[DeleteVolumeInput, Nothing]):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.services.image_site import GOOD, Site
 
 from cairn.agents.protocol import codes
@@ -12,8 +13,8 @@ from cairn.kernel.api import StateEvent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.machine.model import MachineStatus
-from cairn.services.backup_storage.messages import ChangeBackupStorageState
-from cairn.services.backup_storage.model import BackupStorage
+from cairn.services.backup_storage.messages import ChangeBackupStorageState, ReconnectBackupStorage
+from cairn.services.backup_storage.model import BackupStorage, BackupStorageDebt
 from cairn.services.image.messages import DeleteImage, ExpungeImage, MediaType
 from cairn.services.image.model import Image, ImageBackupStorageRef, ImageStatus
 from cairn.simulator import storage as storage_commands
@@ -79,25 +80,21 @@ async def test_when_all_fail_each_ones_reason_is_told(site: Site) -> None:
     assert await site.gone()
 
 
-async def test_a_url_that_gives_each_something_else_keeps_only_what_is_the_same(site: Site) -> None:
+async def test_a_url_that_gives_each_something_else_keeps_only_what_is_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
-    message = site.image(first, second)
-    path = f"/var/lib/cairn-backup/images/{message.resource_uuid}/image.qcow2"
-    other = await site.add_image(second, url="http://images/other.qcow2")
-    host = site.host("sim-0001")
-    file = host.images[f"/var/lib/cairn-backup/images/{other}/image.qcow2"]
-    host.images[path] = type(file)(
-        path=path,
-        format=file.format,
-        virtual_size_bytes=file.virtual_size_bytes,
-        actual_size_bytes=file.actual_size_bytes,
-        sha256=file.sha256,
-    )
+    real = storage_commands.download_image
 
-    image = (await site.call(message)).uuid
+    def other(world: World, host: SimHost, command: DownloadImage) -> ImageInfo:
+        url = command.url if host.name == "backup" else "http://images/other.qcow2"
+        return real(world, host, replace(command, url=url))
+
+    monkeypatch.setitem(COMMANDS, DownloadImage.name, (COMMANDS[DownloadImage.name][0], other))
+    image = await site.add_image(first, second)
 
     assert await site.refs(image) == {first: ("Ready", False)}
-    assert path not in host.images
+    assert site.host("sim-0001").images == {}
 
 
 async def test_a_backup_storage_named_twice_fetches_it_once(site: Site) -> None:
@@ -127,12 +124,25 @@ async def test_what_an_unreachable_server_may_have_is_removed_when_it_is_back(si
     site.transport.lose_answers = 1000
     error = await site.refused(site.image(storage), "image.not-fetched")
 
-    assert "undoPending" in error.details
-    assert len(await site.rows(FlowRun)) == 1
-    site.transport.lose_answers = 0
-    await site.clock.advance(100)
-    assert site.host().images == {}
+    assert "undoPending" not in error.details
     assert await site.gone()
+    assert len(await site.rows(BackupStorageDebt)) == 1
+    site.transport.lose_answers = 0
+    await site.call(ReconnectBackupStorage(uuid=storage))
+    await site.watch()
+    assert (site.host().images, await site.rows(BackupStorageDebt)) == ({}, [])
+
+
+async def test_what_one_of_several_may_have_is_owed_once_the_image_is_ready(site: Site) -> None:
+    good, bad = await site.add_storage("a"), await site.add_storage("b", "sim-0001")
+    site.agents.dials.turn(Dial(host="sim-0001", error_rate=1.0, error_code=codes.NO_SPACE))
+
+    image = await site.add_image(good, bad)
+
+    assert await site.refs(image) == {good: ("Ready", False)}
+    (debt,) = await site.rows(BackupStorageDebt)
+    assert debt.backup_storage_uuid == bad
+    assert debt.path not in site.host().images
 
 
 async def test_a_download_under_way_shows_its_status_and_cannot_be_deleted(site: Site) -> None:

@@ -18,7 +18,9 @@ def step(rig: StorageRig) -> ClaimStorage:
 
 def wanted(cluster: str, size: int) -> ClaimStorageInput:
     return ClaimStorageInput(
-        root=NewVolume(uuid=VolumeId("disk"), name="ROOT-for-web", size_bytes=size), place=place(cluster)
+        image=IMAGE,
+        root=NewVolume(uuid=VolumeId("disk"), name="ROOT-for-web", size_bytes=size),
+        place=place(cluster),
     )
 
 
@@ -37,7 +39,7 @@ async def test_the_storage_with_the_most_space_is_claimed_and_given_back(rig: St
     made = await rig.node.context.store.write(lambda tx: step(rig).do(tx, given))
 
     assert made.root_storage == RootStorage(uuid=large, type=PAPER, mount_path="/large")
-    assert rig.driver.claims == {"disk": large}
+    assert (rig.driver.claims, rig.driver.based_on) == ({"disk": large}, {"disk": IMAGE.uuid})
     for _ in range(2):
         await rig.node.context.store.write(lambda tx: step(rig).undo(tx, given, made))
     assert rig.driver.claims == {}

@@ -7,8 +7,10 @@ import pytest
 from tests.unit.services.vm.paper_agents import PaperAgents
 
 from cairn.agents.protocol import vm as agent
+from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.resource import Resource
+from cairn.kernel.store.record import Record
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import SystemTag, UserTag
 from cairn.services.host.model import HostDebt
@@ -18,7 +20,7 @@ from cairn.services.vm.model import VmInstance, VmNic, VmState
 from cairn.services.vm.steps.life import Former
 from cairn.services.vm.steps.remove import DestroyOnHost, DestroyOnHostInput, EraseVm, RemoveInput, RemoveNics
 from cairn.services.volume.model import Volume
-from cairn.testing.cloud import Cloud
+from cairn.testing.cloud import Cloud, Refused
 
 
 def step_of(cloud: Cloud, name: str) -> RemoveNics | EraseVm:
@@ -101,3 +103,23 @@ async def test_a_vm_goes_with_its_tags_and_leaves_others(cloud: Cloud) -> None:
     assert cloud.read_now(lambda tx: tx.get(Resource, gone)) is None
     assert {vm.uuid for vm in cloud.read_now(lambda tx: tx.find(VmInstance))} == {cloud.site["vm"], stays}
     assert cloud.read_now(left) == [{stays}, {stays}]
+
+
+async def test_what_a_plugin_has_for_a_vm_is_told_before_its_disk_goes(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cloud.call("DestroyVmInstance", uuid=cloud.site["vm"])
+    dependents = Cascade.dependents
+
+    def noted(cascade: Cascade, tx: Tx, record: type[Record], uuid: str) -> dict[str, int]:
+        return dependents(cascade, tx, record, uuid) | ({"Backup": 2} if record is VmInstance else {})
+
+    monkeypatch.setattr(Cascade, "dependents", noted)
+    with pytest.raises(Refused) as caught:
+        await cloud.call("ExpungeVmInstance", uuid=cloud.site["vm"])
+
+    assert (caught.value.code, "2 Backups refer to it" in caught.value.detail) == ("vm.in-use", True)
+    assert len(cloud.read_now(lambda tx: tx.find(Volume))) == 1
+    monkeypatch.undo()
+    await cloud.call("ExpungeVmInstance", uuid=cloud.site["vm"])
+    assert cloud.read_now(lambda tx: (tx.count(Volume), tx.count(VmInstance))) == (0, 0)
