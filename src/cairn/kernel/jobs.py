@@ -156,21 +156,24 @@ class Jobs:
         )
 
         def fn(tx: Tx) -> bool:
-            there = tx.get(Job, job)
-            if there is not None:
-                return self._same(there, digest)
-            tx.insert(
-                Job(
-                    uuid=job,
-                    api=api,
-                    tag=tag_of(message),
-                    request=request,
-                    digest=digest,
-                    account_uuid=actor,
-                    timeout_seconds=timeout_seconds,
-                    create_date=tx.now,
-                )
+            row = Job(
+                uuid=job,
+                api=api,
+                tag=tag_of(message),
+                request=request,
+                digest=digest,
+                account_uuid=actor,
+                timeout_seconds=timeout_seconds,
+                create_date=tx.now,
             )
+            try:
+                tx.insert(row)
+            except CairnError as error:
+                if error.code != "store.duplicate":
+                    raise
+                there = tx.get(Job, job)
+                assert there is not None, "nothing but its uuid must be its own"
+                return self._same(there, digest)
             if isinstance(message, ApiCreate):
                 announce(tx, message, job=job, owner=actor)
             tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
