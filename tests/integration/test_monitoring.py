@@ -237,7 +237,7 @@ async def test_backup_storage_that_is_busy_with_slow_downloads_is_watched_all_th
     images = {"url": "http://trickle/x.qcow2", "format": "qcow2", "backup_storage_uuids": [cloud.site["backup"]]}
     jobs = [(await cloud.send("AddImage", name=f"i{number}", **images))[1]["uuid"] for number in range(3)]
     await cloud.quiet(1)
-    (queue,) = cloud.node.context.queues.inspect("backup-storage:")
+    (queue,) = cloud.node.context.queues.inspect("backup-storage-agent:")
     assert (len(queue.running), len(queue.waiting)) == (1, 2), "every place for commands is taken"
 
     def pings() -> int:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import Select, and_, bindparam, or_, select
 
 from cairn.agents.protocol.storage import DeleteFile
 from cairn.kernel.error import CairnError
@@ -28,7 +28,7 @@ from cairn.services.primary_storage.model import ImageCache
 
 _log = structlog.get_logger("cairn.local-storage")
 ROUND_SECONDS = 3600.0
-_MOST = 1000  #: in one look through all caches
+_BITE = 1000  #: caches in one look
 _PARALLELISM = 20  #: hosts at a time
 
 #: a cache: of a storage, on a host, of an image
@@ -45,10 +45,14 @@ _IS_USED = (
     )
     .exists()
 )
-_UNUSED = (
-    select(_cache.c.primary_storage_uuid, _cache.c.host_uuid, _cache.c.image_uuid)
-    .where(or_(_cache.c.given_up, _IS_GONE), ~_IS_USED)
-    .limit(_MOST)
+_IS_UNUSED = and_(or_(_cache.c.given_up, _IS_GONE), ~_IS_USED)
+_UNUSED = select(_cache.c.primary_storage_uuid, _cache.c.host_uuid, _cache.c.image_uuid).where(_IS_UNUSED).limit(_BITE)
+#: the next caches in the order of their keys, and which of them are unused
+_NEXT = (
+    select(_cache.c.uuid, _cache.c.primary_storage_uuid, _cache.c.host_uuid, _cache.c.image_uuid, _IS_UNUSED)
+    .where(_cache.c.uuid > bindparam("behind"))
+    .order_by(_cache.c.uuid)
+    .limit(bindparam("most"))
 )
 _THIS = _UNUSED.where(
     _cache.c.primary_storage_uuid == bindparam("storage"),
@@ -92,8 +96,11 @@ class Leftovers:
         await self._remove_all(touched)
 
     async def sweep(self) -> None:
-        """Look through all caches. Safe to repeat."""
-        await self._remove_all(await self._store.read(lambda tx: _keys(tx, _UNUSED)))
+        """Look through all caches, a bite at a time. Safe to repeat."""
+        behind: str | None = ""
+        while behind is not None:
+            unused, behind = await self._store.read(partial(_bite, behind))
+            await self._remove_all(unused)
 
     async def _remove_all(self, keys: Iterable[CacheKey]) -> None:
         """A host that hangs holds up its own caches only."""
@@ -195,10 +202,18 @@ def _named(key: CacheKey) -> dict[str, str]:
 
 
 def _keys(tx: Tx, query: Select[Any], **given: str) -> list[CacheKey]:
-    return [
-        (PrimaryStorageId(str(storage)), HostId(str(host)), ImageId(str(image)))
-        for storage, host, image in tx.rows(query, given)
-    ]
+    return [_key(*row) for row in tx.rows(query, given)]
+
+
+def _key(storage: object, host: object, image: object) -> CacheKey:
+    return PrimaryStorageId(str(storage)), HostId(str(host)), ImageId(str(image))
+
+
+def _bite(behind: str, tx: Tx) -> tuple[list[CacheKey], str | None]:
+    """Those that are unused of the caches behind a key, and the key to go on behind; None: these were the last."""
+    rows = tx.rows(_NEXT, {"behind": behind, "most": _BITE})
+    unused = [_key(*row[1:4]) for row in rows if row[4]]
+    return unused, str(rows[-1][0]) if len(rows) == _BITE else None
 
 
 def _give_up(key: CacheKey, tx: Tx) -> list[ImageCache]:

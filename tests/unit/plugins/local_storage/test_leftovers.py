@@ -8,6 +8,7 @@ from tests.unit.services.storage_rig import IMAGE
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.store import Tx
+from cairn.plugins.local_storage import leftovers
 from cairn.plugins.local_storage.model import LocalStorageVolume
 from cairn.services.host.provided import FILE_DEBT
 from cairn.services.ids import HostId, VolumeId
@@ -78,6 +79,22 @@ async def test_caches_that_nobody_spoke_of_are_found_by_looking_through_all(rig:
     await rig.leftovers.sweep()
 
     assert await rig.there() == []
+
+
+async def test_all_caches_are_looked_through_however_many_there_are(
+    rig: CacheRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "_BITE", 2)
+    hosts = [f"h{number}" for number in range(1, 7)]
+    await rig.cached(*hosts)
+    await rig.place("d", "h2")
+    await rig.expunge()
+    rig.again()
+    await rig.node.context.store.write(lambda tx: tx.update_where(ImageCache, {"host_uuid": hosts}, given_up=False))
+
+    await rig.leftovers.sweep()
+
+    assert [host for host, _ in await rig.there()] == ["h2"]
 
 
 async def test_a_host_that_cannot_be_reached_keeps_its_cache_until_it_connects_and_holds_up_no_other(
