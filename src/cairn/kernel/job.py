@@ -89,9 +89,10 @@ def turn_of(message: ApiCommand[object]) -> str | None:
 
 def digest_of(message: ApiCommand[object], actor: str | None) -> str:
     """A digest that tells a repetition of a call from another call. Secrets are left out, as it outlives the job."""
-    kind = type(message)
-    told = msgspec.to_builtins(message)
-    for name in secret_fields(kind):
-        told.pop(name, None)
+    secret = secret_fields(type(message))
+    told: object = message
+    if secret:
+        fields = msgspec.to_builtins(message)
+        told = {name: value for name, value in fields.items() if name not in secret}
     known = msgspec.json.encode([told, actor], order="sorted")
     return hashlib.blake2b(known, digest_size=16).hexdigest()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -76,6 +78,18 @@ class OpenJob(Struct, kw_only=True, eq=False):
             _wake(waiter)
 
 
+@cache
+def _texts(kind: type[ApiCommand[object]]) -> tuple[str, ...]:
+    """The fields of a call in which a uuid may stand: texts and lists of texts."""
+    hints = get_type_hints(kind)
+    return tuple(name for name in kind.__struct_fields__ if _may_be_text(hints[name]))
+
+
+def _may_be_text(hint: object) -> bool:
+    hint = getattr(hint, "__supertype__", hint)  # of a NewType
+    return hint in (str, object, Any) or any(_may_be_text(part) for part in get_args(hint))
+
+
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -127,7 +141,7 @@ class OpenJobs:
         if not self._creating:
             return []
         ahead: dict[JobId, OpenJob] = {}
-        for name in message.__struct_fields__:
+        for name in _texts(type(message)):
             value = getattr(message, name)
             for one in value if isinstance(value, list) else (value,):
                 if isinstance(one, str) and (creation := self._creating.get(one)) is not None:

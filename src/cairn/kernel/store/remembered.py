@@ -31,7 +31,10 @@ class Changes:
 
     def stamp(self, tables: Sequence[str]) -> int:
         """A number that is another one after any of these tables changed; it only grows."""
-        return self.taken_back + sum(self.of[table] for table in tables)
+        stamp = self.taken_back
+        for table in tables:
+            stamp += self.of[table]
+        return stamp
 
 
 class Remembered(Generic[K, V]):

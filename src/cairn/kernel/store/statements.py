@@ -7,8 +7,9 @@ the database's own cache of prepared statements is hit every time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
-from typing import Generic, TypeVar, cast
+from typing import Generic, NoReturn, TypeVar, cast
 
 from msgspec import Struct
 from sqlalchemy import (
@@ -296,16 +297,22 @@ def field_name(here: RecordInfo, name: str) -> str:
     return name
 
 
-def encoded(here: RecordInfo, name: str, value: object) -> SqlValue:
-    """A field's value as the database takes it, to look for it."""
-    field = here.by_name[field_name(here, name)]
-    if field.sealed:
-        raise CairnError(
-            "store.sealed-field",
-            f"{here.record.__qualname__}.{name} is sealed: no two envelopes are the same, so nothing is found by it.",
-            kind=ErrorKind.INTERNAL,
-        )
-    encode = field.encode
+@cache
+def _lookable(record: type[Record]) -> Mapping[str, Codec | None]:
+    """The fields by which rows are found, each with what makes its values as the database has them."""
+    return {field.name: field.encode for field in info(record).fields if not field.sealed}
+
+
+def _unlookable(here: RecordInfo, name: str) -> NoReturn:
+    raise CairnError(
+        "store.sealed-field",
+        f"{here.record.__qualname__}.{field_name(here, name)} is sealed: no two envelopes are the same, so nothing is found "
+        "by it.",
+        kind=ErrorKind.INTERNAL,
+    )
+
+
+def _encoded(encode: Codec | None, value: object) -> SqlValue:
     return cast("SqlValue", value if encode is None or value is None else encode(value))
 
 
@@ -316,18 +323,21 @@ def where_values(here: RecordInfo, equal: Mapping[str, object]) -> tuple[Shape, 
     """
     shape: list[tuple[str, int]] = []
     values: list[SqlValue] = []
+    lookable = _lookable(here.record)
     for name, value in equal.items():
         if value is None:
             shape.append((field_name(here, name), _NULL))
-        elif isinstance(value, (list, tuple, set, frozenset)):
+            continue
+        encode = lookable[name] if name in lookable else _unlookable(here, name)
+        if isinstance(value, (list, tuple, set, frozenset)):
             if not value:
                 return None
-            some = _padded([encoded(here, name, one) for one in value])
+            some = _padded([_encoded(encode, one) for one in value])
             shape.append((name, len(some)))
             values += some
         else:
             shape.append((name, _EQUAL))
-            values.append(encoded(here, name, value))
+            values.append(_encoded(encode, value))
     return tuple(shape), values
 
 

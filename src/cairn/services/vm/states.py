@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from sqlalchemy import bindparam, select
+
 from cairn.kernel.bus.context import current
 from cairn.kernel.bus.message import tag_of
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.queue import queue_key
+from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.host.model import Host
 from cairn.services.ids import VmId
@@ -17,6 +20,8 @@ from cairn.services.vm.model import VmInstance, VmState
 
 HOST_LOST = "its host was lost"
 _STORY_EVENTS = 10
+_host = table_of(Host)
+_STATUS = select(_host.c.status).where(_host.c.uuid == bindparam("host"))
 
 
 def queue_of(vm: VmId) -> str:
@@ -51,8 +56,8 @@ class VmStates:
             CairnError: as `change`.
         """
         host = values.get("host_uuid", vm.host_uuid)
-        row = tx.get(Host, host) if state in LOST_WITH_HOST and isinstance(host, str) else None
-        if row is not None and row.status is MachineStatus.DISCONNECTED:
+        rows = tx.rows(_STATUS, {"host": host}) if state in LOST_WITH_HOST and isinstance(host, str) else []
+        if rows and rows[0][0] == MachineStatus.DISCONNECTED:
             self.change(tx, vm, VmState.UNKNOWN, HOST_LOST, **values)
         else:
             self.change(tx, vm, state, None, **values)
