@@ -22,6 +22,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
 from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
+from cairn.kernel.store.remembered import Remembered
 from cairn.kernel.store.store import Tx
 from cairn.services.ids import L3NetworkId
 from cairn.services.l3.messages import ClaimedAddress
@@ -50,12 +51,13 @@ class Addresses:
 
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
+        self._networks: Remembered[L3NetworkId, L3Network | None] = Remembered(_network, (L3Network,))
 
     def claim(
         self, tx: Tx, l3_network: L3NetworkId, *, used_for: str | None, required_ip: str | None = None
     ) -> ClaimedAddress:
         """Take an address; see `L3Networks.claim`."""
-        network = existing(tx, L3Network, l3_network, "l3NetworkUuids")
+        network = self._networks.get(tx, l3_network) or existing(tx, L3Network, l3_network, "l3NetworkUuids")
         if network.state is EnabledState.DISABLED and used_for is not None:
             raise CairnError(
                 "l3.disabled",
@@ -75,9 +77,9 @@ class Addresses:
         if required_ip is not None:
             return self._named(tx, network, ranges, address("staticIp", required_ip), used_for)
         for range_ in ranges:
-            number = _next(tx, range_)
-            if number is not None:
-                return self._use(tx, range_, number, used_for)
+            claimed = self._at_cursor(tx, range_, used_for)
+            if claimed is not None:
+                return claimed
         for range_ in ranges:
             for oldest in tx.find(ReleasedIp, ip_range_uuid=range_.uuid, order_by="id", limit=1):
                 tx.delete(ReleasedIp, oldest.id)
@@ -123,6 +125,25 @@ class Addresses:
             tx.delete_where(ReleasedIp, ip_range_uuid=range_.uuid, ip_in_long=number)
         return self._use(tx, range_, number, used_for)
 
+    def _at_cursor(self, tx: Tx, range_: IpRange, used_for: str | None) -> ClaimedAddress | None:
+        """Take the first address from the cursor on, and move the cursor behind it; None: the cursor is at the end.
+
+        The database refuses one that was taken by name, so nothing is looked up for all the others.
+        """
+        if range_.next_long > range_.end_long:
+            return None
+        claimed: ClaimedAddress | None = None
+        number = range_.next_long
+        while claimed is None and number <= range_.end_long:
+            try:
+                claimed = self._use(tx, range_, number, used_for)
+            except CairnError as error:
+                if error.code != "store.duplicate":
+                    raise
+            number += 1
+        tx.update(IpRange, range_.uuid, next_long=number)
+        return claimed
+
     def _use(self, tx: Tx, range_: IpRange, number: int, used_for: str | None) -> ClaimedAddress:
         used = taken(
             UsedIp,
@@ -138,14 +159,8 @@ class Addresses:
         return taken(ClaimedAddress, used, used_ip_uuid=used.uuid)
 
 
-def _next(tx: Tx, range_: IpRange) -> int | None:
-    """The first address from the cursor on that is not taken by name already; the cursor moves behind it."""
-    number = range_.next_long
-    while number <= range_.end_long and tx.count(UsedIp, l3_network_uuid=range_.l3_network_uuid, ip_in_long=number):
-        number += 1
-    if range_.next_long <= range_.end_long:
-        tx.update(IpRange, range_.uuid, next_long=min(number, range_.end_long) + 1)
-    return number if number <= range_.end_long else None
+def _network(tx: Tx, l3_network: L3NetworkId) -> L3Network | None:
+    return tx.get(L3Network, l3_network)
 
 
 def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:
