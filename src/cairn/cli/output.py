@@ -96,20 +96,22 @@ def _print(made: Table) -> None:
 
 
 def result(answer: Json, entity: Entity | None = None) -> None:
-    """Print the result of a call, whatever its shape."""
+    """Print the result of a call, whatever its shape; what an answer tells beside its resources comes behind them."""
     if not answer:
         click.echo("done")
         return
-    inner = answer.get("inventory")
-    many = answer.get("inventories")
+    inner, many = answer.get("inventory"), answer.get("inventories")
+    shown = {"success"}
     if isinstance(inner, dict):
+        shown.add("inventory")
         record(cast("Json", inner), entity)
     elif isinstance(many, list) and all(isinstance(one, dict) for one in many):
+        shown.add("inventories")
         rows = cast("list[Json]", many)
         columns = list(dict.fromkeys(key for row in rows for key in row))
         table(columns, ([cell(row.get(column)) for column in columns] for row in rows))
-    else:
-        record({key: value for key, value in answer.items() if key != "success"}, entity)
+    if beside := {key: value for key, value in answer.items() if key not in shown}:
+        record(beside, entity)
 
 
 def cell(value: object, unit: str = "") -> str:

@@ -5,7 +5,7 @@ from tests.unit.cli.fakes import UUID
 
 from cairn.cli.client import Job, Progress
 from cairn.cli.errors import Problem
-from cairn.cli.output import cell, human_bytes, plain, print_problem, watching
+from cairn.cli.output import cell, human_bytes, plain, print_problem, result, watching
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,16 @@ def test_cells_are_flat() -> None:
     assert cell(["a", "b"]) == "a, b"
     assert cell([{"ip": "1", "driverType": "virtio"}, {"ip": "2"}]) == "ip=1\nip=2"
     assert cell({"left": 1, "right": None}) == "left=1"
+
+
+def test_what_an_answer_tells_beside_its_rows_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    result({"inventories": [{"holder": "host", "number": 2}], "phase": "Renewing", "behind": {"host": 1}})
+    shown = capsys.readouterr().out
+    assert [line.split() for line in shown.splitlines()[-3:]] == [
+        ["host", "2"],
+        ["phase", "Renewing"],
+        ["behind", "host=1"],
+    ]
 
 
 def test_plain_text_keeps_lines_and_loses_escapes() -> None:

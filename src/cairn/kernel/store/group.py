@@ -22,8 +22,8 @@ from cairn.kernel.store.tx import Tx
 R = TypeVar("R")
 _BATCH = 256
 _BATCH_SECONDS = 0.05
-#: after one has failed, so many functions get marks
-_MARKED = 256
+#: after one has failed, so many functions get marks; no fewer than share a commit, so that those that are run again all do
+_MARKED = _BATCH
 
 
 class StoreMetrics(Protocol):

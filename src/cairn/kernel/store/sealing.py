@@ -111,7 +111,7 @@ def _seal_column(
     sealed, clear, last = 0, 0, -1
     while True:
         rows = connection.execute(
-            f'SELECT rowid, "{field.name}" FROM "{table}" WHERE rowid > ? ORDER BY rowid LIMIT {_BITE}',  # noqa: S608
+            f'SELECT rowid, "{field.name}" FROM "{table}" WHERE rowid > ? ORDER BY rowid LIMIT {_BITE}',  # noqa: S608 (declared names)
             (last,),
         ).fetchall()
         if not rows:
@@ -155,7 +155,7 @@ def _noted(database: Path) -> dict[str, str]:
     with closing(sqlite3.connect(database)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_NOTES,)).fetchone():
             return {}
-        return dict(connection.execute(f"SELECT name, seal_key FROM {_NOTES}").fetchall())  # noqa: S608
+        return dict(connection.execute(f"SELECT name, seal_key FROM {_NOTES}").fetchall())  # noqa: S608 (a table of ours)
 
 
 def _read(key_file: Path, needed: set[str]) -> list[bytes]:
