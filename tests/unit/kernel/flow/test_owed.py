@@ -15,9 +15,21 @@ from tests.unit.kernel.flow.world import (
 
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError
+from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.run import Run
 from cairn.kernel.flow.workflow import WorkflowBook
+
+
+async def owing(world: World, *, failures: int = 1) -> tuple[FlowEngine, FlowRun]:
+    """A run that failed at its last step, and whose undo of a3 failed and will so often in all."""
+    world.bad_late = {"a5"}
+    world.bad_undo["a3"] = failures
+    engine = engine_of(world)
+    with pytest.raises(CairnError):
+        await world.run(engine)
+    (row,) = await world.rows()
+    return engine, row
 
 
 async def test_failed_undo_is_tried_again_by_the_clock_until_it_succeeds(world: World) -> None:
@@ -35,12 +47,7 @@ async def test_failed_undo_is_tried_again_by_the_clock_until_it_succeeds(world: 
 
 
 async def test_retry_by_hand_starts_no_second_loop(world: World) -> None:
-    world.bad_late = {"a5"}
-    world.bad_undo["a3"] = 100
-    engine = engine_of(world)
-    with pytest.raises(CairnError):
-        await world.run(engine)
-    (row,) = await world.rows()
+    engine, row = await owing(world, failures=100)
 
     for _ in range(5):
         assert not await engine.retry(row.uuid)
@@ -86,12 +93,7 @@ async def test_retry_is_not_bound_by_the_deadline_of_the_call_that_failed(world:
 
 
 async def test_retry_of_what_is_under_way_is_refused(world: World) -> None:
-    world.bad_late = {"a5"}
-    world.bad_undo["a3"] = 1
-    engine = engine_of(world)
-    with pytest.raises(CairnError):
-        await world.run(engine)
-    (row,) = await world.rows()
+    engine, row = await owing(world)
     world.gates["undo a3"] = asyncio.Event()
     first = asyncio.create_task(engine.retry(row.uuid))
     gate = await world.wait_at("undo a3")
@@ -104,12 +106,7 @@ async def test_retry_of_what_is_under_way_is_refused(world: World) -> None:
 
 
 async def test_settled_run_is_forgotten(world: World) -> None:
-    world.bad_late = {"a5"}
-    world.bad_undo["a3"] = 9
-    engine = engine_of(world)
-    with pytest.raises(CairnError):
-        await world.run(engine)
-    (row,) = await world.rows()
+    engine, row = await owing(world, failures=9)
 
     await engine.settle(row.uuid)
     await engine.settle(row.uuid)
@@ -146,12 +143,7 @@ async def test_run_that_cannot_be_read_is_settled_all_the_same(world: World, mon
     def unreadable(book: WorkflowBook, row: FlowRun) -> Run:
         raise ZeroDivisionError
 
-    world.bad_late = {"a5"}
-    world.bad_undo["a3"] = 1
-    engine = engine_of(world)
-    with pytest.raises(CairnError):
-        await world.run(engine)
-    (row,) = await world.rows()
+    engine, row = await owing(world)
     monkeypatch.setattr("cairn.kernel.flow.owed.load", unreadable)
 
     await engine.settle(row.uuid)
