@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -51,6 +53,12 @@ class _Handler:
         self.answer: type = type(None) if answer is None else getattr(answer, "__origin__", answer)
         self.ok = metrics.messages.of(self.tag, "ok")
         self.failed = metrics.messages.of(self.tag, "error")
+
+    def through(self, call: Callable[[Any], Awaitable[object]]) -> _Handler:
+        """The same, but that the answer comes from `call`."""
+        other = copy(self)
+        other.call = call
+        return other
 
 
 class Bus:
@@ -157,9 +165,25 @@ class Bus:
             key = getattr(message, route)
             if key is not None and self._ring.node_of(key) != self.node:
                 return cast("R", await self._perform(self._proxy(type(message)), message, timeout_seconds))
-        handler = self._handlers.get(type(message))
-        if handler is None:
-            raise _no_handler(tag_of(message), self.node)
+        return cast("R", await self._perform(self._handler_of(type(message)), message, timeout_seconds))
+
+    async def here(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
+        """Have this node handle the message, whatever the ring says: for work that was begun here and ends here.
+
+        Arguments and errors are those of `call`, but for those of other nodes.
+        """
+        return cast("R", await self._perform(self._handler_of(type(message)), message, timeout_seconds))
+
+    async def ask(self, node: NodeId, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
+        """Have `node` handle the message, whatever the ring says. This node may be asked, too.
+
+        Raises:
+            CairnError: as `call`; ``bus.node-gone`` when `node` is no member, or leaves before it has answered: whether the
+                work was done is not known then.
+        """
+        if node == self.node:
+            return await self.here(message, timeout_seconds=timeout_seconds)
+        handler = self._proxy(type(message)).through(partial(self._remote.ask, node))
         return cast("R", await self._perform(handler, message, timeout_seconds))
 
     async def publish(self, event: Event) -> None:
@@ -173,10 +197,13 @@ class Bus:
         await self._subscribers.settle()
 
     async def _call_here(self, message: Message) -> object:
-        handler = self._handlers.get(type(message))
+        return await self._perform(self._handler_of(type(message)), message, None)
+
+    def _handler_of(self, cls: type[Message]) -> _Handler:
+        handler = self._handlers.get(cls)
         if handler is None:
-            raise _no_handler(tag_of(message), self.node)
-        return await self._perform(handler, message, None)
+            raise _no_handler(tag_of(cls), self.node)
+        return handler
 
     def _proxy(self, cls: type[Message]) -> _Handler:
         """The handler of messages of `cls` whose resource another node owns."""
@@ -196,7 +223,8 @@ class Bus:
                 deadline = started + self._default_timeout()
         elif deadline is None or started + timeout_seconds < deadline:
             deadline = started + timeout_seconds
-        token = CONTEXT.set(CallContext(outer.job, (*outer.stack, handler.tag), deadline, outer.actor, outer.origin))
+        stack = (*outer.stack, handler.tag)
+        token = CONTEXT.set(CallContext(outer.job, stack, deadline, outer.actor, outer.origin, outer.parent))
         series = handler.failed
         try:
             if deadline <= started:

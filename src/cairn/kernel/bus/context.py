@@ -1,4 +1,4 @@
-"""The origin of a call: job, task stack, deadline, caller. It follows the work everywhere."""
+"""The origin of a call: job, task stack, deadline, caller, run. It follows the work everywhere, to other nodes too."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ class CallContext(Struct, frozen=True, gc=False):
     actor: str | None = None
     #: where it asked from. None: it is not known, or not any more
     origin: Origin | None = None
+    #: uuid of the workflow run that this is a part of; what it starts are its inner runs. The bus only hands it on
+    parent: str | None = None
 
     def child(self, task_name: str, deadline: float | None = None) -> CallContext:
         """The context of a task inside this one. Deadlines only shrink: the nearer one holds."""
         if deadline is None or (self.deadline is not None and self.deadline < deadline):
             deadline = self.deadline
-        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor, self.origin)
+        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor, self.origin, self.parent)
 
 
 NOWHERE = CallContext()

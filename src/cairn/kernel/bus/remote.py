@@ -107,6 +107,12 @@ class Remote:
             await self._clock.sleep(_RESOLVE_PAUSE_SECONDS)
         raise _not_owner(tag_of(message), owner)
 
+    async def ask(self, node: NodeId, message: Message) -> object:
+        """Have `message` handled by `node`, another one, whatever the ring says of its route. The context has the deadline."""
+        if node not in self._ring.members:
+            raise node_gone(node, tag_of(message))
+        return await self._ask(node, message, named=True)
+
     async def announce(self, event: Event, context: CallContext) -> None:
         """Tell all other members of `event`."""
         others = [node for node in self._ring.members if node != self._node]
@@ -121,7 +127,7 @@ class Remote:
             except CairnError as error:
                 _log.warning("bus.event-not-delivered", node=node, message=tag_of(event), error=str(error))
 
-    async def _ask(self, node: NodeId, message: Message) -> object:
+    async def _ask(self, node: NodeId, message: Message, *, named: bool = False) -> object:
         tag = tag_of(message)
         if self._stopping:
             raise stopped(tag)
@@ -135,6 +141,9 @@ class Remote:
             job=context.job,
             stack=context.stack[:-1],
             actor=context.actor,
+            origin=context.origin,
+            parent=context.parent,
+            named=named,
         )
         pending = self._pending[request.id] = _Pending(node, tag)
         try:
@@ -195,8 +204,9 @@ class Remote:
         deadline = self._clock.monotonic() + request.seconds
         try:
             message = decode_message(request.message)
-            self._check_owner(message)
-            with entered(CallContext(request.job, request.stack, deadline, request.actor)):
+            if not request.named:
+                self._check_owner(message)
+            with entered(_context_of(request, deadline)):
                 body = msgspec.msgpack.encode(await self._call_here(message))
         except CairnError as error:
             return Answer(id=request.id, sender=self._node, error=error.record())
@@ -249,6 +259,10 @@ def _not_owner(tag: str, node: NodeId) -> CairnError:
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},
     )
+
+
+def _context_of(request: Request, deadline: float) -> CallContext:
+    return CallContext(request.job, request.stack, deadline, request.actor, request.origin, request.parent)
 
 
 def _decode_answer(message: Message, body: bytes) -> object:

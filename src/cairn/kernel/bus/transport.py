@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta, Struct
 
+from cairn.kernel.bus.context import Origin
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
 from cairn.kernel.ids import JobId, NodeId
@@ -46,6 +47,10 @@ class Request(Struct, frozen=True, kw_only=True, tag="request", omit_defaults=Tr
     job: JobId | None = None
     stack: tuple[str, ...] = ()
     actor: str | None = None
+    origin: Origin | None = None
+    parent: str | None = None
+    #: this very node is meant, whatever the ring says of the message's route
+    named: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True, tag="answer", omit_defaults=True):

@@ -5,7 +5,7 @@ import asyncio
 from cairn.kernel.bus.context import NOWHERE, CallContext, child, current, entered
 from cairn.kernel.ids import JobId
 
-JOB = CallContext(job=JobId("job"), stack=("vm.create",), deadline=100.0, actor="account")
+JOB = CallContext(job=JobId("job"), stack=("vm.create",), deadline=100.0, actor="account", parent="run")
 
 
 def test_outside_of_any_call_the_context_is_empty() -> None:
@@ -28,9 +28,9 @@ def test_deadlines_only_shrink() -> None:
     assert NOWHERE.child("step", 200.0).deadline == 200.0
 
 
-def test_child_keeps_job_and_actor() -> None:
+def test_child_keeps_job_actor_and_run() -> None:
     inner = JOB.child("step")
-    assert (inner.job, inner.actor) == ("job", "account")
+    assert (inner.job, inner.actor, inner.parent) == ("job", "account", "run")
 
 
 async def test_context_follows_into_tasks_and_does_not_leak_out_of_them() -> None:

@@ -6,13 +6,13 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from cairn.kernel.bus.context import CallContext, current, entered
+from cairn.kernel.bus.context import CallContext, Origin, current, entered
 from cairn.kernel.bus.message import Command, Event
 from cairn.kernel.bus.transport import Answer, pack
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.ids import JobId
+from cairn.kernel.ids import JobId, NodeId
 from cairn.kernel.log import configure
 from cairn.testing.clock import VirtualClock
 
@@ -93,11 +93,44 @@ async def test_message_whose_routing_field_is_none_stays_here(cloud: Cloud, gard
 
 async def test_context_and_remaining_time_travel_along(cloud: Cloud, garden: Garden) -> None:
     cloud.network.delay_seconds = 2.0
-    with entered(CallContext(job=JobId("job"), stack=("job",), deadline=30.0, actor="account")):
+    here = CallContext(
+        JobId("job"), ("job",), 30.0, actor="account", origin=Origin(address="192.0.2.1", session="s"), parent="run"
+    )
+    with entered(here):
         await cloud.clock.run(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))
-    assert garden.contexts == [
-        CallContext(job=JobId("job"), stack=("job", "plant.water"), deadline=32.0, actor="account")
-    ]
+    assert garden.contexts == [structs.replace(here, stack=("job", "plant.water"), deadline=32.0)]
+
+
+async def test_named_node_does_the_work_although_another_owns_the_resource(cloud: Cloud, garden: Garden) -> None:
+    plant = cloud.key_of(cloud.b)
+    for named in cloud.nodes:
+        answer = await cloud.clock.run(cloud.a.bus.ask(named.id, WaterPlant(plant=plant)))
+        assert answer.by == named.id
+
+
+async def test_node_that_is_no_member_cannot_be_asked(cloud: Cloud, garden: Garden) -> None:
+    gone = NodeId("node-z")
+    error = await error_of(cloud.a.bus.ask(gone, WaterPlant(plant=None)))
+    assert (error.code, error.details) == ("bus.node-gone", {"node": gone})
+
+
+async def test_named_node_that_leaves_before_it_answers_is_gone(cloud: Cloud, garden: Garden) -> None:
+    call = asyncio.create_task(cloud.a.bus.ask(cloud.b.id, PrunePlant(plant=cloud.key_of(cloud.a))))
+    await cloud.clock.advance(1)
+    assert garden.begun == [cloud.b.id]
+    cloud.members([cloud.a, cloud.c], epoch=2)
+    assert (await error_of(call)).code == "bus.node-gone"
+
+
+async def test_named_node_is_asked_until_the_deadline(cloud: Cloud, garden: Garden) -> None:
+    call = cloud.a.bus.ask(cloud.b.id, PrunePlant(plant=cloud.key_of(cloud.a)), timeout_seconds=5)
+    assert (await error_of(cloud.clock.run(call))).code == "bus.deadline-passed"
+    await cloud.clock.advance(0)
+    assert garden.ended == [cloud.b.id]
+
+
+async def test_work_for_here_is_done_here_although_another_owns_the_resource(cloud: Cloud, garden: Garden) -> None:
+    assert (await cloud.a.bus.here(WaterPlant(plant=cloud.key_of(cloud.b)))).by == cloud.a.id
 
 
 async def test_error_comes_back_with_kind_fields_and_cause(cloud: Cloud) -> None:
