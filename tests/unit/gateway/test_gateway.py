@@ -76,7 +76,7 @@ async def test_tags_beside_the_fields_win_over_those_inside(cloud: World, clock:
         seen.append(message)
         return True
 
-    cloud.jobs.submit = submit  # type: ignore[method-assign, assignment]
+    cloud.desk.submit = submit  # type: ignore[method-assign, assignment]
     site = await cloud.site()
     params = {"name": "web", "siteUuid": site, "systemTags": ["place::inside"], "userTags": ["inside"]}
 

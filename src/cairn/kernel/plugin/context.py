@@ -18,6 +18,7 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.desk import JobDesk
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
@@ -81,6 +82,7 @@ class NodeContext:
     ids: IdSource
     queues: ResourceQueues
     jobs: Jobs
+    desk: JobDesk
     events: Events
     config: GlobalConfig
     tags: Tags
