@@ -16,6 +16,7 @@ from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import NodeId
 from cairn.kernel.job import OPEN, Job, JobState
 from cairn.kernel.membership import NodeState, change_state
+from cairn.kernel.ring import Ring
 from cairn.services.vm.model import VmInstance
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
@@ -125,7 +126,11 @@ async def test_node_that_starts_leaves_alone_what_others_work_on(cloud: Nodes) -
 async def test_new_owner_begins_nothing_on_a_vm_before_the_old_one_has_ended(cloud: Nodes) -> None:
     cloud.kill(C)
     await cloud.clock.advance(20)
-    made = [await cloud.create_vm(A, f"vm-{number}") for number in range(12)]
+    later = Ring()
+    later.set_members(NODES, 1)
+    made: list[Json] = []
+    while [later.node_of(str(vm["uuid"])) for vm in made].count(C) < 3:
+        made.append(await cloud.create_vm(A, f"vm-{len(made)}"))
     cloud.agents.dials.turn(Dial(command="vm.stop", delay_seconds=30))
     for vm in made:
         await change(cloud, A, vm, "stopVmInstance")
