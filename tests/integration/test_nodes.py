@@ -112,7 +112,9 @@ class Nodes:
         """A call to one of the nodes."""
         return await self.clock.run(self.send(node, verb, path, body))
 
-    def send(self, node: NodeId, verb: str, path: str, body: object = None) -> Coroutine[object, object, tuple[int, Json]]:
+    def send(
+        self, node: NodeId, verb: str, path: str, body: object = None
+    ) -> Coroutine[object, object, tuple[int, Json]]:
         """A call to one of the nodes, while somebody else moves the clock."""
         raw = b"" if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json", "authorization": f"OAuth {self.saved.session}"}

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cairn.kernel.ids import NodeId
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.transport import NoTransport
+from cairn.kernel.clock import Clock
+from cairn.kernel.ids import NodeId, RandomIds
+from cairn.kernel.metrics import Metrics
+from cairn.kernel.ring import Ring
 from cairn.kernel.store.tx import Tx
 
 _NODE = NodeId("n")
+
+
+def sole_bus(clock: Clock, node: NodeId = _NODE) -> Bus:
+    """The bus of a node that owns all keys and knows no other."""
+    ring = Ring()
+    ring.set_members([node], 1)
+    return Bus(node, ring, NoTransport(), clock, Metrics(), RandomIds(seed=1))
 
 
 class SoleOwner:

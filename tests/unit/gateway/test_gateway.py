@@ -333,7 +333,7 @@ def _gateway(cloud: World, *apis: type[ApiCommand[None]]) -> Gateway:
         settings=load({}),
         store=cloud.store,
         query=cloud.query,
-        jobs=cloud.jobs,
+        jobs=cloud.desk,
         bus=cloud.bus,
         events=cloud.events,
         metrics=cloud.metrics,

@@ -479,7 +479,7 @@ async def broken(fn: object) -> object:
 
 async def test_job_does_not_end_before_its_undo_could_begin(site: Site) -> None:
     def break_down() -> None:
-        site.store.write = broken  # type: ignore[method-assign]
+        site.store.write = broken  # type: ignore[method-assign, assignment]
 
     writes = site.store.write
     site.handler = site.by_flow

@@ -29,7 +29,7 @@ class Places:
             place = self._queues.keep(row.queue_key, name=row.workflow, job=row.job_uuid, actor=row.actor)
             self._own[row.uuid] = place
 
-    def of(self, row: FlowRun) -> Place | None:
+    def of(self, row: FlowRun | RunHead) -> Place | None:
         """The place in which a run is to go on; None when none was taken for it."""
         uuid = row.uuid
         while uuid in self._outer:

@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 import structlog
 
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.messages import HostSyncFailed
+from cairn.services.host.messages import HostSyncFailed, Synced, SyncHost
 from cairn.services.host.model import Host, HostFault
 from cairn.services.host.provided import HostSyncs
 from cairn.services.ids import HostId
@@ -42,8 +44,9 @@ class _Part(NamedTuple):
 class Syncs(HostSyncs):
     """Does parts' work, and remembers which of it failed."""
 
-    def __init__(self, store: Store, ids: IdSource, events: Events) -> None:
+    def __init__(self, store: Store, bus: Bus, ids: IdSource, events: Events) -> None:
         self._store = store
+        self._bus = bus
         self._ids = ids
         self._events = events
         self._works: dict[str, Work] = {}
@@ -51,6 +54,11 @@ class Syncs(HostSyncs):
         self._busy: set[_Part] = set()
         self._gate = asyncio.Semaphore(_PARALLELISM)
         self._tasks = Tasks()
+        self._moved = False  #: hosts may belong to other nodes than before
+
+    def hosts_moved(self) -> None:
+        """Hosts may belong to other nodes now than before: what failed on them is read again in the next round."""
+        self._moved = True
 
     def register(self, kind: str, work: Work) -> None:
         """Say how a part is brought in line; see `HostSyncs`."""
@@ -62,10 +70,17 @@ class Syncs(HostSyncs):
 
     def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
         """Take the part for one that failed; see `HostSyncs`. In memory only: who asks knows the reason after a restart, too."""
+        if not self._bus.owns(host):
+            self._tasks.start(
+                self._have(SyncHost(host=host, kind=kind, subject=subject, later=reason)), f"sync {kind} elsewhere"
+            )
+            return
         self._failing.setdefault(_Part(host, kind, subject), reason)
 
     async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
         """Do the part's work, and note how it ended; see `HostSyncs`."""
+        if not self._bus.owns(host):
+            return await self._has(SyncHost(host=host, kind=kind, subject=subject))
         part = _Part(host, kind, subject)
         try:
             await self._works[kind](host, subject)
@@ -78,6 +93,26 @@ class Syncs(HostSyncs):
             await self._succeeded(part)
             return True
         return False
+
+    async def _has(self, message: SyncHost) -> bool:
+        """Have the node that the host belongs to do it."""
+        try:
+            return (await self._bus.call(message)).done
+        except CairnError as error:
+            _log.warning("host.sync-not-asked", host=message.host, kind=message.kind, error=str(error))
+            return False
+
+    async def _have(self, message: SyncHost) -> None:
+        await self._has(message)
+
+    @handles(SyncHost)
+    async def asked(self, message: SyncHost) -> Synced:
+        """Another node wants a part of a host in line that belongs to this one."""
+        host = HostId(message.host)
+        if message.later is not None:
+            self.later(host, message.kind, message.subject, reason=message.later)
+            return Synced(done=False)
+        return Synced(done=await self.sync(host, message.kind, message.subject))
 
     async def _failed(self, part: _Part, reason: str) -> None:
         reason = reason[:_REASON_CHARACTERS]
@@ -124,22 +159,28 @@ class Syncs(HostSyncs):
 
     async def start(self) -> None:
         """Read what failed before."""
+        await self._read()
+
+    async def _read(self) -> None:
         for row in await self._store.read(lambda tx: tx.find(HostFault)):
-            self._failing[_Part(row.host_uuid, row.kind, row.subject)] = row.reason
+            self._failing.setdefault(_Part(row.host_uuid, row.kind, row.subject), row.reason)
 
     async def stop(self) -> None:
         """End what is being tried. Safe to repeat."""
         await self._tasks.stop()
 
     async def round(self) -> None:
-        """Begin to try again what has failed on hosts that are connected. Hosts that are gone are forgotten."""
+        """Begin to try again what has failed on connected hosts of this node. Hosts that are gone are forgotten."""
+        if self._moved:
+            self._moved = False
+            await self._read()  # what failed elsewhere on hosts that belong to this node now
         if not self._failing:
             return
         uuids = {part.host for part in self._failing}
         hosts = {row.uuid: row for row in await self._store.read(lambda tx: tx.find(Host, uuid=list(uuids)))}
         for part in list(self._failing):
             host = hosts.get(part.host)
-            if host is None:
+            if host is None or not self._bus.owns(part.host):
                 del self._failing[part]
             elif host.status is MachineStatus.CONNECTED and part.kind in self._works and part not in self._busy:
                 self._busy.add(part)
