@@ -41,7 +41,7 @@ _WAIT_SECONDS = 60.0
 #: for an answer that needs no waiting
 _ASK_SECONDS = 5.0
 #: errors of calls to another node after which the owner is looked for again
-_LOOK_AGAIN = frozenset({NOT_OWNER, "bus.node-gone", "bus.stopped", "ring.empty"})
+_LOOK_AGAIN = frozenset({NOT_OWNER, "bus.node-gone", "bus.stopped", "bus.deadline-passed", "ring.empty"})
 #: created resources that are remembered, so that they are not looked up again
 _MOST_MADE = 10_000
 

@@ -90,6 +90,7 @@ class Executor:
         position = run.row.position + len(batch)
 
         def fn(tx: Tx) -> tuple[dict[str, object], int]:
+            epoch = self._begun(tx, run)  # first: what a step finds may be another node's doing
             data = dict(run.data)
             for step in batch:
                 run.at = step
@@ -98,7 +99,8 @@ class Executor:
                 self._probe.done(workflow, step)
                 _merge(data, made)
             run.at = None
-            return data, self._enter(tx, run, position, data)
+            self._enter(tx, run, position, data, epoch)
+            return data, epoch
 
         run.data, epoch = await self._journal(run, fn, position)
         run.row = replace(run.row, epoch=epoch)
@@ -109,8 +111,13 @@ class Executor:
         assert isinstance(step, ActionStep)
         position = run.row.position
         if not run.persisted:
-            epoch = await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
-            run.row = replace(run.row, epoch=epoch)
+
+            def fn(tx: Tx) -> int:
+                epoch = self._begun(tx, run)
+                self._enter(tx, run, position, run.data, epoch)
+                return epoch
+
+            run.row = replace(run.row, epoch=await self._journal(run, fn, position))
             run.check()
         made = await self._surely(run, step, fill(step.input, run.data))
         data = dict(run.data)
@@ -118,7 +125,7 @@ class Executor:
         if _entry_can_wait(run.effective.steps, position + 1):
             run.row = replace(run.row, position=position + 1)
         else:
-            await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
+            await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1)
         run.data = data
         run.note, run.fraction = "", 0.0
 
@@ -158,17 +165,19 @@ class Executor:
             run.action = None
         return result[0]
 
-    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object]) -> int:
-        """The journal's entry after a step; behind the last one the run's end. Returns the epoch in which it was begun."""
+    def _begun(self, tx: Tx, run: Run) -> int:
+        """The epoch in which a run was begun; now, if it has no row yet."""
+        return run.row.epoch if run.persisted else self._owners.begin(tx, run.begins)
+
+    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object], epoch: int) -> None:
+        """The journal's entry after a step; behind the last one the run's end."""
         row = run.row
-        epoch = row.epoch if run.persisted else self._owners.begin(tx, run.begins)
         if position == len(row.steps):
             self._conclude(tx, run, data)
         elif run.persisted:
             change(tx, FlowRun, row.claim, position=position, data=encode_data(data), last_op_date=tx.now)
         else:
             tx.insert(replace(row, position=position, data=encode_data(data), epoch=epoch, last_op_date=tx.now))
-        return epoch
 
     def _conclude(self, tx: Tx, run: Run, data: dict[str, object]) -> None:
         if run.persisted:
