@@ -244,6 +244,22 @@ async def _killed_at(workflow: str, write: int, moment: str) -> bool:
         return True
 
 
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+async def test_another_node_takes_over_what_was_killed_at_each_journal_write(workflow: str) -> None:
+    await _each_write(_taken_over_at, workflow, "after")
+
+
+async def _taken_over_at(workflow: str, write: int, moment: str) -> bool:
+    async with prepared(workflow) as (cloud, probe, scenario):
+        job = await _begun(cloud, probe, scenario, (write, moment))
+        if job is None:
+            return False
+        await cloud.replace()
+        await cloud.finish(job)
+        assert_at_rest(cloud)
+        return True
+
+
 async def _begun(cloud: Cloud, probe: Probe, scenario: Scenario, kill_at: tuple[int, str]) -> str | None:
     """The job of the call, with the node dead at that journal write; None when there is no such write."""
     probe.kill_at = kill_at

@@ -50,15 +50,22 @@ _OPEN_HEADS = (
 
 
 class Released(Struct, frozen=True, kw_only=True):
-    """Whether an undo was given."""
+    """What became of an undo that was owed."""
 
-    given: bool
+    given: bool  #: it is not owed any more where it was
 
 
 class ReleaseRun(Command[Released], frozen=True, kw_only=True, tag="flow.release-run"):
     """Give an undo that is owed to the node that asks. Safe to repeat."""
 
     run: str
+
+
+class EndRun(Command[Released], frozen=True, kw_only=True, tag="flow.end-run"):
+    """Try an undo that is owed again, now, or forget it, on the node that owes it. Safe to repeat."""
+
+    run: str
+    forget: bool = False
 
 
 class _JobHead(NamedTuple):
@@ -207,6 +214,30 @@ class Takeover:
             self._abroad.discard(row.uuid)
             self._flows.adopt(runs)
             await self._flows.recover_orphans([row.uuid])
+
+    # -- undos that are owed, for operators -------------------------------------------------------------------------
+
+    async def retry(self, uuid: str) -> bool:
+        """Try an undo that is owed again, on the node that owes it. Returns and raises what `FlowEngine.retry` does."""
+        return await self._end(EndRun(run=uuid))
+
+    async def settle(self, uuid: str) -> None:
+        """Forget an undo that is owed, on the node that owes it: see `FlowEngine.settle`."""
+        await self._end(EndRun(run=uuid, forget=True))
+
+    async def _end(self, message: EndRun) -> bool:
+        row = await self._store.look(lambda tx: tx.get(FlowRun, message.run))
+        if row is None:
+            return True
+        return (await self._bus.ask(row.node_uuid, message)).given
+
+    @handles(EndRun)
+    async def end(self, message: EndRun) -> Released:
+        """Try an undo again that is owed here, or forget it."""
+        if not message.forget:
+            return Released(given=await self._flows.retry(message.run))
+        await self._flows.settle(message.run)
+        return Released(given=True)
 
     @handles(ReleaseRun)
     async def release(self, message: ReleaseRun) -> Released:

@@ -364,8 +364,12 @@ class Cloud:
 
     # -- the node's life --------------------------------------------------------------------------------------------
 
-    async def start(self, probe: FlowProbe | None = None) -> None:
-        """Start a node on the database."""
+    async def start(self, probe: FlowProbe | None = None, *, node: str = "a" * 32) -> None:
+        """Start a node on the database.
+
+        Args:
+            node: another id: the dead node is another's, which has to find out that it is dead.
+        """
         self._life = Life()
         self.node = await Node.build(
             self.settings,
@@ -373,7 +377,7 @@ class Cloud:
             ids=self._ids,
             store=MortalStore(self.store, self._life, rehearses=self.rehearses),
             agent_transport=MortalTransport(self.transport, self._life),
-            node=NodeId("a" * 32),
+            node=NodeId(node),
             probe=probe,
             loaded=self._loaded,
             installer=StandInInstaller(),
@@ -400,6 +404,11 @@ class Cloud:
         """Kill the node and start another on the same database."""
         await self.kill()
         await self.start(probe)
+
+    async def replace(self) -> None:
+        """Kill the node and start another one, which takes over once the heartbeat of the dead one has stood still."""
+        await self.kill()
+        await self.start(node="b" * 32)
 
     async def quiet(self, seconds: float = 0.0) -> None:
         """Let everything that is under way go on for `seconds` of the cloud's time."""

@@ -3,6 +3,7 @@
 from cairn.kernel.machine.certificates import Certificates
 from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.kernel.takeover import Takeover
 from cairn.services.admin.housekeeping import keep_house
 from cairn.services.admin.service import AdminService
 
@@ -13,6 +14,7 @@ def build(node: NodeContext) -> None:
             node.store,
             node.jobs,
             node.lazy_flows(),
+            lambda: node.need(Takeover),
             node.config,
             node.queues,
             node.clock,

@@ -19,6 +19,7 @@ from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Loaded, Manifest
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
+from cairn.kernel.takeover import Takeover
 from cairn.services.admin.messages import (
     CertificatesAnswer,
     CurrentTime,
@@ -58,6 +59,7 @@ class AdminService:
         store: Store,
         jobs: Jobs,
         flows: Callable[[], FlowEngine],
+        takeover: Callable[[], Takeover],
         settings: GlobalConfig,
         queues: ResourceQueues,
         clock: Clock,
@@ -70,6 +72,7 @@ class AdminService:
         self._store = store
         self._jobs = jobs
         self._flows = flows
+        self._takeover = takeover
         self._settings = settings
         self._queues = queues
         self._clock = clock
@@ -113,7 +116,7 @@ class AdminService:
     @handles(RetryWorkflowRun)
     async def retry_run(self, message: RetryWorkflowRun) -> None:
         """Try a failed undo again."""
-        if await self._flows().retry(message.uuid):
+        if await self._takeover().retry(message.uuid):
             return
         row = await self._store.read(lambda tx: tx.get(FlowRun, message.uuid))
         errors = row.undo_errors if row else {}
@@ -137,7 +140,7 @@ class AdminService:
                 "Cancel its job instead.",
                 kind=ErrorKind.CONFLICT,
             )
-        await self._flows().settle(message.uuid)
+        await self._takeover().settle(message.uuid)
 
     @handles(GetWorkflow)
     async def workflow(self, message: GetWorkflow) -> WorkflowAnswer:
