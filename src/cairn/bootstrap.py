@@ -199,7 +199,8 @@ class Node:
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        bus = Bus(own, ring, given.bus_transport or NoTransport(), clock, metrics, ids)
+        transport = given.bus_transport or NoTransport()
+        bus = Bus(own, ring, transport, clock, metrics, ids, incarnation=lambda: membership.joined)
         membership = Membership(
             store,
             ring,

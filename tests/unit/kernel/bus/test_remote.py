@@ -303,7 +303,7 @@ async def test_garbage_from_the_wire_is_dropped(cloud: Cloud, garden: Garden, cl
     configure(io.StringIO())
     cloud.network.carry(cloud.a.id, cloud.b.id, b"\xc1 not msgpack")
     unknown = Answer(id="nobody waits", sender=cloud.a.id)
-    cloud.network.carry(cloud.a.id, cloud.b.id, pack(unknown))
+    cloud.network.carry(cloud.a.id, cloud.b.id, pack(unknown, "it"))
     await clock.advance(0)
     configure(level="warning")
     answer = await clock.run(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))
