@@ -30,7 +30,7 @@ from cairn.kernel.ring import Ring
 _log = structlog.get_logger("cairn.bus")
 
 #: seconds from one sending to the next; the last holds from then on
-PAUSES_SECONDS = (2.0, 4.0, 8.0, 15.0)
+PAUSES_SECONDS = (3.0, 6.0, 15.0)
 #: after the transport was away, what is open is sent again within so many seconds
 _RESUME_SECONDS = 1.0
 #: cancels that wait for their answer, at most; what is beyond ends at its deadline
@@ -84,10 +84,18 @@ class Asking:
         ids: of requests.
         incarnation: the epoch in which this process joined; read at each request.
         send: brings an envelope on its way. It may raise a `CairnError`.
+        reachable: whether the transport is there; while it is not, nothing is sent again.
     """
 
     def __init__(
-        self, node: NodeId, ring: Ring, clock: Clock, ids: IdSource, incarnation: Callable[[], int], send: Send
+        self,
+        node: NodeId,
+        ring: Ring,
+        clock: Clock,
+        ids: IdSource,
+        incarnation: Callable[[], int],
+        send: Send,
+        reachable: Callable[[], bool],
     ) -> None:
         self._node = node
         self._ring = ring
@@ -95,6 +103,7 @@ class Asking:
         self._ids = ids
         self._incarnation = incarnation
         self._send = send
+        self._reachable = reachable
         self._wheel = DeadlineWheel(clock)
         self._pending: dict[str, _Open] = {}
         self._cancelled: dict[str, _Open] = {}
@@ -204,7 +213,8 @@ class Asking:
             self._give_up(call)  # the other node has ended the work by itself
             return
         try:
-            self._send(call.node, call.envelope(now), call.tag)
+            if self._reachable():
+                self._send(call.node, call.envelope(now), call.tag)
         except CairnError as error:
             _log.warning("bus.envelope-not-sent", node=call.node, message=call.tag, error=str(error))
         self._wait(call)

@@ -74,7 +74,7 @@ class Remote:
         self._call_here = call_here
         self._deliver = deliver
         self._incarnation = incarnation
-        self._asking = Asking(node, ring, clock, ids, incarnation, self._pack_and_send)
+        self._asking = Asking(node, ring, clock, ids, incarnation, self._pack_and_send, self._reachable)
         self._serving = Serving(node, ring, clock, incarnation, call_here, self._send)
         self._epoch = ring.epoch
         self._announced = 0
@@ -138,6 +138,9 @@ class Remote:
             self._transport.broadcast(pack(announcement, tag_of(event)))
         except CairnError as error:
             _log.warning("bus.event-not-announced", message=tag_of(event), error=str(error))
+
+    def _reachable(self) -> bool:
+        return self._transport.trouble() is None
 
     def _pack_and_send(self, node: NodeId, envelope: Envelope, what: str) -> None:
         self._transport.send(node, pack(envelope, what))

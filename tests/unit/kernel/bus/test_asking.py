@@ -37,7 +37,9 @@ class Desk:
         self.error: CairnError | None = None
         ring = Ring()
         ring.set_members([HERE, THERE, ELSEWHERE], 5)
-        self.asking = Asking(HERE, ring, clock, RandomIds(seed=1), lambda: self.incarnation, self._send)
+        self.reachable = True
+        ids = RandomIds(seed=1)
+        self.asking = Asking(HERE, ring, clock, ids, lambda: self.incarnation, self._send, lambda: self.reachable)
 
     def _send(self, node: NodeId, envelope: Envelope, what: str) -> None:
         assert (node, what) == (THERE, "piano.tune")
@@ -133,6 +135,20 @@ async def test_transport_that_is_back_has_everything_open_sent_again_soon(desk: 
     assert len(desk.sent) == 20  # the pauses begin anew, too
     desk.asking.stop()
     assert {await code_of(call) for call in calls} == {"bus.stopped"}
+
+
+async def test_nothing_is_sent_again_while_the_transport_is_away(desk: Desk) -> None:
+    call = desk.ask()
+    await desk.clock.advance(1)
+    desk.reachable = False
+    await desk.clock.advance(60)
+    assert len(desk.sent) == 1
+    desk.reachable = True
+    desk.asking.resume()
+    await desk.clock.advance(1)
+    assert len(desk.sent) == 2
+    desk.answer()
+    assert await call == Tuned(pitch=440)
 
 
 async def test_cancel_is_sent_again_until_it_is_answered(desk: Desk) -> None:
