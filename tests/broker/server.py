@@ -80,6 +80,13 @@ class RabbitServer:
                 return
             threading.Event().wait(0.1)
 
+    def control(self, *words: str) -> str:
+        """What ``rabbitmqctl`` says."""
+        command = [PROGRAMS / "rabbitmqctl", "--quiet", "--node", self._environment()["RABBITMQ_NODENAME"], *words]
+        done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def hold(self) -> None:
         """From now on it neither answers nor ends: a machine that hangs."""
         self._signal(signal.SIGSTOP)

@@ -125,6 +125,33 @@ async def test_broker_that_hangs_is_noticed_and_nothing_is_lost(nodes: Nodes, se
     assert (len(b.counted), once(b)) == (200, {1})
 
 
+async def test_queue_that_an_operator_deletes_is_missed_and_made_again(nodes: Nodes, server: RabbitServer) -> None:
+    a, b = [await nodes.start(node) for node in (A, B)]
+    await a.count(B, 1)
+    found = await asyncio.to_thread(server.control, "list_queues", "--vhost", VHOST, "name")
+    (queue,) = [name for name in found.split() if f".{B}." in name]
+    server_side = (
+        f'rabbit_amqqueue:with(rabbit_misc:r(<<"{VHOST}">>, queue, <<"{queue}">>), '
+        'fun(Q) -> rabbit_amqqueue:delete(Q, false, false, <<"operator">>) end).'
+    )
+    await asyncio.to_thread(server.control, "eval", server_side)
+    calls = [a.count(B, number) for number in range(2, 10)]
+    answers = await asyncio.wait_for(asyncio.gather(*calls), 60)
+    assert [answer.number for answer in answers] == list(range(2, 10))
+    assert once(b) == {1}
+
+
+async def test_nothing_is_left_at_the_broker_when_all_nodes_have_ended(nodes: Nodes, server: RabbitServer) -> None:
+    for node in [await nodes.start(node) for node in NODES]:
+        await node.bus.stop()
+    found = [
+        await asyncio.to_thread(server.control, f"list_{what}", "--vhost", VHOST, "name")
+        for what in ("queues", "exchanges")
+    ]
+    assert "cairn." not in "".join(found)
+    assert await asyncio.to_thread(server.control, "list_connections", "name") == ""
+
+
 async def test_broker_that_is_not_there_at_the_start_is_found_later(
     nodes: Nodes, server: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,9 @@ its order. An envelope may so arrive twice, which the bus knows. What finds no r
 A message that no queue takes is dropped by the broker without a word: a node that starts again, or connects again, is no
 node that is gone. Who is gone is for the ring to say.
 
+A connection may be up and carry nothing: a broker that is out of memory or disk takes nothing more, an operator deletes a queue.
+So each node sends itself an echo, and connects anew when one does not come back.
+
 The broker may be away for as long as it likes. It is tried again for ever, with growing pauses that differ from node to node,
 and the node does meanwhile what needs no other node.
 """
@@ -54,9 +57,12 @@ PAUSES_SECONDS = (0.2, 5.0)
 _FLUSH_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 _LOG_AGAIN_SECONDS = 60.0
+#: for an echo to come back, at most
+_ECHO_HEARTBEATS = 3
 #: of a queue whose node does not take from it: what lies longer, or is too much, is dropped, the oldest first
 _QUEUE: FieldTable = {"x-message-ttl": 60_000, "x-max-length-bytes": 64 << 20, "x-overflow": "drop-head"}
 _EVERYBODY = ""
+_ECHO = b""
 
 # They would log frames, in which secrets are; what matters of them is logged here.
 for _library in ("aio_pika", "aiormq"):
@@ -141,8 +147,10 @@ class RabbitTransport:
         self._empty.set()
         self._away_since: float | None = None
         self._logged = 0.0
+        self._failures = 0  # to connect, one after another
+        self._echoed = False
         self._tasks = Tasks()
-        self._publishing = Tasks()
+        self._linked = Tasks()  # what ends with a connection
         self._counts = _Counts(metrics)
         metrics.gauge("cairn_broker_outbox_bytes", "Bytes that wait for the broker.").read_from(
             lambda: {(): float(self._outbox.bytes)}
@@ -194,24 +202,31 @@ class RabbitTransport:
         self._wake.set()
 
     async def _run(self) -> None:
-        failures = 0
         while True:
-            link: _Link | None = None
+            why = "the connection has ended"
             try:
-                link = await self._connect()
-                failures = 0
-                self._came()
-                await self._publish_until_ended(link)
-                self._went("the connection has ended")
+                await self._connect_and_publish()
             except (Exception, asyncio.CancelledError) as error:
                 if being_cancelled():
                     raise
-                failures += 1
-                self._went(self._told(error))
-            finally:
-                self._up.clear()
-                await self._end(link)
-            await self._clock.sleep(self._pause(failures))
+                self._failures += 1
+                why = self._told(error)
+            self._went(why)
+            await self._clock.sleep(self._pause())
+
+    async def _connect_and_publish(self) -> None:
+        """Returns, or raises, when a connection has ended, or there was none."""
+        link = await self._connect()
+        try:
+            self._came()
+            self._linked.start(self._listen_for_echo(link), "echo")
+            await self._publish_until_ended(link)
+        finally:
+            self._up.clear()
+            await self._linked.stop()
+            self._outbox.back(self._under_way.values())  # what has not arrived for certain waits again
+            self._under_way.clear()
+            await link.close()
 
     async def _connect(self) -> _Link:
         tls = await asyncio.to_thread(self._broker.tls_context)
@@ -232,6 +247,7 @@ class RabbitTransport:
         seconds = self._clock.monotonic() - (self._away_since or self._clock.monotonic())
         self._away_since = None
         self._logged = 0.0
+        self._failures = 0
         self._up.set()
         _log.info("broker.connected", broker=repr(self._broker), away_seconds=round(seconds, 1))
         self._resume()
@@ -249,9 +265,9 @@ class RabbitTransport:
         text = f"{type(error).__name__}: {error}"
         return text.replace(self._broker.password, "***") if self._broker.password else text
 
-    def _pause(self, failures: int) -> float:
+    def _pause(self) -> float:
         first, longest = PAUSES_SECONDS
-        return min(longest, first * 2.0 ** min(failures, 10)) * self._random.uniform(0.5, 1.0)
+        return min(longest, first * 2.0 ** min(self._failures, 10)) * self._random.uniform(0.5, 1.0)
 
     async def _publish_until_ended(self, link: _Link) -> None:
         while not link.ended:
@@ -263,7 +279,7 @@ class RabbitTransport:
     def _publish(self, link: _Link, batch: Batch) -> None:
         self._taken += 1
         self._under_way[self._taken] = batch
-        self._publishing.start(self._published(link, self._taken, batch), "publish")
+        self._linked.start(self._published(link, self._taken, batch), "publish")
 
     async def _published(self, link: _Link, number: int, batch: Batch) -> None:
         try:
@@ -282,13 +298,14 @@ class RabbitTransport:
         if not self._outbox and not self._under_way:
             self._empty.set()
 
-    async def _end(self, link: _Link | None) -> None:
-        """Close a connection. What it has not brought for certain waits again."""
-        await self._publishing.stop()
-        self._outbox.back(self._under_way.values())
-        self._under_way.clear()
-        if link is not None:
-            await link.close()
+    async def _listen_for_echo(self, link: _Link) -> None:
+        while not link.ended:
+            self._echoed = False
+            self._put(self._node, _ECHO)
+            await self._clock.sleep(_ECHO_HEARTBEATS * self._broker.heartbeat_seconds)
+            if not self._echoed:
+                _log.warning("broker.no-echo", broker=repr(self._broker))
+                link.end()
 
     async def _arrived(self, message: AbstractIncomingMessage) -> None:
         try:
@@ -298,7 +315,10 @@ class RabbitTransport:
             envelopes = []
         self._counts.received(len(envelopes))
         for envelope in envelopes:
-            self._receive(envelope)
+            if envelope == _ECHO:
+                self._echoed = True
+            else:
+                self._receive(envelope)
         with suppress(Exception):  # the connection has ended: the message comes no more, its queue is gone
             await message.ack()
 
