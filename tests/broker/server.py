@@ -82,10 +82,11 @@ class RabbitServer:
 
     def control(self, *words: str) -> str:
         """What ``rabbitmqctl`` says."""
-        command = [PROGRAMS / "rabbitmqctl", "--quiet", "--node", self._environment()["RABBITMQ_NODENAME"], *words]
+        program, node = str(PROGRAMS / "rabbitmqctl"), self._environment()["RABBITMQ_NODENAME"]
+        command = [program, "--quiet", "--node", node, *words]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return str(done.stdout)
 
     def hold(self) -> None:
         """From now on it neither answers nor ends: a machine that hangs."""

@@ -28,9 +28,11 @@ from random import Random
 
 import msgspec
 import structlog
-from aio_pika import Connection, DeliveryMode, ExchangeType, Message
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+from aio_pika import Connection, ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import DeliveryError
+from aiormq.channel import Channel as UnderlayChannel
+from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from yarl import URL
 
@@ -61,6 +63,8 @@ _LOG_AGAIN_SECONDS = 60.0
 _ECHO_HEARTBEATS = 3
 #: of a queue whose node does not take from it: what lies longer, or is too much, is dropped, the oldest first
 _QUEUE: FieldTable = {"x-message-ttl": 60_000, "x-max-length-bytes": 64 << 20, "x-overflow": "drop-head"}
+_NODES, _EVENTS = ".nodes", ".events"  #: exchanges, behind the prefix
+_NOT_ON_DISK = 1  # the mode of delivery: secrets may be in a message
 _EVERYBODY = ""
 _ECHO = b""
 
@@ -83,8 +87,8 @@ class _Link:
         self.connection = connection
         self.ended = False
         self._wake = wake  # set when it ends
-        self.nodes: AbstractExchange
-        self.events: AbstractExchange
+        self.prefix = ""
+        self.channel: UnderlayChannel
         connection.close_callbacks.add(self.end)
 
     def end(self, *_: object) -> None:
@@ -97,20 +101,30 @@ class _Link:
         channel: AbstractChannel = await self.connection.channel(publisher_confirms=True, on_return_raises=False)
         channel.close_callbacks.add(self.end)
         await channel.set_qos(prefetch_count=PREFETCH)
-        self.nodes = await channel.declare_exchange(f"{prefix}.nodes", ExchangeType.DIRECT, auto_delete=True)
-        self.events = await channel.declare_exchange(f"{prefix}.events", ExchangeType.FANOUT, auto_delete=True)
+        nodes = await channel.declare_exchange(f"{prefix}{_NODES}", ExchangeType.DIRECT, auto_delete=True)
+        events = await channel.declare_exchange(f"{prefix}{_EVENTS}", ExchangeType.FANOUT, auto_delete=True)
         queue = await channel.declare_queue(name, exclusive=True, auto_delete=True, arguments=_QUEUE)
-        await queue.bind(self.nodes, routing_key=node)
-        await queue.bind(self.events)
+        await queue.bind(nodes, routing_key=node)
+        await queue.bind(events)
+        underlay = await channel.get_underlay_channel()
+        assert isinstance(underlay, UnderlayChannel), "the libraries belong together"
+        self.prefix, self.channel = prefix, underlay
         return queue
 
     async def publish(self, batch: Batch) -> None:
-        """Returns once the broker has it."""
-        message = Message(batch.body(), delivery_mode=DeliveryMode.NOT_PERSISTENT)
-        if batch.receiver == _EVERYBODY:
-            await self.events.publish(message, routing_key="", mandatory=False)
-        else:
-            await self.nodes.publish(message, routing_key=batch.receiver, mandatory=False)
+        """Returns once the broker has it.
+
+        Through the lower library: the upper one also waits until the socket is empty, which `WINDOW` makes needless, and leaves
+        futures behind that nobody awaits when a connection ends.
+        """
+        everybody = batch.receiver == _EVERYBODY
+        await self.channel.basic_publish(
+            batch.body(),
+            exchange=f"{self.prefix}{_EVENTS if everybody else _NODES}",
+            routing_key=batch.receiver,
+            properties=Basic.Properties(delivery_mode=_NOT_ON_DISK),
+            wait=False,
+        )
 
     async def close(self) -> None:
         """Say goodbye, if the other side still listens."""
