@@ -20,6 +20,7 @@ from cairn.bootstrap import Node
 from cairn.kernel import log
 from cairn.kernel.bus.broker import parse_broker
 from cairn.kernel.bus.context import CallContext, entered
+from cairn.kernel.bus.rabbit import PREFETCH
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import NodeId
 from cairn.kernel.settings import load
@@ -123,6 +124,15 @@ async def test_broker_that_hangs_is_noticed_and_nothing_is_lost(nodes: Nodes, se
     answers = await asyncio.wait_for(asyncio.gather(*calls), 120)
     assert [answer.number for answer in answers] == list(range(200))
     assert (len(b.counted), once(b)) == (200, {1})
+
+
+async def test_messages_that_come_one_by_one_are_acknowledged_many_at_a_time(nodes: Nodes, server: RabbitServer) -> None:
+    a, b = [await nodes.start(node) for node in (A, B)]
+    for number in range(PREFETCH * 4):  # more than the broker sends ahead
+        await a.count(B, number)
+    assert (len(b.counted), once(b)) == (PREFETCH * 4, {1})
+    listed = await asyncio.to_thread(server.control, "list_queues", "--vhost", VHOST, "messages_unacknowledged")
+    assert all(0 <= int(line) < PREFETCH for line in listed.split()[1:])
 
 
 async def test_queue_that_an_operator_deletes_is_missed_and_made_again(nodes: Nodes, server: RabbitServer) -> None:
