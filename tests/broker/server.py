@@ -83,7 +83,8 @@ class RabbitServer:
     def control(self, *words: str) -> str:
         """What ``rabbitmqctl`` says."""
         program, node = str(PROGRAMS / "rabbitmqctl"), self._environment()["RABBITMQ_NODENAME"]
-        command = [program, "--quiet", "--node", node, *words]
+        tables = ["--no-table-headers"] if words[0].startswith("list_") else []
+        command = [program, "--quiet", "--node", node, *words, *tables]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return str(done.stdout)

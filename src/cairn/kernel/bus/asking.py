@@ -4,9 +4,9 @@ The request goes out, a future waits under its id. It ends by the answer, by the
 cancel goes after the request), or when the ring says that the node has left: whichever is first; anything that comes
 later finds no future and is dropped. So there is exactly one answer.
 
-A transport may lose what it carries. So a request is sent again, under the same id, with growing pauses, and at once when
-the transport says that it is there again; the other node answers it once, and sends the same answer as often as it is
-asked. A cancel is sent again in the same way until it is answered. All of them wait on one wheel.
+A transport may lose what it carries. So a request is sent again, under the same id, with growing pauses, and soon when the
+transport or the other node says that it is there again; the other node answers it once, and sends the same answer as often
+as it is asked. A cancel is sent again in the same way until it is answered. All of them wait on one wheel.
 """
 
 from __future__ import annotations
@@ -173,9 +173,13 @@ class Asking:
             if call.cancelled:
                 self._give_up(call)
 
-    def resume(self) -> None:
-        """The transport is there again: send what is open once more, spread over a second, and often again."""
-        calls = self._open()
+    def resume(self, node: NodeId | None = None) -> None:
+        """Send what is open once more, spread over a second, and with short pauses again.
+
+        Args:
+            node: that can be reached again; None: the transport is there again.
+        """
+        calls = [call for call in self._open() if node is None or call.node == node]
         now = self._clock.monotonic()
         for number, call in enumerate(calls):
             self._wheel.discard(call)
@@ -223,6 +227,7 @@ class Asking:
         if self._stopping or (call.future.done() and not call.future.cancelled()):
             return
         call.cancelled, call.times = True, 0
+        call.request = replace(call.request, message=b"")
         self._wheel.discard(call)
         self._cancelled[call.request.id] = call
         if len(self._cancelled) > _CANCELS:

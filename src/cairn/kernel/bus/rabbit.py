@@ -4,9 +4,9 @@ Each node has one queue, bound to a direct exchange by the node's id and to a fa
 exclusive: they live as long as their connection, are called anew at each, and so a connection that the broker still takes to
 be alive is in nobody's way. What lies in a queue that ends is lost; the bus repeats it.
 
-Sending puts an envelope into the `Outbox` and waits for nothing. One task takes batches out and publishes them, some at a
+Sending puts an envelope into the `SendBuffer` and waits for nothing. One task takes batches out and publishes them, some at a
 time; each is confirmed by the broker, and what was not confirmed when a connection ends goes out again on the next one, in
-its order. An envelope may so arrive twice, which the bus knows. What finds no room in the outbox is dropped, and counted.
+its order. An envelope may so arrive twice, which the bus knows. What finds no room in the buffer is dropped, and counted.
 
 A message that no queue takes is dropped by the broker without a word: a node that starts again, or connects again, is no
 node that is gone. Who is gone is for the ring to say.
@@ -37,7 +37,7 @@ from pamqp.common import FieldTable
 from yarl import URL
 
 from cairn.kernel.bus.broker import Broker
-from cairn.kernel.bus.outbox import Batch, Outbox, envelopes_of
+from cairn.kernel.bus.send_buffer import Batch, SendBuffer, envelopes_of
 from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.bus.transport import Receive
 from cairn.kernel.clock import Clock
@@ -154,7 +154,7 @@ class RabbitTransport:
         self._random = random or Random()  # noqa: S311 - no secret
         self._receive: Receive = lambda envelope: None
         self._resume: Callable[[], None] = lambda: None
-        self._outbox = Outbox()
+        self._buffer = SendBuffer()
         self._under_way: dict[int, Batch] = {}
         self._taken = 0
         self._wake = asyncio.Event()
@@ -168,13 +168,9 @@ class RabbitTransport:
         self._unacknowledged = 0  # messages of this connection
         self._tasks = Tasks()
         self._linked = Tasks()  # what ends with a connection
-        self._counts = _Counts(metrics)
-        metrics.gauge("cairn_broker_outbox_bytes", "Bytes that wait for the broker.").read_from(
-            lambda: {(): float(self._outbox.bytes)}
-        )
-        metrics.gauge("cairn_broker_connected", "Whether the broker is connected.").read_from(
-            lambda: {(): float(self._up.is_set())}
-        )
+        self._counts = metrics.broker
+        self._counts.waiting.read_from(lambda: {(): float(self._buffer.bytes)})
+        self._counts.connected.read_from(lambda: {(): float(self._up.is_set())})
 
     async def start(self) -> None:
         """Connect, and stay connected. A broker that does not answer at once is waited for in the background."""
@@ -190,11 +186,11 @@ class RabbitTransport:
         await self._tasks.stop()
 
     def send(self, node: NodeId, envelope: bytes) -> None:
-        """Put the envelope into the outbox; it is dropped if there is no room."""
+        """Put the envelope into the buffer; it is dropped if there is no room."""
         self._put(node, envelope)
 
     def broadcast(self, envelope: bytes) -> None:
-        """Put the envelope into the outbox for everybody; it is dropped if there is no room."""
+        """Put the envelope into the buffer for everybody; it is dropped if there is no room."""
         self._put(_EVERYBODY, envelope)
 
     def on_receive(self, receive: Receive) -> None:
@@ -212,8 +208,8 @@ class RabbitTransport:
         return f"the broker has not been reached for {self._clock.monotonic() - self._away_since:.0f} s"
 
     def _put(self, receiver: str, envelope: bytes) -> None:
-        if not self._outbox.put(receiver, envelope):
-            self._counts.dropped("outbox-full", 1)
+        if not self._buffer.put(receiver, envelope):
+            self._counts.dropped("buffer-full", 1)
             return
         self._empty.clear()
         self._wake.set()
@@ -241,7 +237,7 @@ class RabbitTransport:
         finally:
             self._up.clear()
             await self._linked.stop()
-            self._outbox.back(self._under_way.values())  # what has not arrived for certain waits again
+            self._buffer.back(self._under_way.values())  # what has not arrived for certain waits again
             self._under_way.clear()
             await link.close()
 
@@ -290,8 +286,8 @@ class RabbitTransport:
     async def _publish_until_ended(self, link: _Link) -> None:
         while not link.ended:
             self._wake.clear()
-            while self._outbox and len(self._under_way) < WINDOW:
-                self._publish(link, self._outbox.take())
+            while self._buffer and len(self._under_way) < WINDOW:
+                self._publish(link, self._buffer.take())
             await self._wake.wait()
 
     def _publish(self, link: _Link, batch: Batch) -> None:
@@ -311,9 +307,9 @@ class RabbitTransport:
             link.end()  # the batch stays under way, and goes out again
             return
         del self._under_way[number]
-        self._outbox.done(batch)
+        self._buffer.done(batch)
         self._wake.set()
-        if not self._outbox and not self._under_way:
+        if not self._buffer and not self._under_way:
             self._empty.set()
 
     async def _listen_for_echo(self, link: _Link) -> None:
@@ -343,26 +339,3 @@ class RabbitTransport:
             self._unacknowledged = 0
             with suppress(Exception):  # the connection has ended: its messages come no more, their queue is gone
                 await message.ack(multiple=True)
-
-
-class _Counts:
-    """What goes through the broker."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._envelopes = metrics.counter("cairn_broker_envelopes", "Envelopes sent and received.", "direction")
-        self._messages = metrics.counter("cairn_broker_messages", "Messages, each with many envelopes.", "direction")
-        self._dropped = metrics.counter("cairn_broker_dropped", "Envelopes dropped; the bus repeats them.", "reason")
-
-    def sent(self, envelopes: int) -> None:
-        """A message has arrived at the broker."""
-        self._messages.add("sent")
-        self._envelopes.add("sent", amount=envelopes)
-
-    def received(self, envelopes: int) -> None:
-        """A message has come in."""
-        self._messages.add("received")
-        self._envelopes.add("received", amount=envelopes)
-
-    def dropped(self, reason: str, envelopes: int) -> None:
-        """Envelopes that do not arrive."""
-        self._dropped.add(reason, amount=envelopes)

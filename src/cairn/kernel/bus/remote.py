@@ -25,6 +25,7 @@ from cairn.kernel.bus.transport import (
     Cancel,
     Envelope,
     Request,
+    Returned,
     Transport,
     node_gone,
     pack,
@@ -80,7 +81,7 @@ class Remote:
         self._announced = 0
         self._heard: OrderedDict[tuple[NodeId, int, int], None] = OrderedDict()
         transport.on_receive(self._receive)
-        transport.on_resume(self._asking.resume)
+        transport.on_resume(self._resume)
         ring.listen(self._members_changed)
 
     async def start(self) -> None:
@@ -151,12 +152,19 @@ class Remote:
         except CairnError as error:
             _log.warning("bus.envelope-not-sent", node=node, error=str(error))
 
+    def _resume(self) -> None:
+        self._asking.resume()
+        self._transport.broadcast(pack(Returned(sender=self._node), "returned"))
+
     def _receive(self, data: bytes) -> None:
         try:
-            envelope = unpack(data)
+            self._take(unpack(data))
         except msgspec.MsgspecError as error:
             _log.warning("bus.envelope-unreadable", error=str(error))
-            return
+        except Exception:  # noqa: BLE001 (what one envelope does must not cost the others that came with it)
+            _log.exception("bus.envelope-failed")
+
+    def _take(self, envelope: Envelope) -> None:
         match envelope:
             case Request():
                 self._serving.take(envelope)
@@ -166,6 +174,10 @@ class Remote:
                 self._serving.cancel(envelope)
             case Announcement():
                 self._hear(envelope)
+            case Returned() if envelope.sender != self._node:
+                self._asking.resume(envelope.sender)
+            case Returned():
+                pass
 
     def _hear(self, announcement: Announcement) -> None:
         key = (announcement.sender, announcement.incarnation, announcement.number)

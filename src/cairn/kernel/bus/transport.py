@@ -104,7 +104,13 @@ class Announcement(Struct, frozen=True, kw_only=True, tag="event", omit_defaults
     actor: str | None = None
 
 
-Envelope = Request | Answer | Cancel | Announcement
+class Returned(Struct, frozen=True, kw_only=True, tag="returned"):
+    """Tells everybody that a node can be reached again: what was on its way to it may be lost."""
+
+    sender: NodeId
+
+
+Envelope = Request | Answer | Cancel | Announcement | Returned
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)

@@ -80,17 +80,17 @@ async def code_of(call: asyncio.Task[object]) -> str:
 async def test_request_is_sent_again_with_growing_pauses_until_it_is_answered(desk: Desk) -> None:
     call = desk.ask()
     await desk.clock.advance(60)
-    assert [at for at, _ in desk.sent] == [0, 2, 6, 14, 29, 44, 59]
+    assert [at for at, _ in desk.sent] == [0, 3, 9, 24, 39, 54]
     requests = desk.requests()
     assert len({request.id for request in requests}) == 1
-    assert [request.age for request in requests] == [0, 2, 6, 14, 29, 44, 59]
+    assert [request.age for request in requests] == [0, 3, 9, 24, 39, 54]
     assert [request.seconds for request in requests] == [DEADLINE_SECONDS - request.age for request in requests]
     assert [request.sent for request in requests] == [request.age for request in requests]
     assert {(request.incarnation, request.epoch) for request in requests} == {(4, 5)}
     desk.answer()
     assert await call == Tuned(pitch=440)
     await desk.clock.advance(60)
-    assert len(desk.sent) == 7
+    assert len(desk.sent) == 6
     assert desk.clock.pending() == 0
 
 
@@ -137,6 +137,20 @@ async def test_transport_that_is_back_has_everything_open_sent_again_soon(desk: 
     assert {await code_of(call) for call in calls} == {"bus.stopped"}
 
 
+async def test_node_that_is_back_has_what_it_was_asked_sent_again_soon(desk: Desk) -> None:
+    call = desk.ask()
+    await desk.clock.advance(40)
+    desk.sent.clear()
+    desk.asking.resume(ELSEWHERE)
+    await desk.clock.advance(1)
+    assert desk.sent == []
+    desk.asking.resume(THERE)
+    await desk.clock.advance(1)
+    assert len(desk.requests()) == 1
+    desk.answer()
+    assert await call == Tuned(pitch=440)
+
+
 async def test_nothing_is_sent_again_while_the_transport_is_away(desk: Desk) -> None:
     call = desk.ask()
     await desk.clock.advance(1)
@@ -156,10 +170,10 @@ async def test_cancel_is_sent_again_until_it_is_answered(desk: Desk) -> None:
     await desk.clock.advance(1)
     call.cancel()
     await desk.clock.advance(10)
-    assert desk.cancels() == [1, 3, 7]
+    assert desk.cancels() == [1, 4, 10]
     desk.answer(error=CairnError("bus.work-cancelled", "It was cancelled."))
     await desk.clock.advance(100)
-    assert desk.cancels() == [1, 3, 7]
+    assert desk.cancels() == [1, 4, 10]
     assert (len(desk.requests()), call.cancelled(), desk.clock.pending()) == (1, True, 0)
 
 
@@ -211,8 +225,8 @@ async def test_repetition_that_cannot_be_sent_is_tried_later(desk: Desk) -> None
     desk.error = CairnError("bus.node-gone", "It is gone.")
     await desk.clock.advance(2)
     desk.error = None
-    await desk.clock.advance(4)
-    assert [at for at, _ in desk.sent] == [0, 6]
+    await desk.clock.advance(6)
+    assert [at for at, _ in desk.sent] == [0, 9]
     desk.answer()
     assert await call == Tuned(pitch=440)
 
@@ -223,8 +237,8 @@ async def test_cancels_that_are_never_answered_are_bounded(desk: Desk, monkeypat
     await desk.clock.advance(1)
     for call in calls:
         call.cancel()
-    await desk.clock.advance(2)
-    assert [desk.cancels().count(at) for at in (1, 3)] == [5, 3]
+    await desk.clock.advance(3)
+    assert [desk.cancels().count(at) for at in (1, 4)] == [5, 3]
 
 
 async def test_stopped_node_asks_nobody(desk: Desk) -> None:

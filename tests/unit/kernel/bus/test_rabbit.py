@@ -92,11 +92,11 @@ async def test_what_finds_no_room_is_dropped_and_counted(monkeypatch: pytest.Mon
     transport = RabbitTransport(nobody(), A, Impatient(1), metrics)
     half = bytes(33 << 20)
     transport.send(B, half)
-    assert metric(metrics, "cairn_broker_outbox_bytes") == len(half)
+    assert metric(metrics, "cairn_broker_waiting_bytes") == len(half)
     transport.broadcast(half)
     transport.send(B, b"small")
     assert metric(metrics, "cairn_broker_dropped_total") == 1
-    assert metric(metrics, "cairn_broker_outbox_bytes") == len(half) + 5
+    assert metric(metrics, "cairn_broker_waiting_bytes") == len(half) + 5
 
 
 async def test_stopping_does_not_wait_for_a_broker_that_is_away() -> None:

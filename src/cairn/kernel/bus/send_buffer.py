@@ -42,7 +42,7 @@ def envelopes_of(body: bytes) -> list[bytes]:
     return _decoder.decode(body)
 
 
-class Outbox:
+class SendBuffer:
     """Keeps envelopes by receiver until they have arrived at the broker."""
 
     def __init__(
