@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -186,9 +187,14 @@ async def _process(url: str, node: NodeId, joined: int) -> asyncio.subprocess.Pr
         stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(60):
-        while await process.stdout.readline() != b"ready\n":  # it also logs
-            assert process.returncode is None
+    try:
+        async with asyncio.timeout(60):
+            while (line := await process.stdout.readline()) != b"ready\n":  # it also logs
+                assert line, "it has ended"
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        raise
     return process
 
 
@@ -198,9 +204,11 @@ async def test_node_that_is_killed_is_gone_once_the_ring_says_so_and_served_agai
     a = await nodes.start(A)
     former = await _process(server.url, B, 1)
     calls = [a.count(B, number, seconds=1000) for number in range(20)]
-    assert (await a.count(B, 20)).by == B
-    former.send_signal(signal.SIGKILL)
-    await former.wait()
+    try:
+        assert (await a.count(B, 20)).by == B
+    finally:
+        former.kill()
+        await former.wait()
     assert not any(call.done() for call in calls)
     a.ring.set_members(NODES, 2, restarted=[B])
     assert {await code_of(call) for call in calls} == {"bus.node-gone"}

@@ -195,7 +195,7 @@ class Membership:
 
     @property
     def joined(self) -> int:
-        """The epoch in which this process joined; 0: it is no member."""
+        """The epoch in which this node joined; 0: it has not yet."""
         return self._joined
 
     def trouble(self) -> str | None:

@@ -73,8 +73,8 @@ class Bus:
         metrics: where calls are counted.
         ids: for requests to other nodes.
         default_timeout: seconds for a call without a time-out or an inherited deadline; read at each call.
-        incarnation: the epoch in which this process joined the ring, so that other nodes tell it from the process before;
-            read at each call to another node.
+        incarnation: the epoch in which this process joined the ring, so that other nodes tell it from the process before; 0:
+            it has not joined, and does nothing for others.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Bus:
         ids: IdSource,
         *,
         default_timeout: Callable[[], float] = lambda: DEFAULT_TIMEOUT_SECONDS,
-        incarnation: Callable[[], int] = lambda: 0,
+        incarnation: Callable[[], int] = lambda: 1,
     ) -> None:
         self.node = node
         self._ring = ring

@@ -18,8 +18,9 @@ import structlog
 from cairn.kernel.bus.asking import Asking
 from cairn.kernel.bus.context import CallContext
 from cairn.kernel.bus.message import Event, Message, decode_message, encode_message, tag_of
-from cairn.kernel.bus.serving import NOT_OWNER, Serving, not_owner
+from cairn.kernel.bus.serving import Serving
 from cairn.kernel.bus.transport import (
+    NOT_OWNER,
     Announcement,
     Answer,
     Cancel,
@@ -28,6 +29,7 @@ from cairn.kernel.bus.transport import (
     Returned,
     Transport,
     node_gone,
+    not_owner,
     pack,
     unpack,
 )
@@ -106,10 +108,8 @@ class Remote:
         key: str = getattr(message, message.route)
         for _ in range(_RESOLVE_ATTEMPTS):
             owner = self._ring.node_of(key)
-            if owner == self._node:
-                return await self._call_here(message)
             try:
-                return await self._asking.ask(owner, message)
+                return await (self._call_here(message) if owner == self._node else self._asking.ask(owner, message))
             except CairnError as error:
                 if error.code != NOT_OWNER:
                     raise

@@ -12,7 +12,8 @@ Processes come and go under one node's id, and envelopes may be late. So a reque
 
 - one of a process that has left since, by the ring or because a later process of that node has asked, is refused, and its
   work is cancelled: nobody waits, and its job is being taken over;
-- one that knew a list from before this process joined was meant for the process before, which may have done it.
+- one that knew a list from before this process joined was meant for the process before, which may have done it. So nothing is
+  taken before this process has joined.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from cairn.kernel.bus.context import CallContext, entered
 from cairn.kernel.bus.lateness import Lateness
 from cairn.kernel.bus.message import Message, decode_message, tag_of
 from cairn.kernel.bus.tasks import Tasks
-from cairn.kernel.bus.transport import Answer, Cancel, Request, node_gone, pack
+from cairn.kernel.bus.transport import Answer, Cancel, Request, node_gone, not_owner, pack
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.ids import NodeId
@@ -39,7 +40,6 @@ from cairn.kernel.ring import Ring
 
 _log = structlog.get_logger("cairn.bus")
 
-NOT_OWNER = "bus.not-owner"
 #: a request that is later than this may be a copy of one that came long ago
 _LATE_SECONDS = 1.0
 
@@ -74,7 +74,7 @@ class Serving:
         node: this node.
         ring: who the members are.
         clock: time.
-        incarnation: the epoch in which this process joined.
+        incarnation: the epoch in which this process joined; 0: it has not, and does nothing for others.
         call_here: handles a message on this node.
         send: brings a packed envelope to a node. It does not raise.
     """
@@ -113,8 +113,8 @@ class Serving:
 
     def take(self, request: Request) -> None:
         """A request has come in."""
-        if self._stopping:
-            return
+        if self._stopping or not self._incarnation():
+            return  # it comes again, or the ring says that this node has left
         refusal = self._refusal(request)
         asker = self._asker(request) if refusal is None else None
         if asker is None:
@@ -247,17 +247,6 @@ def _error(node: NodeId, asked: Request | Cancel, error: CairnError) -> bytes:
         return pack(answer, "The error")
     except CairnError as too_large:
         return pack(msgspec.structs.replace(answer, error=too_large.record()), "The error")
-
-
-def not_owner(tag: str, node: NodeId) -> CairnError:
-    """``bus.not-owner``: `node` was asked for a resource of another one."""
-    return CairnError(
-        NOT_OWNER,
-        f"{tag}: node {node} does not own the resource, because nodes are joining or leaving. Nothing was done; "
-        "ask again.",
-        kind=ErrorKind.UNAVAILABLE,
-        details={"node": node},
-    )
 
 
 def _asker_gone(node: NodeId) -> CairnError:

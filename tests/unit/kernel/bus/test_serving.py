@@ -214,6 +214,15 @@ async def test_request_that_was_meant_for_the_process_before_is_refused(bakery: 
     assert (bakery.begun, bakery.codes()) == (0, ["bus.node-gone"])
 
 
+async def test_node_that_has_not_joined_does_nothing_for_others(bakery: Bakery) -> None:
+    bakery.incarnation = 0
+    await bakery.take(bakery.request())
+    assert (bakery.begun, bakery.sent) == (0, [])
+    bakery.incarnation = 5
+    await bakery.take(bakery.request(age=3.0))
+    assert (bakery.begun, bakery.codes()) == (1, [None])
+
+
 async def test_node_that_has_left_itself_ends_what_it_does_for_others(bakery: Bakery) -> None:
     await bakery.take(bakery.request(BakeBread(minutes=1)))
     bakery.serving.left([HERE], before=5)
