@@ -14,7 +14,10 @@ SPREAD := -n auto --dist worksteal
 PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps util-linux mount \
 	openssh-server qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
 	python3-libvirt dnsmasq-base \
-	busybox-static cpio syslinux syslinux-common mtools dosfstools parted
+	busybox-static cpio syslinux syslinux-common mtools dosfstools parted \
+	rabbitmq-server
+# What Debian starts when it installs one of these, package:unit; it is stopped again: tests and `make up` start their own.
+NOT_STARTED := rabbitmq-server:rabbitmq-server.service rabbitmq-server:epmd.socket rabbitmq-server:epmd.service
 
 .PHONY: help
 help: ## what there is to make
@@ -33,6 +36,9 @@ packages: ## install missing Debian packages (as root; otherwise it says which a
 	    log=$$(mktemp); export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } >$$log 2>&1 \
 	      || { cat $$log; exit 1; }; rm -f $$log; \
+	    for pair in $(NOT_STARTED); do case " $$missing " in *" $${pair%%:*} "*) \
+	      if command -v systemctl >/dev/null; then systemctl --quiet disable --now $${pair#*:} 2>/dev/null || true; fi;; \
+	    esac; done; \
 	  fi; \
 	fi
 

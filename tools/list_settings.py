@@ -16,7 +16,7 @@ from cairn.bootstrap import load_plugins
 from cairn.gateway.docs import field_docs
 from cairn.kernel.config import AnySetting, show
 from cairn.kernel.plugin.manifest import Manifest
-from cairn.kernel.settings import Settings, load
+from cairn.kernel.settings import SECRETS, Settings, load
 
 TARGET = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -64,7 +64,7 @@ def _startup() -> Iterator[str]:
         default = "none" if field.default in ("", msgspec.NODEFAULT) else f"`{field.default}`"
         if field.name == "data_dir":
             default = "`/var/lib/cairn` for root, else the XDG data folder"
-        shown = "" if field.name == "admin_password" else f"`{option}`"
+        shown = "" if field.name in SECRETS else f"`{option}`"
         yield f"| `CAIRN_{field.name.upper()}` | {shown} | {default} | {docs[field.name].replace('``', '`')} |"
 
 

@@ -33,6 +33,7 @@ from cairn.kernel import log
 from cairn.kernel.agent.client import AgentClient
 from cairn.kernel.agent.http import AgentTransport, HttptoolsTransport
 from cairn.kernel.assembly import NodeDependencies, assemble, make_schema
+from cairn.kernel.bus.broker import parse_broker
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport, Transport
 from cairn.kernel.clock import Clock, SystemClock
@@ -108,6 +109,8 @@ class Node:
             return Readiness(reasons=["it is starting or stopping"])
         found = (self.context.store.trouble(), self._membership.trouble())
         behind = [f"{loop.name}: last done {loop.age_seconds:.0f} s ago" for loop in self.context.loops.behind()]
+        bus = self.context.bus.trouble()  # all nodes lose the broker at once, and each still does what is its own
+        behind += [] if bus is None else [bus]
         return Readiness(reasons=[reason for reason in found if reason is not None], behind=behind)
 
     @classmethod
@@ -200,7 +203,8 @@ class Node:
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
         ring = Ring()
-        bus = Bus(own, ring, given.bus_transport or NoTransport(), clock, metrics, ids)
+        transport = given.bus_transport or _transport(settings, own, clock, metrics)
+        bus = Bus(own, ring, transport, clock, metrics, ids, incarnation=lambda: membership.joined)
         membership = Membership(
             store,
             ring,
@@ -354,6 +358,15 @@ def _node_id(folder: Path, ids: IdSource) -> NodeId:
     if not path.exists():
         path.write_text(ids.new() + "\n", encoding="ascii")
     return NodeId(path.read_text(encoding="ascii").strip())
+
+
+def _transport(settings: Settings, node: NodeId, clock: Clock, metrics: Metrics) -> Transport:
+    """The way to other nodes: the broker that the settings name; without one there are no others."""
+    if not settings.broker:
+        return NoTransport()
+    from cairn.kernel.bus.rabbit import RabbitTransport  # a node that is alone does without its libraries
+
+    return RabbitTransport(parse_broker(settings.broker, settings.broker_password_file), node, clock, metrics)
 
 
 def _first(setting: str, listen: str) -> tuple[str, int]:

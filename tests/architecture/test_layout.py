@@ -82,8 +82,8 @@ def _calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield f"{node.func.value.id}.{node.func.attr}", node.lineno
 
 
-#: what repeats itself and is no `Loop`: the loop itself, and the heart, which must beat before there are loops
-REPEATS = {"kernel/loop.py", "kernel/membership.py"}
+#: what repeats itself and is no `Loop`: the loop itself, and the heart and the way to the broker, needed before there are loops
+REPEATS = {"kernel/loop.py", "kernel/membership.py", "kernel/bus/rabbit.py"}
 
 
 def test_work_in_the_background_repeats_itself_in_loops_only() -> None:

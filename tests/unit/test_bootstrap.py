@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from tests.ports import free_port
 
 from cairn import bootstrap
 from cairn.bootstrap import CORE_MIGRATIONS, Node, load_plugins, migration_folders
@@ -120,6 +121,18 @@ async def test_loop_that_is_behind_is_named_and_the_node_is_ready_all_the_same()
         cloud.node.context.loops.every("counting of sheep", lambda: 10.0, fail)
         await cloud.quiet(91)
         assert cloud.node.readiness() == Readiness(behind=["counting of sheep: last done 91 s ago"])
+
+
+async def test_node_whose_broker_is_away_says_so_and_takes_calls_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cairn.kernel.bus.rabbit.START_SECONDS", 0.1)
+    node = await Node.build(settings(tmp_path, broker=f"amqp://127.0.0.1:{free_port()}"))
+    await node.start(serve=False)
+    readiness = node.readiness()
+    await node.stop()
+    assert readiness.ready
+    assert [line for line in readiness.behind if "broker" in line] != []
 
 
 async def test_two_nodes_cannot_share_a_folder(tmp_path: Path) -> None:

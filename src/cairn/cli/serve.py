@@ -10,9 +10,7 @@ import msgspec
 
 from cairn.cli.context import Context, pass_context
 from cairn.gateway.docs import field_docs
-from cairn.kernel.settings import Settings, load
-
-_SECRETS = ("admin_password", "metrics_token")
+from cairn.kernel.settings import SECRETS, Settings, load
 
 
 def _options() -> list[click.Parameter]:
@@ -20,7 +18,7 @@ def _options() -> list[click.Parameter]:
     docs = field_docs(Settings)
     made: list[click.Parameter] = []
     for field in msgspec.structs.fields(Settings):
-        if field.name in (*_SECRETS, "data_dir"):
+        if field.name in (*SECRETS, "data_dir"):
             continue
         default = "" if field.required else field.default
         told = f"{docs[field.name]}  [CAIRN_{field.name.upper()}; default: {default if default != '' else 'empty'}]"

@@ -233,6 +233,11 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
+    @property
+    def joined(self) -> int:
+        """The epoch in which this node joined; 0: it has not yet."""
+        return self._joined
+
     def trouble(self) -> str | None:
         """Why this node may be no member any more, in a sentence; None: it is one."""
         silence = self._clock.monotonic() - self._last_beat

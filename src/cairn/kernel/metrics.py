@@ -157,6 +157,7 @@ class Metrics(Collector):
         )
         self.agents = AgentCounts(self)
         self.store = StoreCounts(self)
+        self.broker = BrokerCounts(self)
         self.loop_failures = self.counter(
             "cairn_loop_failures", "Rounds of background loops that failed, by loop.", "loop"
         )
@@ -237,6 +238,41 @@ class StoreCounts:
         """One read took that long."""
         with self._lock:
             self.reads.observe(seconds)
+
+
+class BrokerCounts:
+    """Counts what goes to other nodes and comes from them through a broker. Without one there are no values."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._envelopes = metrics.counter(
+            "cairn_broker_envelopes",
+            "Calls, answers and events that went to other nodes (sent, received).",
+            "direction",
+        )
+        self._messages = metrics.counter(
+            "cairn_broker_messages", "Messages of the broker, each with many envelopes.", "direction"
+        )
+        self._dropped = metrics.counter(
+            "cairn_broker_dropped",
+            "Envelopes that found no room (buffer-full) or were refused; calls are repeated.",
+            "reason",
+        )
+        self.waiting = metrics.gauge("cairn_broker_waiting_bytes", "Bytes that the broker does not have yet.")
+        self.connected = metrics.gauge("cairn_broker_connected", "Whether the broker is connected (1) or not (0).")
+
+    def sent(self, envelopes: int) -> None:
+        """A message has arrived at the broker."""
+        self._messages.add("sent")
+        self._envelopes.add("sent", amount=envelopes)
+
+    def received(self, envelopes: int) -> None:
+        """A message has come in."""
+        self._messages.add("received")
+        self._envelopes.add("received", amount=envelopes)
+
+    def dropped(self, reason: str, envelopes: int) -> None:
+        """Envelopes do not arrive."""
+        self._dropped.add(reason, amount=envelopes)
 
 
 class LagProbe:

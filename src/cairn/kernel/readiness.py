@@ -12,7 +12,8 @@ class Readiness(Struct, frozen=True, kw_only=True):
     """Whether a node takes calls."""
 
     reasons: list[str] = []  #: why it does not; empty: it does
-    behind: list[str] = []  #: background loops whose work should have been done long ago; calls are taken all the same
+    #: background loops whose work should have been done long ago, a broker that is away; calls are taken all the same
+    behind: list[str] = []
 
     @property
     def ready(self) -> bool:

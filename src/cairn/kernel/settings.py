@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from cairn.kernel.bus.broker import parse_broker
 from cairn.kernel.error import CairnError, invalid
 
 _PORT = re.compile("[0-9]{1,5}")
@@ -21,6 +22,8 @@ _URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 #: settings that take one of some words, and those that name a folder which somebody has made
 _WORDS = {"log_level": ("debug", "info", "warning", "error", "critical"), "log_format": ("json", "console")}
 _FOLDERS = ("workflow_dir", "ansible_dir")
+#: settings that are or may hold secrets: by the environment only, since others can read what a process was started with
+SECRETS = ("admin_password", "broker", "metrics_token")
 
 
 def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
@@ -56,6 +59,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent_url: str = ""
     #: address of the database; empty: SQLite in the data folder
     database: str = ""
+    #: address of the broker between several nodes, ``amqps://user:password@host:port/vhost?cafile=FILE``; empty: one node
+    broker: str = ""
+    #: file of the password at the broker, in its first line; empty: it is in the address
+    broker_password_file: str = ""
     #: the admin's password at the first start; empty: one is made and written to a file
     admin_password: str = ""
     #: file of the keys that secrets in the database are sealed with; empty: ``secret.key`` in the data folder
@@ -116,6 +123,8 @@ def _check_texts(settings: Settings) -> None:
         found = getattr(settings, name)
         if found and not Path(found).is_dir():
             raise invalid("settings.bad-value", f"CAIRN_{name.upper()}", found, "a folder that is there would fit")
+    if settings.broker:
+        parse_broker(settings.broker, settings.broker_password_file)
     if settings.agent_url and _URL.fullmatch(settings.agent_url) is None:
         fits = "https://address:port would fit, as machines reach CAIRN_AGENT_LISTEN"
         raise invalid("settings.bad-value", "CAIRN_AGENT_URL", settings.agent_url, fits)

@@ -29,7 +29,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def test_every_setting_has_an_option_but_the_secret_ones() -> None:
     names = {param.name for param in serve.params if isinstance(param, click.Option)}
     fields = {field.name for field in msgspec.structs.fields(Settings)}
-    assert names == fields - {"admin_password", "metrics_token"}
+    assert names == fields - {"admin_password", "broker", "metrics_token"}
 
 
 def test_options_win_over_the_environment_and_the_nodes_end_is_the_commands(

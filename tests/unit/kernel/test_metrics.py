@@ -84,3 +84,18 @@ async def test_loop_lag_is_how_late_the_probe_is_called() -> None:
     await probe.look()
     assert lines(metrics, "cairn_event_loop_lag_seconds_count") == ["cairn_event_loop_lag_seconds_count 3.0"]
     assert lines(metrics, "cairn_event_loop_lag_seconds_sum") == ["cairn_event_loop_lag_seconds_sum 0.75"]
+
+
+def test_what_goes_through_the_broker_is_counted_by_direction() -> None:
+    metrics = Metrics()
+    metrics.broker.sent(3)
+    metrics.broker.received(2)
+    metrics.broker.dropped("buffer-full", 4)
+    rendered = metrics.render().decode()
+    for line in (
+        'cairn_broker_messages_total{direction="sent"} 1.0',
+        'cairn_broker_envelopes_total{direction="sent"} 3.0',
+        'cairn_broker_envelopes_total{direction="received"} 2.0',
+        'cairn_broker_dropped_total{reason="buffer-full"} 4.0',
+    ):
+        assert line in rendered

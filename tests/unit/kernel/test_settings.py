@@ -65,6 +65,18 @@ def test_texts_that_fit_are_taken(tmp_path: Path) -> None:
     assert load(given).agent_url == "https://[fd00::1]:8443"
 
 
+def test_address_of_the_broker_is_checked_and_its_password_is_not_told(tmp_path: Path) -> None:
+    good = {"CAIRN_BROKER": "amqps://me:s3cr3t@mq.example.org/cloud"}
+    assert load(good).broker == good["CAIRN_BROKER"]
+    for wrong in ("me:s3cr3t@mq.example.org", "amqp://me:s3cr3t@mq.example.org"):
+        with pytest.raises(CairnError, match="CAIRN_BROKER") as caught:
+            load({"CAIRN_BROKER": wrong})
+        assert "s3cr3t" not in f"{caught.value} {caught.value.fields}"
+    missing = {**good, "CAIRN_BROKER_PASSWORD_FILE": str(tmp_path / "none")}
+    with pytest.raises(CairnError, match="CAIRN_BROKER_PASSWORD_FILE"):
+        load(missing)
+
+
 def test_data_folder_of_root_is_the_system_s_and_that_of_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_data_dir({}) == Path("/var/lib/cairn")

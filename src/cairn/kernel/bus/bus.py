@@ -18,12 +18,13 @@ from typing import Any, TypeVar, cast
 
 import structlog
 
+from cairn.kernel.bus.asking import stopped
 from cairn.kernel.bus.context import CONTEXT, CallContext
 from cairn.kernel.bus.deadline import DeadlineWheel, deadline_passed, is_watched, limit
 from cairn.kernel.bus.events import Subscribers
 from cairn.kernel.bus.handlers import handlers_of
 from cairn.kernel.bus.message import Command, Event, Message, Query, answer_type, tag_of
-from cairn.kernel.bus.remote import Remote, stopped
+from cairn.kernel.bus.remote import Remote
 from cairn.kernel.bus.transport import NOT_OWNER, Transport
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, internal
@@ -72,6 +73,8 @@ class Bus:
         metrics: where calls are counted.
         ids: for requests to other nodes.
         default_timeout: seconds for a call without a time-out or an inherited deadline; read at each call.
+        incarnation: the epoch in which this process joined the ring, so that other nodes tell it from the process before; 0:
+            it has not joined, and does nothing for others.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Bus:
         ids: IdSource,
         *,
         default_timeout: Callable[[], float] = lambda: DEFAULT_TIMEOUT_SECONDS,
+        incarnation: Callable[[], int] = lambda: 1,
     ) -> None:
         self.node = node
         self._ring = ring
@@ -95,7 +99,8 @@ class Bus:
         self._proxies: dict[type[Message], _Handler] = {}
         self._stopped = False
         self._subscribers = Subscribers(clock, metrics, self._wheel, default_timeout)
-        self._remote = Remote(node, ring, transport, clock, ids, self._call_here, self._subscribers.deliver)
+        deliver = self._subscribers.deliver
+        self._remote = Remote(node, ring, transport, clock, ids, self._call_here, deliver, incarnation)
 
     def register(self, message_type: type[M], handler: Callable[[M], Awaitable[object]]) -> None:
         """Have `handler` answer messages of `message_type` on this node.
@@ -199,7 +204,11 @@ class Bus:
         """Tell of `event` on this node and on all others. Returns once it is in the subscribers' queues here."""
         context = CONTEXT.get()
         self._subscribers.deliver(event, context)
-        await self._remote.announce(event, context)
+        self._remote.announce(event, context)
+
+    def trouble(self) -> str | None:
+        """Why other nodes cannot be reached, in words for everybody; None: they can. Calls on this node are not hurt by it."""
+        return self._remote.trouble()
 
     async def settle(self) -> None:
         """Wait until the subscribers here have handled all events delivered so far, and what these led to."""

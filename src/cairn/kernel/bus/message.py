@@ -115,14 +115,17 @@ def encode_message(message: Message) -> bytes:
 
 
 def decode_message(data: bytes) -> Message:
-    """The message that `encode_message` turned into `data`.
+    """The message that `encode_message` turned into `data`. Fields that its class here does not have are left out.
 
     Raises:
         CairnError: ``bus.unknown-message``; ``bus.malformed-message`` when `data` does not fit its class.
     """
     try:
         cls = message_type(msgspec.msgpack.decode(data, type=_Tagged).tag)
-        return msgspec.msgpack.decode(data, type=cls)
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.ValidationError:
+            return msgspec.msgpack.decode(_without_unknown_fields(data, cls), type=cls)
     except msgspec.MsgspecError as error:
         raise CairnError(
             "bus.malformed-message",
@@ -133,6 +136,13 @@ def decode_message(data: bytes) -> Message:
 
 class _Tagged(Struct):
     tag: str = msgspec.field(name=TAG_FIELD)
+
+
+def _without_unknown_fields(data: bytes, cls: type[Message]) -> bytes:
+    """A node that is newer may have more fields. It sends them to older ones only while an upgrade is under way."""
+    known = {TAG_FIELD, *cls.__struct_encode_fields__}
+    fields = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
+    return msgspec.msgpack.encode({name: value for name, value in fields.items() if name in known})
 
 
 def _check(cls: type[Message], tag: object) -> None:

@@ -1,18 +1,13 @@
-"""Calls to other nodes and for other nodes.
+"""One node's way to the other nodes: what comes in is given to the half that it belongs to.
 
-Asking: the request goes out, a future waits under its id. It ends by the answer, by the caller's cancellation or
-deadline (then a cancel goes after the request), or when the ring says that the node has left: whichever is first; anything
-that comes later finds no future and is dropped. So there is exactly one answer.
-
-Serving: each request is a task. It runs only if this node's ring agrees that the resource is its own; otherwise it is
-refused untouched, and the asker, whose ring was older or newer, resolves the owner again. A request that the transport
-repeats is run once. When the asker's node has left, nobody waits and its job is being taken over: the work is
-cancelled.
+`Asking` has the calls to others, `Serving` those of others; what both have to know of processes that come and go is there. An
+event goes to everybody at once, and is not repeated: it may be missed, so what must not be missed is in the outbox, and
+events only wake its readers. One that comes twice is heard once, and one of a stranger is not heard: two clouds may share
+a broker.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,15 +15,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from cairn.kernel.bus.context import CONTEXT, CallContext, entered
-from cairn.kernel.bus.message import Event, Message, answer_type, decode_message, encode_message, tag_of
-from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.bus.asking import Asking
+from cairn.kernel.bus.context import CallContext
+from cairn.kernel.bus.message import Event, Message, decode_message, encode_message, tag_of
+from cairn.kernel.bus.serving import Serving
 from cairn.kernel.bus.transport import (
     NOT_OWNER,
     Announcement,
     Answer,
     Cancel,
+    Envelope,
     Request,
+    Returned,
     Transport,
     node_gone,
     not_owner,
@@ -36,7 +34,7 @@ from cairn.kernel.bus.transport import (
     unpack,
 )
 from cairn.kernel.clock import Clock
-from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
+from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource, NodeId
 from cairn.kernel.ring import Ring, RingChange
 
@@ -44,24 +42,22 @@ _log = structlog.get_logger("cairn.bus")
 
 _RESOLVE_ATTEMPTS = 20
 _RESOLVE_PAUSE_SECONDS = 0.25
-_REMEMBERED_REQUESTS = 10_000
-
-
-class _Pending:
-    __slots__ = ("future", "node", "tag")
-
-    def __init__(self, node: NodeId, tag: str) -> None:
-        self.node = node
-        self.tag = tag
-        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def fail(self, error: CairnError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+_REMEMBERED_ANNOUNCEMENTS = 10_000
 
 
 class Remote:
-    """One node's calls to the other nodes, and theirs to it."""
+    """One node's calls to the other nodes, and theirs to it.
+
+    Args:
+        node: this node.
+        ring: who the members are.
+        transport: the way to the others.
+        clock: time.
+        ids: of requests.
+        call_here: handles a message on this node.
+        deliver: tells the subscribers of this node.
+        incarnation: the epoch in which this process joined; read whenever it is needed.
+    """
 
     def __init__(
         self,
@@ -72,34 +68,39 @@ class Remote:
         ids: IdSource,
         call_here: Callable[[Any], Awaitable[Any]],
         deliver: Callable[[Event, CallContext], None],
+        incarnation: Callable[[], int],
     ) -> None:
         self._node = node
         self._ring = ring
         self._transport = transport
         self._clock = clock
-        self._ids = ids
         self._call_here = call_here
         self._deliver = deliver
-        self._pending: dict[str, _Pending] = {}
-        self._serving: dict[tuple[NodeId, str], asyncio.Task[None]] = {}
-        self._seen: OrderedDict[tuple[NodeId, str], None] = OrderedDict()
-        self._tasks = Tasks()
-        self._stopping = False
+        self._incarnation = incarnation
+        self._asking = Asking(node, ring, clock, ids, incarnation, self._pack_and_send, self._reachable)
+        self._serving = Serving(node, ring, clock, incarnation, call_here, self._send)
+        self._epoch = ring.epoch
+        self._announced = 0
+        self._heard: OrderedDict[tuple[NodeId, int, int], None] = OrderedDict()
         transport.on_receive(self._receive)
+        transport.on_resume(self._resume)
         ring.listen(self._members_changed)
 
     async def start(self) -> None:
         """Begin to hear the others."""
-        self._stopping = False
+        self._asking.start()
+        self._serving.start()
         await self._transport.start()
 
     async def stop(self) -> None:
         """Answer open calls of either side with ``bus.stopped``, and stop listening."""
-        self._stopping = True
-        for pending in list(self._pending.values()):
-            pending.fail(stopped(pending.tag))
-        await self._tasks.stop()
+        self._asking.stop()
+        await self._serving.stop()
         await self._transport.stop()
+
+    def trouble(self) -> str | None:
+        """Why other nodes cannot be reached; None: they can."""
+        return self._transport.trouble()
 
     async def call(self, message: Message) -> object:
         """Have `message` handled by the node that owns its resource. The context has the deadline."""
@@ -108,7 +109,7 @@ class Remote:
         for _ in range(_RESOLVE_ATTEMPTS):
             owner = self._ring.node_of(key)
             try:
-                return await (self._call_here(message) if owner == self._node else self._ask(owner, message))
+                return await (self._call_here(message) if owner == self._node else self._asking.ask(owner, message))
             except CairnError as error:
                 if error.code != NOT_OWNER:
                     raise
@@ -119,116 +120,72 @@ class Remote:
         """Have `message` handled by `node`, another one, whatever the ring says of its route. The context has the deadline."""
         if node not in self._ring.alive:
             raise node_gone(node, tag_of(message))
-        return await self._ask(node, message, named=True)
+        return await self._asking.ask(node, message, named=True)
 
-    async def announce(self, event: Event, context: CallContext) -> None:
-        """Tell all other members of `event`."""
-        others = [node for node in self._ring.alive if node != self._node]
-        if not others:
+    def announce(self, event: Event, context: CallContext) -> None:
+        """Tell all other members of `event`. Nothing is waited for."""
+        if len(self._ring.alive) < 2:
             return
-        envelope = pack(
-            Announcement(sender=self._node, message=encode_message(event), job=context.job, actor=context.actor)
-        )
-        for node in others:
-            try:
-                await self._transport.send(node, envelope)
-            except CairnError as error:
-                _log.warning("bus.event-not-delivered", node=node, message=tag_of(event), error=str(error))
-
-    async def _ask(self, node: NodeId, message: Message, *, named: bool = False) -> object:
-        tag = tag_of(message)
-        if self._stopping:
-            raise stopped(tag)
-        context = CONTEXT.get()
-        seconds = max(0.0, (context.deadline or 0.0) - self._clock.monotonic())
-        request = Request(
-            id=self._ids.new(),
+        self._announced += 1
+        announcement = Announcement(
             sender=self._node,
-            message=encode_message(message),
-            seconds=seconds,
+            message=encode_message(event),
+            incarnation=self._incarnation(),
+            number=self._announced,
             job=context.job,
-            stack=context.stack[:-1],
             actor=context.actor,
-            origin=context.origin,
-            parent=context.parent,
-            named=named,
         )
-        pending = self._pending[request.id] = _Pending(node, tag)
         try:
-            await self._transport.send(node, pack(request))
-            answer = await pending.future
-        except asyncio.CancelledError:
-            cancel = pack(Cancel(id=request.id, sender=self._node))
-            self._tasks.start(self._send(node, cancel), f"cancel {tag}")
-            raise
-        finally:
-            self._pending.pop(request.id, None)
-            pending.future.cancel()
-        if answer.error is not None:
-            raise from_record(answer.error)
-        return _decode_answer(message, answer.body)
+            self._transport.broadcast(pack(announcement, tag_of(event)))
+        except CairnError as error:
+            _log.warning("bus.event-not-announced", message=tag_of(event), error=str(error))
+
+    def _reachable(self) -> bool:
+        return self._transport.trouble() is None
+
+    def _pack_and_send(self, node: NodeId, envelope: Envelope, what: str) -> None:
+        self._transport.send(node, pack(envelope, what))
+
+    def _send(self, node: NodeId, envelope: bytes) -> None:
+        try:
+            self._transport.send(node, envelope)
+        except CairnError as error:
+            _log.warning("bus.envelope-not-sent", node=node, error=str(error))
+
+    def _resume(self) -> None:
+        self._asking.resume()
+        self._transport.broadcast(pack(Returned(sender=self._node), "returned"))
 
     def _receive(self, data: bytes) -> None:
         try:
-            envelope = unpack(data)
+            self._take(unpack(data))
         except msgspec.MsgspecError as error:
             _log.warning("bus.envelope-unreadable", error=str(error))
-            return
+        except Exception:  # noqa: BLE001 (what one envelope does must not cost the others that came with it)
+            _log.exception("bus.envelope-failed")
+
+    def _take(self, envelope: Envelope) -> None:
         match envelope:
             case Request():
-                self._take(envelope)
+                self._serving.take(envelope)
             case Answer():
-                pending = self._pending.get(envelope.id)
-                if pending is not None and not pending.future.done():
-                    pending.future.set_result(envelope)
+                self._asking.take(envelope)
             case Cancel():
-                task = self._serving.get((envelope.sender, envelope.id))
-                if task is not None:
-                    task.cancel()
+                self._serving.cancel(envelope)
             case Announcement():
                 self._hear(envelope)
-
-    def _take(self, request: Request) -> None:
-        key = (request.sender, request.id)
-        if key in self._seen or self._stopping:
-            return
-        self._seen[key] = None
-        if len(self._seen) > _REMEMBERED_REQUESTS:
-            self._seen.popitem(last=False)
-        task = self._tasks.start(self._serve(request), f"request {request.id} of {request.sender}")
-        self._serving[key] = task
-        task.add_done_callback(lambda _: self._serving.pop(key, None))
-
-    async def _serve(self, request: Request) -> None:
-        try:
-            answer = await self._answer(request)
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            answer = Answer(id=request.id, sender=self._node, error=stopped("The request").record())
-        await self._send(request.sender, pack(answer))
-
-    async def _answer(self, request: Request) -> Answer:
-        deadline = self._clock.monotonic() + request.seconds
-        try:
-            message = decode_message(request.message)
-            if not request.named:
-                self._check_owner(message)
-            with entered(_context_of(request, deadline)):
-                body = msgspec.msgpack.encode(await self._call_here(message))
-        except CairnError as error:
-            return Answer(id=request.id, sender=self._node, error=error.record())
-        except Exception as error:  # noqa: BLE001 (whatever it is, the asking node is answered)
-            _log.exception("bus.answer-failed", sender=request.sender)
-            return Answer(id=request.id, sender=self._node, error=internal("Answering a request", error).record())
-        return Answer(id=request.id, sender=self._node, body=body)
-
-    def _check_owner(self, message: Message) -> None:
-        key = getattr(message, message.route) if message.route is not None else None
-        if key is not None and self._ring.node_of(key) != self._node:
-            raise not_owner(tag_of(message), self._node)
+            case Returned() if envelope.sender != self._node:
+                self._asking.resume(envelope.sender)
+            case Returned():
+                pass
 
     def _hear(self, announcement: Announcement) -> None:
+        key = (announcement.sender, announcement.incarnation, announcement.number)
+        if key in self._heard or announcement.sender == self._node or announcement.sender not in self._ring.alive:
+            return
+        self._heard[key] = None
+        if len(self._heard) > _REMEMBERED_ANNOUNCEMENTS:
+            self._heard.popitem(last=False)
         try:
             event = decode_message(announcement.message)
         except CairnError as error:
@@ -237,34 +194,7 @@ class Remote:
         if isinstance(event, Event):
             self._deliver(event, CallContext(job=announcement.job, actor=announcement.actor))
 
-    async def _send(self, node: NodeId, envelope: bytes) -> None:
-        try:
-            await self._transport.send(node, envelope)
-        except CairnError as error:
-            _log.warning("bus.envelope-not-sent", node=node, error=str(error))
-
     def _members_changed(self, change: RingChange) -> None:
-        for pending in list(self._pending.values()):
-            if pending.node in change.left:
-                pending.fail(node_gone(pending.node, pending.tag))
-        for (sender, _), task in list(self._serving.items()):
-            if sender in change.left:
-                task.cancel()
-
-
-def stopped(what: str) -> CairnError:
-    """``bus.stopped``: this node is going out of service."""
-    return CairnError(
-        "bus.stopped", f"{what}: the node is stopping. Ask again in a moment.", kind=ErrorKind.UNAVAILABLE
-    )
-
-
-def _context_of(request: Request, deadline: float) -> CallContext:
-    return CallContext(request.job, request.stack, deadline, request.actor, request.origin, request.parent)
-
-
-def _decode_answer(message: Message, body: bytes) -> object:
-    try:
-        return msgspec.msgpack.decode(body, type=answer_type(type(message)))
-    except msgspec.MsgspecError as error:
-        raise internal(f"The answer to {tag_of(message)} from another node", error) from error
+        before, self._epoch = self._epoch, change.epoch
+        self._asking.left(change.left)
+        self._serving.left(change.left, before)

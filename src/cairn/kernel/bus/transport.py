@@ -17,9 +17,12 @@ Receive = Callable[[bytes], None]
 #: the code of an error that says: nothing was done, another node owns it
 NOT_OWNER = "bus.not-owner"
 
+#: bytes of an envelope, at most: what is larger does not belong on a bus
+MAX_ENVELOPE_BYTES = 16 << 20
+
 
 class Transport(Protocol):
-    """Carries envelopes to other nodes. It may lose, delay and repeat them; it must not change them."""
+    """Carries envelopes to other nodes. It may lose, delay, reorder and repeat them; it must not change them."""
 
     async def start(self) -> None:
         """Begin to receive: envelopes go to what `on_receive` was given."""
@@ -27,15 +30,24 @@ class Transport(Protocol):
     async def stop(self) -> None:
         """Stop receiving; envelopes that are under way may be lost. Safe to repeat."""
 
-    async def send(self, node: NodeId, envelope: bytes) -> None:
-        """Send `envelope` to `node`. It may not arrive.
+    def send(self, node: NodeId, envelope: bytes) -> None:
+        """Send `envelope` to `node`. It may not arrive. Nothing is waited for.
 
         Raises:
             CairnError: ``bus.node-gone`` when it is known not to arrive.
         """
 
+    def broadcast(self, envelope: bytes) -> None:
+        """Send `envelope` to all other nodes. It may not arrive everywhere."""
+
     def on_receive(self, receive: Receive) -> None:
         """Call `receive` from the event loop with each envelope that comes in. It does not raise."""
+
+    def on_resume(self, resume: Callable[[], None]) -> None:
+        """Call `resume` when the way to the others is there again: what was under way may be lost."""
+
+    def trouble(self) -> str | None:
+        """Why other nodes cannot be reached, in words that everybody may read; None: they can."""
 
 
 class Request(Struct, frozen=True, kw_only=True, tag="request", omit_defaults=True):
@@ -46,6 +58,14 @@ class Request(Struct, frozen=True, kw_only=True, tag="request", omit_defaults=Tr
     message: bytes
     #: seconds the asker still has; clocks of nodes do not compare
     seconds: Annotated[float, Meta(ge=0)]
+    #: which process of the sender asks: the epoch in which it joined
+    incarnation: int = 0
+    #: the epoch of the members that the asker knew when it sent this first
+    epoch: int = 0
+    #: seconds since it was sent first; 0: this is the first time
+    age: Annotated[float, Meta(ge=0)] = 0.0
+    #: now, by the asker's monotonic clock; for `Lateness`
+    sent: float = 0.0
     job: JobId | None = None
     stack: tuple[str, ...] = ()
     actor: str | None = None
@@ -60,15 +80,18 @@ class Answer(Struct, frozen=True, kw_only=True, tag="answer", omit_defaults=True
 
     id: str
     sender: NodeId
+    #: of the request
+    incarnation: int = 0
     body: bytes = b""
     error: ErrorRecord | None = None
 
 
-class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
-    """Tells a node that this request no longer has anyone waiting for its answer."""
+class Cancel(Struct, frozen=True, kw_only=True, tag="cancel", omit_defaults=True):
+    """Tells a node that this request no longer has anyone waiting for its answer. It is answered, so it can be repeated."""
 
     id: str
     sender: NodeId
+    incarnation: int = 0
 
 
 class Announcement(Struct, frozen=True, kw_only=True, tag="event", omit_defaults=True):
@@ -76,23 +99,55 @@ class Announcement(Struct, frozen=True, kw_only=True, tag="event", omit_defaults
 
     sender: NodeId
     message: bytes
+    incarnation: int = 0
+    #: counts up with each announcement of a process, so that a repeated one is known
+    number: int = 0
     job: JobId | None = None
     actor: str | None = None
 
 
-Envelope = Request | Answer | Cancel | Announcement
+class Returned(Struct, frozen=True, kw_only=True, tag="returned"):
+    """Tells everybody that a node can be reached again: what was on its way to it may be lost."""
+
+    sender: NodeId
+
+
+Envelope = Request | Answer | Cancel | Announcement | Returned
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
 
 
-def pack(envelope: Envelope) -> bytes:
-    """The envelope as bytes."""
-    return _encoder.encode(envelope)
+def pack(envelope: Envelope, what: str) -> bytes:
+    """The envelope as bytes.
+
+    Args:
+        envelope: what goes to another node.
+        what: is in it, for the error.
+
+    Raises:
+        CairnError: ``bus.message-too-large``.
+    """
+    data = _encoder.encode(envelope)
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise CairnError(
+            "bus.message-too-large",
+            f"{what} has {len(data) >> 20} MiB; up to {MAX_ENVELOPE_BYTES >> 20} MiB go from node to node. Ask for less at a "
+            "time.",
+            kind=ErrorKind.INVALID,
+            details={"bytes": len(data), "most": MAX_ENVELOPE_BYTES},
+        )
+    return data
 
 
 def unpack(data: bytes) -> Envelope:
-    """The envelope in `data`. Raises `msgspec.MsgspecError` if there is none."""
+    """The envelope in `data`; fields that a newer node has added are left out.
+
+    Raises:
+        msgspec.MsgspecError: there is none, or it is too large.
+    """
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise msgspec.ValidationError(f"{len(data)} bytes are too many for an envelope")
     return _decoder.decode(data)
 
 
@@ -127,12 +182,22 @@ class NoTransport:
     async def stop(self) -> None:
         """Nothing ends, because nothing is under way."""
 
-    async def send(self, node: NodeId, envelope: bytes) -> None:
+    def send(self, node: NodeId, envelope: bytes) -> None:
         """Refuse: no other node can be reached."""
         raise node_gone(node, "send")
 
+    def broadcast(self, envelope: bytes) -> None:
+        """Nobody else is there to hear it."""
+
     def on_receive(self, receive: Receive) -> None:
         """Nothing ever comes in."""
+
+    def on_resume(self, resume: Callable[[], None]) -> None:
+        """There is no way that could be there again."""
+
+    def trouble(self) -> str | None:
+        """None: nobody has to be reached."""
+        return None
 
 
 class MemoryNetwork:
@@ -176,6 +241,12 @@ class MemoryNetwork:
         for _ in range(self.copies):
             self._clock.call_later(self.delay_seconds, lambda: self._deliver(target, envelope))
 
+    def carry_to_all(self, source: NodeId, envelope: bytes) -> None:
+        """Take an envelope on its way to everybody else."""
+        for target in list(self._receivers):
+            if target != source:
+                self.carry(source, target, envelope)
+
     def _deliver(self, target: NodeId, envelope: bytes) -> None:
         receive = self._receivers.get(target)
         if receive is not None:
@@ -199,10 +270,21 @@ class MemoryTransport:
         """Receive nothing more; what is under way to this node is lost."""
         self._network.detach(self._node)
 
-    async def send(self, node: NodeId, envelope: bytes) -> None:
+    def send(self, node: NodeId, envelope: bytes) -> None:
         """Hand the envelope to the network; it may get lost there."""
         self._network.carry(self._node, node, envelope)
+
+    def broadcast(self, envelope: bytes) -> None:
+        """Hand the envelope to the network for each other node that has started."""
+        self._network.carry_to_all(self._node, envelope)
 
     def on_receive(self, receive: Receive) -> None:
         """Deliver to `receive` once started."""
         self._receive = receive
+
+    def on_resume(self, resume: Callable[[], None]) -> None:
+        """A network in memory is never told that it is there again: the bus repeats by itself."""
+
+    def trouble(self) -> str | None:
+        """None: a network in memory is always there, even where it loses everything."""
+        return None

@@ -21,8 +21,12 @@ class Node:
         self.id = node
         self.ring = Ring()
         self.ring.set_members(NODES, 1)
+        self.joined = 1
         self.metrics = Metrics()
-        self.bus = Bus(node, self.ring, network.transport(node), clock, self.metrics, RandomIds(seed=len(node)))
+        ids = RandomIds(seed=NODES.index(node))
+        self.bus = Bus(
+            node, self.ring, network.transport(node), clock, self.metrics, ids, incarnation=lambda: self.joined
+        )
 
 
 class Cloud:

@@ -9,8 +9,8 @@ import pytest
 from msgspec import Struct, structs
 
 from cairn.kernel.bus.context import CallContext, Origin, current, entered
-from cairn.kernel.bus.message import Command, Event
-from cairn.kernel.bus.transport import Answer, pack
+from cairn.kernel.bus.message import Command, Event, encode_message
+from cairn.kernel.bus.transport import Announcement, Answer, Returned, pack
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId, NodeId
 from cairn.kernel.log import configure
@@ -299,11 +299,47 @@ async def test_event_is_heard_on_all_nodes_once(cloud: Cloud) -> None:
     assert sorted(heard) == [(node.id, "rose", "job") for node in cloud.nodes]
 
 
+async def test_node_that_is_back_is_asked_again_at_once_by_those_who_wait_for_it(cloud: Cloud, garden: Garden) -> None:
+    cloud.network.cut(cloud.a.id, cloud.b.id)
+    call = asyncio.create_task(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))
+    await cloud.clock.advance(10)
+    cloud.network.mend()
+    cloud.network.carry_to_all(cloud.b.id, pack(Returned(sender=cloud.b.id), "it"))
+    await cloud.clock.advance(1)
+    assert (await call).by == cloud.b.id
+    assert len(garden.contexts) == 1
+
+
+async def test_lost_answer_is_asked_for_and_the_work_done_once(cloud: Cloud, garden: Garden) -> None:
+    cloud.network.drop = lambda source, target, envelope: source == cloud.b.id
+    call = asyncio.create_task(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))
+    await cloud.clock.advance(1)
+    cloud.network.drop = lambda source, target, envelope: False
+    assert (await cloud.clock.run(call)).by == cloud.b.id
+    assert len(garden.contexts) == 1
+
+
+async def test_event_that_comes_twice_or_from_a_stranger_is_not_heard_again(cloud: Cloud) -> None:
+    heard: list[str] = []
+
+    async def hear(event: PlantBloomed) -> None:
+        heard.append(event.plant)
+
+    cloud.b.bus.subscribe(PlantBloomed, hear, "gardener")
+    cloud.network.copies = 3
+    await cloud.a.bus.publish(PlantBloomed(plant="rose"))
+    message = encode_message(PlantBloomed(plant="thistle"))
+    stranger = Announcement(sender=NodeId("stranger"), message=message, number=1)
+    cloud.network.carry_to_all(NodeId("stranger"), pack(stranger, "it"))
+    await cloud.clock.advance(1)
+    assert heard == ["rose"]
+
+
 async def test_garbage_from_the_wire_is_dropped(cloud: Cloud, garden: Garden, clock: VirtualClock) -> None:
     configure(io.StringIO())
     cloud.network.carry(cloud.a.id, cloud.b.id, b"\xc1 not msgpack")
     unknown = Answer(id="nobody waits", sender=cloud.a.id)
-    cloud.network.carry(cloud.a.id, cloud.b.id, pack(unknown))
+    cloud.network.carry(cloud.a.id, cloud.b.id, pack(unknown, "it"))
     await clock.advance(0)
     configure(level="warning")
     answer = await clock.run(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))
