@@ -53,6 +53,8 @@ class Host(Machine, frozen=True, kw_only=True):
             ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
             ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
         ),
+        # what calls to its agent depend on, and what is known to be on it; not what a VM claims of it
+        remembered=frozenset({"status", "agent_boot", "agent_protocol", "management_ip", "architecture"}),
     )
 
     uuid: Annotated[HostId, Key()]
