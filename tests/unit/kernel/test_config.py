@@ -229,3 +229,23 @@ def test_before_the_start_the_default_is_in_force() -> None:
 async def test_setting_declared_twice_is_refused(store: Store) -> None:
     with pytest.raises(TypeError, match=r"vm\.mode is declared twice"):
         GlobalConfig(store, [MODE, MODE])
+
+
+async def test_what_another_node_has_set_is_taken_over_and_those_who_listen_hear_of_what_changed(store: Store) -> None:
+    one, other = await started(store), await started(store)
+    heard: list[str] = []
+    for setting in (INTERVAL, MODE):
+        one.listen(setting, lambda setting=setting: heard.append(setting.key))  # type: ignore[misc]
+    await change(other, store, INTERVAL, "7")
+    assert one.get(INTERVAL) == 60
+    await one.reread()
+    await one.reread()
+    assert (one.get(INTERVAL), one.get(MODE)) == (7, "fast")
+    assert heard == [INTERVAL.key]
+
+
+async def test_a_value_of_another_version_that_does_not_fit_is_left_alone(store: Store) -> None:
+    config = await started(store, INTERVAL)
+    await store.write(lambda tx: tx.update_where(GlobalConfigRow, {"name": INTERVAL.name}, value="much"))
+    await config.reread()
+    assert config.get(INTERVAL) == 60

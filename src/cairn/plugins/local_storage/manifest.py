@@ -20,7 +20,7 @@ def build(node: NodeContext) -> None:
     debts = node.need(HostDebts)
     leftovers = Leftovers(node.store, node.queues, agents, debts, space)
     leftovers.listen(node.loops.every("caches that may be unused", lambda: ROUND_SECONDS, leftovers.look).wake)
-    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True)
+    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True, once_per_cloud=True)
     caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space, leftovers)
     driver = LocalStorageDriver(node.store, agents, caches, leftovers, space)
     debts.register(FILE_DEBT, driver.collect)

@@ -32,7 +32,11 @@ def build(node: NodeContext) -> tuple[object, ...]:
     node.background += [syncs, debts]
     node.extensions.add(ClosedPlaces(), name="host")
     capacity = node.loops.every(
-        "capacity of hosts", lambda: 3600.0, HostCapacity(node.store, node.config).compute, at_once=True
+        "capacity of hosts",
+        lambda: 3600.0,
+        HostCapacity(node.store, node.config).compute,
+        at_once=True,
+        once_per_cloud=True,
     )
     for setting in (config.CPU_RATIO, config.RESERVED_MEMORY):
         node.config.listen(setting, capacity.wake)

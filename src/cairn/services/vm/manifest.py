@@ -22,7 +22,7 @@ def build(node: NodeContext) -> tuple[VmStates, Strays]:
     strays = Strays(node.store, node.ids, agents, ledger)
     reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger, strays)
     sweeper = VmSweeper(node.store, node.jobs, node.clock, node.ids, node.config)
-    sweeping = node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
+    sweeping = node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep, once_per_cloud=True)
     node.config.listen(EXPUNGE_INTERVAL, sweeping.wake)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)
