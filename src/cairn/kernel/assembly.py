@@ -167,6 +167,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         duties=duties,
     )
     _hear_other_nodes(node, news)
+    metrics.gauge("cairn_node_info", "Which node this is; its metrics are its own.", "node").set(1, node.node)
     node.loops.every("event loop lag", lambda: LAG_SECONDS, LagProbe(metrics, clock).look, at_once=True)
     made: dict[str, list[AnyStep]] = {}
     for manifest in loaded.manifests:

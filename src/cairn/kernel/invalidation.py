@@ -16,10 +16,10 @@ reads nothing: what it changes itself it sees to itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from inspect import isawaitable
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import structlog
 from sqlalchemy import bindparam, func, select
@@ -39,6 +39,8 @@ _log = structlog.get_logger("cairn.invalidation")
 #: the keys of the rows that were changed; None: any
 Keys = frozenset[str] | None
 Call = Callable[[Keys], Awaitable[None] | None]
+K = TypeVar("K", bound=str)
+V = TypeVar("V")
 
 _row = table_of(Invalidation)
 _NEWEST = select(func.max(_row.c.sequence))
@@ -141,6 +143,15 @@ class Invalidations:
                     failed.append(error)
         if failed:
             raise failed[0]
+
+
+def forget(known: MutableMapping[K, V], keys: Keys) -> None:
+    """Forget what is known by these keys; None: all."""
+    if keys is None:
+        known.clear()
+        return
+    for key in keys:
+        known.pop(cast("K", key), None)
 
 
 def _newest(tx: Tx) -> int:

@@ -214,11 +214,15 @@ class Delivery:
             since = now if since is None else since
             if await self._take_turn(overdue=now - since >= HANDOVER_SECONDS):
                 return
-            timer = self._clock.call_later(_LOOK_SECONDS, self._changed.set)
-            try:
-                await self._changed.wait()
-            finally:
-                timer.cancel()
+            await self._look_again_soon()
+
+    async def _look_again_soon(self) -> None:
+        """Wait a moment for the node that has the cursor, or until the ring changes again."""
+        timer = self._clock.call_later(_LOOK_SECONDS, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            timer.cancel()
 
     async def _take_turn(self, *, overdue: bool) -> bool:
         name = self.subscription.name

@@ -9,6 +9,7 @@ from cairn.services.host.config import SYNC_RETRY
 from cairn.services.host.debts import Debts
 from cairn.services.host.extensions import HostFilter
 from cairn.services.host.kind import HostKind
+from cairn.services.host.model import HostDebt, HostFault
 from cairn.services.host.placement.allocator import Allocator
 from cairn.services.host.provided import HostAgents, HostDebts, HostLedger, HostSyncs
 from cairn.services.host.service import HostService
@@ -19,10 +20,12 @@ def build(node: NodeContext) -> tuple[object, ...]:
     kind = HostKind(node.events, node.extensions, node.report_url)
     agents = add_kind(node, kind)
     allocator = Allocator(lambda: node.extensions.of(HostFilter))
-    syncs = Syncs(node.store, node.ids, node.events)
+    syncs = Syncs(node.store, node.ids, node.events, node.duties)
+    node.invalidation.on(HostFault, syncs.reread)
     syncing = node.loops.every("host syncs", lambda: float(node.config.get(SYNC_RETRY)), syncs.round)
     node.config.listen(SYNC_RETRY, syncing.wake)
     debts = Debts(node.store, node.ids, node.jobs, syncs)
+    node.invalidation.on(HostDebt, debts.changed)
     node.bus.serve(HostService(node.store, node.jobs, agents))
     node.bus.serve(debts)
     node.provide(HostAgents, agents)

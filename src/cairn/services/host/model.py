@@ -102,6 +102,7 @@ class HostDebt(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="host_debt",
+        remembered=True,
         entity="HostDebt",
         visible=Visible.ADMIN,
         path="/hosts/debts",
@@ -126,6 +127,7 @@ class HostFault(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="host_fault",
+        remembered=True,
         entity="HostFault",
         visible=Visible.ADMIN,
         path="/hosts/faults",

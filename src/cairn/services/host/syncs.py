@@ -14,9 +14,11 @@ from typing import NamedTuple
 import structlog
 
 from cairn.kernel.bus.tasks import Tasks
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.messages import HostSyncFailed
@@ -42,12 +44,14 @@ class _Part(NamedTuple):
 class Syncs(HostSyncs):
     """Does parts' work, and remembers which of it failed."""
 
-    def __init__(self, store: Store, ids: IdSource, events: Events) -> None:
+    def __init__(self, store: Store, ids: IdSource, events: Events, duties: Duties) -> None:
         self._store = store
         self._ids = ids
         self._events = events
+        self._duties = duties
         self._works: dict[str, Work] = {}
         self._failing: dict[_Part, str] = {}
+        self._noted: set[_Part] = set()  #: those of them that were rows when the table was read last
         self._busy: set[_Part] = set()
         self._gate = asyncio.Semaphore(_PARALLELISM)
         self._tasks = Tasks()
@@ -124,15 +128,26 @@ class Syncs(HostSyncs):
 
     async def start(self) -> None:
         """Read what failed before."""
-        for row in await self._store.read(lambda tx: tx.find(HostFault)):
-            self._failing[_Part(row.host_uuid, row.kind, row.subject)] = row.reason
+        await self.reread()
+
+    async def reread(self, keys: Keys = None) -> None:
+        """Take over what other nodes have noted: what fails now, and what does not any more."""
+        rows = await self._store.read(lambda tx: tx.find(HostFault))
+        noted = {_Part(row.host_uuid, row.kind, row.subject): row.reason for row in rows}
+        for part in self._noted - noted.keys():
+            self._failing.pop(part, None)
+        self._failing |= noted
+        self._noted = set(noted)
 
     async def stop(self) -> None:
         """End what is being tried. Safe to repeat."""
         await self._tasks.stop()
 
     async def round(self) -> None:
-        """Begin to try again what has failed on hosts that are connected. Hosts that are gone are forgotten."""
+        """Begin to try again what has failed on hosts that are connected and that the ring gives to this node.
+
+        Hosts that are gone are forgotten.
+        """
         if not self._failing:
             return
         uuids = {part.host for part in self._failing}
@@ -141,9 +156,13 @@ class Syncs(HostSyncs):
             host = hosts.get(part.host)
             if host is None:
                 del self._failing[part]
-            elif host.status is MachineStatus.CONNECTED and part.kind in self._works and part not in self._busy:
+            elif self._is_tried(host, part):
                 self._busy.add(part)
                 self._tasks.start(self._try(part), f"sync {part.kind}")
+
+    def _is_tried(self, host: Host, part: _Part) -> bool:
+        ready = host.status is MachineStatus.CONNECTED and self._duties.is_mine(host.uuid)
+        return ready and part.kind in self._works and part not in self._busy
 
     async def _try(self, part: _Part) -> None:
         try:

@@ -20,7 +20,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
-from cairn.kernel.invalidation import Invalidations, Keys
+from cairn.kernel.invalidation import Invalidations, Keys, forget
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.session import Authenticator, Caller
@@ -199,8 +199,7 @@ class Sessions(Authenticator):
 
     def _sessions_changed(self, keys: Keys) -> None:
         self._endings += 1
-        for key in list(self._known) if keys is None else keys:
-            self._known.pop(key, None)
+        forget(self._known, keys)
 
     def _accounts_changed(self, accounts: Keys) -> None:
         self._endings += 1

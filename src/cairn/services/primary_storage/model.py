@@ -92,6 +92,7 @@ class ImageCache(Record, frozen=True, kw_only=True):
         visible=Visible.ADMIN,
         path="/primary-storage/image-caches",
         unique_together=(("primary_storage_uuid", "host_uuid", "image_uuid"),),
+        remembered=frozenset({"given_up"}),  # and that it is gone; one that comes is looked for
     )
 
     uuid: Annotated[str, Key()]
