@@ -14,14 +14,16 @@ that: the rows of all functions that share a commit are then one statement.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 from msgspec import Struct
 from sqlalchemy import bindparam, func, select, update
 
-from cairn.kernel.store.driver import Connection, Driver
 from cairn.kernel.store.record import Key, Record, SqlValue, TableMeta, info
-from cairn.kernel.store.statements import Statements
+
+if TYPE_CHECKING:  # the schema, which drivers know, has these records
+    from cairn.kernel.store.driver import Connection, Driver
+    from cairn.kernel.store.statements import Statements
 
 
 class CommitSequence(Record, frozen=True, kw_only=True):
