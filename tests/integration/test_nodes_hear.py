@@ -12,10 +12,13 @@ import pytest
 from tests.integration.test_nodes import NODES, NOTICED_SECONDS, Nodes, three_nodes
 
 from cairn.agents.protocol import vm as agent
+from cairn.agents.protocol.wire import Pong
 from cairn.kernel.error import CairnError
-from cairn.kernel.event import EventCursor, EventRow
+from cairn.kernel.event import EventCursor, EventDelivery, EventRow
 from cairn.kernel.ids import NodeId
+from cairn.kernel.machine.machines import Machines
 from cairn.services.host.config import MACHINE
+from cairn.services.host.messages import ReconnectHost
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
 from cairn.services.vm.messages import StrangeVmSeen
@@ -23,6 +26,7 @@ from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
 
 A, B, C = NODES
+ONE_TRY = {"updateGlobalConfig": {"value": "1"}}
 
 
 @pytest.fixture
@@ -38,6 +42,10 @@ def silence(cloud: Nodes) -> None:
 
 async def hosts(cloud: Nodes) -> dict[str, Host]:
     return {row.name: row for row in await cloud.store.read(lambda tx: tx.find(Host))}
+
+
+async def _hosts(cloud: Nodes) -> list[str]:
+    return [row.uuid for row in (await hosts(cloud)).values()]
 
 
 # -- what is remembered -----------------------------------------------------------------------------------------------
@@ -153,10 +161,13 @@ class Told:
 
     def __init__(self, cloud: Nodes) -> None:
         self.by: list[tuple[NodeId, str]] = []
+        self.fails = False
         self._cloud = cloud
 
     def subscribe(self, node: NodeId) -> None:
         async def hear(row: EventRow) -> None:
+            if self.fails:
+                raise RuntimeError("not now")
             self.by.append((node, str(row.content["vm"])))
 
         events = self._cloud.nodes[node].context.events
@@ -224,6 +235,81 @@ async def test_node_whose_cursor_was_taken_writes_nothing_more(cloud: Nodes, tol
     assert now.owner_uuid == owner
     assert now.sequence > before.sequence
     assert told.by == [(owner, "one"), (owner, "one")]
+
+
+async def test_cursors_are_handed_over_to_a_node_that_joins(cloud: Nodes) -> None:
+    cloud.kill(C)
+    await cloud.clock.advance(NOTICED_SECONDS)
+    await cloud.start(C)
+    await cloud.clock.advance(NOTICED_SECONDS)
+
+    cursors = await cloud.store.read(lambda tx: tx.find(EventCursor))
+    ring = cloud.nodes[C].context.ring
+    assert len(cursors) >= 3
+    assert {row.name: row.owner_uuid for row in cursors} == {
+        row.name: ring.node_of(f"subscriber:{row.name}") for row in cursors
+    }
+
+
+async def test_event_that_was_set_aside_is_told_again_through_any_node(cloud: Nodes, told: Told) -> None:
+    await cloud.request(A, "PUT", "/global-configurations/event/delivery.maxTries/actions", ONE_TRY)
+    await cloud.clock.advance(2)
+    told.fails = True
+    await strange(cloud, B)
+    await cloud.clock.advance(5)
+    told.fails = False
+    aside = await cloud.store.read(lambda tx: tx.find(EventDelivery, subscriber="test.listener"))
+    assert [row.state.value for row in aside] == ["SetAside"]
+    owner = cloud.nodes[A].context.ring.node_of("subscriber:test.listener")
+    other = next(node for node in NODES if node != owner)
+    path = f"/event-deliveries/{aside[0].uuid}/actions"
+    status, _ = await cloud.request(other, "PUT", path, {"retryEventDelivery": {}})
+    assert status == 202
+    await cloud.clock.advance(2)
+
+    assert told.by == [(owner, "one")]
+    assert await cloud.store.read(lambda tx: tx.count(EventDelivery)) == 0
+
+
+# -- what one node does for all ---------------------------------------------------------------------------------------
+
+
+async def test_each_machine_is_pinged_by_one_node_whoever_comes_and_goes(cloud: Nodes) -> None:
+    pings: list[tuple[str, NodeId]] = []
+    hosts = await _hosts(cloud)
+
+    def note(node: NodeId) -> None:
+        client = cloud.nodes[node].context.need(Machines).of(ReconnectHost(uuid=""))
+        ping, life = client.ping, cloud.lives[node]
+
+        async def noted(uuid: str, *, timeout_seconds: float) -> Pong:
+            if not life.dead:
+                pings.append((uuid, node))
+            return await ping(uuid, timeout_seconds=timeout_seconds)
+
+        client.ping = noted  # type: ignore[method-assign]
+
+    async def seen() -> dict[str, set[NodeId]]:
+        pings.clear()
+        await cloud.clock.advance(120)
+        return {uuid: {node for one, node in pings if one == uuid} for uuid in hosts}
+
+    def owners() -> dict[str, set[NodeId]]:
+        ring = next(iter(cloud.nodes.values())).context.ring
+        return {uuid: {ring.node_of(uuid)} for uuid in hosts}
+
+    for node in NODES:
+        note(node)
+    assert await seen() == owners()
+    gone = next(iter(owners()[hosts[0]]))
+    cloud.kill(gone)
+    await cloud.clock.advance(NOTICED_SECONDS)
+    assert await seen() == owners()
+    await cloud.start(gone)
+    note(gone)
+    await cloud.clock.advance(NOTICED_SECONDS)
+    assert await seen() == owners()
+    assert {gone} in owners().values()
 
 
 # -- what is known of all nodes ---------------------------------------------------------------------------------------
