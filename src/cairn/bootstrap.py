@@ -60,6 +60,7 @@ from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
 from cairn.kernel.tag_sealing import seal_tags
+from cairn.kernel.takeover import Takeover
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _log = structlog.get_logger("cairn.node")
@@ -208,7 +209,8 @@ class Node:
             host_name=_first("CAIRN_LISTEN", settings.listen)[0],
             port=_first("CAIRN_LISTEN", settings.listen)[1],
             on_fenced=given.on_fenced or (lambda error: None),
-            predecessor_dead=given.predecessor_dead or alone,
+            predecessor_dead=given.predecessor_dead,
+            alone=alone,
         )
         deployer, usual = _installation(settings, clock, authority)
         needs = NodeDependencies(
@@ -224,11 +226,12 @@ class Node:
             deployer=deployer,
             installer=given.installer or usual,
             render=renderer,
-            fence=membership.fence,
+            owners=membership,
             report_url=lambda: _agent_url(settings, REPORT_PATH),
             probe=given.probe,
         )
         context = await assemble(loaded, needs)
+        membership.survey_by(context.need(Takeover).survey)
         keep_certificate(authority, context.loops)
         context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
@@ -239,7 +242,7 @@ class Node:
             settings=settings,
             store=store,
             query=context.query,
-            jobs=context.jobs,
+            jobs=context.desk,
             bus=bus,
             events=context.events,
             metrics=metrics,
@@ -258,12 +261,10 @@ class Node:
     async def start(self, *, serve: bool = True) -> None:
         """Start everything; open jobs of an earlier run go on. `serve`: listen for calls."""
         context = self.context
-        unfinished = await context.flows.restore()  # before anything else may take a place in a queue
-        await self._membership.start()
         await context.bus.start()
+        await self._membership.start()
         await context.events.start()
-        resumed = await context.jobs.recover(unfinished)
-        await context.flows.recover_orphans()
+        resumed = await context.need(Takeover).start()  # before anything else may begin
         if serve:
             for server, addresses in self._doors:
                 self.addresses += await server.start(addresses)
@@ -281,6 +282,7 @@ class Node:
         for server, _ in self._doors:
             await server.stop()
         await context.stop_background()
+        await context.desk.stop()
         await context.jobs.stop()
         await context.flows.stop()
         await context.events.stop()

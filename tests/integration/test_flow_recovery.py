@@ -228,17 +228,14 @@ async def test_orphans_are_taken_up_inner_ones_first() -> None:
 
 
 async def test_orphan_whose_undo_could_not_begin_is_taken_up_again_in_a_while(world: World) -> None:
-    def fence() -> None:
-        world.fenced = True
-
     world.bad_late = {"a3"}
-    world.hooks["a3"] = fence
+    world.hooks["a3"] = world.fence
     engine = engine_of(world)
     with pytest.raises(CairnError, match=r"node\.fenced"):
         await world.clock.run(engine.run(flow(), Parameters(thing="x")))
     assert len(await world.rows()) == 1
 
-    world.fenced = False
+    world.unfence()
     world.hooks.clear()
     await world.clock.advance(RETRY_SECONDS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -80,11 +80,45 @@ class Nodes:
         self.network.detach(node)
         del self.nodes[node]
 
+    def pause(self, node: NodeId) -> None:
+        """Stop a node where it stands, as SIGSTOP does."""
+        self.lives[node].pause()
+        for other in self.nodes:
+            if other != node:
+                self.network.cut(node, other)
+
+    def wake(self, node: NodeId) -> None:
+        """Let a paused node go on."""
+        self.network.mend()
+        self.lives[node].wake()
+
+    async def set_parallelism(self, node: NodeId, number: int) -> None:
+        """How many jobs a node runs at a time."""
+        body = {"updateGlobalConfig": {"value": str(number)}}
+        status, answer = await self.request(node, "PUT", "/global-configurations/api/parallelism/actions", body)
+        assert status == 202, answer
+        await self.clock.advance(1)
+
+    async def post_as(self, node: NodeId, path: str, body: bytes, *, job: str) -> tuple[int, Json]:
+        """A call with a job id of the caller's."""
+        headers = {
+            "content-type": "application/json",
+            "authorization": f"OAuth {self.saved.session}",
+            "x-job-uuid": job,
+        }
+        return await self.clock.run(asgi(self.nodes[node], "POST", f"/v1{path}", body, headers))
+
     async def request(self, node: NodeId, verb: str, path: str, body: object = None) -> tuple[int, Json]:
         """A call to one of the nodes."""
+        return await self.clock.run(self.send(node, verb, path, body))
+
+    def send(
+        self, node: NodeId, verb: str, path: str, body: object = None
+    ) -> Coroutine[object, object, tuple[int, Json]]:
+        """A call to one of the nodes, while somebody else moves the clock."""
         raw = b"" if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json", "authorization": f"OAuth {self.saved.session}"}
-        return await self.clock.run(asgi(self.nodes[node], verb, f"/v1{path}", raw, headers))
+        return asgi(self.nodes[node], verb, f"/v1{path}", raw, headers)
 
     async def create_vm(self, node: NodeId, name: str) -> Json:
         """Make a VM through a node, and wait for it there."""

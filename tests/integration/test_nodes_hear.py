@@ -200,7 +200,7 @@ async def test_durable_subscriber_is_told_by_one_node_whoever_emits(cloud: Nodes
 
     owner = cloud.nodes[A].context.ring.node_of("subscriber:test.listener")
     assert sorted(told.by) == [(owner, "vm-0"), (owner, "vm-1"), (owner, "vm-2")]
-    assert (await told.cursor()).owner_uuid == owner
+    assert (await told.cursor()).node_uuid == owner
 
 
 async def test_another_node_goes_on_where_the_one_that_died_has_stopped(cloud: Nodes, told: Told) -> None:
@@ -222,17 +222,17 @@ async def test_node_whose_cursor_was_taken_writes_nothing_more(cloud: Nodes, tol
     owner = cloud.nodes[A].context.ring.node_of("subscriber:test.listener")
     thief = next(node for node in NODES if node != owner)
     before = await told.cursor()
-    stolen = {"owner_uuid": thief, "epoch": before.epoch + 1}
+    stolen = {"node_uuid": thief, "epoch": before.epoch + 1}
     await cloud.store.write(lambda tx: tx.update(EventCursor, "test.listener", **stolen))
     await strange(cloud, owner)
     await cloud.clock.advance(5)
     assert told.by == [(owner, "one")]  # it could not know
     now = await told.cursor()
-    assert (now.sequence, now.owner_uuid) == (before.sequence, thief)
+    assert (now.sequence, now.node_uuid) == (before.sequence, thief)
 
     await cloud.clock.advance(10)  # the thief is not whom the ring names, and does not give it up
     now = await told.cursor()
-    assert now.owner_uuid == owner
+    assert now.node_uuid == owner
     assert now.sequence > before.sequence
     assert told.by == [(owner, "one"), (owner, "one")]
 
@@ -246,7 +246,7 @@ async def test_cursors_are_handed_over_to_a_node_that_joins(cloud: Nodes) -> Non
     cursors = await cloud.store.read(lambda tx: tx.find(EventCursor))
     ring = cloud.nodes[C].context.ring
     assert len(cursors) >= 3
-    assert {row.name: row.owner_uuid for row in cursors} == {
+    assert {row.name: row.node_uuid for row in cursors} == {
         row.name: ring.node_of(f"subscriber:{row.name}") for row in cursors
     }
 

@@ -65,7 +65,7 @@ class JobControl(Protocol):
     async def look(self, job: JobId, wait_seconds: float = 0.0) -> Job:
         """The job as it is, or as it is when it ends within `wait_seconds`."""
 
-    def progress(self, job: JobId) -> Progress | None:
+    async def progress(self, row: Job) -> Progress | None:
         """The step that a running job is at."""
 
     async def cancel(self, job: JobId) -> None:
@@ -184,7 +184,7 @@ class Commands:
         job, caller = await self._visible(request)
         asked = self._wait_query.of_query(request.query)
         row = await self._look(job, asked.wait)
-        progress = self._jobs.progress(job) if row.state in OPEN else None
+        progress = await self._jobs.progress(row) if row.state in OPEN else None
         return json_reply(self._view(row, progress, caller))
 
     async def cancel(self, request: HttpRequest) -> Response:
@@ -230,7 +230,7 @@ class Commands:
         return JobView(
             uuid=row.uuid,
             api=row.api,
-            state=row.state,
+            state=row.state if progress is None else JobState.RUNNING,
             progress=progress,
             result=msgspec.Raw(self._answer(row, caller)) if row.state is JobState.SUCCEEDED else None,
             error=problem(row.error, job=row.uuid, to_admin=caller.is_admin) if row.error is not None else None,

@@ -21,11 +21,12 @@ from cairn.kernel.config import GlobalConfig, GlobalConfigRow, Setting
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.desk import JobDesk
 from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.extensions import CallGuard, TagHook
-from cairn.kernel.flow.engine import Fence, FlowEngine, FlowProbe
+from cairn.kernel.flow.engine import FlowEngine, FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
 from cairn.kernel.guard import Guards
@@ -35,6 +36,7 @@ from cairn.kernel.jobs import Jobs, Render
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics
 from cairn.kernel.news import News
+from cairn.kernel.ownership import Ownership
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.plugin.fault import blame
@@ -48,6 +50,7 @@ from cairn.kernel.settings import Settings
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag import Tags
+from cairn.kernel.takeover import ROUND_SECONDS, Takeover
 
 _ROOT = Path(__file__).parents[1]
 
@@ -62,7 +65,7 @@ class NodeDependencies:
         ring: that `bus` routes by.
         agents: the way to agents.
         render: makes, of a query engine, the function that renders jobs' answers.
-        fence: gives the epoch; raises when this node has left the ring.
+        owners: which node a key belongs to.
         report_url: where agents report to.
         probe: for tests of workflows.
         sources: workflow files in addition to those of packages and of the operator.
@@ -80,7 +83,7 @@ class NodeDependencies:
     deployer: Deployer
     installer: AgentInstaller
     render: Callable[[QueryEngine], Render]
-    fence: Fence
+    owners: Ownership
     report_url: Callable[[], str | None] = lambda: None
     probe: FlowProbe | None = None
     sources: Sequence[WorkflowSource] = ()
@@ -125,6 +128,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         queues=queues,
         parallelism=lambda: config.get(limits.API_PARALLELISM),
         retention_seconds=lambda: float(config.get(limits.JOB_RETENTION)),
+        owners=needs.owners,
         setting=config.get,
         guards=guards,
     )
@@ -139,6 +143,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         ids=ids,
         queues=queues,
         jobs=jobs,
+        desk=JobDesk(jobs=jobs, store=store, bus=needs.bus, clock=clock, owners=needs.owners),
         events=Events(
             store,
             clock,
@@ -146,7 +151,7 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
             setting=config.get,
             metrics=metrics,
             duties=duties,
-            fence=needs.fence,
+            begin=needs.owners.begin,
             news=news,
         ),
         config=config,
@@ -183,13 +188,17 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         ids=ids,
         queues=queues,
         finish=jobs.finish,
-        fence=needs.fence,
+        owners=needs.owners,
         retry_seconds=lambda: float(config.get(limits.UNDO_RETRY_INTERVAL)),
         probe=needs.probe or node.flow_probe,
         guards=guards,
     )
     _answer_by_workflows(loaded, needs.bus, flows)
     jobs.attach(flows)
+    takeover = Takeover(store=store, bus=needs.bus, ring=needs.ring, owners=needs.owners, jobs=jobs, flows=flows)
+    node.provide(Takeover, takeover)
+    rounds = node.loops.every("takeover", lambda: ROUND_SECONDS, takeover.round)
+    needs.ring.listen(lambda change: rounds.wake())
     for setting in (limits.API_PARALLELISM, limits.API_RESERVE, limits.API_SHARE, *_call_limits(loaded)):
         config.listen(setting, jobs.changed)
     node.complete(flows)

@@ -22,13 +22,8 @@ class Duties:
 
     @property
     def members(self) -> frozenset[NodeId]:
-        """The nodes that are in service."""
-        return frozenset((self.node,)) if self._ring is None else self._ring.members
-
-    @property
-    def epoch(self) -> int | None:
-        """Of the list of members; None: there is none."""
-        return None if self._ring is None else self._ring.epoch
+        """The nodes that are there, those that are being drained included."""
+        return frozenset((self.node,)) if self._ring is None else self._ring.alive
 
     def is_mine(self, duty: str) -> bool:
         """Whether this node is the one. Before it has joined, none is its own.

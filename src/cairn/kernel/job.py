@@ -13,8 +13,9 @@ from cairn.kernel.api import ApiCommand, secret_fields
 from cairn.kernel.bus.message import message_type, tag_of
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
 from cairn.kernel.ids import JobId
+from cairn.kernel.ownership import Owned
 from cairn.kernel.queue import queue_key
-from cairn.kernel.store.record import Doc, Hidden, Index, Key, Owner, Record, Sealed, TableMeta
+from cairn.kernel.store.record import Doc, Hidden, Index, Owner, Sealed, TableMeta
 from cairn.kernel.store.store import Tx
 
 
@@ -31,14 +32,14 @@ class JobState(StrEnum):
 OPEN = (JobState.WAITING, JobState.RUNNING)
 
 
-class Job(Record, frozen=True, kw_only=True):
+class Job(Owned, frozen=True, kw_only=True):
     """An API call that changes something."""
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="job", entity="Job", path="/jobs", columns=("uuid", "api", "state", "createDate", "finishDate")
     )
 
-    uuid: Annotated[str, Key()]
+    ring_key: Annotated[str, Hidden()] = ""  #: what the ring finds its node by
     api: Annotated[str, Index(), Doc("the API's name")]
     tag: Annotated[str, Hidden()]
     request: Annotated[bytes, Sealed()]
@@ -78,6 +79,12 @@ def read(row: Job) -> tuple[ApiCommand[object] | None, CairnError | None]:
             kind=ErrorKind.CONFLICT,
             operator=str(error),
         )
+
+
+def key_of(message: ApiCommand[object], job: str) -> str:
+    """What the ring finds the node of a call by: the resource that it is about, or else its job."""
+    about: object = getattr(message, message.route) if message.route is not None else None
+    return about if isinstance(about, str) else job
 
 
 def turn_of(message: ApiCommand[object]) -> str | None:

@@ -18,21 +18,21 @@ full), it is tried again, in this process or by the next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
 from msgspec import Struct
-from msgspec.structs import replace
 
 from cairn.kernel.api import ApiCommand, ApiCreate
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.bus.message import tag_of
+from cairn.kernel.bus.transport import NOT_OWNER
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError, ErrorKind, internal
@@ -40,9 +40,10 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
-from cairn.kernel.job import OPEN, Job, JobState, decode, digest_of, is_open, read, turn_of
+from cairn.kernel.job import OPEN, Job, JobState, digest_of, is_open, key_of, read, turn_of
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.open_jobs import OpenJob, OpenJobs
+from cairn.kernel.ownership import Claim, Ownership, change, lost
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
 from cairn.kernel.retention import remove, up_to
@@ -53,6 +54,27 @@ T = TypeVar("T")
 _log = structlog.get_logger("cairn.jobs")
 #: until a job whose end could not be written down is taken up again
 _AGAIN_SECONDS = 5.0
+
+
+class Elsewhere(Protocol):
+    """What jobs need of other nodes."""
+
+    def holds_up(self, opened: OpenJob) -> bool:
+        """Whether a job may have to wait for a creation on another node. If so, `Jobs.arrived` is called in a while."""
+
+    def give(self, opened: OpenJob) -> None:
+        """Have the node take a job that owns its key now, or bring it back with `Jobs.take_back`."""
+
+
+class Nowhere:
+    """There are no other nodes."""
+
+    def holds_up(self, opened: OpenJob) -> bool:
+        """No."""
+        return False
+
+    def give(self, opened: OpenJob) -> None:
+        """Forget it: whoever took it over goes on with it."""
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -75,6 +97,7 @@ class Jobs:
         retention_seconds: how long ended jobs are kept.
         setting: the value of one of the settings of slots, now; by default the one that it has from the start.
         guards: may veto a call that is one transaction, inside of it.
+        owners: whose the jobs are.
     """
 
     def __init__(
@@ -88,10 +111,13 @@ class Jobs:
         queues: ResourceQueues,
         parallelism: Callable[[], int],
         retention_seconds: Callable[[], float],
+        owners: Ownership,
         setting: Callable[[Setting[int]], int] = lambda setting: setting.default,
         guards: Guards | None = None,
     ) -> None:
         self._guards = guards or Guards()
+        self._owners = owners
+        self._elsewhere: Elsewhere = Nowhere()
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -111,6 +137,10 @@ class Jobs:
         """Take the engine, whose runs give jobs their answers. Each of the two needs the other, so it comes late."""
         self._flows = flows
 
+    def join(self, elsewhere: Elsewhere) -> None:
+        """Take what knows the other nodes. It needs the jobs, so it comes late."""
+        self._elsewhere = elsewhere
+
     # -- accepting ------------------------------------------------------------------------------------------------
 
     async def submit(
@@ -122,7 +152,7 @@ class Jobs:
         timeout_seconds: float,
         admin: bool = False,
     ) -> bool:
-        """Accept a call. When this returns the job is durable and will end.
+        """Accept a call on this node, which owns its key. When this returns the job is durable and will end.
 
         Safe to repeat: the same id with the same call is the same job (returns False then).
 
@@ -134,7 +164,7 @@ class Jobs:
         Raises:
             CairnError: ``job.id-taken`` when another call has that id; ``resource.uuid-taken`` when a resource has the uuid
                 that the call chose for the one that it makes; ``job.backlog-full`` when too many jobs are open already, of
-                this account or in all: nothing was written.
+                this account or in all; ``bus.not-owner`` when another node owns its key by now: nothing was written.
         """
         request = msgspec.json.encode(message)
         digest = digest_of(message, actor)
@@ -145,8 +175,11 @@ class Jobs:
                 return False
             raise
         api = type(message).__name__
+        key = key_of(message, job)
         opened = OpenJob(
             id=job,
+            claim=Claim(job, self._owners.node, 0),
+            ring_key=key,
             api=api,
             message=message,
             actor=actor,
@@ -156,8 +189,12 @@ class Jobs:
         )
 
         def fn(tx: Tx) -> bool:
+            epoch = self._owners.begin(tx, key)
             row = Job(
                 uuid=job,
+                node_uuid=self._owners.node,
+                epoch=epoch,
+                ring_key=key,
                 api=api,
                 tag=tag_of(message),
                 request=request,
@@ -176,11 +213,15 @@ class Jobs:
                 return self._same(there, digest)
             if isinstance(message, ApiCreate):
                 announce(tx, message, job=job, owner=actor)
-            tx.after_commit(lambda: self._enqueue(opened))  # even if the caller has gone meanwhile
+            tx.after_commit(lambda: self._accepted(opened, row))  # even if the caller has gone meanwhile
             return True
 
         with self._open.entering(actor):
             return await self._store.write(fn)
+
+    def _accepted(self, opened: OpenJob, row: Job) -> None:
+        opened.claim = row.claim
+        self._enqueue(opened)
 
     async def _is_repeated(self, job: JobId, digest: str) -> bool:
         there = await self._store.look(lambda tx: tx.get(Job, job))
@@ -199,26 +240,29 @@ class Jobs:
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
-    async def look(self, job: JobId, wait_seconds: float = 0.0) -> Job:
-        """The job as it is, or as it is when it ends within `wait_seconds` (``job.not-found``)."""
+    @property
+    def stopping(self) -> bool:
+        """Whether this node begins and ends no more jobs."""
+        return self._stopping
+
+    def has(self, job: JobId) -> bool:
+        """Whether an open job is on this node."""
+        return self._open.get(job) is not None
+
+    def is_running(self, job: JobId) -> bool:
+        """Whether it runs here, rather than wait for its turn."""
         opened = self._open.get(job)
-        if opened is not None and wait_seconds > 0:
-            await opened.wait(self._clock, wait_seconds)
-        row = await self._store.look(lambda tx: tx.get(Job, job))
-        if row is None:
-            raise CairnError(
-                "job.not-found",
-                f"There is no job {job!r}. It was never accepted, or it ended and its time of keeping is over.",
-                kind=ErrorKind.NOT_FOUND,
-            )
-        if row.state is JobState.WAITING and (opened := self._open.get(job)) is not None and opened.task is not None:
-            return replace(row, state=JobState.RUNNING)
-        return row
+        return opened is not None and opened.task is not None
+
+    async def wait(self, job: JobId, seconds: float) -> None:
+        """Wait until a job of this node ends or goes to another one, but no longer than `seconds`. At once if it is not here."""
+        opened = self._open.get(job)
+        if opened is not None:
+            await opened.wait(self._clock, seconds)
 
     def progress(self, job: JobId) -> Progress | None:
-        """The step that a running job is at; None when it waits or has ended."""
-        opened = self._open.get(job)
-        if opened is None or opened.task is None or self._flows is None:
+        """The step that a running job of this node is at; None when it waits, has ended, or is not here."""
+        if not self.is_running(job) or self._flows is None:
             return None
         run = self._flows.progress(job)
         if run is None:
@@ -238,25 +282,24 @@ class Jobs:
 
     # -- cancelling ------------------------------------------------------------------------------------------------------
 
-    async def cancel(self, job: JobId) -> None:
-        """Ask a job to end; what it did is undone. One that has ended stays as it is. Safe to repeat.
+    def cancel(self, job: JobId) -> bool:
+        """Ask a job of this node to end, after its row was marked; what it did is undone. Safe to repeat.
 
-        Raises:
-            CairnError: ``job.not-found``.
+        Returns:
+            Whether it is here.
         """
-        row = await self.look(job)
-        if row.state not in OPEN:
-            return
-        await self._store.write(lambda tx: tx.update(Job, job, cancel_requested=True))
         opened = self._open.get(job)
-        if opened is None or opened.cancelled:
-            return
+        if opened is None:
+            return False
+        if opened.cancelled:
+            return True
         opened.cancelled = True
         if opened.task is None:
             if self._open.withdraw(opened):
                 self._begin(opened)  # all it does is to write its end, so it need not wait for a place
         elif opened.at_work:
             opened.task.cancel()
+        return True
 
     # -- what handlers and the engine call --------------------------------------------------------------------------------
 
@@ -277,7 +320,11 @@ class Jobs:
         return await self._queues.run(key, lambda: self._commit(fn, context), name=opened.api)
 
     async def _commit(self, fn: Callable[[Tx], T], context: CallContext) -> T:
+        opened = None if context.job is None or len(context.stack) > 1 else self._open.get(context.job)
+
         def concluding(tx: Tx) -> T:
+            if opened is not None:
+                self._owners.begin(tx, opened.ring_key)
             result = fn(tx)
             if context.job is not None and len(context.stack) <= 1:
                 self.finish(tx, context.job, result)
@@ -286,18 +333,13 @@ class Jobs:
         return await self._store.write(concluding)
 
     def finish(self, tx: Tx, job: JobId, answer: object) -> None:
-        """Record a job's success inside the transaction that completes its work."""
+        """Record a job's success inside the transaction that completes its work (``node.fenced``: it is not this node's)."""
         opened = self._open.get(job)
-        message = opened.message if opened is not None else None
-        body = self._render(tx, message or self._message(tx, job), answer)
-        tx.update(Job, job, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=NOTHING)
-        if opened is not None:
-            tx.after_commit(lambda: setattr(opened, "finished", True))
-
-    def _message(self, tx: Tx, job: JobId) -> ApiCommand[object]:
-        row = tx.get(Job, job)
-        assert row is not None
-        return decode(row)
+        if opened is None or opened.message is None:
+            raise lost(Job, Claim(job, self._owners.node, 0))
+        body = self._render(tx, opened.message, answer)
+        change(tx, Job, opened.claim, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=NOTHING)
+        tx.after_commit(lambda: setattr(opened, "finished", True))
 
     # -- running ------------------------------------------------------------------------------------------------------------
 
@@ -310,9 +352,15 @@ class Jobs:
         """Let a job wait for its turn; one that had begun goes on at once."""
         if self._stopping:
             return
+        opened.abroad = not opened.begun and opened.message is not None and self._elsewhere.holds_up(opened)
         self._open.enter(opened, self._clock.monotonic())
         if opened.begun:
             self._begin(opened)
+        self._dispatch()
+
+    def arrived(self, opened: OpenJob) -> None:
+        """What a job waited for on other nodes has ended: it waits for its turn now."""
+        self._open.arrived(opened, self._clock.monotonic())
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -327,12 +375,16 @@ class Jobs:
         )
 
     async def _run(self, opened: OpenJob) -> None:
-        ended = False
+        ended = moved = False
         opened.at_work = True
         began = self._clock.monotonic()
         try:
             error = await self._work(opened)
-            opened.at_work, opened.error = False, error
+            opened.at_work = False
+            if error is not None and error.code == NOT_OWNER:
+                moved = True
+                return
+            opened.error = error
             ended = error is None or await self._fail(opened, error)
             if error is None:
                 seconds = round(self._clock.monotonic() - began, 3)
@@ -341,14 +393,41 @@ class Jobs:
             if not self._stopping:
                 _log.error("job.lost", job=opened.id)
             raise
+        except CairnError as lost:
+            moved = lost.code == "node.fenced"
+            if not moved:
+                _log.exception("job.end-not-written", job=opened.id)
         except Exception:  # noqa: BLE001 (the store's trouble; it is tried again)
             _log.exception("job.end-not-written", job=opened.id)
         finally:
             self._running -= 1
             if not self._stopping:
                 self._open.leave(opened)
-                self._leave(opened, ended=ended)
+                if moved:
+                    self._move(opened)
+                else:
+                    self._leave(opened, ended=ended)
                 self._dispatch()
+
+    def _move(self, opened: OpenJob) -> None:
+        """Give away a job of which nothing is done here. Whoever waits for its end looks where it is."""
+        opened.task, opened.turn = None, None
+        self._open.gone(opened)
+        for follower in self._open.let_go(opened):
+            self._enqueue(follower)
+        self._elsewhere.give(opened)
+
+    def pass_on(self) -> None:
+        """Give away the jobs that have not begun and that the ring gives to other nodes now. Safe to repeat."""
+        for opened in list(self._open):
+            strayed = self._owners.owner_of(opened.ring_key) != self._owners.node
+            if opened.task is None and not opened.begun and strayed and self._open.withdraw(opened):
+                self._move(opened)
+
+    def take_back(self, opened: OpenJob) -> None:
+        """Let a job that was to be given away wait for its turn here again."""
+        opened.resumed = True
+        self._enqueue(opened)
 
     def _leave(self, opened: OpenJob, *, ended: bool) -> None:
         if ended:
@@ -366,7 +445,7 @@ class Jobs:
                 if opened.error is not None or opened.cancelled:
                     return opened.error or _cancelled()
                 assert opened.message is not None, "else it has an error"
-                answer = await self._bus.call(opened.message, timeout_seconds=opened.timeout_seconds)
+                answer = await self._bus.here(opened.message, timeout_seconds=opened.timeout_seconds)
                 await self._ensure_finished(opened, answer)
         except CairnError as error:
             return error if opened.message is not None else _unreadable(opened, error)
@@ -418,7 +497,7 @@ class Jobs:
                 error.details.setdefault("undoPending", runs[0].uuid)
             if isinstance(opened.message, ApiCreate):
                 retract(tx, opened.message, job=job)
-            tx.update(Job, job, state=state, error=error.record(), finish_date=tx.now, request=NOTHING)
+            change(tx, Job, opened.claim, state=state, error=error.record(), finish_date=tx.now, request=NOTHING)
             return True
 
         ended = await self._store.write(fn)
@@ -429,19 +508,29 @@ class Jobs:
     # -- life ------------------------------------------------------------------------------------------------------------------
 
     async def recover(self, begun: Collection[str] = ()) -> int:
-        """Take up every open job of the database, in the order in which they were accepted. Returns how many there were.
+        """Take up every open job of this node that the database has. Returns how many there are."""
+        mine = {"node_uuid": self._owners.node, "state": list(OPEN)}
+        rows = await self._store.read(lambda tx: tx.find(Job, order_by="create_date", **mine))  # type: ignore[arg-type]
+        self.adopt(rows, begun)
+        return len(rows)
+
+    def adopt(self, rows: Sequence[Job], begun: Collection[str] = ()) -> None:
+        """Take up open jobs that are this node's now, in this order.
 
         Args:
-            begun: the jobs that have a journal, from `FlowEngine.restore`. They hold places in queues, so they begin at
+            begun: the jobs that have a journal, from `FlowEngine.adopt`. They hold places in queues, so they begin at
                 once, however many may run at a time: the others may wait for them.
         """
-        rows = await self._store.read(lambda tx: tx.find(Job, state=list(OPEN), order_by="create_date"))
         for row in rows:
+            if self._open.get(JobId(row.uuid)) is not None:
+                continue
             message, error = read(row)
             if error is not None:
                 _log.error("job.unreadable", job=row.uuid, api=row.api, error=str(error))
             opened = OpenJob(
                 id=JobId(row.uuid),
+                claim=row.claim,
+                ring_key=row.ring_key,
                 api=row.api,
                 message=message,
                 actor=row.account_uuid,
@@ -452,7 +541,6 @@ class Jobs:
                 error=error,
             )
             self._enqueue(opened)
-        return len(rows)
 
     async def stop(self) -> None:
         """Drop all jobs where they stand; the next start takes them up again. Stops the workflow engine, too."""

@@ -12,6 +12,7 @@ def build(node: NodeContext) -> None:
     """Make what services register their own with."""
     machines = Machines()
     node.provide(Machines, machines)
+    node.bus.serve(machines)
     rotation = Rotation(node.authority, machines, node.store)
     node.provide(Rotation, rotation)
     certificates = Certificates(node.authority, machines)

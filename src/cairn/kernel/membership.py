@@ -3,14 +3,20 @@
 The database is the only arbiter; nodes do not vote and there is no leader. A node is a member while its row is there.
 
 Joining, leaving and declaring a member gone change rows and the epoch in one transaction, so an epoch always stands
-for one list of members. A member is declared gone by a node that has watched its heartbeat stand still for three
+for one list of members. A member is declared gone by a node that has watched its heartbeat stand still for four
 intervals, by the watcher's own monotonic clock: clocks of two machines are never compared. The deletion names the
 heartbeat that was seen; if the member has moved meanwhile, nothing is deleted. Of two watchers the second finds
 nothing to delete.
 
 A node that finds its row gone, or taken over by a later start of itself (the row then has another epoch), is fenced: it
-tells `on_fenced` and must stop. It may notice late, so whatever it writes in between is refused where it matters:
-journal writes call `fence` in their own transaction, and the same database that removed the row refuses the write.
+tells `on_fenced` and must stop. It may notice late, so whatever it writes in between is refused where it matters: the rows of
+jobs and journals say who owns them since which epoch, each write of them asks for that, and who takes a row over changes it.
+
+The first row of a job or a run is written only if the list of members *in the database, at that very commit*, gives its key to
+this node (`Membership.begin`). So once an epoch is committed, nobody but the new owner can begin work on a key; what the old
+one had begun is told by its rows, which the new one reads together with the list (`survey`), before it begins anything.
+
+A node that is being drained stays alive and ends what it has, but owns no keys any more.
 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
 hold. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
@@ -24,18 +30,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import structlog
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select, true, update
 
 from cairn.kernel.bus.tasks import Tasks, being_cancelled
+from cairn.kernel.bus.transport import not_owner
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
@@ -44,8 +51,8 @@ from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible
 from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
-HEARTBEAT_SECONDS = 2.0
-MISSED_HEARTBEATS = 3
+HEARTBEAT_SECONDS = 1.0
+MISSED_HEARTBEATS = 4
 
 _log = structlog.get_logger("cairn.membership")
 
@@ -54,6 +61,7 @@ class NodeState(StrEnum):
     """The state of a node. One that left or is gone has no row."""
 
     RUNNING = "Running"
+    DRAINING = "Draining"  #: it ends what it has begun, and gets nothing new
 
 
 class ManagementNode(Record, frozen=True, kw_only=True):
@@ -86,15 +94,15 @@ _EPOCH_KEY = "ring"
 _node = table_of(ManagementNode)
 _epoch = table_of(RingEpoch)
 _COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoch.c.epoch + 1)
+#: both rows are locked against those who change the list, until the commit
 _FENCE = (
     select(_epoch.c.epoch)
-    .where(_epoch.c.uuid == _EPOCH_KEY)
-    .where(
-        select(_node.c.uuid)
-        .where(_node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("node.joined"))
-        .exists()
-    )
+    .join(_node, true())
+    .where(_epoch.c.uuid == _EPOCH_KEY, _node.c.uuid == bindparam("node"), _node.c.epoch == bindparam("node.joined"))
+    .with_for_update(read=True)
 )
+#: reads, together with a new list of members, what must be known when it counts; what it returns is called then
+Survey = Callable[[Tx], Callable[[], None]]
 
 
 def fence(tx: Tx, node: NodeId, joined: int) -> int:
@@ -112,6 +120,14 @@ def fence(tx: Tx, node: NodeId, joined: int) -> int:
     epoch = found[0][0]
     assert isinstance(epoch, int)
     return epoch
+
+
+class _News(NamedTuple):
+    """A list of members as it was read, and what was read together with it."""
+
+    members: list[ManagementNode]
+    epoch: int
+    surveyed: Callable[[], None] | None  #: None: it is the list that is known already
 
 
 class _Seen:
@@ -137,8 +153,9 @@ class Membership:
         port: the port of its API.
         on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
-        predecessor_dead: it is known that no other process runs with this node's id, or at its address (`FolderLock`):
-            the row of such a process is taken over at once.
+        predecessor_dead: it is known that no other process runs with this node's id (`FolderLock`): the row of such a process
+            is taken over at once.
+        alone: it is known that no other process works with this database (`lock_database`): all rows are of dead ones.
     """
 
     def __init__(
@@ -153,6 +170,7 @@ class Membership:
         on_fenced: Callable[[CairnError], None],
         heartbeat_seconds: Callable[[], float] = lambda: HEARTBEAT_SECONDS,
         predecessor_dead: bool = False,
+        alone: bool = False,
     ) -> None:
         self._store = store
         self._ring = ring
@@ -162,7 +180,9 @@ class Membership:
         self._port = port
         self._on_fenced = on_fenced
         self._heartbeat_seconds = heartbeat_seconds
-        self._predecessor_dead = predecessor_dead
+        self._predecessor_dead = predecessor_dead or alone
+        self._alone = alone
+        self._survey: Survey = lambda tx: lambda: None
         self._joined = 0
         self._looked: tuple[tuple[int, int], int] | None = (
             None  #: when the fence was looked at last, and the epoch then
@@ -171,6 +191,25 @@ class Membership:
         self._tasks = Tasks()
         self._last_beat = 0.0
 
+    @property
+    def node(self) -> NodeId:
+        """This node."""
+        return self._node
+
+    @property
+    def alive(self) -> frozenset[NodeId]:
+        """All nodes that are there."""
+        return self._ring.alive
+
+    @property
+    def joined(self) -> int:
+        """The epoch in which this node joined; 0: it has not yet."""
+        return self._joined
+
+    def survey_by(self, survey: Survey) -> None:
+        """Have `survey` read what must be known of the others' work before a new list of members counts."""
+        self._survey = survey
+
     async def start(self) -> None:
         """Join, and keep the heart beating.
 
@@ -178,10 +217,11 @@ class Membership:
             CairnError: ``node.already-running`` when another process is alive under this node's id.
         """
         await self._await_dead_predecessor()
-        members, epoch = await self._store.write(self._join)
+        news = await self._store.write(self._join)
+        members, epoch = news.members, news.epoch
         self._joined = epoch
         self._last_beat = self._clock.monotonic()
-        self._apply(members, epoch)
+        self._apply(news)
         _log.info("node.joined", node=self._node, epoch=epoch, members=len(members))
         self._tasks.start(self._run(), f"heartbeat of {self._node}")
 
@@ -229,8 +269,26 @@ class Membership:
         if result is None:
             return False
         self._last_beat = self._clock.monotonic()
-        self._apply(*result)
+        self._apply(result)
         return True
+
+    def begin(self, tx: Tx, key: str | None) -> int:
+        """The epoch in which this node begins work on `key`. For the first row of a job or a run, inside its transaction.
+
+        Args:
+            key: None: inside of work that is this node's already, whatever the ring says now.
+
+        Raises:
+            CairnError: ``node.fenced``; ``bus.not-owner``: the members have changed, and another node may own it now.
+        """
+        epoch = self.fence(tx)
+        if key is not None and (epoch != self._ring.epoch or self._ring.node_of(key) != self._node):
+            raise not_owner("This work", self._node)
+        return epoch
+
+    def owner_of(self, key: str) -> NodeId:
+        """The node that owns `key`, as far as this one knows (``ring.empty``)."""
+        return self._ring.node_of(key)
 
     async def _run(self) -> None:
         while True:
@@ -251,7 +309,7 @@ class Membership:
     def _silent_too_long(self) -> bool:
         """Whether the others, if there are any, may have taken over by now."""
         silence = self._clock.monotonic() - self._last_beat
-        return len(self._ring.members) > 1 and silence >= MISSED_HEARTBEATS * self._heartbeat_seconds()
+        return len(self._ring.alive) > 1 and silence >= MISSED_HEARTBEATS * self._heartbeat_seconds()
 
     def _tell_fenced(self) -> None:
         error = _fenced(self._node)
@@ -275,10 +333,10 @@ class Membership:
                 kind=ErrorKind.CONFLICT,
             )
 
-    def _join(self, tx: Tx) -> tuple[list[ManagementNode], int]:
+    def _join(self, tx: Tx) -> _News:
         tx.delete(ManagementNode, self._node)
-        if self._predecessor_dead:
-            tx.delete_where(ManagementNode, host_name=self._host_name, port=self._port)
+        if self._alone:
+            tx.delete_where(ManagementNode)
         epoch = _next_epoch(tx)
         tx.insert(
             ManagementNode(
@@ -290,7 +348,7 @@ class Membership:
                 epoch=epoch,
             )
         )
-        return tx.find(ManagementNode), epoch
+        return _News(tx.find(ManagementNode), epoch, self._survey(tx))
 
     def _leave(self, tx: Tx) -> bool:
         left = tx.delete_where(ManagementNode, uuid=self._node, epoch=self._joined) > 0
@@ -298,7 +356,7 @@ class Membership:
             _next_epoch(tx)
         return left
 
-    def _round(self, tx: Tx, still: list[tuple[NodeId, _Seen]]) -> tuple[list[ManagementNode], int] | None:
+    def _round(self, tx: Tx, still: list[tuple[NodeId, _Seen]]) -> _News | None:
         own = {"uuid": self._node, "epoch": self._joined}
         if not tx.update_where(ManagementNode, own, heart_beat=tx.now):
             return None
@@ -307,20 +365,21 @@ class Membership:
                 _next_epoch(tx)
                 tx.after_commit(partial(_log.warning, "node.gone", gone=node, heart_beat=seen.heart_beat))
         row = tx.get(RingEpoch, _EPOCH_KEY)
-        return tx.find(ManagementNode), row.epoch if row is not None else self._joined
+        epoch = row.epoch if row is not None else self._joined
+        return _News(tx.find(ManagementNode), epoch, None if epoch == self._ring.epoch else self._survey(tx))
 
     def _still(self) -> list[tuple[NodeId, _Seen]]:
         """Members whose heartbeat has stood still for too long."""
         before = self._clock.monotonic() - MISSED_HEARTBEATS * self._heartbeat_seconds()
         return [(node, seen) for node, seen in self._seen.items() if seen.since <= before]
 
-    def _apply(self, members: Iterable[ManagementNode], epoch: int) -> None:
+    def _apply(self, news: _News) -> None:
         now = self._clock.monotonic()
         before, self._seen = self._seen, {}
         restarted: list[NodeId] = []
-        nodes: list[NodeId] = []
-        for row in members:
-            nodes.append(row.uuid)
+        nodes: dict[NodeState, list[NodeId]] = {state: [] for state in NodeState}
+        for row in news.members:
+            nodes[row.state].append(row.uuid)
             if row.uuid == self._node:
                 continue
             known = before.get(row.uuid)
@@ -328,7 +387,19 @@ class Membership:
                 restarted.append(row.uuid)
             moved = known is None or known.heart_beat != row.heart_beat or known.epoch != row.epoch
             self._seen[row.uuid] = _Seen(row, now) if known is None or moved else known
-        self._ring.set_members(nodes, epoch, restarted=restarted)
+        new = self._ring.set_members(
+            nodes[NodeState.RUNNING], news.epoch, draining=nodes[NodeState.DRAINING], restarted=restarted
+        )
+        if new and news.surveyed is not None:
+            news.surveyed()  # in the same turn of the loop: nothing has begun under the new list yet
+
+
+def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
+    """Have a node own keys, or own none any more. Safe to repeat. Returns whether there is such a node."""
+    row = tx.get(ManagementNode, node)
+    if row is not None and row.state is not state and tx.update(ManagementNode, node, state=state):
+        _next_epoch(tx)
+    return row is not None
 
 
 NODE_LOCK = "node.lock"

@@ -59,7 +59,7 @@ class News:
     @property
     def alone(self) -> bool:
         """Whether there is no other node."""
-        return len(self._ring.members) < 2
+        return len(self._ring.alive) < 2
 
     def emitted(self, name: str) -> None:
         """An event was committed here."""

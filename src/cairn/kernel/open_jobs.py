@@ -23,6 +23,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId
+from cairn.kernel.ownership import Claim
 from cairn.kernel.slots import Slots
 from cairn.kernel.turns import Turn
 
@@ -31,6 +32,10 @@ class OpenJob(Struct, kw_only=True, eq=False):
     """A job of this node that has not ended."""
 
     id: JobId
+    #: whose it is
+    claim: Claim
+    #: what the ring finds its node by
+    ring_key: str
     api: str
     message: ApiCommand[object] | None  #: None: it cannot be read any more
     actor: str | None
@@ -56,6 +61,8 @@ class OpenJob(Struct, kw_only=True, eq=False):
     finished: bool = False
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
+    #: it waits for creations on other nodes before it may even wait for the others
+    abroad: bool = False
     #: the creations that it waits for before it may begin
     ahead: set[JobId] = msgspec.field(default_factory=set)
     #: the jobs that wait for the end of this creation
@@ -83,6 +90,15 @@ def _texts(kind: type[ApiCommand[object]]) -> tuple[str, ...]:
     """The fields of a call in which a uuid may stand: texts and lists of texts."""
     hints = get_type_hints(kind)
     return tuple(name for name in kind.__struct_fields__ if _may_be_text(hints[name]))
+
+
+def named(message: ApiCommand[object]) -> Iterator[str]:
+    """The texts of a call that may be uuids of resources."""
+    for name in _texts(type(message)):
+        value = getattr(message, name)
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, str):
+                yield one
 
 
 def _may_be_text(hint: object) -> bool:
@@ -127,7 +143,9 @@ class OpenJobs:
         message = job.message
         if job.begun:
             job.turn = self._slots.hold(job)
-        elif message is not None and (creations := self._creations_ahead(message)):
+        elif job.abroad:
+            pass
+        elif message is not None and (creations := self._creations_ahead(job, message)):
             for creation in creations:
                 job.ahead.add(creation.id)
                 creation.followers[job.id] = job
@@ -136,16 +154,20 @@ class OpenJobs:
         if isinstance(message, ApiCreate) and message.resource_uuid is not None:
             self._creating[message.resource_uuid] = job
 
-    def _creations_ahead(self, message: ApiCommand[object]) -> list[OpenJob]:
-        """The open jobs that make the resources which a call names."""
+    def arrived(self, job: OpenJob, now: float) -> None:
+        """What a job waited for on other nodes has ended. Safe to repeat. Then `take` until it gives nothing more."""
+        if job.abroad:
+            job.abroad = False
+            self.enter(job, now)
+
+    def _creations_ahead(self, job: OpenJob, message: ApiCommand[object]) -> list[OpenJob]:
+        """The other open jobs that make the resources which a job's call names."""
         if not self._creating:
             return []
         ahead: dict[JobId, OpenJob] = {}
-        for name in _texts(type(message)):
-            value = getattr(message, name)
-            for one in value if isinstance(value, list) else (value,):
-                if isinstance(one, str) and (creation := self._creating.get(one)) is not None:
-                    ahead[creation.id] = creation
+        for one in named(message):
+            if (creation := self._creating.get(one)) is not None and creation is not job:
+                ahead[creation.id] = creation
         return list(ahead.values())
 
     # -- turns ----------------------------------------------------------------------------------------------------
@@ -160,7 +182,9 @@ class OpenJobs:
 
     def withdraw(self, job: OpenJob) -> bool:
         """Take a job out of whatever it waits for. Returns whether it waited."""
-        if job.ahead:
+        if job.abroad:
+            job.abroad = False
+        elif job.ahead:
             for creation in job.ahead:
                 self._open[creation].followers.pop(job.id)
             job.ahead.clear()
@@ -177,19 +201,27 @@ class OpenJobs:
 
     def ended(self, job: OpenJob) -> None:
         """Forget a job that has ended, wake who waits for that, and let those begin that waited for what it made."""
+        self.gone(job)
+        for follower in self.let_go(job):
+            follower.turn = self._slots.wait(follower)
+
+    def gone(self, job: OpenJob) -> None:
+        """Forget a job, and wake who waits for its end."""
         if self._open.pop(job.id, None) is not None:
             self._slots.ended(job.actor)
         job.wake()
-        if job.followers or isinstance(job.message, ApiCreate):
-            self._let_go(job)
 
-    def _let_go(self, creation: OpenJob) -> None:
-        if isinstance(creation.message, ApiCreate):
-            self._creating.pop(creation.message.resource_uuid or "", None)
-        for follower in creation.followers.values():
-            follower.ahead.discard(creation.id)
+    def let_go(self, job: OpenJob) -> list[OpenJob]:
+        """The jobs that had waited for this one to make something, and wait for nothing else."""
+        if isinstance(job.message, ApiCreate):
+            self._creating.pop(job.message.resource_uuid or "", None)
+        freed = []
+        for follower in job.followers.values():
+            follower.ahead.discard(job.id)
             if not follower.ahead:
-                follower.turn = self._slots.wait(follower)
+                freed.append(follower)
+        job.followers.clear()
+        return freed
 
     # -- looking --------------------------------------------------------------------------------------------------
 

@@ -410,6 +410,11 @@ def kind_of(key: str) -> str:
     return kind if colon else "other"
 
 
+def resource_of(key: str) -> str:
+    """What `queue_key` was given: the part behind the colon of a key."""
+    return key.partition(":")[2]
+
+
 def _check_not_held(held: tuple[_Entry, ...], key: str, name: str, job: JobId | None) -> None:
     """Refuse work that would wait for itself. Another job, started from within the work, only waits for its end."""
     for entry in held:

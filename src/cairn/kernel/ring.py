@@ -20,12 +20,12 @@ _POINTS_PER_DIGEST = 8
 
 
 class RingChange(Struct, frozen=True, kw_only=True):
-    """A change of the members, as listeners are told of it afterwards."""
+    """A change of the nodes, as listeners are told of it afterwards."""
 
     epoch: int
-    members: frozenset[NodeId]
-    joined: frozenset[NodeId]
-    left: frozenset[NodeId]
+    members: frozenset[NodeId]  #: those that own keys
+    joined: frozenset[NodeId]  #: nodes that were not there before, or have started again
+    left: frozenset[NodeId]  #: nodes that are not there any more, or have started again
 
 
 class Ring:
@@ -38,7 +38,8 @@ class Ring:
         self._owners: list[NodeId] = []
         self._only: NodeId | None = None
         self._listeners: list[Callable[[RingChange], None]] = []
-        self.members: frozenset[NodeId] = frozenset()
+        self.members: frozenset[NodeId] = frozenset()  #: nodes that own keys
+        self.alive: frozenset[NodeId] = frozenset()  #: these, and those that end what they have and get nothing new
         self.epoch: int = 0
 
     def node_of(self, key: str) -> NodeId:
@@ -56,27 +57,36 @@ class Ring:
         place = bisect_left(self._hashes, int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big"))
         return self._owners[place] if place < len(self._owners) else self._owners[0]
 
-    def set_members(self, members: Iterable[NodeId], epoch: int, *, restarted: Iterable[NodeId] = ()) -> bool:
+    def set_members(
+        self,
+        members: Iterable[NodeId],
+        epoch: int,
+        *,
+        draining: Iterable[NodeId] = (),
+        restarted: Iterable[NodeId] = (),
+    ) -> bool:
         """Take `members` as the list of `epoch`. A list of a lower epoch changes nothing and returns False.
 
         Args:
-            members: all of them.
+            members: all that own keys.
             epoch: counts up with every change.
+            draining: nodes that are there but own no keys any more.
             restarted: members that left and joined again unseen; listeners are told that they left and joined.
 
         Raises:
             ValueError: this epoch is known with other members: two lists must never share an epoch.
         """
         new = frozenset(members)
+        alive = new | frozenset(draining)
         if epoch < self.epoch or (epoch == self.epoch and new == self.members):
             return False
         if epoch == self.epoch and self.members:
             raise ValueError(f"epoch {epoch} has members {sorted(self.members)}, and is now said to have {sorted(new)}")
-        again = frozenset(restarted) & new & self.members
-        joined, left = (new - self.members) | again, (self.members - new) | again
+        again = frozenset(restarted) & alive & self.alive
+        joined, left = (alive - self.alive) | again, (self.alive - alive) | again
         change = RingChange(epoch=epoch, members=new, joined=joined, left=left)
         self._build(new)
-        self.members, self.epoch = new, epoch
+        self.members, self.alive, self.epoch = new, alive, epoch
         for listener in list(self._listeners):
             listener(change)
         return True

@@ -103,10 +103,27 @@ class Refused(AssertionError):
 
 
 class Life:
-    """Whether a node lives."""
+    """Whether a node lives, and whether it is awake."""
 
     def __init__(self) -> None:
         self.dead = False
+        self._awake = asyncio.Event()
+        self._awake.set()
+
+    def pause(self) -> None:
+        """Hold up all that the node asks of the world, as a stopped process does."""
+        self._awake.clear()
+
+    def wake(self) -> None:
+        """Let it go on where it stands."""
+        self._awake.set()
+
+    async def awake(self) -> None:
+        """Return once the node is awake (`Killed`)."""
+        self.check()
+        if not self._awake.is_set():
+            await self._awake.wait()
+            self.check()
 
     def check(self) -> None:
         """End whatever a dead node still does (`Killed`)."""
@@ -148,7 +165,7 @@ class MortalStore(Store):
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
-        self._life.check()
+        await self._life.awake()
         if self._rehearses:
             with suppress(Exception):
                 await self._inner.write(lambda tx: _rehearse(fn, tx))
@@ -167,17 +184,17 @@ class MortalStore(Store):
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
-        self._life.check()
+        await self._life.awake()
         return await self._inner.read(fn)
 
     async def query(self, fn: Callable[[Tx], T], *, asker: str | None, seconds: float) -> T:
         """As of the store itself, while the node lives."""
-        self._life.check()
+        await self._life.awake()
         return await self._inner.query(fn, asker=asker, seconds=seconds)
 
     async def look(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
-        self._life.check()
+        await self._life.awake()
         return await self._inner.look(fn)
 
     def on_told(self, call: Callable[[], None]) -> None:
@@ -264,10 +281,10 @@ class MortalTransport:
         self, method: str, url: str, body: bytes | None, timeout_seconds: float, *, machine: str | None = None
     ) -> tuple[int, bytes]:
         """Send, while the node lives, and be answered, if it still does then."""
-        self._life.check()
+        await self._life.awake()
         url = _TLS_AGENT.sub(_played, url)
         answer = await self._transport.request(method, url, body, timeout_seconds, machine=machine)
-        self._life.check()
+        await self._life.awake()
         return answer
 
     async def aclose(self) -> None:

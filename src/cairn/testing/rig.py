@@ -26,6 +26,7 @@ from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings
 from cairn.kernel.store.store import Store
+from cairn.testing.owner import SoleOwner
 
 NODE = NodeId("node")
 
@@ -72,7 +73,7 @@ async def small_context(
         deployer=cast("Deployer", None),
         installer=cast("AgentInstaller", installer),
         render=render,
-        fence=lambda tx: 1,
+        owners=SoleOwner(NODE),
         probe=probe,
         sources=sources,
     )

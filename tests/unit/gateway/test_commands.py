@@ -128,7 +128,7 @@ async def test_call_beyond_the_backlog_is_told_when_to_come_again(cloud: World) 
     async def submit(*_: object, **__: object) -> bool:
         raise full
 
-    cloud.jobs.submit = submit  # type: ignore[method-assign]
+    cloud.desk.submit = submit  # type: ignore[method-assign]
 
     answer = await cloud.call("POST", "/v1/boxes", {"params": {"name": "web", "siteUuid": site}}, AS_ALICE)
 

@@ -76,7 +76,7 @@ async def test_tags_beside_the_fields_win_over_those_inside(cloud: World, clock:
         seen.append(message)
         return True
 
-    cloud.jobs.submit = submit  # type: ignore[method-assign, assignment]
+    cloud.desk.submit = submit  # type: ignore[method-assign, assignment]
     site = await cloud.site()
     params = {"name": "web", "siteUuid": site, "systemTags": ["place::inside"], "userTags": ["inside"]}
 
@@ -333,7 +333,7 @@ def _gateway(cloud: World, *apis: type[ApiCommand[None]]) -> Gateway:
         settings=load({}),
         store=cloud.store,
         query=cloud.query,
-        jobs=cloud.jobs,
+        jobs=cloud.desk,
         bus=cloud.bus,
         events=cloud.events,
         metrics=cloud.metrics,

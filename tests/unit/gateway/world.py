@@ -37,6 +37,7 @@ from cairn.kernel.bus.message import Event
 from cairn.kernel.bus.transport import MemoryNetwork
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
+from cairn.kernel.desk import JobDesk
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.ids import NodeId, RandomIds
@@ -50,6 +51,7 @@ from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings, load
 from cairn.kernel.store import Doc, Index, Key, Owner, Record, Schema, Store, TableMeta, Tx, Visible
 from cairn.kernel.tag import TagDefinition, Tags
+from cairn.testing.owner import SoleOwner
 
 ADMIN, ALICE, BOB = "a" * 32, "b" * 32, "c" * 32
 SESSIONS = {
@@ -247,8 +249,10 @@ class World:
             render=renderer(self.query),
             queues=ResourceQueues(clock, self.metrics),
             parallelism=lambda: 10,
+            owners=SoleOwner(node),
             retention_seconds=lambda: 3600.0,
         )
+        self.desk = JobDesk(jobs=self.jobs, store=store, bus=self.bus, clock=clock, owners=SoleOwner(node))
         self.shaken = asyncio.Event()
         self.readiness = Readiness()
         self._register()
@@ -257,7 +261,7 @@ class World:
             settings=settings,
             store=store,
             query=self.query,
-            jobs=self.jobs,
+            jobs=self.desk,
             bus=self.bus,
             events=self.events,
             metrics=self.metrics,

@@ -14,11 +14,12 @@ from cairn.kernel.api import ApiCommand, ApiCreate, Reference, Secret, action, p
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.transport import NoTransport
+from cairn.kernel.desk import JobDesk
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import JobId, NodeId, RandomIds
-from cairn.kernel.job import Job, JobState
+from cairn.kernel.job import OPEN, Job, JobState
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.limits import BACKLOG
 from cairn.kernel.metrics import Metrics
@@ -84,9 +85,11 @@ class Site:
             render=render,
             queues=self.world.queues,
             parallelism=lambda: self.limit,
+            owners=self.world.owners,
             retention_seconds=lambda: 3600.0,
             setting=lambda setting: self.backlog if setting is BACKLOG else setting.default,
         )
+        self.desk = JobDesk(jobs=self.jobs, store=self.store, bus=self.bus, clock=self.clock, owners=self.world.owners)
         self.flows: FlowEngine = self.world.engine(PLANS, probe, finish=self.jobs.finish)
         self.jobs.attach(self.flows)
 
@@ -118,7 +121,7 @@ class Site:
 
     async def look(self, number: int = 1) -> Job:
         await self.clock.settle()
-        return await self.jobs.look(job_id(number))
+        return await self.desk.look(job_id(number))
 
     async def row(self, number: int = 1) -> Job:
         row = await self.store.read(lambda tx: tx.get(Job, job_id(number)))
@@ -328,7 +331,7 @@ async def test_all_who_wait_are_answered_when_it_ends(site: Site) -> None:
     gate = asyncio.Event()
     site.handler = gate_handler(gate)
     await site.submit()
-    waiters = [asyncio.create_task(site.jobs.look(job_id(), 30.0 + number)) for number in range(5)]
+    waiters = [asyncio.create_task(site.desk.look(job_id(), 30.0 + number)) for number in range(5)]
     await site.clock.settle()
 
     gate.set()
@@ -340,7 +343,7 @@ async def test_all_who_wait_are_answered_when_it_ends(site: Site) -> None:
 async def test_each_who_waits_is_answered_when_its_own_patience_ends(site: Site) -> None:
     site.handler = gate_handler(asyncio.Event())
     await site.submit()
-    waiters = [asyncio.create_task(site.jobs.look(job_id(), seconds)) for seconds in (5.0, 10.0, 10.0, 20.0)]
+    waiters = [asyncio.create_task(site.desk.look(job_id(), seconds)) for seconds in (5.0, 10.0, 10.0, 20.0)]
 
     done: list[int] = []
     for _ in range(4):
@@ -352,7 +355,7 @@ async def test_each_who_waits_is_answered_when_its_own_patience_ends(site: Site)
 
 
 async def test_unknown_job_is_said_not_to_be_there(site: Site) -> None:
-    for call in (site.jobs.look(job_id(7), 5.0), site.jobs.cancel(job_id(7))):
+    for call in (site.desk.look(job_id(7), 5.0), site.desk.cancel(job_id(7))):
         with pytest.raises(CairnError, match=r"job\.not-found"):
             await call
 
@@ -470,17 +473,22 @@ async def test_job_whose_undo_failed_says_what_is_left(site: Site) -> None:
     assert row.error.details["undoPending"] == (await site.world.rows())[0].uuid
 
 
-async def test_job_does_not_end_before_its_undo_could_begin(site: Site) -> None:
-    def fence() -> None:
-        site.world.fenced = True
+async def broken(fn: object) -> object:
+    raise CairnError("store.full", "The disk is full.", kind=ErrorKind.UNAVAILABLE)
 
+
+async def test_job_does_not_end_before_its_undo_could_begin(site: Site) -> None:
+    def break_down() -> None:
+        site.store.write = broken  # type: ignore[method-assign, assignment]
+
+    writes = site.store.write
     site.handler = site.by_flow
     site.world.bad_late = {"a2"}
-    site.world.hooks["a2"] = fence
+    site.world.hooks["a2"] = break_down
     await site.submit()
-    assert (await site.look()).state is JobState.WAITING
+    assert (await site.look()).state in OPEN
 
-    site.world.fenced = False
+    site.store.write = writes  # type: ignore[method-assign]
     site.world.hooks.clear()
     await site.clock.advance(5.0)
 
@@ -538,7 +546,7 @@ async def test_cancelled_while_running_it_is_undone(site: Site) -> None:
     await site.submit()
     await site.world.wait_at("a3")
 
-    await site.jobs.cancel(job_id())
+    await site.desk.cancel(job_id())
 
     row = await site.look()
     assert row.state is JobState.CANCELLED
@@ -553,9 +561,9 @@ async def test_cancelled_twice_while_it_is_undone_it_ends_once(site: Site) -> No
     site.world.gates = {"a3": asyncio.Event(), "undo a3": asyncio.Event()}
     await site.submit()
     await site.world.wait_at("a3")
-    await site.jobs.cancel(job_id())
+    await site.desk.cancel(job_id())
     gate = await site.world.wait_at("undo a3")
-    await site.jobs.cancel(job_id())
+    await site.desk.cancel(job_id())
     assert (await site.look()).state is JobState.RUNNING
 
     gate.set()
@@ -571,7 +579,7 @@ async def test_cancelled_while_waiting_it_ends_at_once_and_keeps_no_place(site: 
     await site.submit(2, "y")
     await site.submit(3, "z")
 
-    await site.jobs.cancel(job_id(2))
+    await site.desk.cancel(job_id(2))
 
     assert (await site.look(2)).state is JobState.CANCELLED
     assert site.jobs.counts() == (1, 1)
@@ -589,7 +597,7 @@ async def test_cancelled_while_waiting_for_a_place_after_a_restart_it_ends_at_on
     await recovered(site)
     assert site.calls == ["x"]
 
-    await site.jobs.cancel(job_id(2))
+    await site.desk.cancel(job_id(2))
 
     assert (await site.look(2)).state is JobState.CANCELLED
     assert site.calls == ["x"]
@@ -599,7 +607,7 @@ async def test_cancelled_while_waiting_for_a_place_after_a_restart_it_ends_at_on
 async def test_cancelled_before_its_task_has_begun_it_does_nothing(site: Site) -> None:
     await site.submit()
 
-    await site.jobs.cancel(job_id())
+    await site.desk.cancel(job_id())
 
     assert (await site.look()).state is JobState.CANCELLED
     assert site.calls == []
@@ -609,7 +617,7 @@ async def test_cancelled_when_it_has_ended_it_stays_as_it_is(site: Site) -> None
     await site.submit()
     await site.look()
 
-    await site.jobs.cancel(job_id())
+    await site.desk.cancel(job_id())
 
     assert (await site.look()).state is JobState.SUCCEEDED
     assert not (await site.row()).cancel_requested
@@ -623,7 +631,7 @@ async def test_stop_drops_jobs_where_they_stand_and_the_next_life_finishes_them(
     site.world.gates["a3"] = asyncio.Event()
     await site.submit()
     await site.world.wait_at("a3")
-    waiter = asyncio.create_task(site.jobs.look(job_id(), 60.0))
+    waiter = asyncio.create_task(site.desk.look(job_id(), 60.0))
     await site.clock.settle()
 
     await site.jobs.stop()
@@ -836,10 +844,10 @@ async def test_call_that_waits_for_a_creation_can_be_cancelled(site: Site, again
     if again:
         await recovered(site)
 
-    await site.jobs.cancel(job_id(2))
+    await site.desk.cancel(job_id(2))
 
     assert (await site.look(2)).state is JobState.CANCELLED
-    await site.jobs.cancel(job_id(1))
+    await site.desk.cancel(job_id(1))
     assert (await site.look(1)).state is JobState.CANCELLED
     assert site.jobs.counts() == (0, 0)
 

@@ -3,14 +3,24 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.membership import RECORDS, FolderLock, ManagementNode, Membership, RingEpoch, fence, lock_database
+from cairn.kernel.membership import (
+    RECORDS,
+    FolderLock,
+    ManagementNode,
+    Membership,
+    NodeState,
+    RingEpoch,
+    change_state,
+    fence,
+    lock_database,
+)
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
@@ -36,7 +46,9 @@ class FlakyStore:
 class Node:
     """One node: its ring, its membership, and whether it was told that it is fenced."""
 
-    def __init__(self, name: str, store: Store, clock: VirtualClock, *, dead: bool = False, port: int = 0) -> None:
+    def __init__(
+        self, name: str, store: Store, clock: VirtualClock, *, dead: bool = False, port: int = 0, alone: bool = False
+    ) -> None:
         self.id = NodeId(name * 32)
         self.ring = Ring()
         self.store = FlakyStore(store)
@@ -50,6 +62,7 @@ class Node:
             port=port or ord(name),
             on_fenced=lambda error: self.fenced.append(error.code),
             predecessor_dead=dead,
+            alone=alone,
         )
 
 
@@ -61,8 +74,8 @@ class Cloud:
         self.clock = clock
         self.nodes: list[Node] = []
 
-    async def start(self, name: str, *, dead: bool = False, port: int = 0) -> Node:
-        node = Node(name, self.store, self.clock, dead=dead, port=port)
+    async def start(self, name: str, *, dead: bool = False, port: int = 0, alone: bool = False) -> Node:
+        node = Node(name, self.store, self.clock, dead=dead, port=port, alone=alone)
         self.nodes.append(node)
         await self.clock.run(node.membership.start())
         return node
@@ -116,11 +129,11 @@ async def test_node_that_leaves_is_out_of_the_ring_at_the_next_heartbeat(cloud: 
     assert b.fenced == []
 
 
-async def test_node_that_dies_is_declared_gone_after_three_silent_intervals(cloud: Cloud, clock: VirtualClock) -> None:
+async def test_node_that_dies_is_declared_gone_after_four_silent_intervals(cloud: Cloud, clock: VirtualClock) -> None:
     a, b, c = await cloud.start("a"), await cloud.start("b"), await cloud.start("c")
     await clock.advance(3)
     b.membership.drop()
-    await clock.advance(5)
+    await clock.advance(2.5)
     assert members(a) == "abc"
     await clock.advance(5)
     assert [(members(node), node.ring.epoch) for node in (a, c)] == [("ac", 4)] * 2
@@ -221,10 +234,71 @@ async def test_restart_after_a_crash_takes_over_its_dead_predecessor_at_once(clo
     assert not await old.membership.beat()
 
 
-async def test_restart_under_another_id_at_the_same_address_takes_over_too(cloud: Cloud, clock: VirtualClock) -> None:
-    (await cloud.start("a", port=8080)).membership.drop()
-    new = await cloud.start("b", dead=True, port=8080)
+async def test_two_nodes_may_have_the_same_address(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a", port=8080)
+    b = await cloud.start("b", dead=True, port=8080)
+    await clock.advance(10)
+    assert (members(a), members(b)) == ("ab", "ab")
+
+
+async def test_whoever_has_the_database_alone_knows_that_all_other_rows_are_of_the_dead(cloud: Cloud) -> None:
+    (await cloud.start("a")).membership.drop()
+    new = await cloud.start("b", alone=True)
     assert members(new) == "b"
+
+
+async def test_work_begins_only_where_the_database_says_that_it_belongs(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    assert await cloud.store.write(lambda tx: a.membership.begin(tx, "key")) == 1
+    await cloud.start("b")
+
+    with pytest.raises(CairnError, match=r"bus\.not-owner"):  # a does not know of b yet
+        await cloud.store.write(lambda tx: a.membership.begin(tx, "key"))
+    assert await cloud.store.write(lambda tx: a.membership.begin(tx, None)) == 2
+
+    await clock.advance(2)
+    keys = [str(number) for number in range(20)]
+    own = next(key for key in keys if a.ring.node_of(key) == a.id)
+    other = next(key for key in keys if a.ring.node_of(key) != a.id)
+    assert await cloud.store.write(lambda tx: a.membership.begin(tx, own)) == 2
+    with pytest.raises(CairnError, match=r"bus\.not-owner"):
+        await cloud.store.write(lambda tx: a.membership.begin(tx, other))
+
+
+async def test_what_others_do_is_read_together_with_each_new_list(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    seen: list[tuple[int, str]] = []
+
+    def survey(tx: Tx) -> Callable[[], None]:
+        there = tx.count(ManagementNode)
+        return lambda: seen.append((there, members(a)))
+
+    a.membership.survey_by(survey)
+    await clock.advance(10)
+    assert seen == []
+    b = await cloud.start("b")
+    await clock.advance(2)
+    await b.membership.stop()
+    await clock.advance(2)
+    assert seen == [(2, "ab"), (1, "a")]
+
+
+async def test_node_that_is_drained_owns_nothing_and_is_not_gone(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b = await cloud.start("a"), await cloud.start("b")
+    await clock.advance(2)
+    left: list[frozenset[NodeId]] = []
+    a.ring.listen(lambda change: left.append(change.left))
+
+    assert await cloud.store.write(lambda tx: change_state(tx, b.id, NodeState.DRAINING))
+    assert await cloud.store.write(lambda tx: change_state(tx, b.id, NodeState.DRAINING))
+    await clock.advance(10)
+    assert [(members(node), len(node.ring.alive), node.fenced) for node in (a, b)] == [("a", 2, [])] * 2
+    assert left == [frozenset()]
+
+    assert await cloud.store.write(lambda tx: change_state(tx, b.id, NodeState.RUNNING))
+    await clock.advance(2)
+    assert (members(a), a.ring.epoch) == ("ab", 4)
+    assert not await cloud.store.write(lambda tx: change_state(tx, NodeId("z" * 32), NodeState.DRAINING))
 
 
 async def test_others_hear_of_a_restart_as_leaving_and_joining(cloud: Cloud, clock: VirtualClock) -> None:
@@ -244,7 +318,7 @@ async def test_start_beside_a_row_of_unknown_fate_waits_until_it_is_surely_dead(
 ) -> None:
     (await cloud.start("a")).membership.drop()
     new = await cloud.start("a")
-    assert clock.monotonic() == 6.0
+    assert clock.monotonic() == 4.0
     assert members(new) == "a"
 
 

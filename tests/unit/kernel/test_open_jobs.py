@@ -7,9 +7,10 @@ import pytest
 
 from cairn.kernel.api import ApiCommand, ApiCreate, Reference, action, post
 from cairn.kernel.error import CairnError
-from cairn.kernel.ids import JobId
+from cairn.kernel.ids import JobId, NodeId
 from cairn.kernel.limits import BACKLOG_ACCOUNT
 from cairn.kernel.open_jobs import OpenJob, OpenJobs
+from cairn.kernel.ownership import Claim
 from cairn.testing.clock import VirtualClock
 
 NEW = "e" * 32
@@ -33,6 +34,8 @@ class Use(ApiCommand[Reference], frozen=True, kw_only=True, tag="test-open-jobs.
 def job(name: str, message: Make | Use, *, begun: bool = False, actor: str = "alice") -> OpenJob:
     return OpenJob(
         id=JobId(name),
+        claim=Claim(name, NodeId("n"), 1),
+        ring_key=name,
         api=type(message).__name__,
         message=cast("ApiCommand[object]", message),
         actor=actor,
@@ -163,3 +166,40 @@ async def test_who_waits_for_a_job_is_woken_by_its_end_or_after_a_while() -> Non
     assert done == (True, False)
     assert long.done()
     assert not one.waiters
+
+
+def test_job_held_up_abroad_has_its_turn_only_after_it_has_arrived() -> None:
+    jobs = opened()
+    one = job("a", Make(resource_uuid="1"))
+    one.abroad = True
+    jobs.enter(one, 5.0)
+    assert taken(jobs) == []
+
+    jobs.arrived(one, 6.0)
+    jobs.arrived(one, 7.0)
+
+    assert taken(jobs) == ["a"]
+
+
+def test_job_held_up_abroad_can_be_withdrawn() -> None:
+    jobs = opened()
+    one = job("a", Use(uuid="1"))
+    one.abroad = True
+    jobs.enter(one, 5.0)
+
+    assert jobs.withdraw(one)
+    jobs.arrived(one, 6.0)
+
+    assert taken(jobs) == []
+
+
+def test_those_who_waited_for_a_creation_that_goes_to_another_node_are_told() -> None:
+    jobs = opened()
+    creation, use = job("a", Make(resource_uuid="1")), job("b", Use(uuid="1"))
+    jobs.enter(creation, 5.0)
+    jobs.enter(use, 6.0)
+
+    jobs.gone(creation)
+
+    assert jobs.let_go(creation) == [use]
+    assert jobs.let_go(creation) == []

@@ -80,8 +80,8 @@ class SmallNode:
     async def job(self, message: ApiCommand[R], actor: str | None = None) -> Job:
         """The call as a job, when it has ended."""
         job = JobId(self.ids.new())
-        await self.context.jobs.submit(job, cast("ApiCommand[object]", message), actor=actor, timeout_seconds=60.0)
-        return await self.context.jobs.look(job, wait_seconds=60.0)
+        await self.context.desk.submit(job, cast("ApiCommand[object]", message), actor=actor, timeout_seconds=60.0)
+        return await self.context.desk.look(job, wait_seconds=60.0)
 
     async def insert(self, *records: Record) -> None:
         def fn(tx: Tx) -> None:

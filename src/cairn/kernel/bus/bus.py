@@ -24,7 +24,7 @@ from cairn.kernel.bus.events import Subscribers
 from cairn.kernel.bus.handlers import handlers_of
 from cairn.kernel.bus.message import Command, Event, Message, Query, answer_type, tag_of
 from cairn.kernel.bus.remote import Remote, stopped
-from cairn.kernel.bus.transport import Transport
+from cairn.kernel.bus.transport import NOT_OWNER, Transport
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.ids import IdSource, NodeId
@@ -165,7 +165,16 @@ class Bus:
             key = getattr(message, route)
             if key is not None and self._ring.node_of(key) != self.node:
                 return cast("R", await self._perform(self._proxy(type(message)), message, timeout_seconds))
-        return cast("R", await self._perform(self._handler_of(type(message)), message, timeout_seconds))
+        try:
+            return cast("R", await self._perform(self._handler_of(type(message)), message, timeout_seconds))
+        except CairnError as error:
+            if route is None or error.code != NOT_OWNER:
+                raise
+        return cast("R", await self._perform(self._proxy(type(message)), message, timeout_seconds))
+
+    def owns(self, key: str) -> bool:
+        """Whether this node owns `key`, as far as it knows. What belongs to a resource is done by its owner (``ring.empty``)."""
+        return self._ring.node_of(key) == self.node
 
     async def here(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
         """Have this node handle the message, whatever the ring says: for work that was begun here and ends here.

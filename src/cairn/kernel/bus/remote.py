@@ -23,7 +23,18 @@ import structlog
 from cairn.kernel.bus.context import CONTEXT, CallContext, entered
 from cairn.kernel.bus.message import Event, Message, answer_type, decode_message, encode_message, tag_of
 from cairn.kernel.bus.tasks import Tasks
-from cairn.kernel.bus.transport import Announcement, Answer, Cancel, Request, Transport, node_gone, pack, unpack
+from cairn.kernel.bus.transport import (
+    NOT_OWNER,
+    Announcement,
+    Answer,
+    Cancel,
+    Request,
+    Transport,
+    node_gone,
+    not_owner,
+    pack,
+    unpack,
+)
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, from_record, internal
 from cairn.kernel.ids import IdSource, NodeId
@@ -31,7 +42,6 @@ from cairn.kernel.ring import Ring, RingChange
 
 _log = structlog.get_logger("cairn.bus")
 
-_NOT_OWNER = "bus.not-owner"
 _RESOLVE_ATTEMPTS = 20
 _RESOLVE_PAUSE_SECONDS = 0.25
 _REMEMBERED_REQUESTS = 10_000
@@ -97,25 +107,23 @@ class Remote:
         key: str = getattr(message, message.route)
         for _ in range(_RESOLVE_ATTEMPTS):
             owner = self._ring.node_of(key)
-            if owner == self._node:
-                return await self._call_here(message)
             try:
-                return await self._ask(owner, message)
+                return await (self._call_here(message) if owner == self._node else self._ask(owner, message))
             except CairnError as error:
-                if error.code != _NOT_OWNER:
+                if error.code != NOT_OWNER:
                     raise
             await self._clock.sleep(_RESOLVE_PAUSE_SECONDS)
-        raise _not_owner(tag_of(message), owner)
+        raise not_owner(tag_of(message), owner)
 
     async def ask(self, node: NodeId, message: Message) -> object:
         """Have `message` handled by `node`, another one, whatever the ring says of its route. The context has the deadline."""
-        if node not in self._ring.members:
+        if node not in self._ring.alive:
             raise node_gone(node, tag_of(message))
         return await self._ask(node, message, named=True)
 
     async def announce(self, event: Event, context: CallContext) -> None:
         """Tell all other members of `event`."""
-        others = [node for node in self._ring.members if node != self._node]
+        others = [node for node in self._ring.alive if node != self._node]
         if not others:
             return
         envelope = pack(
@@ -218,7 +226,7 @@ class Remote:
     def _check_owner(self, message: Message) -> None:
         key = getattr(message, message.route) if message.route is not None else None
         if key is not None and self._ring.node_of(key) != self._node:
-            raise _not_owner(tag_of(message), self._node)
+            raise not_owner(tag_of(message), self._node)
 
     def _hear(self, announcement: Announcement) -> None:
         try:
@@ -248,16 +256,6 @@ def stopped(what: str) -> CairnError:
     """``bus.stopped``: this node is going out of service."""
     return CairnError(
         "bus.stopped", f"{what}: the node is stopping. Ask again in a moment.", kind=ErrorKind.UNAVAILABLE
-    )
-
-
-def _not_owner(tag: str, node: NodeId) -> CairnError:
-    return CairnError(
-        _NOT_OWNER,
-        f"{tag}: node {node} does not own the resource, because nodes are joining or leaving. Nothing was done; "
-        "ask again.",
-        kind=ErrorKind.UNAVAILABLE,
-        details={"node": node},
     )
 
 

@@ -14,6 +14,8 @@ from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
 from cairn.kernel.ids import JobId, NodeId
 
 Receive = Callable[[bytes], None]
+#: the code of an error that says: nothing was done, another node owns it
+NOT_OWNER = "bus.not-owner"
 
 
 class Transport(Protocol):
@@ -99,6 +101,17 @@ def node_gone(node: NodeId, what: str) -> CairnError:
     return CairnError(
         "bus.node-gone",
         f"{what}: node {node} is gone, and other nodes take over its work. See first whether it was done, then "
+        "ask again.",
+        kind=ErrorKind.UNAVAILABLE,
+        details={"node": node},
+    )
+
+
+def not_owner(tag: str, node: NodeId) -> CairnError:
+    """``bus.not-owner``: `tag` is not for `node`. Nothing of it was done."""
+    return CairnError(
+        NOT_OWNER,
+        f"{tag}: node {node} does not own the resource, because nodes are joining or leaving. Nothing was done; "
         "ask again.",
         kind=ErrorKind.UNAVAILABLE,
         details={"node": node},

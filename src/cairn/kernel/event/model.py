@@ -33,7 +33,7 @@ class EventCursor(Record, frozen=True, kw_only=True):
     sequence: int
     names: Annotated[list[str], Doc("of the events that it hears; none: all")] = []
     alive_date: Annotated[datetime | None, Doc("when a node had this subscriber last")] = None
-    owner_uuid: Annotated[NodeId | None, Doc("the node that tells it")] = None
+    node_uuid: Annotated[NodeId | None, Doc("the node that tells it")] = None
     epoch: Annotated[int, Doc("of the list of nodes in which that node took it")] = 0
 
 

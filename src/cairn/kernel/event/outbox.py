@@ -29,7 +29,7 @@ from cairn.kernel.event.model import DeliveryState, EventDelivery, EventRow
 from cairn.kernel.event.retention import Retention
 from cairn.kernel.event.seats import Seats
 from cairn.kernel.event.subscriber import Listener, Subscriber, Subscription, Teller
-from cairn.kernel.event.turn import Turn
+from cairn.kernel.event.turn import Begin, Turn
 from cairn.kernel.ids import NodeId
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.news import News
@@ -49,7 +49,7 @@ class Events:
         setting: reads the settings of `cairn.kernel.limits` about events.
         metrics: shows what is owed to durable subscribers.
         duties: which durable subscribers this node tells; None: all.
-        fence: gives the epoch of the list of members; raises when this node is no member.
+        begin: gives the epoch in which this node may begin work on a key, as `Ownership.begin` does.
         news: tells other nodes that there are events; None: there are no other nodes.
     """
 
@@ -62,12 +62,12 @@ class Events:
         setting: Callable[[Setting[int]], int] = as_shipped,
         metrics: Metrics | None = None,
         duties: Duties | None = None,
-        fence: Callable[[Tx], int] = lambda tx: 0,
+        begin: Begin = lambda tx, key: 0,
         news: News | None = None,
     ) -> None:
         self._store = store
         self._duties = duties or Duties(NodeId("alone"))
-        self._fence = fence
+        self._begin = begin
         self._news = news
         self._known = 0  # the newest event that the followers were told to look for
         self._clock = clock
@@ -191,7 +191,7 @@ class Events:
             self._teller,
             self._bounds,
             lambda tx, event, resource: self.emit(tx, event, resource=resource),
-            Turn(name, self._duties, self._fence),
+            Turn(name, self._duties, self._begin),
         )
 
     async def start(self) -> None:

@@ -15,12 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from cairn.kernel.bus.transport import NOT_OWNER
 from cairn.kernel.duty import Duties
+from cairn.kernel.error import CairnError
 from cairn.kernel.event.model import EventCursor
 from cairn.kernel.store.store import Tx
 
 #: how long a member that is to give a cursor up may take for that
 HANDOVER_SECONDS: Final = 10.0
+
+
+#: gives the epoch in which this node may begin work on a key; raises ``node.fenced``, ``bus.not-owner``
+Begin = Callable[[Tx, str], int]
 
 
 class NotOursError(Exception):
@@ -31,13 +37,13 @@ class Turn:
     """One durable subscriber's turn at this node.
 
     Args:
-        fence: gives the epoch of the list of members in the database; raises when this node is no member.
+        begin: gives the epoch in which this node may begin work on a key, as `Ownership.begin` does.
     """
 
-    def __init__(self, subscriber: str, duties: Duties, fence: Callable[[Tx], int]) -> None:
+    def __init__(self, subscriber: str, duties: Duties, begin: Begin) -> None:
         self._subscriber = subscriber
         self._duties = duties
-        self._fence = fence
+        self._begin = begin
         self._epoch = 0
 
     @property
@@ -55,20 +61,26 @@ class Turn:
             CairnError: ``node.fenced``.
         """
         found = tx.get(EventCursor, self._subscriber)
-        epoch = self._fence(tx)
-        if found is None or self._duties.epoch not in (None, epoch) or not self.is_mine:
+        epoch = self._epoch_of(tx)
+        if found is None or epoch is None:
             return None
-        if (
-            found.owner_uuid not in (None, self._duties.node)
-            and found.owner_uuid in self._duties.members
-            and not overdue
-        ):
+        another_has_it = found.node_uuid != self._duties.node and found.node_uuid in self._duties.members
+        if another_has_it and not overdue:
             return None
-        seen = {"name": self._subscriber, "owner_uuid": found.owner_uuid, "epoch": found.epoch}
-        if not tx.update_where(EventCursor, seen, owner_uuid=self._duties.node, epoch=epoch, alive_date=tx.now):
+        seen = {"name": self._subscriber, "node_uuid": found.node_uuid, "epoch": found.epoch}
+        if not tx.update_where(EventCursor, seen, node_uuid=self._duties.node, epoch=epoch, alive_date=tx.now):
             return None
         self._epoch = epoch
         return found
+
+    def _epoch_of(self, tx: Tx) -> int | None:
+        """The epoch in which this node may take the cursor; None: the ring in the database names another."""
+        try:
+            return self._begin(tx, duty_of(self._subscriber))
+        except CairnError as error:
+            if error.code != NOT_OWNER:
+                raise
+            return None
 
     def hold(self, tx: Tx, **values: object) -> None:
         """Make sure that this node has the cursor, and set fields of it. To be called first by whatever writes.
@@ -76,14 +88,14 @@ class Turn:
         Raises:
             NotOursError: it has not.
         """
-        own = {"name": self._subscriber, "owner_uuid": self._duties.node, "epoch": self._epoch}
+        own = {"name": self._subscriber, "node_uuid": self._duties.node, "epoch": self._epoch}
         if not tx.update_where(EventCursor, own, **values, alive_date=tx.now):
             raise NotOursError(self._subscriber)
 
     def give_up(self, tx: Tx) -> None:
         """Leave the cursor to another node. Safe to repeat."""
-        own = {"name": self._subscriber, "owner_uuid": self._duties.node, "epoch": self._epoch}
-        tx.update_where(EventCursor, own, owner_uuid=None)
+        own = {"name": self._subscriber, "node_uuid": self._duties.node, "epoch": self._epoch}
+        tx.update_where(EventCursor, own, node_uuid=None)
 
 
 def duty_of(subscriber: str) -> str:

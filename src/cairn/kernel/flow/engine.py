@@ -39,7 +39,8 @@ Where it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
@@ -52,8 +53,8 @@ from cairn.kernel.bus.context import current, entered
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, internal
 from cairn.kernel.flow.errors import cancelled, pending
-from cairn.kernel.flow.executor import Executor, Fence, Finisher
-from cairn.kernel.flow.journal import FlowRun, RunState, fill
+from cairn.kernel.flow.executor import Executor, Finisher
+from cairn.kernel.flow.journal import FlowRun, RunHead, RunState, fill, heads
 from cairn.kernel.flow.loading import load
 from cairn.kernel.flow.owed import Owed
 from cairn.kernel.flow.places import Places
@@ -62,16 +63,19 @@ from cairn.kernel.flow.runner import Runner
 from cairn.kernel.flow.workflow import AnyWorkflow, Asked, M, Workflow, WorkflowBook, conclusion
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, JobId
-from cairn.kernel.queue import ResourceQueues, kind_of, queue_key
+from cairn.kernel.ownership import Ownership
+from cairn.kernel.queue import ResourceQueues, kind_of, queue_key, resource_of
 from cairn.kernel.store.store import Store, Tx
 
-__all__ = ["Fence", "Finisher", "FlowEngine", "FlowProbe", "Run", "report_progress"]
+__all__ = ["Finisher", "FlowEngine", "FlowProbe", "Run", "report_progress"]
 
 P = TypeVar("P", bound=Struct)
 A = TypeVar("A", bound=Struct)
 T = TypeVar("T")
 
 _log = structlog.get_logger("cairn.flow")
+#: between two looks at what another node still works on
+_LOOK_SECONDS = 1.0
 
 
 class FlowEngine:
@@ -80,7 +84,7 @@ class FlowEngine:
     Args:
         book: the effective lists.
         finish: records a job's answer inside the transaction that ends its run.
-        fence: raises when this node is no longer a member of the ring, else gives the epoch.
+        owners: whose the runs are.
         retry_seconds: between two tries of an undo that failed.
         undo_seconds: that one undo of an action step may take.
         probe: for tests.
@@ -96,7 +100,7 @@ class FlowEngine:
         ids: IdSource,
         queues: ResourceQueues,
         finish: Finisher,
-        fence: Fence,
+        owners: Ownership,
         retry_seconds: Callable[[], float],
         undo_seconds: float = 300.0,
         probe: FlowProbe | None = None,
@@ -108,8 +112,15 @@ class FlowEngine:
         self._clock = clock
         self._ids = ids
         self._queues = queues
+        self._owners = owners
         self._executor = Executor(
-            store=store, clock=clock, finish=finish, fence=fence, undo_seconds=undo_seconds, probe=probe or FlowProbe()
+            store=store,
+            clock=clock,
+            finish=finish,
+            owners=owners,
+            undo_seconds=undo_seconds,
+            probe=probe or FlowProbe(),
+            end_inner=lambda run: self._end_inner(run),
         )
         self._runner = Runner(self._executor, clock, later=lambda row: self._owed.later(row))
         self._owed = Owed(
@@ -121,8 +132,9 @@ class FlowEngine:
             in_turn=self._in_turn,
             retry_seconds=retry_seconds,
             take_up=self._quietly,
+            node=owners.node,
         )
-        self._places = Places(queues)  #: of runs that a former process left
+        self._places = Places(queues)  #: of runs that a former process left, and of those of other nodes
         self._parallelism: dict[str, Callable[[], int] | int] = {}  #: of queues, by the key's kind
 
     # -- what services call ------------------------------------------------------------------------------------
@@ -185,22 +197,39 @@ class FlowEngine:
         """Drop all runs where they stand; the next start takes them up again. Safe to repeat."""
         await self._runner.stop()
 
-    async def restore(self) -> frozenset[str]:
-        """Take the places of all runs that a former process left, and learn which undos are owed. Before anything else begins.
+    def keep(self, rows: Sequence[RunHead]) -> None:
+        """Keep the places of runs that another node works on, or did until it died. Safe to repeat.
+
+        Call it before this node begins anything in their queues; `leave` gives the places back.
+        """
+        self._places.take(rows)
+
+    def leave(self, uuid: str) -> None:
+        """Give the place back that was kept for another node's run, which is gone. Safe to repeat."""
+        self._places.leave(uuid)
+
+    def adopt(self, rows: Sequence[RunHead]) -> frozenset[str]:
+        """Take the places of runs that are this node's now, and learn which undos are owed. Before anything else begins.
 
         Returns:
-            The jobs that they work for.
+            The jobs that the runs work for which are to be taken up.
         """
-        rows = await self._store.read(lambda tx: tx.find(FlowRun, order_by="create_date"))
+        left = [row for row in rows if row.state is not RunState.UNDO_FAILED]
         for row in rows:
             if row.state is RunState.UNDO_FAILED:
                 self._owed.note(row)
-        left = [row for row in rows if row.state is not RunState.UNDO_FAILED]
+                self._places.leave(row.uuid)
         self._places.take(left)
         return frozenset(row.job_uuid for row in left if row.job_uuid is not None)
 
+    async def restore(self) -> frozenset[str]:
+        """`adopt` all runs of the database that are this node's."""
+        return self.adopt([row for row in await self._store.read(heads) if row.node_uuid == self._owners.node])
+
     async def recover(self, job: JobId | None, *, cancel: bool = False) -> None:
         """Take up every run that works for `job` (None: those of no job), inner ones first.
+
+        Runs of it that other nodes still work on end first.
 
         Args:
             cancel: somebody has asked for an end: they are undone.
@@ -209,17 +238,56 @@ class FlowEngine:
             CairnError: what the outermost run failed with, once it was undone, or ``workflow.undo-pending`` if something
                 is still to be undone.
         """
-        await self._take_up(await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=job)), cancel=cancel)
+        await self._take_up(await self._here(job), cancel=cancel)
 
-    async def recover_orphans(self) -> None:
-        """Take up, in the background, the runs of no job and the undos that failed."""
-        rows = await self._store.read(lambda tx: tx.find(FlowRun))
+    async def _here(self, job: JobId | None) -> list[FlowRun]:
+        """The runs of a job, once none of them is at work on another node."""
+        while True:
+            rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=job))
+            if not any(self._is_at_work_elsewhere(row) for row in rows):
+                return rows
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    def _is_at_work_elsewhere(self, row: FlowRun) -> bool:
+        return row.node_uuid != self._owners.node and row.state is not RunState.UNDO_FAILED
+
+    async def recover_orphans(self, uuids: Collection[str] | None = None) -> None:
+        """Take up, in the background, the runs of no job and the undos that failed.
+
+        Args:
+            uuids: only these; None: all that are this node's.
+        """
+        rows = await self._store.read(lambda tx: tx.find(FlowRun, node_uuid=self._owners.node))
         there = {row.uuid for row in rows}
         for row in rows:
+            if uuids is not None and row.uuid not in uuids:
+                continue
             if row.state is RunState.UNDO_FAILED:
                 self._owed.later(row)
             elif row.job_uuid is None and row.parent_uuid not in there:
                 self._runner.spawn(self._quietly(row), f"recover {row.workflow}", Context())
+
+    def release(self, uuid: str) -> bool:
+        """Let another node have an undo that is owed. False: it is being tried now."""
+        return self._owed.release(uuid)
+
+    async def _end_inner(self, run: Run) -> None:
+        """Have the runs that steps of `run` started on other nodes end, before it is undone itself.
+
+        Those of a node that died have become this node's, and are undone.
+        """
+        while True:
+            rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=run.row.job_uuid))
+            inner = [row for row in _tree(rows, run.row.uuid) if row.uuid not in self._runner.live]
+            left = [row for row in inner if row.uuid != run.row.uuid and row.state is not RunState.UNDO_FAILED]
+            mine = [row for row in left if row.node_uuid == self._owners.node]
+            if not left:
+                return
+            if len(mine) < len(left):
+                await self._clock.sleep(_LOOK_SECONDS)
+                continue
+            with suppress(CairnError):  # what cannot be undone now is owed
+                await self._take_up(mine, cancel=True)
 
     async def retry(self, uuid: str) -> bool:
         """Try a failed undo again, now. Returns whether nothing is left of it.
@@ -250,19 +318,21 @@ class FlowEngine:
         data = {name: getattr(parameters, name) for name in parameters.__struct_fields__}
         row = FlowRun(
             uuid=self._ids.new(),
+            node_uuid=self._owners.node,
             job_uuid=context.job,
-            parent_uuid=outer.row.uuid if outer else None,
+            parent_uuid=outer.row.uuid if outer else context.parent,
             workflow=workflow.name,
             queue_key=queue or (outer.row.queue_key if outer else None),
             actor=context.actor,
-            concludes=context.job is not None and outer is None and len(context.stack) <= 1,
+            concludes=context.job is not None and context.parent is None and len(context.stack) <= 1,
             steps=[step.name for step in effective.steps],
             undo_left=list(effective.undo_order),
             data=b"",
             create_date=now,
             last_op_date=now,
         )
-        return Run(effective, row, data, persisted=False)
+        begins = None if queue is None else resource_of(queue)
+        return Run(effective, row, data, persisted=False, begins=begins)
 
     # -- again --------------------------------------------------------------------------------------------------------
 
@@ -337,7 +407,7 @@ class FlowEngine:
     async def _quietly(self, row: FlowRun) -> None:
         """Take up a run of no job and all inside of it. One that cannot be brought to an end is tried again in a while."""
         try:
-            rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=None))
+            rows = await self._here(None)
             await self._take_up(_tree(rows, row.uuid), cancel=False)
         except Exception as error:  # noqa: BLE001 (nobody waits for it; it must not be lost)
             _log.info("workflow.recovered-failed", run=row.uuid, error=str(error))

@@ -7,7 +7,7 @@ cancelled by the task that waits for it. `Run.cancel` cancels a run: it ends the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -23,30 +23,48 @@ from cairn.kernel.flow.run import FlowProbe, Run
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
 from cairn.kernel.flow.workflow import conclusion
 from cairn.kernel.ids import JobId
+from cairn.kernel.ownership import Ownership, change, remove
 from cairn.kernel.store.store import Store, Tx
 
 T = TypeVar("T")
 
 Finisher = Callable[[Tx, JobId, object], None]
-Fence = Callable[[Tx], int]
 
 #: errors after which this node must do nothing more for a run: it is another's, or the node is going down
 _NOT_OURS = frozenset({"node.fenced", "store.closed"})
+#: errors of a call to a node that is not there any more, or is just leaving
+_NODE_LOST = frozenset({"bus.node-gone", "bus.stopped"})
+#: how often an action is run again because of such an error
+_NODES_LOST = 5
+_NODE_LOST_SECONDS = 1.0
 _log = structlog.get_logger("cairn.flow")
 
 
 class Executor:
-    """Runs and undoes steps. The arguments are the engine's."""
+    """Runs and undoes steps. The arguments are the engine's.
+
+    Args:
+        end_inner: has the runs end that steps of a run started on other nodes.
+    """
 
     def __init__(
-        self, *, store: Store, clock: Clock, finish: Finisher, fence: Fence, undo_seconds: float, probe: FlowProbe
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        finish: Finisher,
+        owners: Ownership,
+        undo_seconds: float,
+        probe: FlowProbe,
+        end_inner: Callable[[Run], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._finish = finish
-        self._fence = fence
+        self._owners = owners
         self._undo_seconds = undo_seconds
         self._probe = probe
+        self._end_inner = end_inner
         self._wheel = DeadlineWheel(clock)  # of undos
 
     def stop(self) -> None:
@@ -71,7 +89,7 @@ class Executor:
         workflow = run.row.workflow
         position = run.row.position + len(batch)
 
-        def fn(tx: Tx) -> dict[str, object]:
+        def fn(tx: Tx) -> tuple[dict[str, object], int]:
             data = dict(run.data)
             for step in batch:
                 run.at = step
@@ -80,10 +98,10 @@ class Executor:
                 self._probe.done(workflow, step)
                 _merge(data, made)
             run.at = None
-            self._enter(tx, run, position, data)
-            return data
+            return data, self._enter(tx, run, position, data)
 
-        run.data = await self._journal(run, fn, position)
+        run.data, epoch = await self._journal(run, fn, position)
+        run.row = replace(run.row, epoch=epoch)
         run.note, run.fraction = "", 0.0
 
     async def _act(self, run: Run, step: AnyStep) -> None:
@@ -91,9 +109,10 @@ class Executor:
         assert isinstance(step, ActionStep)
         position = run.row.position
         if not run.persisted:
-            await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
+            epoch = await self._journal(run, lambda tx: self._enter(tx, run, position, run.data), position)
+            run.row = replace(run.row, epoch=epoch)
             run.check()
-        made = await self._action(run, step, fill(step.input, run.data))
+        made = await self._surely(run, step, fill(step.input, run.data))
         data = dict(run.data)
         _merge(data, made)
         if _entry_can_wait(run.effective.steps, position + 1):
@@ -102,6 +121,20 @@ class Executor:
             await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data), position + 1)
         run.data = data
         run.note, run.fraction = "", 0.0
+
+    async def _surely(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
+        """Run an action; once more if a node went that worked for it, as after a crash of this one."""
+        for _ in range(_NODES_LOST):
+            try:
+                return await self._action(run, step, given)
+            except CairnError as error:
+                if error.code not in _NODE_LOST:
+                    raise
+                _log.warning("workflow.node-lost", workflow=run.row.workflow, run=run.row.uuid, error=str(error))
+            await self._clock.sleep(_NODE_LOST_SECONDS)  # until the ring knows it
+            await self._end_inner(run)
+            run.check()
+        return await self._action(run, step, given)
 
     async def _do(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
         self._probe.doing(run.row.workflow, step)
@@ -125,23 +158,21 @@ class Executor:
             run.action = None
         return result[0]
 
-    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object]) -> None:
-        """The journal's entry after a step; behind the last one the run's end."""
-        if position == len(run.row.steps):
+    def _enter(self, tx: Tx, run: Run, position: int, data: dict[str, object]) -> int:
+        """The journal's entry after a step; behind the last one the run's end. Returns the epoch in which it was begun."""
+        row = run.row
+        epoch = row.epoch if run.persisted else self._owners.begin(tx, run.begins)
+        if position == len(row.steps):
             self._conclude(tx, run, data)
-            return
-        now = tx.now
-        epoch = self._fence(tx)
-        encoded = encode_data(data)
-        if run.persisted:
-            tx.update(FlowRun, run.row.uuid, position=position, data=encoded, epoch=epoch, last_op_date=now)
+        elif run.persisted:
+            change(tx, FlowRun, row.claim, position=position, data=encode_data(data), last_op_date=tx.now)
         else:
-            tx.insert(replace(run.row, position=position, data=encoded, epoch=epoch, last_op_date=now))
+            tx.insert(replace(row, position=position, data=encode_data(data), epoch=epoch, last_op_date=tx.now))
+        return epoch
 
     def _conclude(self, tx: Tx, run: Run, data: dict[str, object]) -> None:
-        self._fence(tx)
         if run.persisted:
-            tx.delete(FlowRun, run.row.uuid)
+            remove(tx, FlowRun, run.row.claim)
         if run.row.concludes and run.row.job_uuid is not None:
             self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.effective.workflow.answer, data)))
 
@@ -161,14 +192,15 @@ class Executor:
         """Undo all that a run did, because of `error`. Returns whether nothing is left."""
         if not run.persisted:
             return True
+        await self._end_inner(run)
         left = [index for index in run.row.undo_left if index < _begun(run)]
         row = replace(run.row, state=RunState.UNDOING, undo_left=left, error=error.record())
 
         def fn(tx: Tx) -> None:
-            self._fence(tx)
-            tx.update(
+            change(
+                tx,
                 FlowRun,
-                row.uuid,
+                row.claim,
                 state=row.state,
                 position=row.position,
                 data=encode_data(run.data),
@@ -230,17 +262,17 @@ class Executor:
         await self._journal(run, lambda tx: self._note_undo(tx, run, left, errors))
 
     def _note_undo(self, tx: Tx, run: Run, left: list[int], errors: dict[str, str]) -> None:
-        self._fence(tx)
-        tx.update(FlowRun, run.row.uuid, undo_left=left, undo_errors=errors, last_op_date=tx.now)
+        change(tx, FlowRun, run.row.claim, undo_left=left, undo_errors=errors, last_op_date=tx.now)
 
     async def _end_undo(self, run: Run, failed: list[int], errors: dict[str, str]) -> None:
         def fn(tx: Tx) -> None:
-            self._fence(tx)
             if failed:
                 state = RunState.UNDO_FAILED
-                tx.update(FlowRun, run.row.uuid, state=state, undo_left=failed, undo_errors=errors, last_op_date=tx.now)
+                change(
+                    tx, FlowRun, run.row.claim, state=state, undo_left=failed, undo_errors=errors, last_op_date=tx.now
+                )
             else:
-                tx.delete(FlowRun, run.row.uuid)
+                remove(tx, FlowRun, run.row.claim)
 
         await self._journal(run, fn)
         run.row = replace(run.row, state=RunState.UNDO_FAILED if failed else RunState.UNDOING, undo_left=failed)
@@ -266,10 +298,10 @@ class Executor:
         record: ErrorRecord = row.error or error.record()
 
         def fn(tx: Tx) -> None:
-            self._fence(tx)
-            tx.update(
+            change(
+                tx,
                 FlowRun,
-                row.uuid,
+                row.claim,
                 state=RunState.UNDO_FAILED,
                 undo_left=left,
                 undo_errors={row.workflow: str(error)},

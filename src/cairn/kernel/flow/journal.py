@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from sqlalchemy import select
 
 from cairn.kernel.error import ErrorRecord
-from cairn.kernel.store.record import Doc, Index, Key, Record, Sealed, TableMeta, Visible
+from cairn.kernel.ids import JobId, NodeId
+from cairn.kernel.ownership import Claim, Owned
+from cairn.kernel.store.record import Doc, Index, Sealed, TableMeta, Visible, table_of
+from cairn.kernel.store.store import Tx
 
 
 class RunState(StrEnum):
@@ -22,12 +26,11 @@ class RunState(StrEnum):
     UNDO_FAILED = "UndoFailed"  #: all that could be undone is; the rest is tried again from time to time
 
 
-class FlowRun(Record, frozen=True, kw_only=True):
+class FlowRun(Owned, frozen=True, kw_only=True):
     """A workflow under way, or one whose undo could not be finished yet."""
 
     meta: ClassVar[TableMeta] = TableMeta(table="flow_run", entity="WorkflowRun", visible=Visible.ADMIN)
 
-    uuid: Annotated[str, Key()]
     job_uuid: Annotated[str | None, Index(), Doc("the job that it works for")] = None
     parent_uuid: Annotated[str | None, Doc("the run whose step started this one")] = None
     workflow: Annotated[str, Doc("its name")]
@@ -44,9 +47,36 @@ class FlowRun(Record, frozen=True, kw_only=True):
     undo_errors: Annotated[dict[str, str], Doc("step -> why its undo failed last")] = {}
     data: Annotated[bytes, Sealed()]
     error: Annotated[ErrorRecord | None, Doc("why it is being undone")] = None
-    epoch: Annotated[int, Doc("of the ring, when the node that works on it took it")] = 0
     create_date: datetime
     last_op_date: datetime
+
+
+class RunHead(NamedTuple):
+    """What tells whose a run is and which place it holds."""
+
+    uuid: str
+    node_uuid: NodeId
+    epoch: int
+    job_uuid: JobId | None
+    parent_uuid: str | None
+    workflow: str
+    queue_key: str | None
+    actor: str | None
+    state: RunState
+
+    @property
+    def claim(self) -> Claim:
+        """Whose it is."""
+        return Claim(self.uuid, self.node_uuid, self.epoch)
+
+
+_run = table_of(FlowRun)
+_HEADS = select(*(_run.c[name] for name in RunHead._fields)).order_by(_run.c.create_date)
+
+
+def heads(tx: Tx) -> list[RunHead]:
+    """All runs of the database, in the order in which they were begun."""
+    return msgspec.convert(tx.rows(_HEADS), list[RunHead])
 
 
 def encode_data(data: Mapping[str, object]) -> bytes:

@@ -17,11 +17,13 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.errors import still_running, undo_pending
 from cairn.kernel.flow.executor import Executor
-from cairn.kernel.flow.journal import FlowRun, RunState
+from cairn.kernel.flow.journal import FlowRun, RunHead, RunState
 from cairn.kernel.flow.loading import load
 from cairn.kernel.flow.run import RUN, Run, context_of
 from cairn.kernel.flow.runner import Runner
 from cairn.kernel.flow.workflow import WorkflowBook
+from cairn.kernel.ids import NodeId
+from cairn.kernel.ownership import lost
 from cairn.kernel.store.store import Store, Tx
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class Owed:
         in_turn: the places in queues.
         retry_seconds: between two tries.
         take_up: takes up a run of no job that is still to go on, or back.
+        node: this node.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Owed:
         in_turn: InTurn,
         retry_seconds: Callable[[], float],
         take_up: Callable[[FlowRun], Awaitable[None]],
+        node: NodeId,
     ) -> None:
         self._store = store
         self._book = book
@@ -66,12 +70,20 @@ class Owed:
         self._in_turn = in_turn
         self._retry_seconds = retry_seconds
         self._take_up = take_up
+        self._node = node
         self._again: set[str] = set()  #: runs that are taken up again in a while
         self._queues: dict[str, str | None] = {}  #: those, and those that are being tried: in which queue
 
-    def note(self, row: FlowRun) -> None:
+    def note(self, row: RunHead) -> None:
         """Know of an undo that a former process owed, before anything else begins in its queue."""
         self._queues[row.uuid] = row.queue_key
+
+    def release(self, uuid: str) -> bool:
+        """Forget an undo, which another node is to have. False: it is being tried now."""
+        if uuid in self._runner.live:
+            return False
+        self._queues.pop(uuid, None)
+        return True
 
     def later(self, row: FlowRun) -> None:
         """Take a run up again in a while, once."""
@@ -85,7 +97,7 @@ class Owed:
         await self._clock.sleep(self._retry_seconds())
         self._again.discard(uuid)
         try:
-            row = await self._store.read(lambda tx: tx.get(FlowRun, uuid))
+            row = await self._store.read(lambda tx: self._mine(tx, uuid))
             if row is not None and row.state is RunState.UNDO_FAILED:
                 await self.retry(uuid)
             elif row is not None and row.job_uuid is None:
@@ -100,9 +112,10 @@ class Owed:
         """Try a failed undo again, now. Returns whether nothing is left of it.
 
         Raises:
-            CairnError: ``workflow.still-running``, ``workflow.step-gone``, ``workflow.not-found``.
+            CairnError: ``workflow.still-running``, ``workflow.step-gone``, ``workflow.not-found``; ``node.fenced``: it is
+                another node's.
         """
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        row = await self._store.read(lambda tx: self._undo_failed(tx, uuid))
         if row is None:
             return True
         return await self._in_turn(row.queue_key, f"undo {row.workflow}", lambda: self._undo(uuid))
@@ -127,7 +140,7 @@ class Owed:
             raise still_running(uuid)
         live.add(uuid)
         try:
-            row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+            row = await self._store.read(lambda tx: self._undo_failed(tx, uuid))
             if row is None:
                 self._queues.pop(uuid, None)
                 return True
@@ -149,16 +162,16 @@ class Owed:
         """Forget a run that an operator has cleaned up after by hand. Does nothing if there is no such run.
 
         Raises:
-            CairnError: ``workflow.still-running``.
+            CairnError: ``workflow.still-running``; ``node.fenced``: it is another node's.
         """
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        row = await self._store.read(lambda tx: self._undo_failed(tx, uuid))
         if row is not None:
             await self._in_turn(row.queue_key, f"settle {row.workflow}", lambda: self._forget(uuid))
 
     async def _forget(self, uuid: str) -> None:
         if uuid in self._runner.live:
             raise still_running(uuid)
-        row = await self._store.read(lambda tx: _undo_failed(tx, uuid))
+        row = await self._store.read(lambda tx: self._undo_failed(tx, uuid))
         try:
             run = None if row is None else load(self._book, row)
         except Exception as error:  # noqa: BLE001 (a plugin has changed; an operator gets rid of it all the same)
@@ -167,13 +180,20 @@ class Owed:
         if run is not None:
             with entered(context_of(run.row)):
                 await self._executor.undo_in_database(run)
-        await self._store.write(lambda tx: tx.delete_where(FlowRun, uuid=uuid, state=RunState.UNDO_FAILED))
+        failed = {"uuid": uuid, "node_uuid": self._node, "state": RunState.UNDO_FAILED}
+        await self._store.write(lambda tx: tx.delete_where(FlowRun, **failed))
         self._queues.pop(uuid, None)
 
+    def _undo_failed(self, tx: Tx, uuid: str) -> FlowRun | None:
+        """The row of a run whose undo has failed; None when it is gone."""
+        row = tx.get(FlowRun, uuid)
+        if row is not None and row.node_uuid != self._node:
+            raise lost(FlowRun, row.claim)
+        if row is not None and row.state is not RunState.UNDO_FAILED:
+            raise still_running(uuid)
+        return row
 
-def _undo_failed(tx: Tx, uuid: str) -> FlowRun | None:
-    """The row of a run whose undo has failed; None when it is gone."""
-    row = tx.get(FlowRun, uuid)
-    if row is not None and row.state is not RunState.UNDO_FAILED:
-        raise still_running(uuid)
-    return row
+    def _mine(self, tx: Tx, uuid: str) -> FlowRun | None:
+        """The row of a run; None when it is gone, or another node's."""
+        row = tx.get(FlowRun, uuid)
+        return row if row is not None and row.node_uuid == self._node else None

@@ -1,11 +1,10 @@
-"""The places of runs that a former process left: taken before anything else begins, kept until each run has ended."""
+"""The places of runs that this process did not begin: of a former one, or of another node. Kept until the run has ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cairn.kernel.flow.journal import FlowRun
-from cairn.kernel.ids import JobId
+from cairn.kernel.flow.journal import FlowRun, RunHead
 from cairn.kernel.queue import Place, ResourceQueues
 
 
@@ -17,20 +16,20 @@ class Places:
         self._own: dict[str, Place] = {}
         self._outer: dict[str, str] = {}  #: run -> the run in whose place it works
 
-    def take(self, rows: Sequence[FlowRun]) -> None:
-        """Take the places of these runs, at once."""
+    def take(self, rows: Sequence[RunHead]) -> None:
+        """Take the places of these runs, at once. Safe to repeat."""
         by_uuid = {row.uuid: row for row in rows}
         for row in rows:
             outer = by_uuid.get(row.parent_uuid or "")
-            if row.queue_key is None:
+            if row.queue_key is None or row.uuid in self._own:
                 continue
             if outer is not None and outer.queue_key == row.queue_key:
                 self._outer[row.uuid] = outer.uuid
                 continue
-            job = JobId(row.job_uuid) if row.job_uuid else None
-            self._own[row.uuid] = self._queues.keep(row.queue_key, name=row.workflow, job=job, actor=row.actor)
+            place = self._queues.keep(row.queue_key, name=row.workflow, job=row.job_uuid, actor=row.actor)
+            self._own[row.uuid] = place
 
-    def of(self, row: FlowRun) -> Place | None:
+    def of(self, row: FlowRun | RunHead) -> Place | None:
         """The place in which a run is to go on; None when none was taken for it."""
         uuid = row.uuid
         while uuid in self._outer:

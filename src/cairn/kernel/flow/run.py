@@ -36,8 +36,17 @@ class FlowProbe:
 class Run:
     """One workflow under way, as the engine holds it."""
 
-    def __init__(self, effective: EffectiveWorkflow, row: FlowRun, data: dict[str, object], *, persisted: bool) -> None:
+    def __init__(
+        self,
+        effective: EffectiveWorkflow,
+        row: FlowRun,
+        data: dict[str, object],
+        *,
+        persisted: bool,
+        begins: str | None = None,
+    ) -> None:
         self.effective = effective
+        self.begins = begins  #: the key that work begins on with it; None: it is inside of work that has begun
         self.row = row
         self.data = data
         self.persisted = persisted
@@ -104,4 +113,4 @@ def report_progress(note: str, fraction: float) -> None:
 def context_of(row: FlowRun) -> CallContext:
     """The context for a run that is taken up again. Its deadline is the matter of the task that waits for it."""
     job = JobId(row.job_uuid) if row.job_uuid else None
-    return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor)
+    return CallContext(job=job, stack=(row.workflow,), deadline=None, actor=row.actor, parent=row.parent_uuid)

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from cairn.kernel.bus.context import CONTEXT, current
 from cairn.kernel.clock import Clock
@@ -66,7 +67,7 @@ class Runner:
         """Take a run from where it stands to its end, forward or back. Raises what it failed with."""
         row = run.row
         RUN.set(run)
-        CONTEXT.set(current().child(row.workflow))
+        CONTEXT.set(replace(current().child(row.workflow), parent=row.uuid))
         self.live.add(row.uuid)
         if row.job_uuid is not None and row.parent_uuid is None:
             self._outermost[row.job_uuid] = run

@@ -12,6 +12,7 @@ from msgspec import Struct
 from cairn.agents.protocol.codes import UNKNOWN_COMMAND
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Pong, Result
 from cairn.kernel.agent.client import TIMEOUT, UNREACHABLE, AgentClient, AgentEndpoint
+from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import current
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
@@ -19,6 +20,7 @@ from cairn.kernel.deploy.wheels import DISTRIBUTION
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.agents import MachineAgents
+from cairn.kernel.machine.calls import answer_of, packed
 from cairn.kernel.machine.identity import check_identity
 from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.machine.model import AgentSeen, Machine, MachineStatus
@@ -73,6 +75,7 @@ class MachineClient(MachineAgents[str]):
     def __init__(
         self,
         kind: AnyKind,
+        bus: Bus,
         store: Store,
         agents: AgentClient,
         queues: ResourceQueues,
@@ -80,6 +83,7 @@ class MachineClient(MachineAgents[str]):
         clock: Clock,
     ) -> None:
         self.kind = kind
+        self._bus = bus
         self._store = store
         self._agents = agents
         self._queues = queues
@@ -141,7 +145,11 @@ class MachineClient(MachineAgents[str]):
     async def call(
         self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
     ) -> R:
-        """Have the machine's agent do something: see `MachineAgents.call`."""
+        """Have the machine's agent do something, on the node that the machine belongs to: see `MachineAgents.call`."""
+        if not self._bus.owns(uuid):
+            entity = self.kind.record.meta.entity or ""
+            message = packed(entity, uuid, command, timeout_seconds=timeout_seconds, idle=idle)
+            return answer_of(command, await self._bus.call(message))
         known = await self._agent(uuid)
         endpoint = known.endpoint
         reason = self._lost.get(uuid)

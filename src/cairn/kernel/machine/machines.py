@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cairn.kernel.api import ApiChange, ApiCreate, ApiDelete
+from cairn.kernel.bus.handlers import handles
+from cairn.kernel.machine.calls import AgentAnswer, CallAgent, unpacked
 from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.machine.monitor import MachineMonitor
@@ -20,6 +24,15 @@ class Machines:
     def register(self, client: MachineClient) -> None:
         """Add the client of a kind, under the kind's entity."""
         self._clients[client.kind.record.meta.entity] = client
+
+    @handles(CallAgent)
+    async def call(self, message: CallAgent) -> AgentAnswer:
+        """Have a machine's agent do something, for another node."""
+        client = self._clients.get(message.entity)
+        assert client is not None, f"no kind of machine has the entity {message.entity}"
+        command = unpacked(message)
+        answer = await client.call(message.machine, command, timeout_seconds=message.timeout_seconds, idle=message.idle)
+        return AgentAnswer(body=msgspec.json.encode(answer))
 
     @property
     def clients(self) -> list[MachineClient]:
@@ -44,7 +57,7 @@ def _changed(node: NodeContext, kind: AnyKind) -> None:
 
 def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
     """Have machines of a kind called and watched. For a service's `build`."""
-    client = MachineClient(kind, node.store, node.agents, node.queues, node.config, node.clock)
+    client = MachineClient(kind, node.bus, node.store, node.agents, node.queues, node.config, node.clock)
     node.need(Machines).register(client)
     node.invalidation.on(kind.record, client.reread)
     for record in node.store.schema.records:

@@ -18,6 +18,7 @@ from cairn.kernel.config import GlobalConfig
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
+from cairn.kernel.desk import JobDesk
 from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
@@ -85,6 +86,7 @@ class NodeContext:
     ids: IdSource
     queues: ResourceQueues
     jobs: Jobs
+    desk: JobDesk
     events: Events
     config: GlobalConfig
     tags: Tags

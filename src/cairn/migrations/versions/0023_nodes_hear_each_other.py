@@ -35,7 +35,7 @@ def upgrade() -> None:
     with op.batch_alter_table("invalidation", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_invalidation_create_date"), ["create_date"], unique=False)
     with op.batch_alter_table("event_cursor", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("owner_uuid", types.Id(), nullable=True))
+        batch_op.add_column(sa.Column("node_uuid", types.Id(), nullable=True))
         batch_op.add_column(sa.Column("epoch", types.Whole(), nullable=False, server_default="0"))
     with op.batch_alter_table("event_cursor", schema=None) as batch_op:
         batch_op.alter_column("epoch", existing_type=types.Whole(), existing_nullable=False, server_default=None)
@@ -45,6 +45,6 @@ def downgrade() -> None:
     """Go back."""
     with op.batch_alter_table("event_cursor", schema=None) as batch_op:
         batch_op.drop_column("epoch")
-        batch_op.drop_column("owner_uuid")
+        batch_op.drop_column("node_uuid")
     op.drop_table("invalidation")
     op.drop_table("commit_sequence")

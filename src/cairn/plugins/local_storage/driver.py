@@ -13,12 +13,15 @@ from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.wire import Space
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.leftovers import Leftovers
+from cairn.plugins.local_storage.messages import CacheImage
 from cairn.plugins.local_storage.model import TYPE, LocalStorageHost, LocalStorageVolume
 from cairn.plugins.local_storage.space import DiskSpace, available_of
 from cairn.services.host.extensions import Candidate, HostConnected, HostMeasured, HostRemoval
@@ -36,9 +39,10 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
     """Files on hosts' disks, and the space that is booked there."""
 
     def __init__(
-        self, store: Store, agents: HostAgents, caches: HostCaches, leftovers: Leftovers, space: DiskSpace
+        self, store: Store, bus: Bus, agents: HostAgents, caches: HostCaches, leftovers: Leftovers, space: DiskSpace
     ) -> None:
         self._store = store
+        self._bus = bus
         self._agents = agents
         self._caches = caches
         self._leftovers = leftovers
@@ -142,7 +146,14 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
 
     async def cache_image(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host's disk."""
-        return await self._caches.get(storage, host, image)
+        if self._bus.owns(host):
+            return await self._caches.get(storage, host, image)
+        return await self._bus.call(CacheImage(host=host, storage=storage, image=image))
+
+    @handles(CacheImage)
+    async def asked_to_cache(self, message: CacheImage) -> CachedImage:
+        """Another node needs an image on a host that belongs to this one."""
+        return await self._caches.get(PrimaryStorageId(message.storage), HostId(message.host), message.image)
 
     async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:
         """Give the image's caches up."""

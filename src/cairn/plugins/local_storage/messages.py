@@ -8,8 +8,11 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from cairn.kernel.api import ApiCreate, Description, Http, Name, Refers, Uuid, post
+from cairn.kernel.bus.message import Command
 from cairn.kernel.error import invalid
 from cairn.kernel.words import PATH_PATTERN
+from cairn.services.image.messages import ImageSpec
+from cairn.services.primary_storage.extensions import CachedImage
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr")
 
@@ -33,6 +36,16 @@ class AddLocalPrimaryStorage(ApiCreate, frozen=True, kw_only=True, tag="local-st
     def check(self) -> None:
         """Refuse a folder of the operating system."""
         checked_path(self.url)
+
+
+class CacheImage(Command[CachedImage], frozen=True, kw_only=True, tag="local-storage.cache-image"):
+    """Have an image on a host's disk. Safe to repeat; many at once cause one download."""
+
+    route: ClassVar[str | None] = "host"
+
+    host: str
+    storage: str
+    image: ImageSpec
 
 
 def checked_path(url: str) -> str:

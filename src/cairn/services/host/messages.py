@@ -19,7 +19,7 @@ from cairn.kernel.api import (
     action,
     delete,
 )
-from cairn.kernel.bus.message import Event, Query
+from cairn.kernel.bus.message import Command, Event, Query
 from cairn.kernel.limits import CONNECT, CallLimit
 from cairn.kernel.machine.messages import Address, ApiReconnect, check_address
 from cairn.services.host.machine import HostStateEvent
@@ -132,6 +132,24 @@ class ListHosts(Query[HostList], frozen=True, kw_only=True, tag="host.list"):
 
     cluster_uuids: list[ClusterId] = []
     host_uuids: list[HostId] = []
+
+
+class Synced(Struct, frozen=True, kw_only=True):
+    """How a part of a host was brought in line."""
+
+    done: bool
+
+
+class SyncHost(Command[Synced], frozen=True, kw_only=True, tag="host.sync"):
+    """Bring a part of a host in line with the database. Safe to repeat."""
+
+    route: ClassVar[str | None] = "host"
+
+    host: str
+    kind: str
+    subject: str = ""
+    #: why, if it is to be done when the host is connected and its turn comes; None: now
+    later: str | None = None
 
 
 class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-changed"):

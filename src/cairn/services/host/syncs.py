@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 import structlog
 
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.tasks import Tasks
-from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
 from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
-from cairn.services.host.messages import HostSyncFailed
+from cairn.services.host.messages import HostSyncFailed, Synced, SyncHost
 from cairn.services.host.model import Host, HostFault
 from cairn.services.host.provided import HostSyncs
 from cairn.services.ids import HostId
@@ -44,17 +45,22 @@ class _Part(NamedTuple):
 class Syncs(HostSyncs):
     """Does parts' work, and remembers which of it failed."""
 
-    def __init__(self, store: Store, ids: IdSource, events: Events, duties: Duties) -> None:
+    def __init__(self, store: Store, bus: Bus, ids: IdSource, events: Events) -> None:
         self._store = store
+        self._bus = bus
         self._ids = ids
         self._events = events
-        self._duties = duties
         self._works: dict[str, Work] = {}
         self._failing: dict[_Part, str] = {}
         self._noted: set[_Part] = set()  #: those of them that were rows when the table was read last
         self._busy: set[_Part] = set()
         self._gate = asyncio.Semaphore(_PARALLELISM)
         self._tasks = Tasks()
+        self._moved = False  #: hosts may belong to other nodes than before
+
+    def hosts_moved(self) -> None:
+        """Hosts may belong to other nodes now than before: what failed on them is read again in the next round."""
+        self._moved = True
 
     def register(self, kind: str, work: Work) -> None:
         """Say how a part is brought in line; see `HostSyncs`."""
@@ -66,10 +72,17 @@ class Syncs(HostSyncs):
 
     def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
         """Take the part for one that failed; see `HostSyncs`. In memory only: who asks knows the reason after a restart, too."""
+        if not self._bus.owns(host):
+            self._tasks.start(
+                self._have(SyncHost(host=host, kind=kind, subject=subject, later=reason)), f"sync {kind} elsewhere"
+            )
+            return
         self._failing.setdefault(_Part(host, kind, subject), reason)
 
     async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
         """Do the part's work, and note how it ended; see `HostSyncs`."""
+        if not self._bus.owns(host):
+            return await self._has(SyncHost(host=host, kind=kind, subject=subject))
         part = _Part(host, kind, subject)
         try:
             await self._works[kind](host, subject)
@@ -82,6 +95,26 @@ class Syncs(HostSyncs):
             await self._succeeded(part)
             return True
         return False
+
+    async def _has(self, message: SyncHost) -> bool:
+        """Have the node that the host belongs to do it."""
+        try:
+            return (await self._bus.call(message)).done
+        except CairnError as error:
+            _log.warning("host.sync-not-asked", host=message.host, kind=message.kind, error=str(error))
+            return False
+
+    async def _have(self, message: SyncHost) -> None:
+        await self._has(message)
+
+    @handles(SyncHost)
+    async def asked(self, message: SyncHost) -> Synced:
+        """Another node wants a part of a host in line that belongs to this one."""
+        host = HostId(message.host)
+        if message.later is not None:
+            self.later(host, message.kind, message.subject, reason=message.later)
+            return Synced(done=False)
+        return Synced(done=await self.sync(host, message.kind, message.subject))
 
     async def _failed(self, part: _Part, reason: str) -> None:
         reason = reason[:_REASON_CHARACTERS]
@@ -144,10 +177,10 @@ class Syncs(HostSyncs):
         await self._tasks.stop()
 
     async def round(self) -> None:
-        """Begin to try again what has failed on hosts that are connected and that the ring gives to this node.
-
-        Hosts that are gone are forgotten.
-        """
+        """Begin to try again what has failed on connected hosts of this node. Hosts that are gone are forgotten."""
+        if self._moved:
+            self._moved = False
+            await self.reread()  # what failed elsewhere on hosts that belong to this node now
         if not self._failing:
             return
         uuids = {part.host for part in self._failing}
@@ -161,7 +194,7 @@ class Syncs(HostSyncs):
                 self._tasks.start(self._try(part), f"sync {part.kind}")
 
     def _is_tried(self, host: Host, part: _Part) -> bool:
-        ready = host.status is MachineStatus.CONNECTED and self._duties.is_mine(host.uuid)
+        ready = host.status is MachineStatus.CONNECTED and self._bus.owns(host.uuid)
         return ready and part.kind in self._works and part not in self._busy
 
     async def _try(self, part: _Part) -> None:

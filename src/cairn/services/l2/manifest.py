@@ -19,7 +19,9 @@ def build(node: NodeContext) -> Sequence[object]:
         node.store, node.bus, node.clock, node.queues, node.need(HostAgents), syncs, node.events, node.config
     )
     node.bus.serve(L2Service(node.jobs, node.tags, node.config))
-    node.provide(L2Networks, L2Registry(reconciler, syncs))
+    registry = L2Registry(node.bus, reconciler, syncs)
+    node.bus.serve(registry)
+    node.provide(L2Networks, registry)
     node.extensions.add(reconciler, name="l2")
     node.cascade.register_rows(
         L2NetworkClusterRef,

@@ -21,7 +21,7 @@ from cairn.kernel.api import (
     delete,
     post,
 )
-from cairn.kernel.bus.message import Event
+from cairn.kernel.bus.message import Command, Event
 from cairn.kernel.words import END
 
 #: A network interface of Linux, as agents take it.
@@ -120,6 +120,18 @@ class DetachL2NetworkFromCluster(L2ClusterCommand, frozen=True, kw_only=True, ta
     def frees(self) -> bool:
         """A detachment ends something."""
         return True
+
+
+class EnsureL2Networks(Command[None], frozen=True, kw_only=True, tag="l2.ensure"):
+    """See that L2 networks are there on a host. Safe to repeat.
+
+    Errors: ``l2.realize-failed``, ``host.not-found``.
+    """
+
+    route: ClassVar[str | None] = "host"
+
+    host: str
+    l2_networks: list[str]
 
 
 class L2PeersChanged(Event, frozen=True, kw_only=True, tag="l2.peers-changed"):

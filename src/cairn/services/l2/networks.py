@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.resource import taken
 from cairn.kernel.store.store import Tx
 from cairn.services.host.provided import HostSyncs
 from cairn.services.ids import HostId, L2NetworkId
+from cairn.services.l2.messages import EnsureL2Networks
 from cairn.services.l2.provided import L2Networks, L2View
 from cairn.services.l2.reconciler import KIND, L2Reconciler, load
 
@@ -15,7 +18,8 @@ from cairn.services.l2.reconciler import KIND, L2Reconciler, load
 class L2Registry(L2Networks):
     """Looks L2 networks up, and has them made on hosts."""
 
-    def __init__(self, reconciler: L2Reconciler, syncs: HostSyncs) -> None:
+    def __init__(self, bus: Bus, reconciler: L2Reconciler, syncs: HostSyncs) -> None:
+        self._bus = bus
         self._reconciler = reconciler
         self._syncs = syncs
 
@@ -32,4 +36,12 @@ class L2Registry(L2Networks):
 
     async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks are there on a host."""
-        await self._reconciler.ensure(host, l2_networks)
+        if self._bus.owns(host):
+            await self._reconciler.ensure(host, l2_networks)
+        else:
+            await self._bus.call(EnsureL2Networks(host=host, l2_networks=list(l2_networks)))
+
+    @handles(EnsureL2Networks)
+    async def asked_to_ensure(self, message: EnsureL2Networks) -> None:
+        """Another node needs networks on a host that belongs to this one."""
+        await self._reconciler.ensure(HostId(message.host), [L2NetworkId(uuid) for uuid in message.l2_networks])

@@ -8,6 +8,7 @@ from cairn.services.vm.messages import by_force
 from cairn.services.vm.model import StrayVm
 from cairn.services.vm.on_host import VmsOnHost
 from cairn.services.vm.reconciler import VmReconciler
+from cairn.services.vm.served import ServedVms
 from cairn.services.vm.service import VmService
 from cairn.services.vm.states import VmStates
 from cairn.services.vm.upkeep.departures import Departures
@@ -17,7 +18,7 @@ from cairn.services.vm.upkeep.sweeper import VmSweeper
 from cairn.services.volume.model import Volume
 
 
-def build(node: NodeContext) -> tuple[VmStates, Strays]:
+def build(node: NodeContext) -> tuple[VmStates, Strays, ServedVms]:
     agents, ledger = node.need(HostAgents), node.need(HostLedger)
     states = VmStates(node.events)
     strays = Strays(node.store, node.ids, agents, ledger)
@@ -28,12 +29,14 @@ def build(node: NodeContext) -> tuple[VmStates, Strays]:
     node.config.listen(EXPUNGE_INTERVAL, sweeping.wake)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)
+    served = ServedVms(node.bus, node.extensions)
+    node.bus.serve(served)
     departures = Departures(
         node.store,
         node.bus,
         node.queues,
         node.events,
-        node.extensions,
+        served,
         states,
         agents,
         ledger,
@@ -49,7 +52,7 @@ def build(node: NodeContext) -> tuple[VmStates, Strays]:
     node.cascade.register_rows(
         Volume, lambda row: by_force(row.vm_instance_uuid) if row.vm_instance_uuid is not None else []
     )
-    return states, strays
+    return states, strays, served
 
 
 MANIFEST = Manifest(

@@ -303,6 +303,54 @@ class LeaveHost(Command[None], frozen=True, kw_only=True, tag="vm.leave-host"):
     host: str
 
 
+class ServeVmNetworks(Command[None], frozen=True, kw_only=True, tag="vm.serve-networks"):
+    """Have a host serve a VM's networks. Safe to repeat."""
+
+    route: ClassVar[str | None] = "host"
+
+    host: str
+    vm: VmNetworks
+
+
+class ReleaseVmNetworks(Command[None], frozen=True, kw_only=True, tag="vm.release-networks"):
+    """Have a host serve a VM's networks no more. Safe to repeat."""
+
+    route: ClassVar[str | None] = "host"
+
+    host: str
+    vm: VmNetworks
+
+
+class TakeOffHost(Command[None], frozen=True, kw_only=True, tag="vm.take-off-host"):
+    """Destroy what a host still runs under a VM's uuid, in the VM's turn, unless the VM has its place there. Safe to repeat."""
+
+    route: ClassVar[str | None] = "vm"
+
+    vm: str
+    host: str
+
+
+class TakeStray(Command[None], frozen=True, kw_only=True, tag="vm.take-stray"):
+    """Destroy a stray on its host, in the turn of the VM whose uuid it has. Safe to repeat.
+
+    Errors: ``stray-vm.at-home``: the database places the VM on that host by now.
+    """
+
+    route: ClassVar[str | None] = "vm"
+
+    vm: str
+    stray: str
+
+
+class FollowVm(Command[None], frozen=True, kw_only=True, tag="vm.follow"):
+    """Have a host serve a VM's networks if the VM has its place there, and else no more; in the VM's turn. Safe to repeat."""
+
+    route: ClassVar[str | None] = "vm"
+
+    vm: str
+    host: str
+
+
 class VmPlaceSeen(Event, frozen=True, kw_only=True, tag="vm.place-seen"):
     """A VM left a host, or came to one, by itself: what the host serves for it has to follow."""
 

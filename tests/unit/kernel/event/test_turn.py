@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
+from cairn.kernel.bus.transport import not_owner
 from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import EventCursor
@@ -11,7 +13,7 @@ from cairn.kernel.event.turn import NotOursError, Turn, duty_of
 from cairn.kernel.ids import NodeId
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
 
 NODES = [NodeId("a"), NodeId("b"), NodeId("c")]
@@ -24,7 +26,15 @@ class World:
         self.store = store
         self.epoch = 0
         self.rings = {node: Ring() for node in NODES}
-        self.turns = {node: Turn("ear", Duties(node, ring), lambda tx: self.epoch) for node, ring in self.rings.items()}
+        self.turns = {
+            node: Turn("ear", Duties(node, ring), partial(self._begin, node)) for node, ring in self.rings.items()
+        }
+
+    def _begin(self, node: NodeId, tx: Tx, key: str) -> int:
+        """As a member does: its list of members has to be the one of the database."""
+        if self.rings[node].epoch != self.epoch or self.rings[node].node_of(key) != node:
+            raise not_owner("This", node)
+        return self.epoch
 
     def members(self, *members: NodeId, heard_by: list[NodeId] | None = None) -> NodeId:
         """There are other members from now on. Returns whom the ring names."""
@@ -67,7 +77,7 @@ async def test_only_the_node_that_the_ring_names_takes_the_cursor_and_may_write(
             with pytest.raises(NotOursError):
                 await world.hold(other, 3)
     cursor = await world.cursor()
-    assert (cursor.sequence, cursor.owner_uuid, cursor.epoch) == (2, named, 1)
+    assert (cursor.sequence, cursor.node_uuid, cursor.epoch) == (2, named, 1)
 
 
 async def test_it_is_handed_over_by_the_old_owner_and_taken_in_any_case_when_that_takes_too_long(world: World) -> None:
@@ -82,7 +92,7 @@ async def test_it_is_handed_over_by_the_old_owner_and_taken_in_any_case_when_tha
     with pytest.raises(NotOursError):
         await world.hold(old, 3)
     await world.give_up(old)  # safe to repeat: it is another's now
-    assert (await world.cursor()).owner_uuid == heir
+    assert (await world.cursor()).node_uuid == heir
 
     again = world.members(*(node for node in NODES if node != heir))
     assert await world.take(again)  # the old owner is no member any more
@@ -104,13 +114,13 @@ async def test_a_node_that_is_no_member_is_refused(world: World) -> None:
     ring = Ring()
     ring.set_members([NODES[0]], 1)
 
-    def fenced(tx: object) -> int:
+    def fenced(tx: object, key: str) -> int:
         raise CairnError("node.fenced", "It is no member.")
 
     turn = Turn("ear", Duties(NODES[0], ring), fenced)
     with pytest.raises(CairnError, match="no member"):
         await world.store.write(lambda tx: turn.take(tx, overdue=True))
-    assert (await world.cursor()).owner_uuid is None
+    assert (await world.cursor()).node_uuid is None
 
 
 async def test_the_same_node_takes_it_again_after_a_restart(world: World) -> None:

@@ -1,30 +1,27 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-
-from msgspec.structs import replace
 
 from cairn.kernel.bus.context import CallContext, entered
-from cairn.kernel.flow.journal import FlowRun
+from cairn.kernel.flow.journal import RunHead, RunState
 from cairn.kernel.flow.places import Places
+from cairn.kernel.ids import NodeId
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.queue import ResourceQueues
 from cairn.testing.clock import VirtualClock
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-
-def row(uuid: str, key: str | None, parent: str | None = None) -> FlowRun:
-    return FlowRun(
+def row(uuid: str, key: str | None, parent: str | None = None, *, actor: str | None = None) -> RunHead:
+    return RunHead(
         uuid=uuid,
+        node_uuid=NodeId("n"),
+        epoch=1,
+        job_uuid=None,
+        parent_uuid=parent,
         workflow=f"flow.{uuid}",
         queue_key=key,
-        parent_uuid=parent,
-        steps=[],
-        data=b"{}",
-        create_date=NOW,
-        last_op_date=NOW,
+        actor=actor,
+        state=RunState.RUNNING,
     )
 
 
@@ -55,7 +52,7 @@ def test_each_run_with_a_queue_takes_its_place_and_an_inner_one_shares_its_outer
 async def test_a_place_counts_in_the_share_of_the_account_that_asked_for_the_run() -> None:
     clock = VirtualClock()
     queues = ResourceQueues(clock, Metrics())
-    Places(queues).take([replace(row("left", "pool:1"), actor="mallory")])
+    Places(queues).take([row("left", "pool:1", actor="mallory")])
     gate = asyncio.Event()
     with entered(CallContext(actor="mallory")):
         tasks = [asyncio.create_task(queues.run("pool:1", gate.wait, name=name, parallelism=2)) for name in "ab"]
@@ -76,6 +73,6 @@ async def test_a_place_counts_in_the_share_of_the_account_that_asked_for_the_run
 def test_an_inner_run_whose_outer_one_is_gone_has_a_place_of_its_own() -> None:
     queues = ResourceQueues(VirtualClock(), Metrics())
     places = Places(queues)
-    orphan = replace(row("inner", "vm:1"), parent_uuid="gone")
+    orphan = row("inner", "vm:1", "gone")
     places.take([orphan])
     assert places.of(orphan) is not None

@@ -39,11 +39,8 @@ async def test_undo_that_awaits_something_cancelled_counts_as_failed(world: Worl
 
 
 async def test_fenced_node_undoes_nothing_more(world: World) -> None:
-    def fence() -> None:
-        world.fenced = True
-
     world.bad_late = {"a5"}
-    world.hooks["undo a5"] = fence
+    world.hooks["undo a5"] = world.fence
 
     with pytest.raises(CairnError, match=r"node\.fenced"):
         await world.run(engine_of(world))

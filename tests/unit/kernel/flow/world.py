@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, ClassVar, TypeVar, cast
 
 from msgspec import Struct, defstruct
@@ -15,13 +16,14 @@ from cairn.kernel.flow.engine import Finisher, FlowEngine, FlowProbe
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
 from cairn.kernel.flow.workflow import Workflow, WorkflowBook, WorkflowSource
-from cairn.kernel.ids import JobId, RandomIds
+from cairn.kernel.ids import JobId, NodeId, RandomIds
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.record import Key, Record, TableMeta
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
+from cairn.testing.owner import SoleOwner
 
 T = TypeVar("T")
 JOB = JobId("0" * 31 + "1")
@@ -93,6 +95,7 @@ class World:
         self.gates: dict[str, asyncio.Event] = {}  #: actions and undos that wait: ``a1``, ``undo a1``
         self.hooks: dict[str, Callable[[], object]] = {}
         self.fenced = False
+        self.owners = SoleOwner(check=self._check)
         self.engines: list[FlowEngine] = []
         self.inner: FlowEngine | None = None
 
@@ -114,7 +117,7 @@ class World:
             ids=self.ids,
             queues=self.queues,
             finish=finish or _finish,
-            fence=self._fence,
+            owners=self.owners,
             retry_seconds=lambda: RETRY_SECONDS,
             probe=probe,
         )
@@ -122,10 +125,24 @@ class World:
         self.inner = engine
         return engine
 
-    def _fence(self, tx: Tx) -> int:
+    def _check(self) -> None:
         if self.fenced:
             raise CairnError("node.fenced", "This node is no member.", kind=ErrorKind.UNAVAILABLE)
-        return 1
+
+    def fence(self) -> None:
+        """From now on all runs are another node's, and this one may begin nothing."""
+        self.fenced = True
+        self._pass(self.owners.node, NodeId("other"))
+
+    def unfence(self) -> None:
+        """All is this node's again."""
+        self.fenced = False
+        self._pass(NodeId("other"), self.owners.node)
+
+    def _pass(self, source: NodeId, target: NodeId) -> None:
+        work = self.store.write(lambda tx: tx.update_where(FlowRun, {"node_uuid": source}, node_uuid=target))
+        with suppress(StopIteration):
+            work.send(None)  # the store is inline: nothing is awaited
 
     async def run(self, engine: FlowEngine, name: str = "test.flow", **more: object) -> Parameters:
         """Run a workflow as a job's handler does."""

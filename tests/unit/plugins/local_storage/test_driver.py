@@ -258,7 +258,7 @@ def on_paper(cloud: Cloud, agents: PaperAgents, caches: PaperCaches) -> LocalSto
     space = DiskSpace(context.ids, context.config, context.events, Touched())
     debts = context.need(HostDebts)
     leftovers = Leftovers(context.store, context.queues, agents, debts, space)
-    return LocalStorageDriver(context.store, agents, cast("HostCaches", caches), leftovers, space)
+    return LocalStorageDriver(context.store, context.bus, agents, cast("HostCaches", caches), leftovers, space)
 
 
 @pytest.mark.parametrize("base", [BASE, None])

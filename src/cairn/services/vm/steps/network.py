@@ -6,30 +6,17 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cairn.kernel.error import CairnError
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing, taken
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import Candidate
 from cairn.services.host.provided import HostLedger
 from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.vm.definition import VmDefinition, networks, nic_specs
-from cairn.services.vm.extensions import NicSpec, VmNetworks, VmNetworkService
+from cairn.services.vm.extensions import NicSpec, VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
+from cairn.services.vm.served import ServedVms
 from cairn.services.vm.steps.stop import OnHostInput
-
-
-async def release_all(extensions: Extensions, vm: VmNetworks) -> None:
-    """Have every service stop serving the VM, in reverse order; if one fails, the others are still asked."""
-    first: CairnError | None = None
-    for service in reversed(extensions.of(VmNetworkService)):
-        try:
-            await service.release(vm)
-        except CairnError as error:
-            first = first or error
-    if first is not None:
-        raise first
 
 
 class ApplyInput(Struct, frozen=True, kw_only=True):
@@ -51,16 +38,14 @@ class ApplyNetwork(ActionStep[ApplyInput, Nothing]):
     name = "network.apply"
     title = "preparing DHCP and other network services"
 
-    def __init__(self, store: Store, extensions: Extensions, ledger: HostLedger) -> None:
+    def __init__(self, store: Store, served: ServedVms, ledger: HostLedger) -> None:
         self._store = store
-        self._extensions = extensions
+        self._served = served
         self._ledger = ledger
 
     async def do(self, given: ApplyInput) -> Nothing:
         """Ask the services in the order in which plugins were loaded; each is safe to repeat."""
-        vm = given.networks()
-        for service in self._extensions.of(VmNetworkService):
-            await service.apply(vm)
+        await self._served.serve(given.networks())
         return NOTHING
 
     async def undo(self, given: ApplyInput, made: Nothing | None) -> None:
@@ -69,7 +54,7 @@ class ApplyNetwork(ActionStep[ApplyInput, Nothing]):
         The claim goes first, as in every workflow: a host that connects meanwhile is served what is claimed.
         """
         await self._store.write(lambda tx: self._ledger.release(tx, given.vm.uuid))
-        await release_all(self._extensions, given.networks())
+        await self._served.release(given.networks())
 
 
 class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
@@ -79,9 +64,9 @@ class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
     title = "ending DHCP and other network services"
     nothing_to_undo: ClassVar[str | None] = "the VM has left its host; its next start has it served again"
 
-    def __init__(self, store: Store, extensions: Extensions) -> None:
+    def __init__(self, store: Store, served: ServedVms) -> None:
         self._store = store
-        self._extensions = extensions
+        self._served = served
 
     async def do(self, given: OnHostInput) -> Nothing:
         """Ask the services about the host that the VM was on, which its row may not name any more."""
@@ -90,7 +75,7 @@ class ReleaseNetwork(ActionStep[OnHostInput, Nothing]):
             vm = existing(tx, VmInstance, given.uuid)
             return networks(vm, given.former.host, nic_specs(tx, vm))
 
-        await release_all(self._extensions, await self._store.read(fn))
+        await self._served.release(await self._store.read(fn))
         return NOTHING
 
 

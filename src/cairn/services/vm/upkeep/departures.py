@@ -11,19 +11,18 @@ from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.handlers import handles
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import EventRow, Events
-from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.model import HostClaim
 from cairn.services.host.provided import HostAgents, HostDebts, HostLedger, is_out_of_reach
 from cairn.services.ids import HostId, VmId
 from cairn.services.vm.definition import networks, nic_specs
-from cairn.services.vm.extensions import VmNetworks, VmNetworkService
+from cairn.services.vm.extensions import VmNetworks
 from cairn.services.vm.machine import ON_NO_HOST, TRANSITIONAL
-from cairn.services.vm.messages import LeaveHost, StopType, StopVmInstance
-from cairn.services.vm.model import VmInstance, VmState
+from cairn.services.vm.messages import FollowVm, LeaveHost, StopType, StopVmInstance, TakeOffHost, TakeStray
+from cairn.services.vm.model import StrayVm, VmInstance, VmState
+from cairn.services.vm.served import ServedVms
 from cairn.services.vm.states import VmStates, queue_of
-from cairn.services.vm.steps.network import release_all
 
 _log = structlog.get_logger("cairn.vm")
 
@@ -40,7 +39,7 @@ class Departures:
         bus: Bus,
         queues: ResourceQueues,
         events: Events,
-        extensions: Extensions,
+        served: ServedVms,
         states: VmStates,
         agents: HostAgents,
         ledger: HostLedger,
@@ -49,7 +48,7 @@ class Departures:
         self._store = store
         self._bus = bus
         self._queues = queues
-        self._extensions = extensions
+        self._served = served
         self._states = states
         self._agents = agents
         self._ledger = ledger
@@ -59,17 +58,48 @@ class Departures:
 
     async def collect(self, host: HostId, vm: str) -> None:
         """Take a VM off a host that has returned, unless it has a place there again."""
+        await self._bus.call(TakeOffHost(vm=vm, host=host))
+
+    @handles(TakeOffHost)
+    async def take_off(self, message: TakeOffHost) -> None:
+        """Take a VM off a host, in the VM's turn."""
+        vm, host = VmId(message.vm), HostId(message.host)
 
         async def work() -> None:
             claim = await self._store.read(lambda tx: tx.get(HostClaim, vm))
             if claim is None or claim.host_uuid != host:
                 await self._agents.call(host, agent.DestroyVm(vm=vm))
 
-        await self._queues.run(queue_of(VmId(vm)), work, name="take a removed VM off its host")
+        await self._queues.run(queue_of(vm), work, name="take a removed VM off its host")
+
+    @handles(TakeStray)
+    async def take_stray(self, message: TakeStray) -> None:
+        """Destroy a stray, in the turn of the VM of that name, so that none is started there meanwhile."""
+        row = await self._store.read(lambda tx: tx.get(StrayVm, message.stray))
+        if row is not None:
+            await self._queues.run(queue_of(VmId(row.vm_uuid)), lambda: self._destroy(row), name="remove a stray")
+
+    async def _destroy(self, row: StrayVm) -> None:
+        if await self._store.read(lambda tx: _at_home(tx, row)):
+            raise CairnError(
+                "stray-vm.at-home",
+                f"The VM {row.vm_uuid} is where it belongs by now, so it is no stray. Stop or destroy the VM itself.",
+                kind=ErrorKind.CONFLICT,
+            )
+        await self._agents.call(row.host_uuid, agent.DestroyVm(vm=row.vm_uuid))
 
     async def place_seen(self, event: EventRow) -> None:
         """Have a host serve a VM's networks if the VM has a place there, and else no more."""
-        vm, host = VmId(str(event.content.get("vm"))), HostId(str(event.content.get("host")))
+        vm, host = str(event.content.get("vm")), str(event.content.get("host"))
+        try:
+            await self._bus.call(FollowVm(vm=vm, host=host))
+        except CairnError as error:
+            _log.warning("vm.networks-not-followed", vm=vm, host=host, error=str(error))
+
+    @handles(FollowVm)
+    async def follow(self, message: FollowVm) -> None:
+        """Have a host's services follow the VM, in the VM's turn."""
+        vm, host = VmId(message.vm), HostId(message.host)
 
         def fn(tx: Tx) -> tuple[VmNetworks | None, bool]:
             row, claim = tx.get(VmInstance, vm), tx.get(HostClaim, vm)
@@ -81,15 +111,11 @@ class Departures:
             if told is None:
                 return  # who removed it has seen to it
             if not there:
-                await release_all(self._extensions, told)
-                return
-            for service in self._extensions.of(VmNetworkService):
-                await service.apply(told)
+                await self._served.release(told)
+            else:
+                await self._served.serve(told)
 
-        try:
-            await self._queues.run(queue_of(vm), work, name="have networks follow the VM")
-        except CairnError as error:
-            _log.warning("vm.networks-not-followed", vm=vm, host=host, error=str(error))
+        await self._queues.run(queue_of(vm), work, name="have networks follow the VM")
 
     @handles(LeaveHost)
     async def leave(self, message: LeaveHost) -> None:
@@ -125,6 +151,11 @@ class Departures:
         self._ledger.release(tx, vm.uuid)
         if vm.state not in ON_NO_HOST:
             self._states.change(tx, vm, VmState.STOPPED, "its host was removed by force", host_uuid=None)
+
+
+def _at_home(tx: Tx, row: StrayVm) -> bool:
+    vm, claim = tx.get(VmInstance, row.vm_uuid), tx.get(HostClaim, row.vm_uuid)
+    return row.host_uuid in (None if vm is None else vm.host_uuid, None if claim is None else claim.host_uuid)
 
 
 def _is_on(tx: Tx, vm: VmId, host: HostId) -> bool:

@@ -16,9 +16,11 @@ from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import VmNetworks, VmNetworkService
 from cairn.services.vm.model import VmNic
+from cairn.services.vm.served import ServedVms
 from cairn.services.vm.steps.network import ApplyInput, ApplyNetwork, Readdress, ReaddressInput
 from cairn.testing.clock import VirtualClock
 from cairn.testing.cloud import Cloud
+from cairn.testing.owner import sole_bus
 
 GIVEN = ApplyInput(
     vm=VmDefinition(
@@ -79,6 +81,10 @@ class Ledger(HostLedger):
         return None
 
 
+def served(extensions: Extensions) -> ServedVms:
+    return ServedVms(sole_bus(VirtualClock()), extensions)
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     store = await Store.memory(Schema([]), VirtualClock(), inline=True)
@@ -89,7 +95,7 @@ async def store() -> AsyncIterator[Store]:
 async def test_every_service_is_told_in_order_and_let_go_in_reverse_after_the_claim(store: Store) -> None:
     told: list[str] = []
     extensions = cloud(Service("dhcp", told), Service("firewall", told))
-    step = ApplyNetwork(store, extensions, Ledger(told))
+    step = ApplyNetwork(store, served(extensions), Ledger(told))
     await step.do(GIVEN)
     await step.undo(GIVEN, NOTHING)
     assert told == [
@@ -105,12 +111,12 @@ async def test_a_service_that_cannot_release_does_not_keep_the_others_from_it(st
     told: list[str] = []
     extensions = cloud(Service("dhcp", told), Service("firewall", told, fails=True))
     with pytest.raises(CairnError, match="firewall cannot"):
-        await ApplyNetwork(store, extensions, Ledger([])).undo(GIVEN, None)
+        await ApplyNetwork(store, served(extensions), Ledger([])).undo(GIVEN, None)
     assert told == ["release firewall", "release dhcp"]
 
 
 async def test_a_cloud_without_network_services_starts_vms_all_the_same(store: Store) -> None:
-    assert await ApplyNetwork(store, Extensions(), Ledger([])).do(GIVEN) == NOTHING
+    assert await ApplyNetwork(store, served(Extensions()), Ledger([])).do(GIVEN) == NOTHING
 
 
 def test_services_are_told_all_of_the_vm_that_concerns_them() -> None:
