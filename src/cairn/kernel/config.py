@@ -191,7 +191,12 @@ class GlobalConfig:
 
     async def start(self) -> None:
         """Bring rows and declarations together: new settings get a row, those that are no longer declared lose theirs."""
-        self._values = await self._store.write(self._sync)
+        try:
+            self._values = await self._store.write(self._sync)
+        except CairnError as error:
+            if error.code != "store.duplicate":
+                raise
+            self._values = await self._store.write(self._sync)  # another node that starts has made the rows
 
     def _sync(self, tx: Tx) -> dict[str, int | float | bool | str]:
         rows = {f"{row.category}.{row.name}": row for row in tx.find(GlobalConfigRow)}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, nan
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from cairn.kernel.config import AnySetting, GlobalConfig, GlobalConfigRow, Setting, show
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
 
 INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, maximum=600, doc="between two pings")
@@ -249,3 +250,18 @@ async def test_a_value_of_another_version_that_does_not_fit_is_left_alone(store:
     await store.write(lambda tx: tx.update_where(GlobalConfigRow, {"name": INTERVAL.name}, value="much"))
     await config.reread()
     assert config.get(INTERVAL) == 60
+
+
+async def test_rows_that_another_node_makes_at_the_same_time_are_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = store.write
+
+    async def beaten(fn: Callable[[Tx], object]) -> object:
+        monkeypatch.setattr(store, "write", write)
+        await started(store)
+        await change(await started(store), store, INTERVAL, "7")
+        raise CairnError("store.duplicate", "It is there already.")
+
+    monkeypatch.setattr(store, "write", beaten)
+    assert (await started(store)).get(INTERVAL) == 7
