@@ -17,11 +17,12 @@ from cairn.kernel.api import ApiCommand
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.clock import Clock
-from cairn.kernel.config import GlobalConfig, Setting
+from cairn.kernel.config import GlobalConfig, GlobalConfigRow, Setting
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.desk import JobDesk
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.extensions import CallGuard, TagHook
@@ -30,9 +31,11 @@ from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import WorkflowBook, WorkflowSource, read_source
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import KEEP_SECONDS, LOOK_SECONDS, Invalidations
 from cairn.kernel.jobs import Jobs, Render
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import LAG_SECONDS, LagProbe, Metrics
+from cairn.kernel.news import News
 from cairn.kernel.ownership import Ownership
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.extension import Extensions
@@ -100,8 +103,12 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
     """
     store, clock, ids, metrics = needs.store, needs.clock, needs.ids, needs.metrics
     present = frozenset(manifest.name for manifest in loaded.manifests)
+    duties, news = Duties(needs.bus.node, needs.ring), News(needs.bus, needs.ring, clock)
+    invalidation = Invalidations(store, clock, lambda: news.alone)
+    await invalidation.start()
     config = GlobalConfig(store, loaded.settings, lambda tx: kept_settings(tx, present))
     await config.start()
+    invalidation.on(GlobalConfigRow, config.reread)
     sealed = tuple(tag.prefix for tag in loaded.tags if tag.sealed)
     query = QueryEngine(
         store.schema,
@@ -138,14 +145,21 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         jobs=jobs,
         desk=JobDesk(jobs=jobs, store=store, bus=needs.bus, clock=clock, owners=needs.owners),
         events=Events(
-            store, clock, lambda: float(config.get(limits.EVENT_RETENTION)), setting=config.get, metrics=metrics
+            store,
+            clock,
+            lambda: float(config.get(limits.EVENT_RETENTION)),
+            setting=config.get,
+            metrics=metrics,
+            duties=duties,
+            begin=needs.owners.begin,
+            news=news,
         ),
         config=config,
         tags=Tags(ids, loaded.tags, lambda: extensions.of(TagHook)),
         query=query,
         agents=needs.agents,
         metrics=metrics,
-        loops=Loops(clock, metrics),
+        loops=Loops(clock, metrics, duties, news.wanted),
         extensions=extensions,
         guards=guards,
         cascade=Cascade(store, needs.bus, guards),
@@ -154,7 +168,11 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         installer=needs.installer,
         reports=Reports(),
         loaded=lambda: loaded,
+        invalidation=invalidation,
+        duties=duties,
     )
+    _hear_other_nodes(node, news)
+    metrics.gauge("cairn_node_info", "Which node this is; its metrics are its own.", "node").set(1, node.node)
     node.loops.every("event loop lag", lambda: LAG_SECONDS, LagProbe(metrics, clock).look, at_once=True)
     made: dict[str, list[AnyStep]] = {}
     for manifest in loaded.manifests:
@@ -185,6 +203,15 @@ async def assemble(loaded: Loaded, needs: NodeDependencies) -> NodeContext:
         config.listen(setting, jobs.changed)
     node.complete(flows)
     return node
+
+
+def _hear_other_nodes(node: NodeContext, news: News) -> None:
+    """See what other nodes have written: each second, and at once when they say so."""
+    changes = node.loops.every("changes of other nodes", lambda: LOOK_SECONDS, node.invalidation.look)
+    node.loops.every("events of other nodes", lambda: LOOK_SECONDS, node.events.look)
+    node.loops.every("invalidation cleaning", lambda: KEEP_SECONDS, node.invalidation.clean, once_per_cloud=True)
+    node.store.on_told(news.changed)
+    news.listen(node.events.happened_elsewhere, changes.wake_here, node.loops.wake)
 
 
 def _book(loaded: Loaded, made: Mapping[str, Sequence[AnyStep]], needs: NodeDependencies) -> WorkflowBook:

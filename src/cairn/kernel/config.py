@@ -1,4 +1,5 @@
-"""Global configuration: settings that operators change while the cloud runs, effective at once on this node.
+"""Global configuration: settings that operators change while the cloud runs, effective at once on the node that takes the
+call, and a moment later, a second at most, on all others.
 
 A service declares a `Setting` in one of its modules, next to the code that reads it::
 
@@ -20,6 +21,7 @@ from typing import Annotated, ClassVar, Generic, TypeVar
 import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind, invalid
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible
 from cairn.kernel.store.store import Store, Tx
 
@@ -144,6 +146,7 @@ class GlobalConfigRow(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="global_config",
+        remembered=True,
         entity="GlobalConfig",
         visible=Visible.ADMIN,
         path="/global-configurations",
@@ -188,7 +191,12 @@ class GlobalConfig:
 
     async def start(self) -> None:
         """Bring rows and declarations together: new settings get a row, those that are no longer declared lose theirs."""
-        self._values = await self._store.write(self._sync)
+        try:
+            self._values = await self._store.write(self._sync)
+        except CairnError as error:
+            if error.code != "store.duplicate":
+                raise
+            self._values = await self._store.write(self._sync)  # another node that starts has made the rows
 
     def _sync(self, tx: Tx) -> dict[str, int | float | bool | str]:
         rows = {f"{row.category}.{row.name}": row for row in tx.find(GlobalConfigRow)}
@@ -251,6 +259,20 @@ class GlobalConfig:
         tx.update_where(GlobalConfigRow, {"category": category, "name": name}, value=show(value))
         tx.after_commit(lambda: self._took(setting.key, value))
         return _uuid(setting.key)
+
+    async def reread(self, keys: Keys = None) -> None:
+        """Take over what another node has changed; those who listen are told. Safe to repeat."""
+        for row in await self._store.read(lambda tx: tx.find(GlobalConfigRow)):
+            setting = self._settings.get(f"{row.category}.{row.name}")
+            if setting is None:
+                continue
+            try:
+                value = setting.parse(row.value)
+            except CairnError as error:
+                _log.warning("config.value-not-taken", setting=setting.key, error=str(error))
+                continue
+            if value != self._values.get(setting.key):
+                self._took(setting.key, value)
 
     def listen(self, setting: AnySetting, call: Callable[[], None]) -> None:
         """Call `call` whenever the setting was changed."""

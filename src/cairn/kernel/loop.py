@@ -4,6 +4,11 @@ A service declares one in its `build`, and the node starts it, supervises it and
 
     node.loops.every("session sweeper", lambda: 3600.0, sessions.sweep)
 
+Where a loop runs
+    On each node; what belongs to one resource is then done for those that the ring gives to this node. A loop whose work is for
+    the whole cloud is declared ``once_per_cloud=True``: it runs on the one node that the ring names for it. Waking it on
+    another node wakes it there.
+
 What a loop promises
     Whatever the work raises is logged and counted, and the work is tried again: after 1 s, 2 s, 4 s, and so on, up to a
     minute. An interval that is no number of seconds is replaced by a minute. So neither a bug in the work nor a wrong setting
@@ -17,14 +22,17 @@ What is seen of it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from math import isfinite
 
 import structlog
 
 from cairn.kernel.bus.tasks import Tasks, being_cancelled
 from cairn.kernel.clock import Clock
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
+from cairn.kernel.ids import NodeId
 from cairn.kernel.metrics import Metrics
 
 _log = structlog.get_logger("cairn.loop")
@@ -46,9 +54,21 @@ class Loop:
     """One loop. Made by `Loops.every`."""
 
     def __init__(
-        self, name: str, seconds: Callable[[], float], work: Work, clock: Clock, metrics: Metrics, *, at_once: bool
+        self,
+        name: str,
+        seconds: Callable[[], float],
+        work: Work,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        at_once: bool,
+        is_here: Callable[[], bool] = lambda: True,
+        elsewhere: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self._is_here = is_here
+        self._elsewhere = elsewhere
+        self._was_here = True
         self.failures = 0  #: since the last success
         self._seconds = seconds
         self._work = work
@@ -65,6 +85,18 @@ class Loop:
         Safe to repeat: calls while the work is being done make one more round together. After a failure the pause is kept.
         """
         self._wanted.set()
+        if not self._is_here():
+            self._elsewhere()
+
+    def wake_here(self) -> None:
+        """As `wake`, because of another node: it is passed on no further."""
+        self._wanted.set()
+
+    def members_changed(self) -> None:
+        """Begin at once with what another node has done until now, if that is how the loop begins."""
+        if self._at_once and self._is_here() and not self._was_here:
+            self._wanted.set()
+        self._was_here = self._is_here()
 
     @property
     def age_seconds(self) -> float:
@@ -84,7 +116,8 @@ class Loop:
         while True:
             self._wanted.clear()
             try:
-                await self._work()
+                if self._is_here():
+                    await self._work()
             except asyncio.CancelledError as error:
                 if being_cancelled():
                     raise
@@ -133,17 +166,36 @@ class Loops:
     Args:
         clock: that intervals are measured by.
         metrics: where failures are counted.
+        duties: which of the loops that run once in the cloud run here; None: all.
+        elsewhere: has another node wake its loop of that name.
     """
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: Metrics,
+        duties: Duties | None = None,
+        elsewhere: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._duties = duties or Duties(NodeId("alone"))
+        self._elsewhere = elsewhere
+        self._duties.listen(self._members_changed)
         self._loops: dict[str, Loop] = {}
         self._tasks = Tasks()
         self._started = False
         metrics.loop_success.read_from(lambda: {(loop.name,): loop.age_seconds for loop in self._loops.values()})
 
-    def every(self, name: str, seconds: Callable[[], float], work: Work, *, at_once: bool = False) -> Loop:
+    def every(
+        self,
+        name: str,
+        seconds: Callable[[], float],
+        work: Work,
+        *,
+        at_once: bool = False,
+        once_per_cloud: bool = False,
+    ) -> Loop:
         """Have `work` done every so many `seconds`, counted from its end to its next begin, as long as the node runs.
 
         Args:
@@ -152,13 +204,25 @@ class Loops:
                 0.1 s to a day; what is beyond is taken as the nearest of these.
             work: begins in an empty context: it is part of no call. It may raise what it likes.
             at_once: whether the first round is made when the node starts; else it is an interval later.
+            once_per_cloud: whether one node does it for all. Two may do it at a time for as long as they do not agree yet which
+                nodes there are, so the work is safe to repeat.
 
         Raises:
             TypeError: there is a loop of that name.
         """
         if name in self._loops:
             raise TypeError(f"there are two loops with the name {name!r}; each has to have its own")
-        loop = Loop(name, seconds, work, self._clock, self._metrics, at_once=at_once)
+        duty = f"loop:{name}"
+        loop = Loop(
+            name,
+            seconds,
+            work,
+            self._clock,
+            self._metrics,
+            at_once=at_once,
+            is_here=partial(self._duties.is_mine, duty) if once_per_cloud else lambda: True,
+            elsewhere=partial(self._elsewhere, name),
+        )
         self._loops[name] = loop
         if self._started:
             self._begin(loop)
@@ -174,6 +238,16 @@ class Loops:
         """Cancel what is being done, and wait for its clean-up. Safe to repeat."""
         self._started = False
         await self._tasks.stop()
+
+    def wake(self, names: Iterable[str]) -> None:
+        """Wake loops of these names, because another node wants it; one that there is not is left out."""
+        for name in names:
+            if name in self._loops:
+                self._loops[name].wake_here()
+
+    def _members_changed(self) -> None:
+        for loop in self._loops.values():
+            loop.members_changed()
 
     def failed(self, name: str, error: BaseException) -> None:
         """Count and log an error of other work in the background, as that of a loop with this name."""

@@ -151,6 +151,7 @@ class MortalStore(Store):
         self._inner = store
         self._life = life
         self._rehearses = rehearses
+        self._on_told: Callable[[], None] = lambda: None
 
     @property
     def schema(self) -> Schema:
@@ -168,7 +169,18 @@ class MortalStore(Store):
         if self._rehearses:
             with suppress(Exception):
                 await self._inner.write(lambda tx: _rehearse(fn, tx))
-        return await self._inner.write(fn)
+        tells = False
+
+        def noted(tx: Tx) -> T:
+            nonlocal tells
+            result = fn(tx)
+            tells = tx.tells
+            return result
+
+        result = await self._inner.write(noted)
+        if tells:
+            self._on_told()
+        return result
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """As of the store itself, while the node lives."""
@@ -184,6 +196,10 @@ class MortalStore(Store):
         """As of the store itself, while the node lives."""
         await self._life.awake()
         return await self._inner.look(fn)
+
+    def on_told(self, call: Callable[[], None]) -> None:
+        """As of the store itself, but only for what this node writes."""
+        self._on_told = call
 
     def trouble(self) -> str | None:
         """As of the store itself."""

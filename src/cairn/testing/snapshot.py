@@ -15,7 +15,18 @@ Rows = dict[str, dict[str, dict[str, object]]]
 
 #: records of what happened, not of what is
 HISTORY = frozenset(
-    {"job", "event", "event_cursor", "session", "management_node", "ring_epoch", "released_ip", "former_uuid"}
+    {
+        "job",
+        "event",
+        "event_cursor",
+        "invalidation",
+        "commit_sequence",
+        "session",
+        "management_node",
+        "ring_epoch",
+        "released_ip",
+        "former_uuid",
+    }
 )
 #: columns that may differ when all else is as before
 VOLATILE = frozenset(

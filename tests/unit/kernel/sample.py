@@ -50,7 +50,7 @@ class Zone(Record, frozen=True, kw_only=True):
     """A data center."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="zone", entity="Zone", visible=Visible.PUBLIC, unique_together=(("name", "state"),)
+        table="zone", entity="Zone", visible=Visible.PUBLIC, unique_together=(("name", "state"),), remembered=True
     )
 
     uuid: Annotated[ZoneId, Key()]

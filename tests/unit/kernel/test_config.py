@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, nan
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from cairn.kernel.config import AnySetting, GlobalConfig, GlobalConfigRow, Setting, show
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import Store
+from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
 
 INTERVAL = Setting("host", "ping.interval", 60, unit="s", minimum=1, maximum=600, doc="between two pings")
@@ -229,3 +230,38 @@ def test_before_the_start_the_default_is_in_force() -> None:
 async def test_setting_declared_twice_is_refused(store: Store) -> None:
     with pytest.raises(TypeError, match=r"vm\.mode is declared twice"):
         GlobalConfig(store, [MODE, MODE])
+
+
+async def test_what_another_node_has_set_is_taken_over_and_those_who_listen_hear_of_what_changed(store: Store) -> None:
+    one, other = await started(store), await started(store)
+    heard: list[str] = []
+    for setting in (INTERVAL, MODE):
+        one.listen(setting, lambda setting=setting: heard.append(setting.key))  # type: ignore[misc]
+    await change(other, store, INTERVAL, "7")
+    assert one.get(INTERVAL) == 60
+    await one.reread()
+    await one.reread()
+    assert (one.get(INTERVAL), one.get(MODE)) == (7, "fast")
+    assert heard == [INTERVAL.key]
+
+
+async def test_a_value_of_another_version_that_does_not_fit_is_left_alone(store: Store) -> None:
+    config = await started(store, INTERVAL)
+    await store.write(lambda tx: tx.update_where(GlobalConfigRow, {"name": INTERVAL.name}, value="much"))
+    await config.reread()
+    assert config.get(INTERVAL) == 60
+
+
+async def test_rows_that_another_node_makes_at_the_same_time_are_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = store.write
+
+    async def beaten(fn: Callable[[Tx], object]) -> object:
+        monkeypatch.setattr(store, "write", write)
+        await started(store)
+        await change(await started(store), store, INTERVAL, "7")
+        raise CairnError("store.duplicate", "It is there already.")
+
+    monkeypatch.setattr(store, "write", beaten)
+    assert (await started(store)).get(INTERVAL) == 7

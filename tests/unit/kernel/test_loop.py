@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from math import inf, nan
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from cairn.kernel.bus.context import NOWHERE, CallContext, current, entered
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.loop import LEAST_SECONDS, MOST_SECONDS, Loops
+from cairn.kernel.ids import NodeId
+from cairn.kernel.loop import LEAST_SECONDS, MOST_SECONDS, Loop, Loops
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.ring import Ring
 from cairn.testing.clock import VirtualClock
 
 
@@ -207,3 +211,68 @@ async def test_two_loops_of_one_name_are_refused() -> None:
     world.loops.every("sweep", lambda: 1.0, world.work)
     with pytest.raises(TypeError, match="two loops with the name 'sweep'"):
         world.loops.every("sweep", lambda: 1.0, world.work)
+
+
+class Cloud:
+    """Two nodes with the same loop, that is for one of them, and what each was told to pass on."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.clock = VirtualClock()
+        self.rings = {NodeId(name): Ring() for name in "ab"}
+        self.done: list[NodeId] = []
+        self.passed_on: list[tuple[NodeId, str]] = []
+        self.loops: dict[NodeId, Loops] = {}
+        self.loop: dict[NodeId, Loop] = {}
+        for node, ring in self.rings.items():
+            loops = self.loops[node] = Loops(self.clock, Metrics(), Duties(node, ring), partial(self._pass_on, node))
+            work = partial(self._work, node)
+            self.loop[node] = loops.every("sweep", lambda: 10.0, work, at_once=at_once, once_per_cloud=True)
+            loops.start()
+        self.members("a", "b", epoch=1)
+        self.owner = self.rings[NodeId("a")].node_of("loop:sweep")
+        self.other = next(node for node in self.rings if node != self.owner)
+
+    def members(self, *names: str, epoch: int) -> None:
+        for ring in self.rings.values():
+            ring.set_members([NodeId(name) for name in names], epoch)
+
+    async def stop(self) -> None:
+        for loops in self.loops.values():
+            await loops.stop()
+
+    async def _work(self, node: NodeId) -> None:
+        self.done.append(node)
+
+    def _pass_on(self, node: NodeId, name: str) -> None:
+        self.passed_on.append((node, name))
+
+
+async def test_a_loop_for_the_whole_cloud_runs_on_one_node_and_none_is_behind() -> None:
+    cloud = Cloud()
+    await cloud.clock.advance(300)
+    assert set(cloud.done) == {cloud.owner}
+    assert len(cloud.done) == 30
+    assert [loops.behind() for loops in cloud.loops.values()] == [[], []]
+    await cloud.stop()
+
+
+async def test_a_loop_that_is_woken_on_another_node_is_woken_where_it_runs() -> None:
+    cloud = Cloud()
+    cloud.loop[cloud.other].wake()
+    await cloud.clock.advance(1)
+    assert (cloud.done, cloud.passed_on) == ([], [(cloud.other, "sweep")])
+    cloud.loops[cloud.owner].wake(["sweep", "unknown"])
+    await cloud.clock.advance(1)
+    assert cloud.done == [cloud.owner]
+    assert cloud.passed_on == [(cloud.other, "sweep")]  # no further
+    await cloud.stop()
+
+
+async def test_a_node_that_takes_a_loop_over_begins_at_once_if_the_loop_does() -> None:
+    cloud = Cloud(at_once=True)
+    await cloud.clock.advance(1)
+    assert cloud.done == [cloud.owner]
+    cloud.members(cloud.other, epoch=2)
+    await cloud.clock.advance(1)
+    assert cloud.done == [cloud.owner, cloud.other]
+    await cloud.stop()

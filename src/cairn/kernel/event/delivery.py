@@ -13,6 +13,9 @@ came between its telling and the writing; it is never skipped.
 are read again when their turn comes. If all lanes are taken, reading waits for one to end; each does, for after the last try
 an event is set aside.
 
+**Where it runs**: on the one node that the ring names (`turn.py`). Every write makes sure of that first; one that is refused ends
+the lanes here, and what they had not written down is told by the node that has the cursor now.
+
 **Set aside** is what no try has helped: the row stays, with a copy of the event, until it is told again on demand, forgotten or
 too old. The lane goes on behind it. An event is only a reason to look, so a later one makes up for it.
 """
@@ -36,10 +39,13 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.event.log import EventLog
 from cairn.kernel.event.model import DeliveryState, EventCursor, EventDelivery, EventRow
 from cairn.kernel.event.subscriber import Subscription, Teller
+from cairn.kernel.event.turn import HANDOVER_SECONDS, NotOursError, Turn
 from cairn.kernel.store.store import Store, Tx
 
 #: how long the events behind it wait for one that is being told, before they are told beside it
 PATIENCE_SECONDS: Final = 1.0
+#: between two looks whether another node has given the cursor up
+_LOOK_SECONDS: Final = 0.25
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 300.0
 _log = structlog.get_logger("cairn.event")
@@ -135,6 +141,7 @@ class Delivery:
 
     Args:
         emit: tells an event of the delivery's own, in a transaction.
+        turn: says whether it is this node that tells.
     """
 
     def __init__(
@@ -146,6 +153,7 @@ class Delivery:
         teller: Teller,
         bounds: Bounds,
         emit: Callable[[Tx, Event, str | None], None],
+        turn: Turn,
     ) -> None:
         self.subscription = subscription
         self.fresh = asyncio.Event()  #: set when there may be something to tell
@@ -156,6 +164,9 @@ class Delivery:
         self._teller = teller
         self._bounds = bounds
         self._emit = emit
+        self._turn = turn
+        self._refused = False  # a write was: another node has the cursor
+        self._changed = asyncio.Event()  # the ring may name another node
         self._sequence = 0
         self._lanes: dict[str | None, _Lane] = {}
         self._moved = asyncio.Event()  # a lane has ended or become slow
@@ -166,31 +177,86 @@ class Delivery:
         """Resources whose events are being told, or told again."""
         return len(self._lanes)
 
-    def prepare(self, tx: Tx, last: int) -> Callable[[], None]:
-        """Read or make the cursor, in a transaction; call what it returns once that is durable."""
+    def prepare(self, tx: Tx, last: int) -> None:
+        """Make the cursor if there is none, and write down what the subscriber hears."""
         name = self.subscription.name
-        cursor = tx.get(EventCursor, name)
-        declared = sorted(self.subscription.names)
-        if cursor is None:
-            cursor = EventCursor(name=name, sequence=last)
-            tx.insert(cursor)
-        tx.update(EventCursor, name, names=declared, alive_date=tx.now)
-        rows = tx.find(EventDelivery, subscriber=name, state=DeliveryState.OWED)
-        aside = tx.count(EventDelivery, subscriber=name, state=DeliveryState.SET_ASIDE)
-
-        def begin() -> None:
-            self._sequence, self.set_aside = cursor.sequence, aside
-            for row in rows:
-                self._resume(row)
-
-        return begin
+        if tx.get(EventCursor, name) is None:
+            tx.insert(EventCursor(name=name, sequence=last))
+        tx.update(EventCursor, name, names=sorted(self.subscription.names), alive_date=tx.now)
 
     async def run(self) -> None:
-        """Tell of events as they come, until cancelled."""
+        """Tell of events as they come, whenever it is this node's turn, until cancelled."""
         while True:
+            await self._await_turn()
+            try:
+                await self._tell_on()
+            except NotOursError:
+                self._refused = True
+            await self._step_down()
+
+    def look_again(self) -> None:
+        """The ring has changed: it may name another node now."""
+        self._changed.set()
+        self.fresh.set()
+
+    # -- whose turn it is ---------------------------------------------------------------------------------------------
+
+    async def _await_turn(self) -> None:
+        """Wait until the ring names this node, and take the cursor."""
+        since: float | None = None
+        while True:
+            self._changed.clear()
+            if not self._turn.is_mine:
+                since = None
+                await self._changed.wait()
+                continue
+            now = self._clock.monotonic()
+            since = now if since is None else since
+            if await self._take_turn(overdue=now - since >= HANDOVER_SECONDS):
+                return
+            await self._look_again_soon()
+
+    async def _look_again_soon(self) -> None:
+        """Wait a moment for the node that has the cursor, or until the ring changes again."""
+        timer = self._clock.call_later(_LOOK_SECONDS, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            timer.cancel()
+
+    async def _take_turn(self, *, overdue: bool) -> bool:
+        name = self.subscription.name
+
+        def fn(tx: Tx) -> tuple[EventCursor, list[EventDelivery], int] | None:
+            cursor = self._turn.take(tx, overdue=overdue)
+            if cursor is None:
+                return None
+            rows = tx.find(EventDelivery, subscriber=name, state=DeliveryState.OWED)
+            return cursor, rows, tx.count(EventDelivery, subscriber=name, state=DeliveryState.SET_ASIDE)
+
+        taken = await self._surely(lambda: self._store.write(fn))
+        if taken is None:
+            return False
+        cursor, rows, self.set_aside = taken
+        self._sequence, self._refused = cursor.sequence, False
+        for row in rows:
+            self._resume(row)
+        return True
+
+    async def _tell_on(self) -> None:
+        while self._turn.is_mine and not self._refused:
             self.fresh.clear()
             if not await self._read_on():
                 await self.fresh.wait()
+
+    async def _step_down(self) -> None:
+        """End what is being told, and leave the cursor to the node that the ring names."""
+        await self._tasks.stop()
+        self._lanes.clear()
+        self.set_aside = 0
+        _log.info("event.subscriber-passed-on", subscriber=self.subscription.name, refused=self._refused)
+        if not self._refused:
+            await self._surely(lambda: self._store.write(self._turn.give_up))
 
     async def stop(self) -> None:
         """End what is being told; it is told again at the next start. Safe to repeat."""
@@ -272,7 +338,7 @@ class Delivery:
             owed = [lane.owed() for lane in behind]
 
             def fn(tx: Tx) -> None:
-                tx.update(EventCursor, self.subscription.name, sequence=sequence)
+                self._turn.hold(tx, sequence=sequence)
                 for lane in owed:
                     self._record(tx, lane)
 
@@ -285,10 +351,14 @@ class Delivery:
 
     async def _go(self, lane: _Lane) -> None:
         """Tell of a resource's events, one after the other, until there are no more."""
-        while lane.sequence < lane.newest:
-            row = lane.rows.popleft() if lane.rows else await self._again(lane)
-            if row is not None:
-                await self._tell(lane, row)
+        try:
+            while lane.sequence < lane.newest:
+                row = lane.rows.popleft() if lane.rows else await self._again(lane)
+                if row is not None:
+                    await self._tell(lane, row)
+        except NotOursError:
+            self._refused = True
+            self.fresh.set()
         lane.ended = True
         del self._lanes[lane.resource]
         self._moved.set()
@@ -340,7 +410,12 @@ class Delivery:
 
         async def write() -> None:
             owed = lane.owed()
-            await self._store.write(lambda tx: self._record(tx, owed))
+
+            def fn(tx: Tx) -> None:
+                self._turn.hold(tx)
+                self._record(tx, owed)
+
+            await self._store.write(fn)
 
         await self._surely(write)
 
@@ -353,6 +428,7 @@ class Delivery:
             owed = lane.owed()
 
             def fn(tx: Tx) -> int:
+                self._turn.hold(tx)
                 self._record(tx, owed)
                 given = replace(owed, tries=tries, error=error, since=since)
                 tx.delete(EventDelivery, _uuid(subscriber, row.sequence))

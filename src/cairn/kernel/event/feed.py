@@ -2,8 +2,8 @@
 
 A stream that begins behind the reader, or that could not take what it was handed, reads pages by itself until it meets the
 reader. So an event costs one read, however many streams are open, and a stream that is slow costs only its own reads. The
-reader reads when an event was committed that concerns a stream, and every 15 s for what other nodes have committed. It is
-there as long as a stream is.
+reader reads when an event was committed here that concerns a stream, and when other nodes have committed any, of which it hears
+at once (`cairn.kernel.news`), or a second later at the latest. It is there as long as a stream is.
 
 A stream meets the reader when it has all that the reader has handed out; both are looked at in the same turn of the loop, so
 nothing falls in between.
@@ -85,6 +85,11 @@ class Feed:
     def happened(self, name: str, account: str | None) -> None:
         """An event was committed."""
         if any(key in self._ears for key in _keys(name, account)):
+            self._fresh.set()
+
+    def look(self) -> None:
+        """There may be events that other nodes have committed."""
+        if self._ears:
             self._fresh.set()
 
     async def stream(

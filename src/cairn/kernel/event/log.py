@@ -69,9 +69,12 @@ class EventLog:
 
     def page_of(self, tx: Tx, after: int, names: Collection[str], account: str | None, limit: int) -> Page:
         """As `page`, in a transaction."""
-        keys = self._after(tx, after, names, limit)
+        upto = max(
+            after, self.last(tx)
+        )  # first: what is committed while this reads is behind it, and left for the next page
+        keys = [key for key in self._after(tx, after, names, limit) if key <= upto]
         more = len(keys) == limit
-        upto = keys[-1] if more else max(after, self.last(tx))
+        upto = keys[-1] if more else upto
         rows = tx.find(EventRow, sequence=keys, order_by="sequence") if keys else []
         return Page(rows=[row for row in rows if account in (None, row.account_uuid)], upto=upto, more=more)
 

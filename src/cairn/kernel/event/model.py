@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from cairn.kernel.ids import NodeId
 from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, Text, Visible
 
 
@@ -14,7 +15,7 @@ class EventRow(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(table="event", entity="Event", visible=Visible.ADMIN, path="/event-log")
 
-    sequence: Annotated[int, Key(auto=True), Doc("grows; where a stream takes up again")] = 0
+    sequence: Annotated[int, Key(auto=True, in_commit_order=True), Doc("grows; where a stream takes up again")] = 0
     name: Annotated[str, Index(), Doc("what happened: vm.state-changed")]
     resource_uuid: Annotated[str | None, Index(), Doc("to what")] = None
     job_uuid: Annotated[str | None, Doc("the job that made it happen")] = None
@@ -32,6 +33,8 @@ class EventCursor(Record, frozen=True, kw_only=True):
     sequence: int
     names: Annotated[list[str], Doc("of the events that it hears; none: all")] = []
     alive_date: Annotated[datetime | None, Doc("when a node had this subscriber last")] = None
+    node_uuid: Annotated[NodeId | None, Doc("the node that tells it")] = None
+    epoch: Annotated[int, Doc("of the list of nodes in which that node took it")] = 0
 
 
 class DeliveryState(StrEnum):

@@ -11,7 +11,7 @@ subscriber reads what is true now, and takes an event about something that is go
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 import msgspec
 
@@ -20,6 +20,7 @@ from cairn.kernel.bus.message import Event, message_types, tag_of
 from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event.delivery import Bounds, Delivery
 from cairn.kernel.event.feed import Feed
@@ -28,7 +29,10 @@ from cairn.kernel.event.model import DeliveryState, EventDelivery, EventRow
 from cairn.kernel.event.retention import Retention
 from cairn.kernel.event.seats import Seats
 from cairn.kernel.event.subscriber import Listener, Subscriber, Subscription, Teller
+from cairn.kernel.event.turn import Begin, Turn
+from cairn.kernel.ids import NodeId
 from cairn.kernel.metrics import Metrics
+from cairn.kernel.news import News
 from cairn.kernel.store.store import Store, Tx
 
 
@@ -44,6 +48,9 @@ class Events:
         retention_seconds: how long events are kept.
         setting: reads the settings of `cairn.kernel.limits` about events.
         metrics: shows what is owed to durable subscribers.
+        duties: which durable subscribers this node tells; None: all.
+        begin: gives the epoch in which this node may begin work on a key, as `Ownership.begin` does.
+        news: tells other nodes that there are events; None: there are no other nodes.
     """
 
     def __init__(
@@ -54,8 +61,15 @@ class Events:
         *,
         setting: Callable[[Setting[int]], int] = as_shipped,
         metrics: Metrics | None = None,
+        duties: Duties | None = None,
+        begin: Begin = lambda tx, key: 0,
+        news: News | None = None,
     ) -> None:
         self._store = store
+        self._duties = duties or Duties(NodeId("alone"))
+        self._begin = begin
+        self._news = news
+        self._known = 0  # the newest event that the followers were told to look for
         self._clock = clock
         self._log = EventLog(store)
         self._teller = Teller(clock)
@@ -108,11 +122,33 @@ class Events:
         tx.after_commit(lambda: self._wake(name, account))
 
     def _wake(self, name: str, account: str | None) -> None:
-        followers: list[Listener | Delivery] = [*self._listeners, *self._durable.values()]
-        for follower in followers:
+        for follower in self._followers():
             if follower.subscription.hears(name):
                 follower.fresh.set()
         self.feed.happened(name, account)
+        if self._news is not None:
+            self._news.emitted(name)
+
+    def _followers(self) -> list[Listener | Delivery]:
+        return [*self._listeners, *self._durable.values()]
+
+    def happened_elsewhere(self, names: Collection[str]) -> None:
+        """Another node has committed events with these names: look for them at once."""
+        for follower in self._followers():
+            if any(follower.subscription.hears(name) for name in names):
+                follower.fresh.set()
+        self.feed.look()
+
+    async def look(self) -> None:
+        """See whether other nodes have committed events that this one has not heard of."""
+        if self._news is None or self._news.alone:
+            return
+        newest = await self._store.read(self.last)
+        if newest != self._known:
+            self._known = newest
+            for follower in self._followers():
+                follower.fresh.set()
+            self.feed.look()
 
     @property
     def durable(self) -> list[str]:
@@ -127,10 +163,10 @@ class Events:
         A subscriber is told of one event after the other, for 300 s each at most. If it raises, that is logged, and it is told
         of the next one. Those that are slow or fail do not hold up others.
 
-        A durable one must not rely on more than the order of the events of one resource: it is told of several resources at a
-        time. An event that it raises at is told again, later each time, while the later ones of the same resource wait;
-        after `event.delivery.maxTries` tries it is set aside (`EventDelivery`). So it reads what is true now, does nothing
-        for what is gone, and may be told the same twice.
+        A durable one is told on one node of the cloud, which the ring names for it. It must not rely on more than the order
+        of the events of one resource: it is told of several resources at a time. An event that it raises at is told again, later
+        each time, while the later ones of the same resource wait; after `event.delivery.maxTries` tries it is set aside
+        (`EventDelivery`). So it reads what is true now, does nothing for what is gone, and may be told the same twice.
 
         Raises:
             CairnError: ``event.subscriber-twice``: two durable subscribers have the same name. ``event.unknown``: nobody
@@ -155,23 +191,34 @@ class Events:
             self._teller,
             self._bounds,
             lambda tx, event, resource: self.emit(tx, event, resource=resource),
+            Turn(name, self._duties, self._begin),
         )
 
     async def start(self) -> None:
         """Begin delivering: durable subscribers from where they stopped, others from now on."""
 
-        def fn(tx: Tx) -> tuple[int, list[Callable[[], None]]]:
+        def fn(tx: Tx) -> int:
             last = self.last(tx)
-            return last, [delivery.prepare(tx, last) for delivery in self._durable.values()]
+            for delivery in self._durable.values():
+                delivery.prepare(tx, last)
+            return last
 
-        last, begins = await self._store.write(fn)
-        for begin in begins:
-            begin()
+        try:
+            last = await self._store.write(fn)
+        except CairnError as error:
+            if error.code != "store.duplicate":
+                raise
+            last = await self._store.write(fn)  # another node that starts has made the cursors
+        self._duties.listen(self._look_again)
         for delivery in self._durable.values():
             self._tasks.start(delivery.run(), f"events for {delivery.subscription.name}")
         for listener in self._listeners:
             listener.begin(last)
             self._tasks.start(listener.run(), f"events for {listener.subscription.name}")
+
+    def _look_again(self) -> None:
+        for delivery in self._durable.values():
+            delivery.look_again()
 
     async def stop(self) -> None:
         """Stop delivering. Safe to repeat."""

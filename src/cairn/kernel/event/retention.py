@@ -101,8 +101,8 @@ class Retention:
         return kept
 
     def _held(self, tx: Tx, cursors: list[EventCursor], before: datetime, alive: frozenset[str]) -> int:
-        """The first event that must stay."""
-        held = _number(tx.rows(_FIRST_OWED)[0][0])
+        """The first event that must stay; the newest always does, so that its number is not given again after a restore."""
+        held = min(_number(tx.rows(_FIRST_OWED)[0][0]), self._log.last(tx) or _NO_EVENT)
         for cursor in cursors:
             first = self._log.first(tx, cursor.sequence, cursor.names)
             if first is None:

@@ -17,6 +17,7 @@ from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.clock import Clock
 from cairn.kernel.event.log import EventLog
 from cairn.kernel.event.model import EventRow
+from cairn.kernel.event.turn import NotOursError
 
 T = TypeVar("T")
 Subscriber = Callable[[EventRow], Awaitable[None]]
@@ -71,13 +72,17 @@ class Teller:
         return None
 
     async def surely(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`, which is tried until there is one: trouble of the store passes."""
+        """The result of `work`, which is tried until there is one: trouble of the store passes.
+
+        Raises:
+            NotOursError: the subscriber is another node's.
+        """
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return await work()
             except (Exception, asyncio.CancelledError) as error:
-                if ends(error):
+                if ends(error) or isinstance(error, NotOursError):
                     raise
                 _log.warning("event.not-read", what=what, error=str(error))
             await self._clock.sleep(pause)

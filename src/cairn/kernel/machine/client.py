@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from typing import Final, TypeVar
 
@@ -17,6 +18,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.deploy.wheels import DISTRIBUTION
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.calls import answer_of, packed
 from cairn.kernel.machine.identity import check_identity
@@ -30,6 +32,8 @@ R = TypeVar("R", bound=Result)
 _SKEW_SECONDS: Final = 60.0
 #: how many more calls there may be at a time if they leave the machine idle
 _IDLE_FACTOR = 10
+#: machines that are read again in one look
+_AT_A_TIME: Final = 1000
 
 
 class _Agent(Struct, frozen=True):
@@ -62,7 +66,11 @@ class Examined(Struct, frozen=True, kw_only=True):
 
 
 class MachineClient(MachineAgents[str]):
-    """Calls the agents of one kind. Endpoints are kept in memory and forgotten when a machine changes."""
+    """Calls the agents of one kind.
+
+    Endpoints, and which machines are lost, are kept in memory; they are read again when a machine has changed, on whichever
+    node.
+    """
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class MachineClient(MachineAgents[str]):
         self._pinged: Callable[[str, Pong, str | None], None] = lambda uuid, pong, outdated: None
         self._known: dict[str, _Agent] = {}
         self._lost: dict[str, str] = {}
+        self._drops = 0  #: how often something was forgotten: what was being read then is not kept
         self._connected: Callable[[str], None] = lambda uuid: None
         #: the certificates that agents show, and the roots that they trust, as heard at their last pings
         self.shown: dict[str, AgentCertificate] = {}
@@ -102,11 +111,36 @@ class MachineClient(MachineAgents[str]):
             connected: called for a machine whose agent was connected.
         """
         self._suspect, self._connected = suspect, connected
-        rows: list[Machine] = await self._store.read(
-            lambda tx: tx.find(self.kind.record, status=MachineStatus.DISCONNECTED)
-        )
-        for row in rows:
-            self._lost[row.uuid] = row.status_reason or "it was lost before this node started"
+        await self.reread(None)
+
+    async def reread(self, keys: Keys) -> None:
+        """Forget the addresses of machines that have changed, and read again which of them are lost."""
+        self._drops += 1
+        if keys is None:
+            self._known.clear()
+            self._lost = {row.uuid: _why_lost(row) for row in await self._store.read(self._all_lost)}
+            return
+        those = list(keys)
+        for uuid in those:
+            self._known.pop(uuid, None)
+        for at in range(0, len(those), _AT_A_TIME):
+            self._note(await self._store.read(partial(self._some, those[at : at + _AT_A_TIME])))
+
+    def _all_lost(self, tx: Tx) -> list[Machine]:
+        return list(tx.find(self.kind.record, status=MachineStatus.DISCONNECTED))
+
+    def _some(self, uuids: list[str], tx: Tx) -> dict[str, Machine | None]:
+        found: dict[str, Machine] = {row.uuid: row for row in tx.find(self.kind.record, uuid=uuids)}
+        return {uuid: found.get(uuid) for uuid in uuids}
+
+    def _note(self, rows: Mapping[str, Machine | None]) -> None:
+        for uuid, row in rows.items():
+            if row is None:
+                self.erased(uuid)
+            elif row.status is MachineStatus.DISCONNECTED:
+                self._lost[uuid] = _why_lost(row)
+            elif row.status is MachineStatus.CONNECTED and self._lost.pop(uuid, None) is not None:
+                self._connected(uuid)
 
     async def call(
         self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
@@ -213,6 +247,7 @@ class MachineClient(MachineAgents[str]):
 
     def forget(self, uuid: str) -> None:
         """Look the address up again at the next call."""
+        self._drops += 1
         self._known.pop(uuid, None)
 
     def erased(self, uuid: str) -> None:
@@ -231,7 +266,10 @@ class MachineClient(MachineAgents[str]):
             driver = self.kind.driver(row)
             return _Agent(driver.endpoint(tx, uuid), row.agent_protocol, driver.deployment(tx, uuid))
 
-        known = self._known[uuid] = await self._store.look(fn)
+        drops = self._drops
+        known = await self._store.look(fn)
+        if drops == self._drops:  # else it may have changed while it was read
+            self._known[uuid] = known
         return known
 
     def _outdated(self, pong: Pong, known: _Agent) -> str | None:
@@ -276,3 +314,7 @@ class MachineClient(MachineAgents[str]):
             kind=ErrorKind.UNAVAILABLE,
             operator=f"Reconnecting the {self.kind.title} at {endpoint.address} upgrades it, or says why it cannot be.",
         )
+
+
+def _why_lost(row: Machine) -> str:
+    return row.status_reason or "it was lost before this node started"

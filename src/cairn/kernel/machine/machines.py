@@ -12,6 +12,7 @@ from cairn.kernel.machine.kind import AnyKind
 from cairn.kernel.machine.monitor import MachineMonitor
 from cairn.kernel.machine.upkeep import Upkeep
 from cairn.kernel.plugin.context import NodeContext
+from cairn.kernel.store.record import Record
 
 
 class Machines:
@@ -44,6 +45,11 @@ class Machines:
         return self._clients[asked.entity]
 
 
+def _extends(node: NodeContext, record: type[Record], kind: AnyKind) -> bool:
+    assert record.meta.extends is not None, "only subtypes are asked about"
+    return node.store.schema.resolve(record, record.meta.extends.parent).record is kind.record
+
+
 def _changed(node: NodeContext, kind: AnyKind) -> None:
     for idle in (False, True):
         node.queues.changed(kind.agent_queue("", idle=idle))
@@ -53,6 +59,10 @@ def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
     """Have machines of a kind called and watched. For a service's `build`."""
     client = MachineClient(kind, node.bus, node.store, node.agents, node.queues, node.config, node.clock)
     node.need(Machines).register(client)
+    node.invalidation.on(kind.record, client.reread)
+    for record in node.store.schema.records:
+        if record.meta.extends is not None and record.meta.remembered and _extends(node, record, kind):
+            node.invalidation.on(record, client.reread)
     node.config.listen(kind.settings.parallelism, lambda: _changed(node, kind))
     node.background.append(
         MachineMonitor(

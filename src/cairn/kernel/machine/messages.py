@@ -103,6 +103,14 @@ class AgentWarned(Event, frozen=True, kw_only=True, tag="machine.agent-warned"):
     warning: str
 
 
+class MachineSuspected(Event, frozen=True, kw_only=True, tag="machine.suspected"):
+    """A call to a machine failed on a node that does not watch it; told on the bus, to the node that does."""
+
+    noun: str  #: of the kind of machine
+    uuid: str
+    reason: str
+
+
 class HostKeyPinned(Event, frozen=True, kw_only=True, tag="machine.host-key-pinned"):
     """The SSH host key of a machine was pinned: from now on only a machine with this key is logged in to."""
 

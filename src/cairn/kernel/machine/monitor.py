@@ -16,8 +16,13 @@ Reconnects
     ``reconnect.parallelismDegree`` places of their own; one that hangs takes one of them until its deadline, and nothing else.
 
 The list
-    Which machines there are, and which of them the ring gives to this node, is read once an interval as bare keys, and right
-    after one was connected. The row of a machine is looked up when it is pinged.
+    Which machines there are, and which of them the ring gives to this node, is read once an interval as bare keys, right after
+    one was connected, and when nodes come or go. The row of a machine is looked up when it is pinged. A machine that changes
+    hands is pinged at once by its new owner: what the old one knew beyond the row (a failed ping) is found out again.
+
+Other nodes
+    A call to a machine may fail on a node that does not watch it. That node says so on the bus, and the one that watches it
+    pings it now.
 """
 
 from __future__ import annotations
@@ -40,8 +45,9 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.ids import NodeId
 from cairn.kernel.loop import Loops
 from cairn.kernel.machine.client import MachineClient
+from cairn.kernel.machine.messages import MachineSuspected
 from cairn.kernel.machine.model import Machine, MachineStatus
-from cairn.kernel.ring import Ring
+from cairn.kernel.ring import Ring, RingChange
 from cairn.kernel.store.store import Store, Tx
 
 _log = structlog.get_logger("cairn.machine")
@@ -169,6 +175,8 @@ class MachineMonitor:
             for setting in (*[declared.ping_parallelism] * 3, declared.reconnect_parallelism)
         )
         self._list = loops.every(f"list of {client.kind.title}s", self._interval, self._read_list, at_once=True)
+        ring.listen(self._members_changed)
+        bus.subscribe(MachineSuspected, self._suspected_elsewhere, self._name)
 
     async def start(self) -> None:
         """Read which machines are lost, and begin to watch all of them."""
@@ -187,9 +195,16 @@ class MachineMonitor:
     def suspect(self, uuid: str, reason: str) -> None:
         """Ping a machine now, because a call to it failed."""
         watch = self._watches.get(uuid)
-        if watch is not None and not watch.pinging:
+        if watch is None:
+            if not self._is_ours(uuid) and self._running:
+                self._spawn(self._bus.publish(MachineSuspected(noun=self._kind.noun, uuid=uuid, reason=reason)))
+        elif not watch.pinging:
             self._log.info("machine.suspected", uuid=uuid, reason=reason)
             self._due(watch)
+
+    async def _suspected_elsewhere(self, said: MachineSuspected) -> None:
+        if said.noun == self._kind.noun and said.uuid in self._watches:
+            self.suspect(said.uuid, said.reason)
 
     def connected(self, uuid: str) -> None:
         """Watch a machine from now on: its agent was just connected."""
@@ -197,6 +212,12 @@ class MachineMonitor:
             self._watch(uuid, self._interval() * _share(uuid), new=False)
 
     # -- which machines -----------------------------------------------------------------------------------------------
+
+    def _members_changed(self, change: RingChange) -> None:
+        """Let go of machines that the ring gives to another node now, at once; those that it gives to this one are read."""
+        for gone in [uuid for uuid in self._watches if not self._is_ours(uuid)]:
+            self._wheel.discard(self._watches.pop(gone))
+        self._list.wake()
 
     async def _read_list(self) -> None:
         """Begin to watch machines that are new here, and cease to watch those that are gone."""

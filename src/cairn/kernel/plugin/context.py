@@ -19,6 +19,7 @@ from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.desk import JobDesk
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.event import Events
 from cairn.kernel.flow.engine import FlowEngine
@@ -26,6 +27,7 @@ from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource, NodeId
+from cairn.kernel.invalidation import Invalidations
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import Metrics
@@ -65,6 +67,8 @@ class NodeContext:
         node: the node's id.
         report_url: where agents report to; None: nowhere, they are asked.
         loaded: which plugins there are, and which were left out.
+        invalidation: tells of what other nodes have changed, so that what is kept in memory of it is forgotten.
+        duties: says which of the cloud's duties are this node's.
         steps: of all workflows; added to by `add`.
         loops: work that is done again and again; started when all background parts are, and stopped before them.
         background: parts that run as long as the node does, started in this order.
@@ -98,6 +102,8 @@ class NodeContext:
     installer: AgentInstaller
     reports: Reports
     loaded: Callable[[], Loaded]
+    invalidation: Invalidations
+    duties: Duties
     steps: list[AnyStep] = field(default_factory=list)
     background: list[Background] = field(default_factory=list)
     preparations: list[Callable[[], Awaitable[object]]] = field(default_factory=list)

@@ -88,6 +88,7 @@ class Driver(Protocol):
 
     dialect: Dialect
     private: bool  #: one connection has it all, and it is gone with that: a database in memory
+    one_writer: bool  #: only one can write at a time, and no other process does: its own numbers follow the commits
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
 
     def connect(self, *, read_only: bool) -> Connection:

@@ -11,7 +11,9 @@ from typing import Generic, Protocol, TypeVar, cast
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver, Trouble
+from cairn.kernel.store.invalidation import Invalidation
 from cairn.kernel.store.line import Line
+from cairn.kernel.store.numbering import LateRow, Numbering
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
@@ -49,7 +51,7 @@ class NoMetrics:
 class WorkItem(Generic[R]):
     """One function on its way, and its result. It runs in its caller's context (job, actor), whatever the thread."""
 
-    __slots__ = ("after", "context", "durable", "error", "function", "future", "result")
+    __slots__ = ("after", "context", "durable", "error", "function", "future", "late", "result")
 
     def __init__(self, function: Callable[[Tx], R], future: asyncio.Future[R] | None) -> None:
         self.function = function
@@ -58,7 +60,13 @@ class WorkItem(Generic[R]):
         self.result: R | None = None
         self.error: BaseException | None = None
         self.after: list[Callable[[], object]] = []
+        self.late: list[LateRow] = []  #: rows that are written right before the commit
         self.durable = False  #: its changes were committed
+
+    @property
+    def tells(self) -> bool:
+        """Whether it has changed something that other nodes may remember."""
+        return bool(self.late) and self.durable and any(row.record is Invalidation for row in self.late)
 
     def run(self, tx: Tx) -> None:
         """Call the function, and keep its result or its error."""
@@ -67,7 +75,7 @@ class WorkItem(Generic[R]):
             self.result = self.context.run(self.function, tx)
         except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
             self.error = error
-        self.after = [] if self.error else tx.take_after_commit()
+        self.after, self.late = ([], []) if self.error else (tx.take_after_commit(), tx.take_late())
 
     def answer(self) -> None:
         """On the event loop: make the calls that waited for the commit, then wake whoever waits for the result."""
@@ -117,7 +125,8 @@ class TransactionRunner:
         self.clock = clock
         self.metrics = metrics
         self.statements = Statements(driver.dialect, seals or Seals.ephemeral())
-        self.changes = Changes()
+        self.numbering = Numbering(driver, self.statements)
+        self.changes = Changes(one_writer=driver.one_writer)
         self._marks_left = 0  #: so many functions more get a mark of their own
         self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 
@@ -270,11 +279,30 @@ class TransactionRunner:
             if self._run(connection, item, marked=False):
                 self._commit(connection, [item])
 
+    def _finish(self, connection: Connection, items: list[WorkItem[object]]) -> bool:
+        """Write what belongs at the end of the transaction. False: one could not, and each was run by itself instead."""
+        late = [row for item in items for row in item.late]
+        if not late:
+            return True
+        try:
+            self.numbering.write(connection, late)
+        except Exception:
+            if len(items) == 1:
+                raise
+            self.changes.taken_back += 1
+            connection.rollback()
+            self._run_again(connection, items)
+            return False
+        return True
+
     def _commit(self, connection: Connection, items: list[WorkItem[object]]) -> None:
         if not connection.in_transaction:
             return
         try:
+            if not self._finish(connection, items):
+                return
             connection.commit()
+            self.numbering.committed()
         except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
             self.changes.taken_back += 1
             for item in items:

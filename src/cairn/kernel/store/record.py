@@ -39,9 +39,14 @@ OnDelete = str
 
 
 class Key(Struct, frozen=True):
-    """The primary key; each record has exactly one. `auto`: a whole number that the database counts up (insert 0)."""
+    """The primary key; each record has exactly one. `auto`: a whole number that the database counts up (insert 0).
+
+    `in_commit_order`, of an `auto` key: the table is a log. Its rows are written at the very end of their transaction, and
+    their numbers follow the order of commits, whichever node writes (`numbering.py`).
+    """
 
     auto: bool = False
+    in_commit_order: bool = False
 
 
 class References(Struct, frozen=True, kw_only=False):
@@ -163,7 +168,8 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     `entity`: its name in queries; None keeps the table internal. `noun`: the prefix of its errors' codes (``vm``) and
     `title`: what people read (``VM``); by default both follow from the entity. One of three says who may see it: a field
     marked `Owner`; `owned_by`, a field with `References` (the row belongs to whoever owns the row it points to);
-    `visible`. `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
+    `visible`. `remembered`: nodes keep rows in memory, so changes of these fields (True: of any) are told to all of them
+    (`invalidation.py`). `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
     that a list of it shows, by wire name; empty: all. `nested`: lists inside the inventory (a string
     ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name.
     """
@@ -179,6 +185,7 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     via: Mapping[str, Via] = {}
     extends: SubType | None = None
     owned_by: str | None = None
+    remembered: bool | frozenset[str] = False
     unique_together: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
 
@@ -345,6 +352,8 @@ def _field(record: type[Record], name: str, wire: str, hint: object) -> Field:
         raise mistake(record, f"field {name}: on_delete is set-null, so its type must allow None.")
     if key is not None and (nullable or (key.auto and kind is not Kind.INT)):
         raise mistake(record, f"field {name} is the key: its type cannot allow None, and Key(auto=True) wants an int.")
+    if key is not None and key.in_commit_order and not key.auto:
+        raise mistake(record, f"field {name} is the key: only numbers that are counted up, auto=True, follow commits.")
     if Sealed in found and (
         kind not in (Kind.TEXT, Kind.BYTES) or found.keys() & {Key, References, Index, Unique, Owner}
     ):

@@ -8,6 +8,8 @@ from typing import Literal
 from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint
 from sqlalchemy import Index as TableIndex
 
+from cairn.kernel.store.invalidation import Invalidation
+from cairn.kernel.store.numbering import CommitSequence
 from cairn.kernel.store.record import Field, Kind, Named, Record, RecordInfo, References, info, mistake
 
 NAMING = {
@@ -31,6 +33,8 @@ class Schema:
 
     def __init__(self, records: Iterable[type[Record]]) -> None:
         self.records: tuple[type[Record], ...] = tuple(dict.fromkeys(records))
+        if any(_is_log(record) for record in self.records):
+            self.records = tuple(dict.fromkeys((*self.records, CommitSequence)))
         self.by_table: dict[str, RecordInfo] = {}
         self.by_entity: dict[str, RecordInfo] = {}
         for record in self.records:
@@ -47,6 +51,32 @@ class Schema:
             ]
             for table, record in self.by_table.items()
         }
+        #: what nodes keep in memory: table -> whether every change of its rows is told, or those of which fields
+        self.remembered: dict[str, bool | frozenset[str]] = {
+            table: record.meta.remembered for table, record in self.by_table.items() if record.meta.remembered
+        }
+        #: table -> the remembered ones whose rows the database itself changes when a row of it is deleted
+        self.changed_along = self._changed_along()
+        self.tells = info(Invalidation).meta.table in self.by_table  #: changes of those are told to other nodes
+
+    def _changed_along(self) -> dict[str, tuple[str, ...]]:
+        pointing: dict[str, list[tuple[str, str | None]]] = {}
+        for table in self.metadata.tables.values():
+            for key in table.foreign_keys:
+                pointing.setdefault(key.column.table.name, []).append((table.name, key.ondelete))
+        found: dict[str, tuple[str, ...]] = {}
+        for table_name in self.by_table:
+            changed: set[str] = set()
+            gone = [table_name]
+            for deleted in gone:  # it grows meanwhile
+                those = [
+                    (other, on_delete) for other, on_delete in pointing.get(deleted, ()) if on_delete != "RESTRICT"
+                ]
+                changed.update(other for other, _ in those)
+                gone += [other for other, on_delete in those if on_delete == "CASCADE" and other not in gone]
+            if changed & self.remembered.keys():
+                found[table_name] = tuple(sorted(changed & self.remembered.keys()))
+        return found
 
     def target(self, record: type[Record], reference: References) -> RecordInfo:
         """The record that `reference` (declared in `record`) points to."""
@@ -121,6 +151,11 @@ class Schema:
                 f"field {field.name} refers to {target.record.__qualname__}.{target.key.name} but has another type.",
             )
         return ForeignKey(f"{target.meta.table}.{target.key.name}", ondelete=_ON_DELETE[reference.on_delete])
+
+
+def _is_log(record: type[Record]) -> bool:
+    key = info(record).key.key
+    return key is not None and key.in_commit_order
 
 
 def _counting(field: Field) -> bool | Literal["auto"]:

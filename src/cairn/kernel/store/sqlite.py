@@ -144,6 +144,7 @@ class SqliteDriver:
         self._content = content
         self._connected = False
         self.private = path is None
+        self.one_writer = True
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection tuned for its use."""

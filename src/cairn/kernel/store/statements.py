@@ -47,8 +47,10 @@ class InsertStatement(Struct, frozen=True, eq=False):
     """How a record becomes a row."""
 
     sql: str
+    names: tuple[str, ...]  #: of the fields
     pick: Callable[[Record], tuple[object, ...]]
     encoders: tuple[tuple[int, Codec], ...]
+    late: bool  #: it is a row of a log, see `numbering.py`
 
     def values(self, record: Record) -> list[SqlValue]:
         """The record's values as the database takes them."""
@@ -76,6 +78,8 @@ class CompiledStatement(Struct, frozen=True, eq=False):
     parameters: tuple[tuple[str, object, Codec | None], ...]  #: name, value if none is given, encoder
     decoders: tuple[tuple[int, Codec], ...]
     expands: bool
+    table: str  #: that it changes; "": none
+    written: frozenset[str]  #: the columns that it sets; empty for all but an update
 
     def bind(self, given: Mapping[str, object]) -> tuple[str, list[SqlValue]]:
         """The text and its values in order."""
@@ -130,6 +134,13 @@ class Statements:
     def insert(self, record: type[Record]) -> InsertStatement:
         """The statement for inserting one record."""
         return self._inserts.get(record) or self._make_insert(info(record))
+
+    def numbered_insert(self, record: type[Record]) -> tuple[str, int]:
+        """The text for inserting a record with its number, and where among the other values that stands."""
+        here = info(record)
+        names = (*self.insert(record).names, here.key.name)
+        compiled = insert(here.table).values({name: bindparam(name) for name in names}).compile(dialect=self._dialect)
+        return str(compiled), (compiled.positiontup or []).index(here.key.name)
 
     def get(self, record: type[T]) -> SelectStatement[T]:
         """The statement for reading one record by key."""
@@ -232,7 +243,8 @@ class Statements:
             for position, name in enumerate(order)
             if (encode := self._encoder(here, here.by_name[name])) is not None
         )
-        made = self._inserts[here.record] = InsertStatement(str(compiled), pick, encoders)
+        late = here.key.key is not None and here.key.key.in_commit_order
+        made = self._inserts[here.record] = InsertStatement(str(compiled), tuple(order), pick, encoders, late)
         return made
 
     def _encoder(self, here: RecordInfo, field: Field) -> Codec | None:
@@ -269,6 +281,8 @@ class Statements:
             ),
             decoders=self._result_decoders(statement),
             expands=bool(compiled.post_compile_params),
+            table="" if isinstance(statement, Select) else str(getattr(statement.table, "name", "")),
+            written=_written(statement),
         )
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
@@ -284,6 +298,12 @@ class Statements:
             if processor is not None:
                 found.append((position, processor))
         return tuple(found)
+
+
+def _written(statement: Statement) -> frozenset[str]:
+    if not isinstance(statement, Update):
+        return frozenset()
+    return frozenset(str(getattr(column, "name", column)) for column in statement._values or ())
 
 
 def field_name(here: RecordInfo, name: str) -> str:

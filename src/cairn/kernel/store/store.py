@@ -67,6 +67,7 @@ class Store:
         self._looker: Line | None = None
         self._writing_since: float | None = None  #: by the monotonic clock
         self._lane: QueryLane | None = None
+        self._told: Callable[[], None] = _nobody
         if not inline:
             self._start_threads()
 
@@ -235,6 +236,10 @@ class Store:
             self._looker = Line(self._runner.driver, read_only=True)
         return self._looker
 
+    def on_told(self, call: Callable[[], None]) -> None:
+        """Call `call` on the event loop after each commit in which something was changed that nodes remember."""
+        self._told = call
+
     def trouble(self) -> str | None:
         """What keeps the store from writing now, in a sentence; None: nothing. Nothing is asked of the database for it."""
         if self._writer.trouble is not None:
@@ -323,7 +328,7 @@ class Store:
 
     def _answer(self, items: list[WorkItem[object]]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_answer_all, items)
+            self._loop.call_soon_threadsafe(self._answer_all, items)
 
     def _run_inline(self, fn: Callable[[Tx], R], *, writing: bool, over: Callable[[], bool] | None = None) -> R:
         item: WorkItem[R] = WorkItem(fn, None)
@@ -333,15 +338,20 @@ class Store:
             self._runner.read(self._writer, cast("WorkItem[object]", item), over)
         else:
             self._runner.read(self._writer, cast("WorkItem[object]", item))
-        item.answer()
+        self._answer_all([cast("WorkItem[object]", item)])
         if item.error is not None:
             raise item.error
         return cast("R", item.result)
 
+    def _answer_all(self, items: list[WorkItem[object]]) -> None:
+        for item in items:
+            item.answer()
+        if any(item.tells for item in items):
+            self._told()
 
-def _answer_all(items: list[WorkItem[object]]) -> None:
-    for item in items:
-        item.answer()
+
+def _nobody() -> None:
+    """Nobody wants to be told."""
 
 
 def sqlite_path(url_or_path: str | Path) -> Path:

@@ -10,6 +10,8 @@ from sqlalchemy import Delete, Insert, Select, Update
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Connection, Driver, Row, Trouble
+from cairn.kernel.store.invalidation import Invalidation, Touched, keys_of, rows_of
+from cairn.kernel.store.numbering import LateRow
 from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
@@ -32,7 +34,18 @@ class Tx:
             ``store.read-only`` (inside `Store.read`), ``store.unknown-field``.
     """
 
-    __slots__ = ("_after", "_connection", "_driver", "_statements", "changes", "now", "schema", "writable")
+    __slots__ = (
+        "_after",
+        "_connection",
+        "_driver",
+        "_late",
+        "_statements",
+        "_touched",
+        "changes",
+        "now",
+        "schema",
+        "writable",
+    )
 
     def __init__(
         self,
@@ -53,11 +66,22 @@ class Tx:
         self.schema = schema
         self._statements = statements
         self._after: list[Callable[[], object]] = []
+        self._late: list[LateRow] = []
+        self._touched: set[Touched] = set()
 
     def insert(self, record: Record) -> None:
-        """Add one row (``store.duplicate`` when its key or a unique value is taken)."""
-        statement = self._statements.insert(type(record))
-        self._change(statement.sql, statement.values(record), type(record), [record])
+        """Add one row (``store.duplicate`` when its key or a unique value is taken).
+
+        A row of a log is written when the transaction ends: nothing finds it before.
+        """
+        type_ = type(record)
+        statement = self._statements.insert(type_)
+        if statement.late:
+            self._insert_late(type_, statement.values(record))
+            return
+        self._change(statement.sql, statement.values(record), type_, [record])
+        if self.schema.remembered.get(type_.meta.table) is True:
+            self._touch_row(type_, getattr(record, info(type_).key.name))
 
     def insert_many(self, records: Iterable[Record]) -> None:
         """Add rows, of one class or several, in the order given."""
@@ -99,7 +123,13 @@ class Tx:
     def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
         """Set fields of all rows that fit `where`, and return how many there are."""
         found = self._statements.update(type_, where, values)
-        return 0 if found is None else self._change(*found, type_, [values])
+        if found is None:
+            return 0
+        changed = self._change(*found, type_, [values])
+        told = self.schema.remembered.get(type_.meta.table)
+        if told and changed and (told is True or not told.isdisjoint(values)):
+            self._touch(type_.meta.table, keys_of(info(type_), where))
+        return changed
 
     def delete(self, type_: type[Record], key: str | int) -> int:
         """Delete the row with this key; 1 if there was one, else 0."""
@@ -108,7 +138,12 @@ class Tx:
     def delete_where(self, type_: type[Record], **equal: object) -> int:
         """Delete all rows with these values (no values: all rows), and return how many there were."""
         found = self._statements.delete(type_, equal)
-        return 0 if found is None else self._change(*found, type_, [], deleting=equal)
+        if found is None:
+            return 0
+        gone = self._change(*found, type_, [], deleting=equal)
+        if gone:
+            self._touch_deleted(type_.meta.table, keys_of(info(type_), equal))
+        return gone
 
     def rows(
         self, statement: Select[*tuple[object, ...]], params: Mapping[str, object] | None = None
@@ -129,8 +164,21 @@ class Tx:
         """
         compiled = self._statements.compiled(statement)
         sql, values = compiled.bind(params or {})
-        self.changes.of[str(getattr(statement.table, "name", ""))] += 1
-        return self._change(sql, values, None, [])
+        table = compiled.table
+        self.changes.of[table] += 1
+        changed = self._change(sql, values, None, [])
+        if isinstance(statement, Delete):
+            if changed:
+                self._touch_deleted(table, [None])
+            return changed
+        told = self.schema.remembered.get(table)
+        if told and changed and (told is True or not told.isdisjoint(compiled.written)):
+            self._touch(table, [None])
+        return changed
+
+    def tell(self, type_: type[Record], key: str | int) -> None:
+        """Have other nodes forget what they remember of a row, of a record whose changes are not told by themselves."""
+        self._touch_row(type_, key)
 
     def after_commit(self, call: Callable[[], object]) -> None:
         """Call this on the event loop once the commit is durable; not at all if the transaction is rolled back."""
@@ -144,9 +192,43 @@ class Tx:
         """As `fetch`; None if it takes more than about that many steps of the database's machine (25 million a second)."""
         return self._connection.fetch_within(sql, values, steps)
 
+    @property
+    def tells(self) -> bool:
+        """Whether something was changed until now that other nodes may remember."""
+        return bool(self._touched)
+
     def take_after_commit(self) -> list[Callable[[], object]]:
         """The functions to call after the commit, which are then forgotten. For the store."""
         return self._after
+
+    def take_late(self) -> list[LateRow]:
+        """The rows that are to be written when the transaction ends, in their order. For the store."""
+        if self._touched:
+            rows = rows_of(self._touched, self.now)
+            self._touched = set()
+            statement = self._statements.insert(Invalidation)
+            self._late += [LateRow(Invalidation, statement.values(row)) for row in rows]
+        return self._late
+
+    def _insert_late(self, type_: type[Record], values: list[SqlValue]) -> None:
+        self._check_writable()
+        self.changes.of[type_.meta.table] += 1
+        self._late.append(LateRow(type_, values))
+
+    def _touch_row(self, type_: type[Record], key: object) -> None:
+        self._touch(type_.meta.table, [str(key)])
+
+    def _touch(self, table: str, keys: Iterable[str | None]) -> None:
+        if self.schema.tells:
+            self._touched.update((table, key) for key in keys)
+
+    def _touch_deleted(self, table: str, keys: Iterable[str | None]) -> None:
+        """Rows were deleted, and others along with them."""
+        if table in self.schema.remembered:
+            self._touch(table, keys)
+        for other in self.schema.changed_along.get(table, ()):
+            self.changes.of[other] += 1
+            self._touch(other, [None])
 
     def _find(
         self,
@@ -170,12 +252,19 @@ class Tx:
             self.insert(records[0])
             return
         self._check_writable()
-        statement = self._statements.insert(type(records[0]))
-        self.changes.of[type(records[0]).meta.table] += 1
+        type_ = type(records[0])
+        statement = self._statements.insert(type_)
+        if statement.late:
+            for record in records:
+                self._insert_late(type_, statement.values(record))
+            return
+        self.changes.of[type_.meta.table] += 1
+        if self.schema.remembered.get(type_.meta.table) is True:
+            self._touch(type_.meta.table, (str(getattr(record, info(type_).key.name)) for record in records))
         try:
             self._connection.execute_many(statement.sql, [statement.values(record) for record in records])
         except Exception as error:  # noqa: BLE001 (translated, or raised again)
-            self._fail(error, info(type(records[0])), records, None)
+            self._fail(error, info(type_), records, None)
 
     def _change(
         self,

@@ -19,6 +19,7 @@ class SftpBackupStorage(SshLogin, frozen=True, kw_only=True):
         visible=Visible.ADMIN,
         path="/backup-storage/sftp",
         extends=SubType(parent="backup_storage", column="type", value="SftpBackupStorage"),
+        remembered=True,
     )
 
     hostname: Annotated[str, Unique(), Doc("where it is reached: an IPv4 address or a name")]

@@ -5,6 +5,9 @@ The more hosts a network has, the longer is the pause between two rounds, so tha
 the time however many VMs come and go. Each host is told the difference to what it was told before; one that this node has
 told nothing yet, or that failed, is told everything. Until it is told, a host's server refuses names that it does not know:
 it does not deny them.
+
+One node tells all hosts of a network, the one that the ring names for it, so that it knows what they were told. Another node
+that has changed the network's VMs says so to that one, once a round.
 """
 
 from __future__ import annotations
@@ -15,10 +18,15 @@ from collections.abc import Iterator
 import structlog
 
 from cairn.agents.protocol.network import SetNames
+from cairn.kernel.bus.bus import Bus
+from cairn.kernel.bus.handlers import handles
 from cairn.kernel.clock import Clock
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
+from cairn.kernel.invalidation import Keys, forget
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store
+from cairn.plugins.flat_network.messages import NamesChanged
 from cairn.plugins.flat_network.pages import pages
 from cairn.plugins.flat_network.placed import names_of
 from cairn.services.host.provided import HostAgents, network_queue
@@ -29,6 +37,7 @@ _log = structlog.get_logger("cairn.flat")
 LEAST_SECONDS = 2.0
 SECONDS_PER_HOST = 0.05
 _PARALLELISM = 20
+_PASS_ON_SECONDS = 5.0
 _AROUND = 8  # bytes of JSON around an address and a name
 
 Names = dict[str, str]
@@ -37,8 +46,12 @@ Names = dict[str, str]
 class Neighbours:
     """Keeps hosts' name servers up to date about VMs on other hosts."""
 
-    def __init__(self, store: Store, clock: Clock, queues: ResourceQueues, agents: HostAgents) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, queues: ResourceQueues, agents: HostAgents, bus: Bus, duties: Duties
+    ) -> None:
         self._store = store
+        self._bus = bus
+        self._duties = duties
         self._clock = clock
         self._queues = queues
         self._agents = agents
@@ -56,11 +69,34 @@ class Neighbours:
         for network in list(self._told) if l3_network is None else [l3_network]:
             self._told.get(network, {}).pop(host, None)
 
+    def hosts_changed(self, hosts: Keys) -> None:
+        """Another node may have connected them: they have lost what they were told."""
+        for told in self._told.values():
+            forget(told, hosts)
+
+    @handles(NamesChanged)
+    async def names_changed(self, message: NamesChanged) -> None:
+        """The VMs of a network that this node tells of were changed by another."""
+        self.changed(message.l3_network)
+
     async def round(self) -> None:
         """Tell the hosts of each network that has changed, and had its pause; one network after the other."""
         now = self._clock.monotonic()
         for network in [one for one in self._changed if self._next.get(one, now) <= now]:
-            await self._try(network)
+            if self._duties.is_mine(network):
+                await self._try(network)
+            else:
+                await self._pass_on(network)
+
+    async def _pass_on(self, l3_network: L3NetworkId) -> None:
+        """Say to the node that tells the network's hosts that it has changed; if that fails, in the next round."""
+        self._changed.discard(l3_network)
+        self._told.pop(l3_network, None)  # what is told from now on is another's
+        try:
+            await self._bus.call(NamesChanged(l3_network=l3_network), timeout_seconds=_PASS_ON_SECONDS)
+        except CairnError as error:
+            self._changed.add(l3_network)
+            _log.info("flat.names-not-passed-on", l3_network=l3_network, error=str(error))
 
     async def _try(self, l3_network: L3NetworkId) -> None:
         self._changed.discard(l3_network)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from cairn.agents.protocol import storage as agent
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.leftovers import CacheKey, Leftovers, queue_of
@@ -80,6 +81,10 @@ class HostCaches:
             key = (storage, cache.host_uuid or HostId(""), image)
             self._complete.pop(key, None)
             self._leftovers.look_at(key)
+
+    def changed(self, keys: Keys) -> None:
+        """Another node has given caches up, or removed them: look again before one is used."""
+        self._complete.clear()
 
     async def forget(self, host: HostId, path: str) -> None:
         """The file is not there any more: it is fetched again when it is needed."""

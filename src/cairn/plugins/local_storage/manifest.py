@@ -11,6 +11,7 @@ from cairn.plugins.local_storage.space import DiskSpace, Touched
 from cairn.plugins.local_storage.sums import Sums
 from cairn.services.host.provided import FILE_DEBT, HostAgents, HostDebts
 from cairn.services.image.provided import ImageSources
+from cairn.services.primary_storage.model import ImageCache
 
 
 def build(node: NodeContext) -> None:
@@ -20,8 +21,9 @@ def build(node: NodeContext) -> None:
     debts = node.need(HostDebts)
     leftovers = Leftovers(node.store, node.queues, agents, debts, space)
     leftovers.listen(node.loops.every("caches that may be unused", lambda: ROUND_SECONDS, leftovers.look).wake)
-    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True)
+    node.loops.every("caches without images", lambda: ROUND_SECONDS, leftovers.sweep, at_once=True, once_per_cloud=True)
     caches = HostCaches(node.store, node.ids, node.queues, agents, node.need(ImageSources), space, leftovers)
+    node.invalidation.on(ImageCache, caches.changed)
     driver = LocalStorageDriver(node.store, node.bus, agents, caches, leftovers, space)
     node.bus.serve(driver)
     debts.register(FILE_DEBT, driver.collect)

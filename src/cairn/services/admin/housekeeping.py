@@ -1,4 +1,7 @@
-"""Housekeeping: once an hour, old jobs, events and former uuids are removed, and the database's statistics are made fresh."""
+"""Housekeeping: once an hour, old jobs, events and former uuids are removed, and the database's statistics are made fresh.
+
+One node of the cloud does it for all.
+"""
 
 from __future__ import annotations
 
@@ -31,4 +34,4 @@ def keep_house(loops: Loops, store: Store, clock: Clock, config: GlobalConfig, j
         ("former uuid cleaning", clean_former),
         ("database statistics", store.optimize),
     ):
-        loops.every(name, lambda: _INTERVAL_SECONDS, chore)
+        loops.every(name, lambda: _INTERVAL_SECONDS, chore, once_per_cloud=True)

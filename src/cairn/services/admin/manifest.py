@@ -23,6 +23,8 @@ def build(node: NodeContext) -> None:
             node.troubles,
             node.need(Certificates),
             node.need(Rotation),
+            node.bus,
+            node.duties,
         )
     )
     keep_house(node.loops, node.store, node.clock, node.config, node.jobs, node.events)

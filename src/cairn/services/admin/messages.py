@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
+from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.deploy.roots import Phase
 from cairn.kernel.error import invalid
 from cairn.kernel.machine.certificates import CertificateView
@@ -179,14 +180,49 @@ class GetWorkflows(ApiQuery[WorkflowsAnswer], frozen=True, kw_only=True, tag="ad
     access: ClassVar[Access] = Access.ADMIN
 
 
-class QueuesAnswer(Struct, frozen=True, kw_only=True):
-    """The queues in which something runs or waits."""
+class QueueView(QueueReport, frozen=True, kw_only=True, rename="camel"):
+    """One queue of one node. Different nodes may have queues of the same key for a moment, while one hands it to another."""
 
-    inventories: list[QueueReport]
+    node_uuid: str
+
+
+class QueuesAnswer(Struct, frozen=True, kw_only=True):
+    """The queues in which something runs or waits, of all nodes."""
+
+    inventories: list[QueueView]
+    #: nodes that did not answer in time, by uuid, and why: their queues are missing
+    silent: dict[str, str] = {}
+
+
+class NodeQueues(Struct, frozen=True, kw_only=True):
+    """The queues of one node."""
+
+    queues: list[QueueReport]
+
+
+class GetNodeQueues(Query[NodeQueues], frozen=True, kw_only=True, tag="admin.node-queues"):
+    """The queues of the node that is asked."""
+
+    prefix: str = ""
+
+
+class TellAgain(Command[None], frozen=True, kw_only=True, tag="admin.tell-again"):
+    """Tell a durable subscriber again of an event, on the node that tells it.
+
+    Errors: those of `RetryEventDelivery`.
+    """
+
+    route: ClassVar[str | None] = "duty"
+
+    duty: str  #: to tell that subscriber
+    delivery: str  #: the uuid of the `EventDelivery`
 
 
 class GetResourceQueue(ApiQuery[QueuesAnswer], frozen=True, kw_only=True, tag="admin.queues"):
-    """The queues of this node: the work under way on each resource, the work that waits, and for how long."""
+    """The queues of all nodes: the work under way on each resource, the work that waits, and for how long.
+
+    A node that does not answer within 2 s is named in `silent`.
+    """
 
     http: ClassVar[Http] = get("/resource-queues")
     access: ClassVar[Access] = Access.ADMIN

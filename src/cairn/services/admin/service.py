@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import metadata
 
+from msgspec import structs
+
 from cairn.kernel.api import Reference
+from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.handlers import handles
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig, GlobalConfigRow
+from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.event import Events
+from cairn.kernel.event import EventDelivery, Events
+from cairn.kernel.event.turn import duty_of
+from cairn.kernel.everywhere import ask_everywhere
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.jobs import Jobs
@@ -26,21 +32,25 @@ from cairn.services.admin.messages import (
     ForgetEventDelivery,
     GetCertificates,
     GetCurrentTime,
+    GetNodeQueues,
     GetPlugins,
     GetResourceQueue,
     GetVersion,
     GetWorkflow,
     GetWorkflows,
+    NodeQueues,
     PluginsAnswer,
     PluginState,
     PluginView,
     QueuesAnswer,
+    QueueView,
     ResetGlobalConfig,
     RetryEventDelivery,
     RetryWorkflowRun,
     RotateAuthority,
     SettleWorkflowRun,
     StepView,
+    TellAgain,
     UpdateGlobalConfig,
     Version,
     WorkflowAnswer,
@@ -49,6 +59,8 @@ from cairn.services.admin.messages import (
 )
 
 _DISTRIBUTION = "cairn-cloud"
+#: for another node's part of an answer
+_ANSWER_SECONDS = 2.0
 
 
 class AdminService:
@@ -68,8 +80,12 @@ class AdminService:
         troubles: Mapping[str, str],
         certificates: Certificates,
         rotation: Rotation,
+        bus: Bus,
+        duties: Duties,
     ) -> None:
         self._store = store
+        self._bus = bus
+        self._duties = duties
         self._jobs = jobs
         self._flows = flows
         self._takeover = takeover
@@ -165,8 +181,15 @@ class AdminService:
 
     @handles(RetryEventDelivery)
     async def retry_delivery(self, message: RetryEventDelivery) -> None:
-        """Tell of an event again that was set aside."""
-        await self._events.tell_again(message.uuid)
+        """Have an event told again that was set aside, by the node that tells the subscriber."""
+        row = await self._store.read(lambda tx: tx.get(EventDelivery, message.uuid))
+        if row is not None:
+            await self._bus.call(TellAgain(duty=duty_of(row.subscriber), delivery=row.uuid))
+
+    @handles(TellAgain)
+    async def tell_again(self, message: TellAgain) -> None:
+        """Tell of an event again; this node tells its subscriber."""
+        await self._events.tell_again(message.delivery)
 
     @handles(ForgetEventDelivery)
     async def forget_delivery(self, message: ForgetEventDelivery) -> None:
@@ -188,8 +211,22 @@ class AdminService:
 
     @handles(GetResourceQueue)
     async def queues(self, message: GetResourceQueue) -> QueuesAnswer:
-        """List the queues in which something runs or waits."""
-        return QueuesAnswer(inventories=self._queues.inspect(message.prefix))
+        """List the queues in which something runs or waits, on all nodes."""
+        asked = GetNodeQueues(prefix=message.prefix)
+        answers = await ask_everywhere(self._bus, self._duties, asked, timeout_seconds=_ANSWER_SECONDS)
+        return QueuesAnswer(
+            inventories=[
+                QueueView(node_uuid=node, **structs.asdict(queue))
+                for node, answer in answers.found.items()
+                for queue in answer.queues
+            ],
+            silent={str(node): error.message for node, error in answers.silent.items()},
+        )
+
+    @handles(GetNodeQueues)
+    async def node_queues(self, message: GetNodeQueues) -> NodeQueues:
+        """List the queues of this node."""
+        return NodeQueues(queues=self._queues.inspect(message.prefix))
 
     @handles(GetCertificates)
     async def certificates(self, message: GetCertificates) -> CertificatesAnswer:

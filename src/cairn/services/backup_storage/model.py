@@ -30,6 +30,7 @@ class BackupStorage(Machine, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="backup_storage",
+        remembered=True,
         entity="BackupStorage",
         visible=Visible.PUBLIC,
         path="/backup-storage",
@@ -53,7 +54,9 @@ class BackupStorageZoneRef(Record, frozen=True, kw_only=True):
     """A backup storage whose images the hosts of a zone can fetch."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="backup_storage_zone_ref", unique_together=(("backup_storage_uuid", "zone_uuid"),)
+        table="backup_storage_zone_ref",
+        unique_together=(("backup_storage_uuid", "zone_uuid"),),
+        remembered=True,
     )
 
     uuid: Annotated[str, Key()]

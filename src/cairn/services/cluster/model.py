@@ -12,7 +12,7 @@ from cairn.services.ids import ClusterId, ZoneId
 class Cluster(Named, frozen=True, kw_only=True):
     """Hosts of one kind that share networks and storage."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="cluster", entity="Cluster", visible=Visible.PUBLIC)
+    meta: ClassVar[TableMeta] = TableMeta(table="cluster", entity="Cluster", visible=Visible.PUBLIC, remembered=True)
 
     uuid: Annotated[ClusterId, Key()]
     zone_uuid: Annotated[ZoneId, References("zone", join="zone", back="clusters")]

@@ -9,6 +9,7 @@ import structlog
 from cairn.kernel.bus.handlers import handles
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.messages import DeleteHostDebt
@@ -39,6 +40,10 @@ class Debts(HostDebts):
         """Have the debts collected of hosts that are connected."""
         for host in {row.host_uuid for row in await self._store.read(lambda tx: tx.find(HostDebt))}:
             self._syncs.later(host, KIND, reason=_OWES)
+
+    async def changed(self, keys: Keys) -> None:
+        """Another node has noted some: they are collected by the node that looks after the host."""
+        await self.start()
 
     async def stop(self) -> None:
         """Nothing to end: debts are collected by `HostSyncs`."""

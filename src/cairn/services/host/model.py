@@ -53,6 +53,8 @@ class Host(Machine, frozen=True, kw_only=True):
             ("state", "status", "architecture", "available_cpu_capacity", "uuid"),
             ("cluster_uuid", "state", "status", "architecture", "available_memory_capacity", "uuid"),
         ),
+        # what calls to its agent depend on, and what is known to be on it; not what a VM claims of it
+        remembered=frozenset({"status", "agent_boot", "agent_protocol", "management_ip", "architecture"}),
     )
 
     uuid: Annotated[HostId, Key()]
@@ -100,6 +102,7 @@ class HostDebt(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="host_debt",
+        remembered=True,
         entity="HostDebt",
         visible=Visible.ADMIN,
         path="/hosts/debts",
@@ -124,6 +127,7 @@ class HostFault(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="host_fault",
+        remembered=True,
         entity="HostFault",
         visible=Visible.ADMIN,
         path="/hosts/faults",

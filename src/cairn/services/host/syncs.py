@@ -19,6 +19,7 @@ from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.messages import HostSyncFailed, Synced, SyncHost
@@ -51,6 +52,7 @@ class Syncs(HostSyncs):
         self._events = events
         self._works: dict[str, Work] = {}
         self._failing: dict[_Part, str] = {}
+        self._noted: set[_Part] = set()  #: those of them that were rows when the table was read last
         self._busy: set[_Part] = set()
         self._gate = asyncio.Semaphore(_PARALLELISM)
         self._tasks = Tasks()
@@ -159,11 +161,16 @@ class Syncs(HostSyncs):
 
     async def start(self) -> None:
         """Read what failed before."""
-        await self._read()
+        await self.reread()
 
-    async def _read(self) -> None:
-        for row in await self._store.read(lambda tx: tx.find(HostFault)):
-            self._failing.setdefault(_Part(row.host_uuid, row.kind, row.subject), row.reason)
+    async def reread(self, keys: Keys = None) -> None:
+        """Take over what other nodes have noted: what fails now, and what does not any more."""
+        rows = await self._store.read(lambda tx: tx.find(HostFault))
+        noted = {_Part(row.host_uuid, row.kind, row.subject): row.reason for row in rows}
+        for part in self._noted - noted.keys():
+            self._failing.pop(part, None)
+        self._failing |= noted
+        self._noted = set(noted)
 
     async def stop(self) -> None:
         """End what is being tried. Safe to repeat."""
@@ -173,18 +180,22 @@ class Syncs(HostSyncs):
         """Begin to try again what has failed on connected hosts of this node. Hosts that are gone are forgotten."""
         if self._moved:
             self._moved = False
-            await self._read()  # what failed elsewhere on hosts that belong to this node now
+            await self.reread()  # what failed elsewhere on hosts that belong to this node now
         if not self._failing:
             return
         uuids = {part.host for part in self._failing}
         hosts = {row.uuid: row for row in await self._store.read(lambda tx: tx.find(Host, uuid=list(uuids)))}
         for part in list(self._failing):
             host = hosts.get(part.host)
-            if host is None or not self._bus.owns(part.host):
+            if host is None:
                 del self._failing[part]
-            elif host.status is MachineStatus.CONNECTED and part.kind in self._works and part not in self._busy:
+            elif self._is_tried(host, part):
                 self._busy.add(part)
                 self._tasks.start(self._try(part), f"sync {part.kind}")
+
+    def _is_tried(self, host: Host, part: _Part) -> bool:
+        ready = host.status is MachineStatus.CONNECTED and self._bus.owns(host.uuid)
+        return ready and part.kind in self._works and part not in self._busy
 
     async def _try(self, part: _Part) -> None:
         try:

@@ -22,7 +22,9 @@ class AccountType(StrEnum):
 class Account(Named, frozen=True, kw_only=True):
     """An owner of things. It sees itself; an admin sees all."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="account", entity="Account")
+    meta: ClassVar[TableMeta] = TableMeta(
+        table="account", entity="Account", remembered=frozenset({"type", "state", "password_hash"})
+    )
 
     uuid: Annotated[AccountId, Key(), Owner()]
     name: Annotated[str, Unique(), Text(255, exact=True), Doc("what it logs in with")]

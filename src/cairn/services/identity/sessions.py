@@ -1,8 +1,9 @@
 """Sessions: begun, looked up at each call, ended.
 
-A lookup is in memory. An entry is believed for `_FRESH_SECONDS`, then the row is read again; so a session that ended on
-another node is over that much later at most, even if the announcement got lost. On this node it is over at once: all code that
-ends sessions also forgets them here, and a row that was being read meanwhile is not remembered.
+A lookup is in memory. A session that ended on another node is over here as soon as that says so, and a second later if that
+got lost: the end, and each change of an account that matters, is told with the commit (`cairn.kernel.invalidation`). Besides,
+an entry is believed for `_FRESH_SECONDS` only, then the row is read again. On this node a session is over at once: all code
+that ends sessions also forgets them here, and a row that was being read meanwhile is not remembered.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Invalidations, Keys, forget
 from cairn.kernel.resource import EnabledState
 from cairn.kernel.retention import remove, up_to
 from cairn.kernel.session import Authenticator, Caller
@@ -51,7 +53,14 @@ class Sessions(Authenticator):
     """All sessions."""
 
     def __init__(
-        self, store: Store, bus: Bus, clock: Clock, ids: IdSource, settings: GlobalConfig, lifetime_seconds: int
+        self,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        ids: IdSource,
+        settings: GlobalConfig,
+        lifetime_seconds: int,
+        invalidation: Invalidations,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -62,6 +71,8 @@ class Sessions(Authenticator):
         self._known: dict[str, _Known] = {}
         self._endings = 0
         bus.subscribe(SessionsEnded, self._heard, "identity")
+        invalidation.on(Session, self._sessions_changed)
+        invalidation.on(Account, self._accounts_changed)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -148,6 +159,7 @@ class Sessions(Authenticator):
                 raise over()
             expires = min(tx.now + timedelta(seconds=seconds), latest)
             tx.update(Session, key, expired_date=expires)
+            tx.tell(Session, key)
             return _inventory(row, session_uuid, expires)
 
         inventory = await self._store.write(fn)
@@ -163,7 +175,7 @@ class Sessions(Authenticator):
     async def end(self, session_uuid: str) -> None:
         """End a session. Safe to repeat."""
         key = digest(session_uuid)
-        if await self._store.write(lambda tx: tx.delete(Session, key)):
+        if await self._store.write(lambda tx: _end(tx, key)):
             await self.forget(SessionsEnded(sessions=[key]))
 
     def end_others(self, tx: Tx, account: str) -> None:
@@ -181,19 +193,31 @@ class Sessions(Authenticator):
         await self._bus.publish(ended)
 
     async def _heard(self, ended: SessionsEnded) -> None:
-        self._endings += 1
-        for key in ended.sessions:
-            self._known.pop(key, None)
+        self._sessions_changed(frozenset(ended.sessions))
         if ended.account is not None:
-            gone = [key for key, known in self._known.items() if known.caller.account_uuid == ended.account]
-            for key in gone:
-                del self._known[key]
+            self._accounts_changed(frozenset((ended.account,)))
+
+    def _sessions_changed(self, keys: Keys) -> None:
+        self._endings += 1
+        forget(self._known, keys)
+
+    def _accounts_changed(self, accounts: Keys) -> None:
+        self._endings += 1
+        if accounts is None:
+            self._known.clear()
+            return
+        gone = [key for key, known in self._known.items() if known.caller.account_uuid in accounts]
+        for key in gone:
+            del self._known[key]
 
     # -- sweeping -------------------------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Remove expired sessions. Safe to repeat."""
+        """Remove expired sessions from the database. Safe to repeat."""
         await remove(self._store, _EXPIRED, self._clock.now())
+
+    async def trim(self) -> None:
+        """Forget expired sessions on this node. Safe to repeat."""
         now = self._clock.now()
         self._known = {key: known for key, known in self._known.items() if known.expires > now}
 
@@ -201,6 +225,11 @@ class Sessions(Authenticator):
 def digest(session_uuid: str) -> str:
     """The digest of a session's uuid, which is kept in its place."""
     return hashlib.blake2b(session_uuid.encode(), digest_size=16, person=b"cairn-session").hexdigest()
+
+
+def _end(tx: Tx, key: str) -> int:
+    tx.tell(Session, key)
+    return tx.delete(Session, key)
 
 
 def over() -> CairnError:

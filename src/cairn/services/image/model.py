@@ -40,6 +40,7 @@ class Image(Named, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="image",
+        remembered=True,
         entity="Image",
         columns=("name", "uuid", "status", "state", "format", "size"),
         nested={"backupStorageRefs": Nested(entity="ImageBackupStorageRef", by="image_uuid", order_by="create_date")},
@@ -74,6 +75,7 @@ class ImageBackupStorageRef(Record, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="image_backup_storage_ref",
+        remembered=True,
         entity="ImageBackupStorageRef",
         owned_by="image_uuid",
         unique_together=(("image_uuid", "backup_storage_uuid"),),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.l2.messages import DetachL2NetworkFromCluster
 from cairn.services.l2.model import L2NetworkClusterRef
@@ -26,6 +27,7 @@ def build(node: NodeContext) -> Sequence[object]:
         L2NetworkClusterRef,
         lambda ref: DetachL2NetworkFromCluster(l2_network_uuid=ref.l2_network_uuid, cluster_uuid=ref.cluster_uuid),
     )
+    node.invalidation.on(Host, reconciler.hosts_changed)
     node.background.append(reconciler)
     return (reconciler,)
 

@@ -86,7 +86,9 @@ class L2NetworkClusterRef(Record, frozen=True, kw_only=True):
     """An L2 network is attached to a cluster."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="l2_network_cluster_ref", unique_together=(("l2_network_uuid", "cluster_uuid"),)
+        table="l2_network_cluster_ref",
+        unique_together=(("l2_network_uuid", "cluster_uuid"),),
+        remembered=True,
     )
 
     id: Annotated[int, Key(auto=True)] = 0

@@ -52,6 +52,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.event import EventRow, Events
+from cairn.kernel.invalidation import Keys, forget
 from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
@@ -155,6 +156,10 @@ class L2Reconciler(HostConnected, HostRemoval):
         networks = await self._store.read(lambda tx: load(tx, [L2NetworkId(l2_network)]))
         if found and networks and found[0].cluster_uuid in networks[0].cluster_uuids:
             await self._in_turn(found[0], networks[0].network, again=True)
+
+    def hosts_changed(self, hosts: Keys) -> None:
+        """Another node may have connected them: what is on them is asked for again."""
+        forget(self._realized, hosts)
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:
         """Networks never keep a host in the cloud."""

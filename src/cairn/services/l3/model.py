@@ -30,6 +30,7 @@ class L3Network(Named, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="l3_network",
+        remembered=True,
         entity="L3Network",
         noun="l3",
         title="L3 network",

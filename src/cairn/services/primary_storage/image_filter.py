@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.agents.protocol.host import HostFacts
+from cairn.kernel.invalidation import Keys, forget
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import Candidate, HostConnected, HostFilter, HostNeed
 from cairn.services.host.model import Host
@@ -41,6 +42,10 @@ class ImageFilter(HostFilter, HostConnected):
     async def host_connecting(self, host: HostId, facts: HostFacts) -> None:
         """Remember the host's processors."""
         self._architectures[host] = facts.architecture
+
+    def hosts_changed(self, hosts: Keys) -> None:
+        """Another node may have connected them: look again."""
+        forget(self._architectures, hosts)
 
     def _architecture(self, tx: Tx, host: HostId) -> str:
         """The host's processors; empty: not known."""

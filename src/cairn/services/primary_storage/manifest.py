@@ -1,6 +1,7 @@
 """Primary storage: the disks that volumes are on."""
 
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
+from cairn.services.host.model import Host
 from cairn.services.image.provided import ImageSources
 from cairn.services.primary_storage.caches import StorageCaches
 from cairn.services.primary_storage.filter import StorageFilter
@@ -15,7 +16,9 @@ def build(node: NodeContext) -> tuple[UsableStorage]:
     usable = UsableStorage()
     node.bus.serve(PrimaryStorageService(node.jobs, node.extensions))
     node.extensions.add(StorageFilter(usable, node.extensions), name="primary_storage")
-    node.extensions.add(ImageFilter(node.need(ImageSources)), name="image")
+    image_filter = ImageFilter(node.need(ImageSources))
+    node.extensions.add(image_filter, name="image")
+    node.invalidation.on(Host, image_filter.hosts_changed)
     node.extensions.add(StorageCaches(node.store, node.extensions), name="primary_storage")
     node.cascade.register_rows(
         PrimaryStorageClusterRef,

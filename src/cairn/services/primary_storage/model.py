@@ -39,6 +39,7 @@ class PrimaryStorage(Named, frozen=True, kw_only=True):
 
     meta: ClassVar[TableMeta] = TableMeta(
         table="primary_storage",
+        remembered=True,
         entity="PrimaryStorage",
         visible=Visible.PUBLIC,
         path="/primary-storage",
@@ -72,7 +73,9 @@ class PrimaryStorageClusterRef(Record, frozen=True, kw_only=True):
     """A primary storage that the hosts of a cluster can use."""
 
     meta: ClassVar[TableMeta] = TableMeta(
-        table="primary_storage_cluster_ref", unique_together=(("primary_storage_uuid", "cluster_uuid"),)
+        table="primary_storage_cluster_ref",
+        unique_together=(("primary_storage_uuid", "cluster_uuid"),),
+        remembered=True,
     )
 
     uuid: Annotated[str, Key()]
@@ -89,6 +92,7 @@ class ImageCache(Record, frozen=True, kw_only=True):
         visible=Visible.ADMIN,
         path="/primary-storage/image-caches",
         unique_together=(("primary_storage_uuid", "host_uuid", "image_uuid"),),
+        remembered=frozenset({"given_up"}),  # and that it is gone; one that comes is looked for
     )
 
     uuid: Annotated[str, Key()]

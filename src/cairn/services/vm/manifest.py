@@ -5,6 +5,7 @@ from cairn.services.host.provided import HostAgents, HostDebts, HostLedger
 from cairn.services.vm.config import EXPUNGE_INTERVAL
 from cairn.services.vm.l2_users import VmsOnL2Network
 from cairn.services.vm.messages import by_force
+from cairn.services.vm.model import StrayVm
 from cairn.services.vm.on_host import VmsOnHost
 from cairn.services.vm.reconciler import VmReconciler
 from cairn.services.vm.served import ServedVms
@@ -21,9 +22,10 @@ def build(node: NodeContext) -> tuple[VmStates, Strays, ServedVms]:
     agents, ledger = node.need(HostAgents), node.need(HostLedger)
     states = VmStates(node.events)
     strays = Strays(node.store, node.ids, agents, ledger)
+    node.invalidation.on(StrayVm, strays.changed)
     reconciler = VmReconciler(node.bus, node.store, node.clock, node.events, states, agents, ledger, strays)
     sweeper = VmSweeper(node.store, node.jobs, node.clock, node.ids, node.config)
-    sweeping = node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep)
+    sweeping = node.loops.every("sweep destroyed VMs", sweeper.seconds, sweeper.sweep, once_per_cloud=True)
     node.config.listen(EXPUNGE_INTERVAL, sweeping.wake)
     node.bus.serve(VmService(node.store, node.jobs, node.lazy_flows(), agents))
     node.bus.serve(reconciler)

@@ -151,6 +151,7 @@ class StrayVm(Record, frozen=True, kw_only=True):
         columns=("uuid", "vmUuid", "hostUuid", "cpuNum", "memorySize", "createDate"),
         visible=Visible.ADMIN,
         unique_together=(("host_uuid", "vm_uuid"),),
+        remembered=True,
     )
 
     uuid: Annotated[str, Key()]

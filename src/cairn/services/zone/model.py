@@ -12,7 +12,7 @@ from cairn.services.ids import ZoneId
 class Zone(Named, frozen=True, kw_only=True):
     """A data center: machines in one zone reach each other; nothing spans two zones."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="zone", entity="Zone", visible=Visible.PUBLIC)
+    meta: ClassVar[TableMeta] = TableMeta(table="zone", entity="Zone", visible=Visible.PUBLIC, remembered=True)
 
     uuid: Annotated[ZoneId, Key()]
     state: EnabledState = EnabledState.ENABLED

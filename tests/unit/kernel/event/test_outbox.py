@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from tests.unit.kernel.event.site import Ear, Moved, Site, Stopped, moves
 
 from cairn.kernel.error import CairnError
-from cairn.kernel.event import DeliveryState, EventDelivery, EventRow
+from cairn.kernel.event import DeliveryState, EventCursor, EventDelivery, EventRow
 from cairn.kernel.store.store import Tx
 
 
@@ -184,4 +185,22 @@ async def test_event_that_is_still_owed_is_hurried_and_cannot_be_forgotten(site:
     await site.clock.settle()
 
     assert caught.value.code == "event-delivery.owed"
+    assert ear.heard == [1]
+
+
+async def test_a_cursor_that_another_node_makes_at_the_same_time_is_taken(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear()
+    site.events.subscribe("watch", set(), ear.hear, durable=True)
+    write = site.store.write
+
+    async def beaten(fn: Callable[[Tx], object]) -> object:
+        monkeypatch.setattr(site.store, "write", write)
+        await write(lambda tx: tx.insert(EventCursor(name="watch", sequence=0)))
+        raise CairnError("store.duplicate", "It is there already.")
+
+    monkeypatch.setattr(site.store, "write", beaten)
+    await site.events.start()
+    await site.emit(*moves(1))
     assert ear.heard == [1]

@@ -10,6 +10,7 @@ from cairn.agents.protocol.storage import GetCapacity
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
+from cairn.kernel.machine.model import MachineStatus
 from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
 from cairn.services.backup_storage.model import BackupStorage
 from cairn.services.backup_storage.provided import BackupStorageAgents
@@ -181,3 +182,39 @@ async def test_an_agent_without_a_plugins_command_is_told_of_with_what_to_do(sit
 
     assert caught.value.code == "backup-storage.agent-lacks-command"
     assert "cairn wheels build" in (caught.value.operator or "")
+
+
+async def test_what_another_node_has_changed_of_a_machine_is_read_again(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    await client.call(storage, COMMAND)
+    for status in (MachineStatus.DISCONNECTED, MachineStatus.CONNECTED):
+        site.driver.hosts[storage] = f"at-{status}"
+        await _set(site, storage, status)
+        for keys in (frozenset((storage,)), None):
+            await client.reread(keys)
+            if status is MachineStatus.DISCONNECTED:
+                with pytest.raises(CairnError, match="not connected"):
+                    await client.call(storage, COMMAND)
+            else:
+                with pytest.raises(CairnError):  # at the new address there is nobody
+                    await client.call(storage, COMMAND)
+                assert f"/hosts/at-{status}/" in site.transport.requests[-1][1]
+
+
+async def test_a_machine_that_is_gone_is_forgotten_and_one_that_is_being_connected_stays_as_it_is(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    client.lost(storage, "a cable")
+    await _set(site, storage, MachineStatus.CONNECTING)
+    await client.reread(frozenset((storage,)))
+    with pytest.raises(CairnError, match="not connected"):
+        await client.call(storage, COMMAND)
+    await client.reread(frozenset(("f" * 32,)))
+    await _set(site, storage, MachineStatus.CONNECTED)
+    await client.reread(None)
+    await client.call(storage, COMMAND)
+
+
+async def _set(site: Site, storage: BackupStorageId, status: MachineStatus) -> None:
+    await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=status))

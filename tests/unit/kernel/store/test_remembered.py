@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
-from tests.unit.kernel.sample import Zone, zone
+from tests.unit.kernel.sample import Volume, Zone, zone
+from tests.unit.kernel.store.shared import open_shared, reads
 
 from cairn.kernel.store import Schema, Store, Tx
+from cairn.kernel.store.invalidation import Invalidation
 from cairn.kernel.store.remembered import Remembered
 from cairn.testing.clock import VirtualClock
 
@@ -60,3 +65,61 @@ async def test_a_read_looks_for_itself() -> None:
     await store.read(names.get)
     assert names.looks == 2
     await store.close()
+
+
+async def test_a_record_that_does_not_say_that_it_is_remembered_is_refused() -> None:
+    with pytest.raises(TypeError, match="Volume must say"):
+        Remembered(lambda tx, _: 0, (Zone, Volume))
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[tuple[VirtualClock, Store, Store]]:
+    clock = VirtualClock()
+    one, other = [await open_shared(tmp_path / "db", Schema([Zone, Invalidation]), clock) for _ in range(2)]
+    yield clock, one, other
+    await one.close()
+    await other.close()
+
+
+async def test_what_another_node_has_changed_is_seen_in_the_next_transaction(
+    nodes: tuple[VirtualClock, Store, Store],
+) -> None:
+    clock, one, other = nodes
+    names = Names()
+    assert await one.write(names.get) == await one.write(names.get) == []
+    assert names.looks == 1
+    for number in range(1, 4):
+        await other.write(lambda tx, number=number: tx.insert(zone(number)))  # type: ignore[misc]
+        assert len(await one.write(names.get)) == number
+    await one.write(names.get)
+    assert names.looks == 4
+    assert clock.monotonic() == 0
+
+
+async def test_a_node_that_has_missed_rows_that_were_cleaned_away_looks_again(
+    nodes: tuple[VirtualClock, Store, Store],
+) -> None:
+    _, one, other = nodes
+    names = Names()
+    await one.write(names.get)
+    await other.write(lambda tx: tx.insert(zone(1)))
+    await other.write(lambda tx: tx.tell(Volume, "v"))  # the newest row stays, of whatever
+    await other.write(lambda tx: tx.delete_where(Invalidation, table_name="zone"))
+
+    assert len(await one.write(names.get)) == 1
+
+
+async def test_a_node_is_told_once_for_all_functions_that_share_a_commit(
+    nodes: tuple[VirtualClock, Store, Store],
+) -> None:
+    _, one, _ = nodes
+    names = Names()
+
+    def often(tx: Tx) -> None:
+        for _ in range(5):
+            names.get(tx)
+
+    await one.write(often)
+    with reads() as texts:
+        await one.write(often)
+    assert sum("FROM invalidation" in text for text in texts) == 1

@@ -18,6 +18,7 @@ from cairn.agents.protocol import vm as agent
 from cairn.agents.protocol.vm import PowerState, VmSize
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import IdSource
+from cairn.kernel.invalidation import Keys
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.model import HostClaim
 from cairn.services.host.provided import HostAgents, HostLedger
@@ -69,6 +70,10 @@ class Strays:
         self._ledger.release(tx, VmId(row.uuid))
         tx.delete(StrayVm, row.uuid)
         tx.after_commit(lambda: self._known.pop(row.host_uuid, None))
+
+    def changed(self, keys: Keys) -> None:
+        """Another node has noted or settled some: read again what is known of hosts."""
+        self._known.clear()
 
     def forget_all(self, tx: Tx, host: HostId) -> None:
         """The host leaves the cloud, and its strays with it. Safe to repeat."""
