@@ -297,7 +297,7 @@ class Statements:
 
 def _locking_clause(dialect: Dialect) -> str:
     """What makes a SELECT lock its rows: `` FOR UPDATE``; nothing where one writer has the whole database (SQLite)."""
-    plain = select(literal_column("1"))
+    plain: Select[tuple[int]] = select(literal_column("1"))
     return str(plain.with_for_update().compile(dialect=dialect)).removeprefix(str(plain.compile(dialect=dialect)))
 
 

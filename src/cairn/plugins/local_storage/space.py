@@ -213,7 +213,7 @@ class DiskSpace:
 
         What is booked is summed up anew while the host connects, and if a disk is not the one that it was.
         """
-        rows = {row.primary_storage_uuid: row for row in tx.find(LocalStorageHost, host_uuid=host)}
+        rows = {row.primary_storage_uuid: row for row in held(tx, host)}
         moved = connecting
         for storage, space in found.items():
             row = rows.get(storage)
@@ -228,7 +228,7 @@ class DiskSpace:
 
     def book_anew(self, tx: Tx, host: HostId) -> None:
         """Sum up what is booked on the disks of a host. What it costs grows with what is on them."""
-        for disk in {row.file_system for row in tx.find(LocalStorageHost, host_uuid=host)}:
+        for disk in {row.file_system for row in held(tx, host)}:
             given = {"host": host, "disk": disk}
             booked = sum(int(str(tx.rows(query, given)[0][0])) for query in (_VOLUMES, _CACHES))
             tx.update_where(LocalStorageHost, {"host_uuid": host, "file_system": disk}, booked_capacity=booked)
@@ -286,6 +286,11 @@ class DiskSpace:
             return True
         least = min(space.total_bytes // _DISK_PART, self.terms.reserve // _RESERVE_PART)
         return max(abs(space.available_bytes - known.available_bytes), abs(space.used_bytes - known.used_bytes)) > least
+
+
+def held(tx: Tx, host: HostId) -> list[LocalStorageHost]:
+    """A host's rows. Nobody else books there before the end of the transaction, so sums stay true."""
+    return tx.find(LocalStorageHost, host_uuid=host, order_by="uuid", lock=True)
 
 
 _ANEW_OF_HOST: Update = _ANEW.where(_space.c.host_uuid == bindparam("host"))

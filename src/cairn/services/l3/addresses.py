@@ -8,8 +8,9 @@ few statements on keys whether the range has ten addresses or a million, full or
 Addresses that are asked for by name may lie before the cursor (then they are in `ReleasedIp`) or behind it; these the
 cursor steps over when it comes there, once.
 
-All of it happens inside the caller's transaction, and ``used_ip`` is unique by network and address: two claims never get
-the same one.
+All of it happens inside the caller's transaction. Claims and releases lock the rows of the network's ranges before anything
+else, so what is read of cursor and addresses stays true; and ``used_ip`` is unique by network and address: two claims never
+get the same one. Who deletes a network or a range, or has to know that no VM uses it, locks its ranges, too (`hold_ranges`).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Addresses:
                 kind=ErrorKind.CONFLICT,
                 fields={"l3NetworkUuids": f"found {network.uuid}, a system network; one that is for VMs would fit"},
             )
-        ranges = tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long")
+        ranges = hold_ranges(tx, l3_network)
         if required_ip is not None:
             return self._named(tx, network, ranges, address("staticIp", required_ip), used_for)
         for range_ in ranges:
@@ -84,6 +85,9 @@ class Addresses:
             for oldest in tx.find(ReleasedIp, ip_range_uuid=range_.uuid, order_by="id", limit=1):
                 tx.delete(ReleasedIp, oldest.id)
                 return self._use(tx, range_, oldest.ip_in_long, used_for)
+        existing(
+            tx, L3Network, l3_network, "l3NetworkUuids"
+        )  # what is remembered of it may be gone by now, with its ranges
         raise _exhausted(network, ranges)
 
     def release(self, tx: Tx, used_ips: Sequence[UsedIp]) -> None:
@@ -91,7 +95,7 @@ class Addresses:
         ranges: dict[str, IpRange | None] = {}
         for used in used_ips:
             if used.ip_range_uuid not in ranges:
-                ranges[used.ip_range_uuid] = tx.get(IpRange, used.ip_range_uuid)
+                ranges[used.ip_range_uuid] = tx.get(IpRange, used.ip_range_uuid, lock=True)
             range_ = ranges[used.ip_range_uuid]
             if tx.delete(UsedIp, used.uuid) and range_ is not None and used.ip_in_long < range_.next_long:
                 tx.insert(ReleasedIp(ip_range_uuid=used.ip_range_uuid, ip_in_long=used.ip_in_long))
@@ -161,6 +165,11 @@ class Addresses:
 
 def _network(tx: Tx, l3_network: L3NetworkId) -> L3Network | None:
     return tx.get(L3Network, l3_network)
+
+
+def hold_ranges(tx: Tx, l3_network: L3NetworkId) -> list[IpRange]:
+    """The ranges of a network, by their addresses. Until the end of the transaction nobody else takes or returns one of them."""
+    return tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long", lock=True)
 
 
 def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:

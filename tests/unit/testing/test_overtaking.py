@@ -10,7 +10,7 @@ from tests.unit.kernel.sample import Host, HostId, Zone, ZoneId, ZoneState, zone
 from cairn.kernel.error import CairnError
 from cairn.kernel.store import Store, Tx, table_of
 from cairn.testing.clock import VirtualClock
-from cairn.testing.rehearsal import Function, anomalies
+from cairn.testing.overtaking import Function, anomalies
 
 _HOST = table_of(Host)
 _TAKE = (

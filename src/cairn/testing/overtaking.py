@@ -1,7 +1,7 @@
 """Two transaction functions in each other's way: what comes out when one runs in the middle of the other.
 
 Where several writers share a database, another transaction may commit between what a function reads and what it writes
-(docs/concurrency.md). A rehearsal tries each such place: it runs `first` up to its k-th statement, then all of `second`, then
+(docs/concurrency.md). Here each such place is tried: it runs `first` up to its k-th statement, then all of `second`, then
 the rest of `first`, which goes on with what it has read. Every outcome must be that of one after the other, in either order; if
 not, a guard is missing::
 
@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from msgspec import Struct
@@ -32,12 +34,14 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
-from cairn.kernel.store.driver import Connection, Driver, Row, Trouble
+from cairn.kernel.store.driver import Connection, Row
 from cairn.kernel.store.group import NoMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.record import Kind, SqlValue
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.sqlite import SqliteDriver
+from cairn.kernel.store.seal import Seals
+from cairn.kernel.store.sqlite import SqliteConnection, SqliteDriver
+from cairn.kernel.store.statements import Statements
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
 
@@ -46,7 +50,9 @@ _Held = tuple[str, object]  #: table and row
 _LOCK = " /* for update */"
 _FROM = re.compile(r'\bFROM\s+"?(\w+)"?', re.IGNORECASE)
 _WRITES = re.compile(r'^\s*(INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+"?(\w+)"?', re.IGNORECASE)
+_UUID = re.compile(r"\b[0-9a-f]{32}\b")
 _SHOWN = 120
+_COPIES = count(1)
 
 
 def anomalies(
@@ -61,8 +67,8 @@ def anomalies(
     Args:
         store: an inline store in memory; it is left as it is.
         functions: makes `first` and `second`.
-        ignoring: tables, and columns (``table.column``, or a name for all tables), that need not be equal: ids that the functions
-            choose. Times, sealed values and numbers that the database counts up never need to be.
+        ignoring: tables, and columns (``table.column``, or a name for all tables), that need not be equal. Times, sealed values,
+            uuids that were not there before, and numbers that the database counts up never need to be.
         locking: whether ``lock=True`` locks; if not, a guard that is a lock is missed.
     """
     stage = _Stage(store, frozenset(ignoring), locking=locking)
@@ -85,8 +91,8 @@ class _Statement(Struct, kw_only=True):
     sql: str
     result: object = None
     error: str | None = None
-    made: list[object] = []  #: rows that it inserted
-    changed: list[object] = []  #: rows that it updated or deleted
+    made: list[SqlValue] = []  #: rows that it inserted
+    changed: list[SqlValue] = []  #: rows that it updated or deleted
     holds: frozenset[_Held] = frozenset()  #: rows that nobody else may write
     leans: frozenset[_Held] = frozenset()  #: rows that nobody else may delete
 
@@ -116,6 +122,8 @@ class _Stage:
         self._seals = store.seals
         self._ignoring = ignoring
         self._locking = locking
+        self._known = frozenset[str]()
+        self._known = frozenset(_UUID.findall(" ".join(self._rows(self._copy().connection.inner))))
 
     def statements_of(self, function: Function) -> list[_Statement]:
         """The statements of a function that runs alone."""
@@ -160,17 +168,23 @@ class _Stage:
             ]
             columns = ", ".join(f'"{name}"' for name in names)
             for row in connection.fetch(f'SELECT {columns} FROM "{table}"', ()) if names else ():  # noqa: S608 (declared names)
-                yield f"{table}: {', '.join(f'{name}={value!r}' for name, value in zip(names, row, strict=True))}"
+                told = f"{table}: {', '.join(f'{name}={value!r}' for name, value in zip(names, row, strict=True))}"
+                yield _UUID.sub(lambda found: found[0] if not self._known or found[0] in self._known else "(new)", told)
 
 
 class _Copy:
     """A database of its own, and what runs functions on it."""
 
-    def __init__(self, content: bytes, schema: Schema, locking: bool, seals: Any) -> None:
-        self.connection = _Connection(SqliteDriver(None, content=content).connect(read_only=False), schema)
+    def __init__(self, content: bytes, schema: Schema, locking: bool, seals: Seals) -> None:
+        inner = SqliteDriver(None, content=content).connect(read_only=False)
+        assert isinstance(inner, SqliteConnection)
+        self.connection = _Connection(inner, schema)
         driver = _Driver(self.connection, locking=locking)
         clock: Clock = VirtualClock()
         self._runner = TransactionRunner(driver, schema, clock, NoMetrics(), seals)
+        self._runner.statements = _statements(seals, locking)
+        number = next(_COPIES)  # nothing that is remembered of another copy is true of this one
+        self._runner.changes.begun = self._runner.changes.taken_back = number << 20
         self._line = Line(driver, read_only=False)
 
     def run(self, function: Function) -> str | None:
@@ -191,33 +205,36 @@ class _Compiler(SQLiteCompiler):
         return _LOCK
 
 
-class _Driver:
+@lru_cache(maxsize=8)
+def _statements(seals: Seals, locking: bool) -> Statements:
+    """Compiled once for all copies."""
+    return Statements(_dialect(locking), seals)
+
+
+def _dialect(locking: bool) -> Dialect:
+    made = SQLiteDialect_pysqlite(paramstyle="qmark")
+    if locking:
+        made.statement_compiler = _Compiler
+    return made
+
+
+class _Driver(SqliteDriver):
     """SQLite, with one connection, and marks where rows would be locked."""
 
-    row_order: str | None = "rowid"
-    private = True
-
     def __init__(self, connection: _Connection, *, locking: bool) -> None:
-        self._connection = connection
-        self._sqlite: Driver = SqliteDriver(None)
-        self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
-        if locking:
-            self.dialect.statement_compiler = _Compiler
+        super().__init__(None)
+        self._made = connection
+        self.dialect = _dialect(locking)
 
     def connect(self, *, read_only: bool) -> Connection:
-        return self._connection
-
-    def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
-        return self._sqlite.trouble(error)
-
-    def close(self) -> None:
-        """The copy is in memory."""
+        return self._made
 
 
-class _Connection:
+class _Connection(SqliteConnection):
     """Notes each statement, or says again what was heard before."""
 
-    def __init__(self, inner: Connection, schema: Schema) -> None:
+    def __init__(self, inner: SqliteConnection, schema: Schema) -> None:
+        super().__init__(inner._connection, read_only=False)
         self.inner = inner
         self.waits = False  #: the other function would have waited
         self._schema = schema
@@ -319,7 +336,7 @@ class _Connection:
             statement.leans = frozenset(self._referred(table, statement.changed, sql))
         return len(statement.changed)
 
-    def _referred(self, table: str, rows: Sequence[object], sql: str) -> Iterable[_Held]:
+    def _referred(self, table: str, rows: Sequence[SqlValue], sql: str) -> Iterable[_Held]:
         """The rows that rows refer to by a field that was written."""
         record = self._schema.by_table.get(table)
         for field in record.fields if record is not None else ():
@@ -333,55 +350,14 @@ class _Connection:
             there, key = target.meta.table, target.key.name
             for row in rows:
                 query = f'SELECT t.rowid FROM "{there}" t JOIN "{table}" c ON t."{key}" = c."{field.name}" WHERE c.rowid = ?'  # noqa: S608 (declared names)
-                yield from ((there, found[0]) for found in self.inner.fetch(query, (row,)))  # type: ignore[list-item]
-
-    # -- transactions ---------------------------------------------------------------------------------------------------
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return self.inner.in_transaction
-
-    def begin(self) -> None:
-        """Open a transaction."""
-        self.inner.begin()
-
-    def commit(self) -> None:
-        """End the transaction."""
-        self.inner.commit()
+                yield from ((there, found[0]) for found in self.inner.fetch(query, (row,)))
 
     def rollback(self) -> None:
         """Give up the transaction. If the function is run again, it sees what is there now."""
         if self._first is None:
             self._first, self._heard = self._heard, []
         self._repeated, self._now = [], {}
-        self.inner.rollback()
-
-    def savepoint(self) -> None:
-        """Mark this place."""
-        self.inner.savepoint()
-
-    def release(self) -> None:
-        """Forget the mark."""
-        self.inner.release()
-
-    def rollback_to_savepoint(self) -> None:
-        """Undo what was done since the mark."""
-        self.inner.rollback_to_savepoint()
-
-    def stop_when(self, due: Callable[[], bool] | None) -> None:
-        """Nothing is broken off."""
-
-    def optimize(self) -> None:
-        """Plans do not matter."""
-
-    def content(self) -> bytes:
-        """The copy."""
-        return self.inner.content()
-
-    def close(self) -> None:
-        """End the copy."""
-        self.inner.close()
+        super().rollback()
 
 
 def _meet(before: Sequence[_Statement], others: Sequence[_Statement]) -> bool:
