@@ -112,7 +112,7 @@ async def overtaken(cloud: Cloud, found: list[str], *, locking: bool = True) -> 
                 found.extend(f"{fn.__qualname__} and {other.__name__} {place}" for place in places)
         return await inner(fn)
 
-    cloud.store.write = write  # type: ignore[method-assign, assignment]
+    cloud.store.write = write  # type: ignore[method-assign]
     try:
         yield tried
     finally:
@@ -242,7 +242,7 @@ async def network_pairs(cloud: Cloud, others: Others) -> dict[str, Pair]:
         "two free VNIs": Pair(await vxlan(), await vxlan(), by_lock=False),
         "one VNI": Pair(await vxlan(vni=77), await vxlan(vni=77), by_lock=False),
         "one interface": Pair(await attach(wires[0]), await attach(wires[1])),
-        "one name server": Pair(*dns, by_lock=False),
+        "one name server": Pair(dns[0], dns[1], by_lock=False),
     }
 
 

@@ -19,7 +19,7 @@ all hosts with each VM would cost more with each host.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from sqlalchemy.sql.expression import FromClause
 from cairn.agents.protocol.wire import Space
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.event import Events
+from cairn.kernel.health import Audit
 from cairn.kernel.ids import IdSource
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
@@ -176,6 +177,33 @@ def _sum_of(column: ColumnElement[Any], table: FromClause) -> Select[Any]:
 
 _VOLUMES = _sum_of(_place.c.size, _place)
 _CACHES = _sum_of(_cache.c.actual_size, _cache)
+
+
+_DISK = table_of(LocalStorageHost).alias("disk")
+
+
+def _booked(column: ColumnElement[Any], table: FromClause) -> ColumnElement[Any]:
+    """What the volumes, or the cached images, of all storage on a disk take."""
+    storages = select(_mine.c.primary_storage_uuid).where(
+        _mine.c.host_uuid == _DISK.c.host_uuid, _mine.c.file_system == _DISK.c.file_system
+    )
+    there = (table.c.host_uuid == _DISK.c.host_uuid) & table.c.primary_storage_uuid.in_(storages)
+    return select(func.coalesce(func.sum(column), 0)).where(there).scalar_subquery()
+
+
+_BOOKED_OFF = _DISK.c.booked_capacity - _booked(_place.c.size, _place) - _booked(_cache.c.actual_size, _cache)
+_WRONG: Select[Any] = (
+    select(_DISK.c.host_uuid, _DISK.c.file_system, _BOOKED_OFF).where(_BOOKED_OFF != 0).order_by(_DISK.c.host_uuid)
+)
+
+
+def _wrong(tx: Tx) -> Iterator[str]:
+    """The disks of which more or less is booked than lies there."""
+    for host, disk, number in tx.rows(_WRONG):
+        yield f"On the host {host}, {number} bytes more are booked of the disk {disk} than volumes and images take."
+
+
+BOOKS = Audit("local storage", "Reconnect the host (`cairn reconnect-host`): what is booked is summed up anew.", _wrong)
 
 
 class DiskSpace:

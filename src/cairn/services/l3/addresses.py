@@ -15,11 +15,12 @@ get the same one. Who deletes a network or a range, or has to know that no VM us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import bindparam, func, select
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.health import Audit
 from cairn.kernel.ids import IdSource
 from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
@@ -44,6 +45,48 @@ _USED_FROM = (
     .where(_USED.c.ip_in_long <= bindparam("end"))
     .order_by(_USED.c.ip_in_long)
     .limit(bindparam("most"))
+)
+
+
+_RELEASED, _RANGE = table_of(ReleasedIp), table_of(IpRange)
+_TWICE = select(_RELEASED.c.ip_range_uuid, _USED.c.ip).join_from(
+    _RELEASED,
+    _USED,
+    (_USED.c.ip_range_uuid == _RELEASED.c.ip_range_uuid) & (_USED.c.ip_in_long == _RELEASED.c.ip_in_long),
+)
+_GIVEN = (
+    select(_USED.c.ip_range_uuid, func.count().label("number"))
+    .join_from(_USED, _RANGE, _RANGE.c.uuid == _USED.c.ip_range_uuid)
+    .where(_USED.c.ip_in_long < _RANGE.c.next_long)
+    .group_by(_USED.c.ip_range_uuid)
+    .subquery()
+)
+_BACK = select(_RELEASED.c.ip_range_uuid, func.count().label("number")).group_by(_RELEASED.c.ip_range_uuid).subquery()
+_LOST = _RANGE.c.next_long - _RANGE.c.start_long - func.coalesce(_GIVEN.c.number, 0) - func.coalesce(_BACK.c.number, 0)
+_RANGES_OFF = (
+    select(_RANGE.c.name, _RANGE.c.uuid, _LOST)
+    .select_from(
+        _RANGE.outerjoin(_GIVEN, _GIVEN.c.ip_range_uuid == _RANGE.c.uuid).outerjoin(
+            _BACK, _BACK.c.ip_range_uuid == _RANGE.c.uuid
+        )
+    )
+    .where(_LOST != 0)
+    .order_by(_RANGE.c.uuid)
+)
+
+
+def _wrong(tx: Tx) -> Iterator[str]:
+    """Addresses that are in two places or in none."""
+    for range_, ip in tx.rows(_TWICE):
+        yield f"The address {ip} of the range {range_} is taken, and is in the list of those that were given back."
+    for name, uuid, number in tx.rows(_RANGES_OFF):
+        yield f"The address range {name} ({uuid}) is off by {number}: addresses before its cursor are neither taken nor free."
+
+
+BOOKS = Audit(
+    "addresses",
+    "VMs are not hurt by it, but an address may be given out twice, or never again. Replace the range when its VMs are gone.",
+    _wrong,
 )
 
 

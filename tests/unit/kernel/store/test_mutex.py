@@ -40,6 +40,10 @@ async def test_a_name_is_held_by_one_at_a_time_also_when_it_is_held_for_the_firs
 
 
 async def test_a_name_can_be_held_again_and_again_and_others_too(store: Store) -> None:
-    for name in ("a", "b", "a"):
-        await store.write(lambda tx, name=name: [hold(tx, name), hold(tx, name)])  # type: ignore[misc]
+    def both(tx: Tx) -> None:
+        for name in ("a", "b", "a"):
+            hold(tx, name)
+
+    await store.write(both)
+    await store.write(both)
     assert [row.name for row in await store.read(lambda tx: tx.find(Mutex, order_by="name"))] == ["a", "b"]
