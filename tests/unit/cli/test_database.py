@@ -35,7 +35,7 @@ def change(folder: Path, *statements: str) -> None:
 
 def rows(folder: Path, table: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(folder / "cairn.db")) as connection:
-        return connection.execute(f"SELECT * FROM {table}").fetchall()
+        return sorted(connection.execute(f"SELECT * FROM {table}").fetchall())
 
 
 def test_upgrade_makes_the_database_and_may_be_repeated(cli: Cli, folder: Path) -> None:
