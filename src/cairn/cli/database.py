@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,10 +126,9 @@ def check(context: Context) -> None:
 
 
 def _findings(place: _Place, *, quiet: bool) -> list[Finding]:
-    from cairn.kernel.health import Health, behind, missing
+    from cairn.kernel.health import Health, behind, damaged, missing, unknown
     from cairn.kernel.settings import secret_key_file
     from cairn.kernel.store.dump import seal_keys
-    from cairn.kernel.store.seal import Seals
     from cairn.kernel.store.sealing import require_keys
     from cairn.kernel.store.transaction import reading
 
@@ -137,9 +136,11 @@ def _findings(place: _Place, *, quiet: bool) -> list[Finding]:
     found = behind(place.scripts(), place.newest)
     if found:
         return found
-    with reading(driver, place.schema, Seals.ephemeral()) as (connection, _):
-        if lacks := missing(connection, place.schema):
-            return lacks
+    with closing(driver.connect(read_only=True)) as connection:
+        found = missing(connection, place.schema)
+        if found:
+            return found
+        found = damaged(connection) + unknown(connection, driver, place.schema)
         seals = require_keys(secret_key_file(place.settings), set(seal_keys(connection, driver, place.schema)))
     with reading(driver, place.schema, seals) as (connection, tx):
         health = Health(connection, driver, place.schema, seals)

@@ -24,7 +24,8 @@ from cairn.kernel.store.tx import Tx
 
 #: of each kind so many are told; what is behind them is seen when these are put right
 _MOST = 20
-_HISTORIES = "alembic_version_"
+#: how the tables begin that scripts are counted in
+_SCRIPTS = ("alembic_version_", "migration_underway")
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Audit(Struct, frozen=True):
 
 
 class Health:
-    """Looks at one database, by a connection that only reads, in one transaction."""
+    """Looks at the rows of one database, by a connection that only reads, in one transaction."""
 
     def __init__(self, connection: Connection, driver: Driver, schema: Schema, seals: Seals) -> None:
         self._connection = connection
@@ -61,36 +62,12 @@ class Health:
 
     def checks(self, tx: Tx, audits: Iterable[Audit]) -> Iterator[tuple[str, Iterator[Finding]]]:
         """The checks, by name; each looks when its findings are asked for."""
-        yield "database", self._damage()
-        yield "tables", self._tables()
         yield "references", self._references()
         yield "resources", self._resources()
         yield "subtypes", self._subtypes()
         yield "secrets", self._secrets()
         for audit in audits:
             yield audit.name, self._audit(audit, tx)
-
-    def _damage(self) -> Iterator[Finding]:
-        for what in islice(self._connection.damage(), _MOST):
-            yield Finding(
-                check="database",
-                what=what,
-                do="Look at the disk and its log. Stop the nodes, take a copy, and restore a backup or the newest dump.",
-            )
-
-    def _tables(self) -> Iterator[Finding]:
-        for table in sorted(self._connection.columns()):
-            if table in self._schema.by_table or table.startswith(_HISTORIES) or not self._has_rows(table):
-                continue
-            yield Finding(
-                check="tables",
-                what=f"The table {table} has rows, and nothing that is loaded knows it.",
-                do="It belongs to a plugin that is left out, which finds it again when it is back (`cairn plugin purge NAME` "
-                "removes what it left), or was made by hand. It is in no dump.",
-            )
-
-    def _has_rows(self, table: str) -> bool:
-        return self._connection.fetch_one(f"SELECT 1 FROM {self._quote(table)} LIMIT 1", ()) is not None  # noqa: S608 (a table that is there)
 
     # -- references ---------------------------------------------------------------------------------------------------
 
@@ -209,6 +186,35 @@ class Health:
     def _audit(self, audit: Audit, tx: Tx) -> Iterator[Finding]:
         for what in islice(audit.look(tx), _MOST):
             yield Finding(check=audit.name, what=what, do=audit.do)
+
+
+def damaged(connection: Connection) -> list[Finding]:
+    """What is wrong with the database itself. Outside of transactions, as some databases end one for it."""
+    return [
+        Finding(
+            check="database",
+            what=what,
+            do="Look at the disk and its log. Stop the nodes, take a copy, and restore a backup or the newest dump.",
+        )
+        for what in connection.damage()[:_MOST]
+    ]
+
+
+def unknown(connection: Connection, driver: Driver, schema: Schema) -> list[Finding]:
+    """Tables that have rows and no record. Outside of transactions."""
+    quote = driver.dialect.identifier_preparer.quote
+    others = sorted(table for table in connection.columns() if table not in schema.by_table)
+    asked = ((one, f"SELECT 1 FROM {quote(one)} LIMIT 1") for one in others if not one.startswith(_SCRIPTS))  # noqa: S608 (tables that are there)
+    return [
+        Finding(
+            check="tables",
+            what=f"The table {table} has rows, and nothing that is loaded knows it.",
+            do="It belongs to a plugin that is left out, which finds it again when it is back (`cairn plugin purge NAME` "
+            "removes what it left), or was made by hand. It is in no dump.",
+        )
+        for table, sql in asked
+        if connection.fetch_one(sql, ()) is not None
+    ]
 
 
 def _shown(value: SqlValue) -> str:

@@ -31,10 +31,12 @@ from msgspec import Struct
 from sqlalchemy import Dialect, Select
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.driver import Connection, Row
+from cairn.kernel.store.dump import pages
 from cairn.kernel.store.group import NoMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.record import Kind, SqlValue
@@ -117,7 +119,7 @@ class _Stage:
     """Runs functions on copies of a store."""
 
     def __init__(self, store: Store, ignoring: frozenset[str], *, locking: bool) -> None:
-        self._content = store.content()
+        self._content = _content_of(store)
         self._schema = store.schema
         self._seals = store.seals
         self._ignoring = ignoring
@@ -170,6 +172,28 @@ class _Stage:
             for row in connection.fetch(f'SELECT {columns} FROM "{table}"', ()) if names else ():  # noqa: S608 (declared names)
                 told = f"{table}: {', '.join(f'{name}={value!r}' for name, value in zip(names, row, strict=True))}"
                 yield _UUID.sub(lambda found: found[0] if not self._known or found[0] in self._known else "(new)", told)
+
+
+def _content_of(store: Store) -> bytes:
+    """What is in a store, as SQLite has it, whatever kind of database that is."""
+    if store.driver.dialect.name == "sqlite":
+        return store.content()
+    driver, source = SqliteDriver(None), store.driver.connect(read_only=True)
+    copy = driver.connect(read_only=False)
+    for table in store.schema.metadata.sorted_tables:
+        copy.execute(str(CreateTable(table).compile(dialect=driver.dialect)), ())
+        for index in table.indexes:
+            copy.execute(str(CreateIndex(index).compile(dialect=driver.dialect)), ())
+        record = store.schema.by_table[table.name]
+        names = [field.name for field in record.fields]
+        marks = ", ".join("?" * len(names))
+        columns = ", ".join(f'"{name}"' for name in names)
+        for page in pages(source, store.driver, record, names):
+            copy.execute_many(f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks})', page)  # noqa: S608 (declared names)
+    source.close()
+    content = copy.content()
+    copy.close()
+    return content
 
 
 class _Copy:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import pytest
 
-from cairn.kernel.health import Audit, Finding, Health, behind, missing
+from cairn.kernel.health import Audit, Finding, Health, behind, damaged, missing, unknown
 from cairn.kernel.job import Job
 from cairn.kernel.resource import Resource, write
 from cairn.kernel.store import Key, References, Schema, Store, SubType, TableMeta, Tx, Visible
@@ -89,9 +89,11 @@ def change(path: Path, *statements: str) -> None:
 
 def looked(path: Path, seals: Seals = SEALS, audits: Sequence[Audit] = AUDITS) -> list[Finding]:
     driver = SqliteDriver(path)
+    with closing(driver.connect(read_only=True)) as connection:
+        found = damaged(connection) + unknown(connection, driver, SCHEMA)
     with reading(driver, SCHEMA, seals) as (connection, tx):
         checks = Health(connection, driver, SCHEMA, seals).checks(tx, audits)
-        return [finding for _, findings in checks for finding in findings]
+        return found + [finding for _, findings in checks for finding in findings]
 
 
 def test_nothing_is_found_where_all_is_well(path: Path) -> None:

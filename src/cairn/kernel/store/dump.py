@@ -112,7 +112,7 @@ def write_dump(
                 created=created,
                 database=driver.dialect.name,
                 heads=dict(heads),
-                records={table: record.record.__qualname__ for table, record in schema.by_table.items()},
+                records={record.meta.table: record.record.__qualname__ for record in in_order(schema)},
                 seal_keys=seal_keys(connection, driver, schema),
             )
             end = _Writing(stream, connection, driver, progress).all(header, schema)
@@ -172,10 +172,12 @@ def pages(connection: Connection, driver: Driver, record: RecordInfo, columns: S
 
 
 def in_order(schema: Schema) -> list[RecordInfo]:
-    """The records, each behind those that it refers to."""
+    """The records that are dumped, each behind those that it refers to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
-        return [schema.by_table[table.name] for table in schema.metadata.sorted_tables]
+        sorted_tables = schema.metadata.sorted_tables
+    records = [schema.by_table[table.name] for table in sorted_tables]
+    return [record for record in records if not record.meta.local]
 
 
 def seal_keys(connection: Connection, driver: Driver, schema: Schema) -> list[str]:
@@ -305,7 +307,8 @@ def _damaged(what: str) -> CairnError:
 def tables_with_rows(connection: Connection, driver: Driver, schema: Schema) -> list[str]:
     """The tables that are not empty, but for what a new database notes of its seals."""
     quote = driver.dialect.identifier_preparer.quote
-    asked = ((table, f"SELECT 1 FROM {quote(table)} LIMIT 1") for table in schema.by_table if table != _SEALED)  # noqa: S608 (declared names)
+    tables = [one.meta.table for one in in_order(schema) if one.meta.table != _SEALED]
+    asked = ((table, f"SELECT 1 FROM {quote(table)} LIMIT 1") for table in tables)  # noqa: S608 (declared names)
     return [table for table, sql in asked if connection.fetch_one(sql, ())]
 
 

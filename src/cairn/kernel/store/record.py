@@ -165,7 +165,8 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     marked `Owner`; `owned_by`, a field with `References` (the row belongs to whoever owns the row it points to);
     `visible`. `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
     that a list of it shows, by wire name; empty: all. `nested`: lists inside the inventory (a string
-    ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name.
+    ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name. `local`: its rows are about this very
+    database, so no dump has them.
     """
 
     table: str
@@ -181,6 +182,7 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     owned_by: str | None = None
     unique_together: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
+    local: bool = False
 
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -7,7 +7,7 @@ from cairn.kernel.store.driver import Driver, Trouble
 from cairn.kernel.store.record import RecordInfo
 
 #: how often a function is run again, by the code of its error, before its caller is told of it
-_AGAIN = {"store.duplicate": 1, "store.reference": 1, "store.overtaken": 5}
+_AGAIN = {"store.duplicate": 2, "store.reference": 2, "store.overtaken": 5}
 
 
 def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnError:

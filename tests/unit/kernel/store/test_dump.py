@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
@@ -11,7 +11,7 @@ from tests.unit.kernel import sample
 from tests.unit.kernel.sample import Entry, Host, HostId, KvmHost, ZoneId, ZoneState, zone
 
 from cairn.kernel.error import CairnError
-from cairn.kernel.store import Store, Tx
+from cairn.kernel.store import Key, Schema, Store, TableMeta, Tx
 from cairn.kernel.store.dump import Content, restore, verify, write_dump
 from cairn.kernel.store.record import Record
 from cairn.kernel.store.sqlite import SqliteDriver
@@ -222,6 +222,29 @@ async def test_a_dump_that_fails_leaves_no_file(tmp_path: Path) -> None:
         write_dump(tmp_path / "d", source, SCHEMA, version="1", created="", heads=HEADS, progress=full)
     assert left(tmp_path) == []
     assert not (tmp_path / "d").exists()
+
+
+async def test_what_is_about_the_very_database_is_in_no_dump_and_does_not_count(tmp_path: Path) -> None:
+    class Lease(Record, frozen=True, kw_only=True):
+        meta: ClassVar[TableMeta] = TableMeta(table="lease", local=True)
+
+        uuid: Annotated[str, Key()]
+
+    schema = Schema([*SCHEMA.records, Lease])
+    drivers = []
+    for name in ("a", "b"):
+        store = await Store.open(tmp_path / name, schema, VirtualClock(), inline=True, create_tables=True)
+        await store.write(lambda tx, name=name: tx.insert(Lease(uuid=name)))  # type: ignore[misc]
+        await store.close()
+        drivers.append(SqliteDriver(tmp_path / name))
+
+    content = write_dump(tmp_path / "d", drivers[0], schema, version="1", created="", heads=HEADS, progress=nobody)
+    restore(tmp_path / "d", verify(tmp_path / "d", HEADS, schema), drivers[1], schema, force=False, progress=nobody)
+
+    assert "lease" not in content.end.rows
+    store = await Store.open(tmp_path / "b", schema, VirtualClock(), inline=True)
+    assert [row.uuid for row in await store.read(lambda tx: tx.find(Lease))] == ["b"]
+    await store.close()
 
 
 async def test_each_line_is_json_for_other_tools(tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def overtaken_for(runs: int, code: str, seen: list[str], name: str = "run") -> C
 
 @pytest.mark.parametrize("before", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("code", "runs"), [("store.duplicate", 1), ("store.reference", 1), ("store.overtaken", 5), ("store.null", 0)]
+    ("code", "runs"), [("store.duplicate", 2), ("store.reference", 2), ("store.overtaken", 5), ("store.null", 0)]
 )
 def test_one_that_may_have_been_overtaken_is_run_again_a_few_times(
     world: World, code: str, runs: int, before: int
