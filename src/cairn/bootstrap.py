@@ -189,7 +189,7 @@ class Node:
             closers.append(_later(lock.release))
             database = lock_database(sqlite_path(settings.database or settings.data_dir / "cairn.db"))
             closers.append(_later(database.release))
-            store = await _open_store(settings, loaded, clock, metrics)
+            store = await open_store(settings, loaded, clock, metrics)
             closers.insert(0, store.close)
         kind = metrics.gauge(
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
@@ -333,7 +333,8 @@ def _check_calls(loaded: Loaded) -> None:
         raise blame(loaded, attempt, error) from error
 
 
-async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
+async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
+    """The database that the settings name, brought up to date; made if there is none."""
     path = settings.database or str(settings.data_dir / "cairn.db")
     schema = make_schema(loaded)
     file = sqlite_path(path)

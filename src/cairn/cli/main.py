@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, Listing]] = {
     "Operating and building": {
         "bench": ("cairn.cli.bench.command:bench", "Measure a running cloud."),
         "workflow": ("cairn.cli.developer:workflow", "Show the steps of each operation."),
+        "db": ("cairn.cli.database:database", "The database: upgrade, check, dump, restore."),
         "secrets": ("cairn.cli.secrets:secrets", "The keys that secrets in the database are sealed with."),
         "wheels": ("cairn.cli.developer:wheels", "The wheels that agents are installed from."),
         "plugin": ("cairn.cli.plugins:plugin", "What plugins have left in the database."),

@@ -73,9 +73,13 @@ class EnabledState(StrEnum):
     DISABLED = "Disabled"  #: not used for anything new; existing users of it go on
 
 
-def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid") -> N:
-    """The resource with this uuid (``<noun>.not-found``, naming `field`, if it does not exist)."""
-    row = tx.get(kind, uuid)
+def existing(tx: Tx, kind: type[N], uuid: str, field: str = "uuid", *, lock: bool = False) -> N:
+    """The resource with this uuid (``<noun>.not-found``, naming `field`, if it does not exist).
+
+    Args:
+        lock: nobody else changes it before the end of the transaction; see `Tx.get`.
+    """
+    row = tx.get(kind, uuid, lock=lock)
     if row is None:
         raise not_found(info(kind).noun, field, uuid, info(kind).title)
     return row
@@ -290,7 +294,12 @@ def erase(tx: Tx, kind: type[Named], uuid: str) -> int:
     The database deletes rows along by itself, but not the rows in `resource` of those that are resources (the ranges of a
     network): these are erased first.
     """
-    for child, field in tx.schema.deleted_along[info(kind).meta.table]:
+    along_with_it = tx.schema.deleted_along[info(kind).meta.table]
+    if along_with_it:
+        tx.get(
+            kind, uuid, lock=True
+        )  # else one could come while these are erased, and leave its row in `resource` behind
+    for child, field in along_with_it:
         along: dict[str, Any] = {field.name: uuid}
         for row in tx.find(child.record, **along):
             assert isinstance(row, Named)  # or it would not be in the list

@@ -290,7 +290,7 @@ class Site:
 
     async def rows(self, kind: type[T], **equal: str) -> list[T]:
         return await self.context.store.read(
-            lambda tx: tx.find(kind, order_by=None, descending=False, limit=None, **equal)
+            lambda tx: tx.find(kind, order_by=None, descending=False, limit=None, lock=False, **equal)
         )
 
     async def storage(self, uuid: str) -> BackupStorage:

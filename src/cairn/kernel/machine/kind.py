@@ -143,9 +143,9 @@ class MachineKind(ABC, Generic[M]):
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def existing(self, tx: Tx, uuid: str) -> M:
-        """Read the machine's row (``<noun>.not-found``)."""
-        return existing(tx, self.record, uuid)
+    def existing(self, tx: Tx, uuid: str, *, lock: bool = False) -> M:
+        """Read the machine's row (``<noun>.not-found``); `lock`: nobody else changes it before the end of the transaction."""
+        return existing(tx, self.record, uuid, lock=lock)
 
     def add(self, tx: Tx, tags: Tags, asked: ApiCreate, row: M) -> None:
         """Write a new machine down, with its tags and the fields of its type (``resource.uuid-taken``)."""
@@ -208,7 +208,7 @@ class MachineKind(ABC, Generic[M]):
 
     def set_status(self, tx: Tx, uuid: str, status: MachineStatus, reason: str | None) -> None:
         """Change a machine's status and emit the event; one that is gone is left alone."""
-        row = tx.get(self.record, uuid)
+        row = tx.get(self.record, uuid, lock=True)  # or the event would tell of a change that another made meanwhile
         if row is None or (row.status is status and row.status_reason == reason):
             return
         tx.update(self.record, uuid, status=status, status_reason=reason, last_op_date=tx.now)

@@ -365,7 +365,7 @@ class MachineMonitor:
         """Write down that it is lost, and why, unless its status is another by now than it `was`."""
 
         def fn(tx: Tx) -> None:
-            row: Machine | None = tx.get(self._kind.record, uuid)
+            row: Machine | None = tx.get(self._kind.record, uuid, lock=True)
             if row is not None and row.status is was:
                 self._kind.set_status(tx, uuid, MachineStatus.DISCONNECTED, reason[:_LONGEST_REASON])
                 tx.after_commit(lambda: self._client.lost(uuid, reason))

@@ -96,7 +96,7 @@ class SshDriver(MachineDriver, Generic[L]):
 
     def _forget_login(self, tx: Tx, uuid: str, used: L) -> None:
         """Forget password and key, unless others were given meanwhile: the cloud's own key is let in from now on."""
-        now = tx.get(self.record, uuid)
+        now = tx.get(self.record, uuid, lock=True)
         if now is not None and (now.password, now.private_key) == (used.password, used.private_key):
             tx.update(self.record, uuid, password=None, private_key=None)
 

@@ -210,7 +210,9 @@ class Close(TransactionStep[RemoveInput, CloseOutput]):
     def do(self, tx: Tx, given: RemoveInput) -> CloseOutput:
         """Close it. When enforcing, what is on it does not count for kinds whose removal takes it along."""
         kind = self._machines.of(given.asked).kind
-        row = kind.existing(tx, given.uuid)
+        row = kind.existing(
+            tx, given.uuid, lock=True
+        )  # who puts something on it locks it as well, and sees that it is closed
         reasons = kind.why_not_remove(tx, given.uuid)
         if reasons and not (kind.enforceable and given.asked.delete_mode is DeleteMode.ENFORCING):
             raise CairnError(

@@ -1,8 +1,8 @@
 """The declarations of a package, found by looking at its modules: nothing has to be listed a second time.
 
-A record, an API message or a step belongs to the module that defines its class. A setting, a tag or a workflow is a value of a
-module, alone or in a tuple; one that is imported from elsewhere is seen here too, and belongs to the package that is loaded first
-(`Loaded` sees to that, and a package is always loaded after those that it requires).
+A record, an API message or a step belongs to the module that defines its class. A setting, a tag, a workflow or an audit is a
+value of a module, alone or in a tuple; one that is imported from elsewhere is seen here too, and belongs to the package that is
+loaded first (`Loaded` sees to that, and a package is always loaded after those that it requires).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cairn.kernel.api import AnyApi, ApiCommand, ApiQuery
 from cairn.kernel.config import AnySetting, Setting
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
 from cairn.kernel.flow.workflow import AnyWorkflow, Workflow
+from cairn.kernel.health import Audit
 from cairn.kernel.store.record import Record
 from cairn.kernel.tag import TagDefinition
 
@@ -37,6 +38,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     settings: tuple[AnySetting, ...]
     tags: tuple[TagDefinition, ...]
     workflows: tuple[AnyWorkflow, ...]
+    audits: tuple[Audit, ...] = ()
 
 
 def contents(package: str) -> Contents:
@@ -49,6 +51,7 @@ def contents(package: str) -> Contents:
         settings=tuple(dict.fromkeys(value for value in found if isinstance(value, Setting))),
         tags=tuple(dict.fromkeys(value for value in found if isinstance(value, TagDefinition))),
         workflows=tuple({value.name: value for value in found if isinstance(value, Workflow)}.values()),
+        audits=tuple({value.name: value for value in found if isinstance(value, Audit)}.values()),
     )
 
 

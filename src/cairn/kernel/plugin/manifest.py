@@ -22,6 +22,7 @@ from cairn.kernel.api import AnyApi
 from cairn.kernel.config import AnySetting
 from cairn.kernel.flow.step import AnyStep
 from cairn.kernel.flow.workflow import AnyWorkflow
+from cairn.kernel.health import Audit
 from cairn.kernel.plugin.contents import Contents, contents
 from cairn.kernel.plugin.context import Background, NodeContext
 from cairn.kernel.store.record import Record
@@ -191,6 +192,12 @@ class Loaded:
         """The workflows of all manifests, each once however many modules import it."""
         found = (workflow for manifest in self.manifests for workflow in manifest.contents.workflows)
         return tuple({id(workflow): workflow for workflow in found}.values())
+
+    @cached_property
+    def audits(self) -> tuple[Audit, ...]:
+        """What services promise about their rows, for `cairn db check`."""
+        found = (audit for manifest in self.manifests for audit in manifest.contents.audits)
+        return tuple({audit.name: audit for audit in found}.values())
 
 
 def _once(things: Iterable[T]) -> tuple[T, ...]:

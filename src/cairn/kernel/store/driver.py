@@ -76,6 +76,15 @@ class Connection(Protocol):
     def optimize(self) -> None:
         """Bring the statistics that plans depend on up to date. Cheap when nothing changed."""
 
+    def columns(self) -> dict[str, set[str]]:
+        """The names of all tables that there are, each with those of its columns."""
+
+    def damage(self) -> list[str]:
+        """What is wrong with the database itself, a sentence each, not with what stands in it. It reads everything."""
+
+    def last_numbers(self) -> dict[str, int]:
+        """By table: the last number that the database counted up to, where it counts."""
+
     def content(self) -> bytes:
         """The whole database, where it is a private one in memory."""
 

@@ -18,7 +18,7 @@ from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.statements import Statements
-from cairn.kernel.store.trouble import explain, translate
+from cairn.kernel.store.trouble import explain, runs_again, translate
 from cairn.kernel.store.tx import Tx
 
 R = TypeVar("R")
@@ -230,7 +230,12 @@ class TransactionRunner:
     def _add(self, connection: Connection, kept: list[WorkItem[object]], item: WorkItem[object]) -> None:
         """Run one more function, in the open transaction if there is one. `kept` has those whose changes are in it."""
         hopes = bool(kept) and self._marks_left == 0
-        if self._run(connection, item, marked=bool(kept) and not hopes):
+        done = self._run(connection, item, marked=bool(kept) and not hopes)
+        runs = 1
+        while not done and not hopes and bool(kept) == connection.in_transaction and runs_again(item.error, runs):
+            done = self._run(connection, item, marked=bool(kept))
+            runs += 1
+        if done:
             kept.append(item)
             self._marks_left -= self._marks_left > 0
         elif hopes:

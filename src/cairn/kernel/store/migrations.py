@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.driver import Connection
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import sqlite_path
 from cairn.kernel.store.types import CairnType
@@ -226,6 +227,22 @@ def _is_ours(name: str | None, kind: str, _: object) -> bool:
 def history_of(location: Path) -> str:
     """The table that holds how far a folder's scripts were run."""
     return _VERSION_TABLE + _label(location)
+
+
+def newest_scripts(locations: Sequence[Path]) -> dict[str, str]:
+    """By history: the newest script of each folder that has scripts."""
+    newest = {label: _newest(location) for label, location in _labels(locations).items()}
+    return {label: found for label, found in newest.items() if found is not None}
+
+
+def scripts_run(connection: Connection) -> dict[str, str]:
+    """By history: the newest script that was run on a database; also of histories that nobody has scripts of any more."""
+    found = {
+        table: connection.fetch_one(f"SELECT version_num FROM {table}", ())  # noqa: S608 (our own table)
+        for table in connection.columns()
+        if table.startswith(_VERSION_TABLE)
+    }
+    return {table.removeprefix(_VERSION_TABLE): str(row[0]) for table, row in found.items() if row is not None}
 
 
 def _tables_of(path: Path) -> set[str]:

@@ -171,7 +171,8 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     `visible`. `remembered`: nodes keep rows in memory, so changes of these fields (True: of any) are told to all of them
     (`invalidation.py`). `path`: of its collection in the API, where that is not the plural of its name. `columns`: the fields
     that a list of it shows, by wire name; empty: all. `nested`: lists inside the inventory (a string
-    ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name.
+    ``"Entity.field"`` is short for `Nested`). `via`: joins through link tables, by name. `local`: its rows are about this very
+    database, so no dump has them.
     """
 
     table: str
@@ -188,6 +189,7 @@ class TableMeta(Struct, frozen=True, kw_only=True):
     remembered: bool | frozenset[str] = False
     unique_together: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
+    local: bool = False
 
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -55,6 +55,21 @@ def open_seals(key_file: Path, database: Path) -> Seals:
     return seals
 
 
+def require_keys(key_file: Path, needed: set[str]) -> Seals:
+    """The keys in the file, these among them; where none is needed, the file need not be there. Makes no file.
+
+    Raises:
+        CairnError: ``secret.key-missing``, ``secret.bad-key-file``.
+    """
+    if not needed and not key_file.exists():
+        return Seals.ephemeral()
+    seals = Seals([SealKey(secret) for secret in _read(key_file, needed)])
+    missing = sorted(key for key in needed if not seals.knows(key))
+    if missing:
+        raise _missing(key_file, missing)
+    return seals
+
+
 def rotate(key_file: Path) -> str:
     """Put a new key before those of the file, and return its id. What is in the database is sealed with it at the next start.
 

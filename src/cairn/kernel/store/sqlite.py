@@ -113,6 +113,30 @@ class SqliteConnection:
         """Analyze tables that changed much, looking at some of their rows only."""
         self._execute("PRAGMA optimize")
 
+    def columns(self) -> dict[str, set[str]]:
+        """All tables but SQLite's own, each with its columns."""
+        found: dict[str, set[str]] = {}
+        asked = (
+            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c "
+            "WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
+        )
+        for table, column in self._execute(asked).fetchall():
+            found.setdefault(table, set()).add(column)
+        return found
+
+    def damage(self) -> list[str]:
+        """SQLite's own check of pages, indexes, types and constraints; at most a hundred findings."""
+        found = [str(row[0]) for row in self._execute("PRAGMA integrity_check").fetchall()]
+        return [] if found == ["ok"] else found
+
+    def last_numbers(self) -> dict[str, int]:
+        """As SQLite notes it for tables that never give a number twice."""
+        if not self._execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchall():
+            return {}
+        return {
+            str(name): int(number) for name, number in self._execute("SELECT name, seq FROM sqlite_sequence").fetchall()
+        }
+
     def content(self) -> bytes:
         """The whole database, as `SqliteDriver` takes it; between transactions."""
         return self._connection.serialize()

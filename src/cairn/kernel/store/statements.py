@@ -23,6 +23,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -125,7 +126,8 @@ class Statements:
         self._dialect = dialect
         self.seals = seals
         self._inserts: dict[type[Record], InsertStatement] = {}
-        self._gets: dict[type[Record], SelectStatement[Record]] = {}
+        self._gets: dict[tuple[type[Record], bool], SelectStatement[Record]] = {}
+        self._locking = _locking_clause(dialect)
         self._texts: dict[tuple[object, ...], str] = {}
         self._makers: dict[type[Record], Callable[[Row], Record]] = {}
         self._compiled: dict[int, CompiledStatement] = {}
@@ -142,13 +144,19 @@ class Statements:
         compiled = insert(here.table).values({name: bindparam(name) for name in names}).compile(dialect=self._dialect)
         return str(compiled), (compiled.positiontup or []).index(here.key.name)
 
-    def get(self, record: type[T]) -> SelectStatement[T]:
-        """The statement for reading one record by key."""
-        made = self._gets.get(record) or self._make_get(info(record))
+    def get(self, record: type[T], *, lock: bool = False) -> SelectStatement[T]:
+        """The statement for reading one record by key; `lock`: so that nobody else changes it before the commit."""
+        made = self._gets.get((record, lock)) or self._make_get(info(record), lock)
         return cast("SelectStatement[T]", made)
 
     def find(
-        self, record: type[T], equal: Mapping[str, object], order_by: str | None, descending: bool, limited: bool
+        self,
+        record: type[T],
+        equal: Mapping[str, object],
+        order_by: str | None,
+        descending: bool,
+        limited: bool,
+        lock: bool = False,
     ) -> tuple[SelectStatement[T], list[SqlValue]] | None:
         """The statement and its values for records whose fields are equal to `equal`; None if that can match nothing."""
         here = info(record)
@@ -156,14 +164,15 @@ class Statements:
         if where is None:
             return None
         shape, values = where
-        key = ("find", record, shape, order_by, descending, limited)
+        key = ("find", record, shape, order_by, descending, limited, lock)
         sql = self._texts.get(key)
         if sql is None:
             query = select(*here.table.c).where(*conditions(here, shape))
             if order_by is not None:
                 column = here.table.c[field_name(here, order_by)]
                 query = query.order_by(column.desc() if descending else column.asc())
-            sql = self._keep(key, str(query.compile(dialect=self._dialect)) + (" LIMIT ?" if limited else ""))
+            limit, locking = " LIMIT ?" if limited else "", self._locking if lock else ""
+            sql = self._keep(key, f"{query.compile(dialect=self._dialect)}{limit}{locking}")
         return cast("SelectStatement[T]", SelectStatement(sql, self._maker(here))), values
 
     def count(self, record: type[Record], equal: Mapping[str, object]) -> tuple[str, list[SqlValue]] | None:
@@ -262,10 +271,10 @@ class Statements:
             bound.append(value if encode is None or value is None else encode(value))
         return cast("list[SqlValue]", bound)
 
-    def _make_get(self, here: RecordInfo) -> SelectStatement[Record]:
+    def _make_get(self, here: RecordInfo, lock: bool) -> SelectStatement[Record]:
         query = select(*here.table.c).where(here.table.c[here.key.name] == bindparam("w0"))
-        sql = str(query.compile(dialect=self._dialect))
-        made = self._gets[here.record] = SelectStatement(sql, self._maker(here))
+        sql = f"{query.compile(dialect=self._dialect)}{self._locking if lock else ''}"
+        made = self._gets[here.record, lock] = SelectStatement(sql, self._maker(here))
         return made
 
     def _compile(self, statement: Statement) -> CompiledStatement:
@@ -304,6 +313,12 @@ def _written(statement: Statement) -> frozenset[str]:
     if not isinstance(statement, Update):
         return frozenset()
     return frozenset(str(getattr(column, "name", column)) for column in statement._values or ())
+
+
+def _locking_clause(dialect: Dialect) -> str:
+    """What makes a SELECT lock its rows: `` FOR UPDATE``; nothing where one writer has the whole database (SQLite)."""
+    plain: Select[tuple[int]] = select(literal_column("1"))
+    return str(plain.with_for_update().compile(dialect=dialect)).removeprefix(str(plain.compile(dialect=dialect)))
 
 
 def field_name(here: RecordInfo, name: str) -> str:

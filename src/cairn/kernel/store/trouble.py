@@ -6,6 +6,9 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Driver, Trouble
 from cairn.kernel.store.record import RecordInfo
 
+#: how often a function is run again, by the code of its error, before its caller is told of it
+_AGAIN = {"store.duplicate": 2, "store.reference": 2, "store.overtaken": 5}
+
 
 def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnError:
     """The error for `trouble`.
@@ -48,6 +51,25 @@ def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnErr
         case Trouble.OTHER:
             message = "the database refused a statement. This is a bug in cairn."
             return CairnError("store.refused", message, kind=ErrorKind.INTERNAL, operator=about)
+
+
+def overtaken(table: str) -> CairnError:
+    """A row is not any more as the function has read it: somebody else has written it meanwhile."""
+    return CairnError(
+        "store.overtaken",
+        "What this call needs was changed by others again and again while it was at work. Nothing was changed by it; try again.",
+        kind=ErrorKind.UNAVAILABLE,
+        details={"table": table},
+    )
+
+
+def runs_again(error: BaseException | None, runs: int) -> bool:
+    """Whether a function that ended so, and was run so often, may end otherwise if it is run again.
+
+    What it looked at before it wrote may have been changed by another writer since: a name that was free is taken now, a row
+    that nothing referred to is in use. Run again, it sees that, and says so in its own words, or makes another choice.
+    """
+    return isinstance(error, CairnError) and runs <= _AGAIN.get(error.code, 0)
 
 
 def translate(error: BaseException, driver: Driver) -> BaseException:

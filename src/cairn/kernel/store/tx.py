@@ -16,7 +16,7 @@ from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.statements import Statements
-from cairn.kernel.store.trouble import explain
+from cairn.kernel.store.trouble import explain, overtaken
 
 T = TypeVar("T", bound=Record)
 
@@ -27,6 +27,11 @@ class Tx:
     The function must do nothing but use it: it may be run again after a deadlock or a lost connection, and what
     it does elsewhere is not undone. Keyword arguments are fields; a list (tuple, set) as value means "one of", None
     means null.
+
+    Others write meanwhile, where the database takes several writers: what is read is what was committed then, and may be
+    another thing when the function writes. `lock`, `update_seen` and unique fields are what can be relied on
+    (docs/concurrency.md). A function that fails with ``store.duplicate``, ``store.reference`` or ``store.overtaken`` may have
+    been overtaken, so it is run once more, or a few times, before its caller is told.
 
     Raises (all methods that change something):
         CairnError: ``store.duplicate`` (a key or unique field is taken), ``store.reference`` (a row that is pointed to
@@ -93,9 +98,14 @@ class Tx:
             waiting.append(record)
         self._insert_alike(waiting)
 
-    def get(self, type_: type[T], key: str | int) -> T | None:
-        """The row with this key; None if there is none."""
-        statement = self._statements.get(type_)
+    def get(self, type_: type[T], key: str | int, *, lock: bool = False) -> T | None:
+        """The row with this key; None if there is none.
+
+        Args:
+            lock: nobody else changes or deletes it, or makes a row that refers to it, before this transaction has ended; who
+                holds it is waited for first. Without effect where there is no row, and in a function that only reads.
+        """
+        statement = self._statements.get(type_, lock=lock and self.writable)
         row = self._connection.fetch_one(statement.sql, (key,))
         return None if row is None else statement.make(row)
 
@@ -106,10 +116,15 @@ class Tx:
         order_by: str | None = None,
         descending: bool = False,
         limit: int | None = None,
+        lock: bool = False,
         **equal: object,
     ) -> list[T]:
-        """The rows whose fields have these values, in no order unless `order_by` names a field."""
-        return self._find(type_, equal, order_by, descending, limit)
+        """The rows whose fields have these values, in no order unless `order_by` names a field.
+
+        Args:
+            lock: these rows, as `get` does. Rows that do not fit, or are not there yet, are not locked.
+        """
+        return self._find(type_, equal, order_by, descending, limit, lock and self.writable)
 
     def count(self, type_: type[Record], **equal: object) -> int:
         """How many rows have these values."""
@@ -119,6 +134,17 @@ class Tx:
     def update(self, type_: type[Record], key: str | int, /, **values: object) -> int:
         """Set fields of the row with this key; 1 if there is one, else 0."""
         return self.update_where(type_, {info(type_).key.name: key}, **values)
+
+    def update_seen(self, row: Record, seen: Sequence[str], /, **values: object) -> None:
+        """Set fields of a row that was read before, as long as its fields named in `seen` are still as they were read.
+
+        Raises:
+            CairnError: ``store.overtaken``: they are not, or the row is gone. Let it pass: the function is run again.
+        """
+        here = info(type(row))
+        where = {name: getattr(row, name) for name in (here.key.name, *seen)}
+        if not self.update_where(type(row), where, **values):
+            raise overtaken(here.meta.table)
 
     def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
         """Set fields of all rows that fit `where`, and return how many there are."""
@@ -237,8 +263,9 @@ class Tx:
         order_by: str | None = None,
         descending: bool = False,
         limit: int | None = None,
+        lock: bool = False,
     ) -> list[T]:
-        found = self._statements.find(type_, equal, order_by, descending, limit is not None)
+        found = self._statements.find(type_, equal, order_by, descending, limit is not None, lock)
         if found is None:
             return []
         statement, values = found

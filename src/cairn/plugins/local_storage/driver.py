@@ -96,7 +96,8 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
         row = tx.get(LocalStorageVolume, volume)
         if row is None:
             return
-        tx.delete(LocalStorageVolume, volume)
+        if not tx.delete(LocalStorageVolume, volume):
+            return  # somebody else has just given it back
         self._space.book(tx, row.primary_storage_uuid, row.host_uuid, -row.size)
         image = row.image_uuid
         if image is not None:

@@ -20,7 +20,7 @@ from cairn.kernel.queue import ResourceQueues, queue_key
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.model import LocalStorageVolume
-from cairn.plugins.local_storage.space import DiskSpace
+from cairn.plugins.local_storage.space import DiskSpace, held
 from cairn.services.host.provided import FILE_DEBT, HostAgents, HostDebts, is_out_of_reach
 from cairn.services.ids import HostId, ImageId, PrimaryStorageId
 from cairn.services.image.model import Image
@@ -135,7 +135,7 @@ class Leftovers:
 
     def delete(self, cache: ImageCache, tx: Tx) -> None:
         """Forget a cache, and give its space back; one that is gone is left alone."""
-        row = tx.get(ImageCache, cache.uuid)
+        row = tx.get(ImageCache, cache.uuid, lock=True)
         if row is not None:
             key = (row.primary_storage_uuid, row.host_uuid or HostId(""), row.image_uuid)
             tx.delete(ImageCache, row.uuid)
@@ -217,7 +217,8 @@ def _bite(behind: str, tx: Tx) -> tuple[list[CacheKey], str | None]:
 
 
 def _give_up(key: CacheKey, tx: Tx) -> list[ImageCache]:
-    """The cache, from now on without new users; nothing, if it has one by now."""
+    """The cache, from now on without new users; nothing, if it has one by now. No disk is given a place there meanwhile."""
+    held(tx, key[1])
     if not _keys(tx, _THIS, **_named(key)):
         return []
     storage, host, image = key

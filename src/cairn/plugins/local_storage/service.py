@@ -28,7 +28,7 @@ class LocalStorageService:
         path = checked_path(message.url)
 
         def fn(tx: Tx) -> Reference:
-            existing(tx, Zone, message.zone_uuid, "zoneUuid")
+            existing(tx, Zone, message.zone_uuid, "zoneUuid", lock=True)  # storage comes to it one after the other
             same = tx.find(PrimaryStorage, zone_uuid=message.zone_uuid, mount_path=path)
             if same:
                 raise CairnError(

@@ -19,7 +19,7 @@ all hosts with each VM would cost more with each host.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from sqlalchemy.sql.expression import FromClause
 from cairn.agents.protocol.wire import Space
 from cairn.kernel.config import GlobalConfig
 from cairn.kernel.event import Events
+from cairn.kernel.health import Audit
 from cairn.kernel.ids import IdSource
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
@@ -178,6 +179,33 @@ _VOLUMES = _sum_of(_place.c.size, _place)
 _CACHES = _sum_of(_cache.c.actual_size, _cache)
 
 
+_DISK = table_of(LocalStorageHost).alias("disk")
+
+
+def _booked(column: ColumnElement[Any], table: FromClause) -> ColumnElement[Any]:
+    """What the volumes, or the cached images, of all storage on a disk take."""
+    storages = select(_mine.c.primary_storage_uuid).where(
+        _mine.c.host_uuid == _DISK.c.host_uuid, _mine.c.file_system == _DISK.c.file_system
+    )
+    there = (table.c.host_uuid == _DISK.c.host_uuid) & table.c.primary_storage_uuid.in_(storages)
+    return select(func.coalesce(func.sum(column), 0)).where(there).scalar_subquery()
+
+
+_BOOKED_OFF = _DISK.c.booked_capacity - _booked(_place.c.size, _place) - _booked(_cache.c.actual_size, _cache)
+_WRONG: Select[Any] = (
+    select(_DISK.c.host_uuid, _DISK.c.file_system, _BOOKED_OFF).where(_BOOKED_OFF != 0).order_by(_DISK.c.host_uuid)
+)
+
+
+def _wrong(tx: Tx) -> Iterator[str]:
+    """The disks of which more or less is booked than lies there."""
+    for host, disk, number in tx.rows(_WRONG):
+        yield f"On the host {host}, {number} bytes more are booked of the disk {disk} than volumes and images take."
+
+
+BOOKS = Audit("local storage", "Reconnect the host (`cairn reconnect-host`): what is booked is summed up anew.", _wrong)
+
+
 class DiskSpace:
     """The ledger of hosts' disks. Its methods are called inside transactions."""
 
@@ -213,7 +241,7 @@ class DiskSpace:
 
         What is booked is summed up anew while the host connects, and if a disk is not the one that it was.
         """
-        rows = {row.primary_storage_uuid: row for row in tx.find(LocalStorageHost, host_uuid=host)}
+        rows = {row.primary_storage_uuid: row for row in held(tx, host)}
         moved = connecting
         for storage, space in found.items():
             row = rows.get(storage)
@@ -228,7 +256,7 @@ class DiskSpace:
 
     def book_anew(self, tx: Tx, host: HostId) -> None:
         """Sum up what is booked on the disks of a host. What it costs grows with what is on them."""
-        for disk in {row.file_system for row in tx.find(LocalStorageHost, host_uuid=host)}:
+        for disk in {row.file_system for row in held(tx, host)}:
             given = {"host": host, "disk": disk}
             booked = sum(int(str(tx.rows(query, given)[0][0])) for query in (_VOLUMES, _CACHES))
             tx.update_where(LocalStorageHost, {"host_uuid": host, "file_system": disk}, booked_capacity=booked)
@@ -286,6 +314,11 @@ class DiskSpace:
             return True
         least = min(space.total_bytes // _DISK_PART, self.terms.reserve // _RESERVE_PART)
         return max(abs(space.available_bytes - known.available_bytes), abs(space.used_bytes - known.used_bytes)) > least
+
+
+def held(tx: Tx, host: HostId) -> list[LocalStorageHost]:
+    """A host's rows. Nobody else books there before the end of the transaction, so sums stay true."""
+    return tx.find(LocalStorageHost, host_uuid=host, order_by="uuid", lock=True)
 
 
 _ANEW_OF_HOST: Update = _ANEW.where(_space.c.host_uuid == bindparam("host"))

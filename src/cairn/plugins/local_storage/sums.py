@@ -57,7 +57,7 @@ class Sums:
         def fn(tx: Tx) -> None:
             if anew:
                 self._space.anew(tx)
-            for storage in tx.find(PrimaryStorage, type=TYPE) if touched is None else _those(tx, touched):
+            for storage in _those(tx, touched):
                 sum_up(tx, storage)
 
         try:
@@ -67,8 +67,11 @@ class Sums:
             raise
 
 
-def _those(tx: Tx, storages: set[PrimaryStorageId]) -> list[PrimaryStorage]:
-    return tx.find(PrimaryStorage, uuid=sorted(storages)) if storages else []
+def _those(tx: Tx, storages: set[PrimaryStorageId] | None) -> list[PrimaryStorage]:
+    """The storages (None: all) whose sums are to be written. Locked: of several who sum up, the last to write has looked last."""
+    if storages is None:
+        return tx.find(PrimaryStorage, type=TYPE, order_by="uuid", lock=True)
+    return tx.find(PrimaryStorage, uuid=sorted(storages), order_by="uuid", lock=True) if storages else []
 
 
 def sum_up(tx: Tx, storage: PrimaryStorage) -> None:

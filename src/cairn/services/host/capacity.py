@@ -7,13 +7,30 @@ where it holds up nobody: it is looked at each hour, since a host may connect wh
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ColumnElement, Float, Update, bindparam, case, cast, or_, select, update
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    Select,
+    Update,
+    bindparam,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from cairn.kernel.config import GlobalConfig
+from cairn.kernel.health import Audit
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host import config
-from cairn.services.host.model import Host
+from cairn.services.host.model import Host, HostClaim
 
 _host = table_of(Host)
 _LEFT: ColumnElement[int] = _host.c.memory_bytes - bindparam("reserve", type_=BigInteger)
@@ -34,9 +51,38 @@ _ANEW: Update = (
 )
 
 
+_claim = table_of(HostClaim)
+_HELD = (
+    select(
+        _claim.c.host_uuid,
+        func.sum(_claim.c.cpu_num).label("cpus"),
+        func.sum(_claim.c.memory_bytes).label("memory"),
+    )
+    .group_by(_claim.c.host_uuid)
+    .subquery()
+)
+_CPUS_OFF = _host.c.total_cpu_capacity - _host.c.available_cpu_capacity - func.coalesce(_HELD.c.cpus, 0)
+_MEMORY_OFF = _host.c.total_memory_capacity - _host.c.available_memory_capacity - func.coalesce(_HELD.c.memory, 0)
+_WRONG: Select[Any] = (
+    select(_host.c.name, _host.c.uuid, _CPUS_OFF, _MEMORY_OFF)
+    .select_from(_host.outerjoin(_HELD, _HELD.c.host_uuid == _host.c.uuid))
+    .where(or_(_CPUS_OFF != 0, _MEMORY_OFF != 0), _host.c.memory_bytes > 0)
+    .order_by(_host.c.uuid)
+)
+
+
 def totals(settings: GlobalConfig, cpu_num: int, memory_bytes: int) -> tuple[int, int]:
     """The virtual CPUs and the bytes of memory that a machine may give to VMs."""
     return int(cpu_num * settings.get(config.CPU_RATIO)), max(0, memory_bytes - settings.get(config.RESERVED_MEMORY))
+
+
+def _wrong(tx: Tx) -> Iterable[str]:
+    """The hosts whose capacity is not what they have less what is claimed of them."""
+    for name, uuid, cpus, memory in tx.rows(_WRONG):
+        yield f"The host {name} ({uuid}) is {cpus} CPUs and {memory} bytes of memory off from what its VMs hold."
+
+
+BOOKS = Audit("host capacity", "Reconnect the host (`cairn reconnect-host`): its capacity is summed up anew.", _wrong)
 
 
 class HostCapacity:

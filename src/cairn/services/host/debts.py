@@ -54,7 +54,7 @@ class Debts(HostDebts):
 
     def owe(self, tx: Tx, host: HostId, kind: str, what: str, error: CairnError | str) -> None:
         """Write a debt down, once; see `HostDebts`."""
-        row = tx.get(Host, host)
+        row = tx.get(Host, host, lock=True)
         if row is None or tx.count(HostDebt, host_uuid=host, kind=kind, what=what):
             return
         debt = HostDebt(

@@ -53,7 +53,7 @@ class HostService:
         """Enable, disable, or take into maintenance."""
 
         def fn(tx: Tx) -> Reference:
-            host = existing(tx, Host, message.uuid)
+            host = existing(tx, Host, message.uuid, lock=True)  # no claim is made while they are counted
             state = next_state(host.state, message.state_event)
             claims = tx.count(HostClaim, host_uuid=host.uuid)
             if claims and message.state_event is HostStateEvent.MAINTAIN:

@@ -8,7 +8,7 @@ from cairn.kernel.bus.handlers import handles
 from cairn.kernel.cascade import Cascade, in_words
 from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.jobs import Jobs
-from cairn.kernel.resource import EnabledState, changed, create, erase, existing, state_changed
+from cairn.kernel.resource import EnabledState, Resource, changed, create, erase, existing, state_changed
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
 from cairn.services.identity.messages import (
@@ -108,7 +108,7 @@ class IdentityService:
             new_password["password_hash"] = await self._passwords.hash(password)
 
         def fn(tx: Tx) -> Reference:
-            account = _allowed(tx, actor, message.uuid)
+            account = _allowed(tx, actor, message.uuid, lock=True)
             if message.password is not None and account.password_hash != before.password_hash:
                 raise CairnError(
                     "account.changed-meanwhile",
@@ -146,7 +146,7 @@ class IdentityService:
 
         def fn(tx: Tx) -> Reference:
             if message.state_event is StateEvent.DISABLE:
-                account = existing(tx, Account, message.uuid)
+                account = existing(tx, Account, message.uuid, lock=True)  # no session begins while they are ended
                 _refuse_needed(tx, account, actor, "disabled")
                 tx.delete_where(Session, account_uuid=account.uuid)
             return state_changed(tx, Account, message)
@@ -173,6 +173,7 @@ class IdentityService:
                     kind=ErrorKind.CONFLICT,
                     details={"owned": {entity: str(count) for entity, count in owned.items()}},
                 )
+            _refuse_coming(tx, account)
             erase(tx, Account, account.uuid)
 
         await self._jobs.commit(fn)
@@ -190,11 +191,11 @@ def _named(tx: Tx, name: str) -> Account | None:
     return rows[0] if rows else None
 
 
-def _allowed(tx: Tx, actor: str | None, uuid: str) -> Account:
+def _allowed(tx: Tx, actor: str | None, uuid: str, *, lock: bool = False) -> Account:
     """The account, if `actor` may change it; to others it does not exist."""
     if actor != uuid and not is_admin(tx, actor):
         raise not_found("account", "uuid", uuid)
-    return existing(tx, Account, uuid)
+    return existing(tx, Account, uuid, lock=lock)
 
 
 def _refuse_taken(tx: Tx, name: str) -> None:
@@ -207,6 +208,19 @@ def _refuse_taken(tx: Tx, name: str) -> None:
         )
 
 
+def _refuse_coming(tx: Tx, account: Account) -> None:
+    """Refuse to delete an account for which something is being made: it is in no table of its own yet."""
+    coming = [row for row in tx.find(Resource, account_uuid=account.uuid, limit=2) if row.uuid != account.uuid]
+    if coming:
+        raise CairnError(
+            "account.in-use",
+            f"The account {account.name} will own the {coming[0].type} {coming[0].name}, whose creation was accepted and has not "
+            "ended. Wait for its end, or cancel its job.",
+            kind=ErrorKind.CONFLICT,
+            details={"owned": {coming[0].type: "1"}},
+        )
+
+
 def _refuse_needed(tx: Tx, account: Account, actor: str | None, verb: str) -> None:
     """Refuse to take away the caller's own account, or the last administrator."""
     if account.uuid == actor:
@@ -215,7 +229,10 @@ def _refuse_needed(tx: Tx, account: Account, actor: str | None, verb: str) -> No
             f"Your own account cannot be {verb}. Have another administrator do it.",
             kind=ErrorKind.CONFLICT,
         )
-    admins = tx.find(Account, type=AccountType.SYSTEM_ADMIN, state=EnabledState.ENABLED, limit=2)
+    # Locked, so that two who take each other's away come one after the other.
+    admins = tx.find(
+        Account, type=AccountType.SYSTEM_ADMIN, state=EnabledState.ENABLED, order_by="uuid", limit=2, lock=True
+    )
     if [admin.uuid for admin in admins] == [account.uuid]:
         raise CairnError(
             "account.last-admin",

@@ -123,7 +123,7 @@ class Sessions(Authenticator):
         most = self._settings.get(config.MAX_SESSIONS)
 
         def fn(tx: Tx) -> SessionInventory:
-            now = tx.get(Account, account.uuid)
+            now = tx.get(Account, account.uuid, lock=True)  # its sessions begin one after the other
             if now is None or now.password_hash != account.password_hash or now.state is not EnabledState.ENABLED:
                 raise over()
             tx.execute(_EXPIRED_OF_ACCOUNT, {"account": account.uuid, "now": tx.now})
@@ -158,7 +158,8 @@ class Sessions(Authenticator):
             if latest <= tx.now:
                 raise over()
             expires = min(tx.now + timedelta(seconds=seconds), latest)
-            tx.update(Session, key, expired_date=expires)
+            if not tx.update(Session, key, expired_date=expires):
+                raise over()  # it was ended meanwhile
             tx.tell(Session, key)
             return _inventory(row, session_uuid, expires)
 

@@ -137,6 +137,8 @@ class ImagesOnBackupStorage(BackupStorageContent):
     def _give_up(self, tx: Tx, storage: BackupStorageId) -> list[ImageCopy]:
         """An image that is Ready nowhere else becomes Deleted; one that is being fetched is left to its job."""
         refs = tx.find(ImageBackupStorageRef, backup_storage_uuid=storage)
+        tx.find(Image, uuid=sorted({ref.image_uuid for ref in refs}), order_by="uuid", lock=True)  # before their copies
+        refs = tx.find(ImageBackupStorageRef, backup_storage_uuid=storage)
         coming = copies_of(tx, [ref for ref in refs if ref.status is ImageStatus.DOWNLOADING])
         self._files.owe(tx, [LeftCopy(copy=copy, reason="It was being fetched there.") for copy in coming])
         tx.update_where(

@@ -60,7 +60,7 @@ class ImageService:
         """Delete an image or some of its copies; an image that is gone is success."""
 
         def fn(tx: Tx) -> None:
-            image = tx.get(Image, message.uuid)
+            image = tx.get(Image, message.uuid, lock=True)
             if image is None:
                 return
             if image.status is ImageStatus.DOWNLOADING:
@@ -81,7 +81,7 @@ class ImageService:
         """Bring an image or some of its copies back."""
 
         def fn(tx: Tx) -> Reference:
-            image = existing(tx, Image, message.image_uuid, "imageUuid")
+            image = existing(tx, Image, message.image_uuid, "imageUuid", lock=True)
             _mark(tx, image, message.backup_storage_uuids, ImageStatus.DELETED, ImageStatus.READY)
             if not _is_ready_somewhere(tx, image):
                 raise CairnError(

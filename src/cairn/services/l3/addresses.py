@@ -8,17 +8,19 @@ few statements on keys whether the range has ten addresses or a million, full or
 Addresses that are asked for by name may lie before the cursor (then they are in `ReleasedIp`) or behind it; these the
 cursor steps over when it comes there, once.
 
-All of it happens inside the caller's transaction, and ``used_ip`` is unique by network and address: two claims never get
-the same one.
+All of it happens inside the caller's transaction. Claims and releases lock the rows of the network's ranges before anything
+else, so what is read of cursor and addresses stays true; and ``used_ip`` is unique by network and address: two claims never
+get the same one. Who deletes a network or a range, or has to know that no VM uses it, locks its ranges, too (`hold_ranges`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import bindparam, func, select
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.health import Audit
 from cairn.kernel.ids import IdSource
 from cairn.kernel.resource import EnabledState, existing, taken
 from cairn.kernel.store.record import table_of
@@ -43,6 +45,48 @@ _USED_FROM = (
     .where(_USED.c.ip_in_long <= bindparam("end"))
     .order_by(_USED.c.ip_in_long)
     .limit(bindparam("most"))
+)
+
+
+_RELEASED, _RANGE = table_of(ReleasedIp), table_of(IpRange)
+_TWICE = select(_RELEASED.c.ip_range_uuid, _USED.c.ip).join_from(
+    _RELEASED,
+    _USED,
+    (_USED.c.ip_range_uuid == _RELEASED.c.ip_range_uuid) & (_USED.c.ip_in_long == _RELEASED.c.ip_in_long),
+)
+_GIVEN = (
+    select(_USED.c.ip_range_uuid, func.count().label("number"))
+    .join_from(_USED, _RANGE, _RANGE.c.uuid == _USED.c.ip_range_uuid)
+    .where(_USED.c.ip_in_long < _RANGE.c.next_long)
+    .group_by(_USED.c.ip_range_uuid)
+    .subquery()
+)
+_BACK = select(_RELEASED.c.ip_range_uuid, func.count().label("number")).group_by(_RELEASED.c.ip_range_uuid).subquery()
+_LOST = _RANGE.c.next_long - _RANGE.c.start_long - func.coalesce(_GIVEN.c.number, 0) - func.coalesce(_BACK.c.number, 0)
+_RANGES_OFF = (
+    select(_RANGE.c.name, _RANGE.c.uuid, _LOST)
+    .select_from(
+        _RANGE.outerjoin(_GIVEN, _GIVEN.c.ip_range_uuid == _RANGE.c.uuid).outerjoin(
+            _BACK, _BACK.c.ip_range_uuid == _RANGE.c.uuid
+        )
+    )
+    .where(_LOST != 0)
+    .order_by(_RANGE.c.uuid)
+)
+
+
+def _wrong(tx: Tx) -> Iterator[str]:
+    """Addresses that are in two places or in none."""
+    for range_, ip in tx.rows(_TWICE):
+        yield f"The address {ip} of the range {range_} is taken, and is in the list of those that were given back."
+    for name, uuid, number in tx.rows(_RANGES_OFF):
+        yield f"The address range {name} ({uuid}) is off by {number}: addresses before its cursor are neither taken nor free."
+
+
+BOOKS = Audit(
+    "addresses",
+    "VMs are not hurt by it, but an address may be given out twice, or never again. Replace the range when its VMs are gone.",
+    _wrong,
 )
 
 
@@ -73,7 +117,7 @@ class Addresses:
                 kind=ErrorKind.CONFLICT,
                 fields={"l3NetworkUuids": f"found {network.uuid}, a system network; one that is for VMs would fit"},
             )
-        ranges = tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long")
+        ranges = hold_ranges(tx, l3_network)
         if required_ip is not None:
             return self._named(tx, network, ranges, address("staticIp", required_ip), used_for)
         for range_ in ranges:
@@ -84,6 +128,9 @@ class Addresses:
             for oldest in tx.find(ReleasedIp, ip_range_uuid=range_.uuid, order_by="id", limit=1):
                 tx.delete(ReleasedIp, oldest.id)
                 return self._use(tx, range_, oldest.ip_in_long, used_for)
+        existing(
+            tx, L3Network, l3_network, "l3NetworkUuids"
+        )  # what is remembered of it may be gone by now, with its ranges
         raise _exhausted(network, ranges)
 
     def release(self, tx: Tx, used_ips: Sequence[UsedIp]) -> None:
@@ -91,7 +138,7 @@ class Addresses:
         ranges: dict[str, IpRange | None] = {}
         for used in used_ips:
             if used.ip_range_uuid not in ranges:
-                ranges[used.ip_range_uuid] = tx.get(IpRange, used.ip_range_uuid)
+                ranges[used.ip_range_uuid] = tx.get(IpRange, used.ip_range_uuid, lock=True)
             range_ = ranges[used.ip_range_uuid]
             if tx.delete(UsedIp, used.uuid) and range_ is not None and used.ip_in_long < range_.next_long:
                 tx.insert(ReleasedIp(ip_range_uuid=used.ip_range_uuid, ip_in_long=used.ip_in_long))
@@ -161,6 +208,11 @@ class Addresses:
 
 def _network(tx: Tx, l3_network: L3NetworkId) -> L3Network | None:
     return tx.get(L3Network, l3_network)
+
+
+def hold_ranges(tx: Tx, l3_network: L3NetworkId) -> list[IpRange]:
+    """The ranges of a network, by their addresses. Until the end of the transaction nobody else takes or returns one of them."""
+    return tx.find(IpRange, l3_network_uuid=l3_network, order_by="start_long", lock=True)
 
 
 def range_of(ranges: Sequence[IpRange], number: int) -> IpRange | None:

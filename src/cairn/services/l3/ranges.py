@@ -15,6 +15,7 @@ from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import enter, erase, existing, new
 from cairn.kernel.store.store import Store, Tx
 from cairn.kernel.tag import Tags
+from cairn.services.l2.model import L2Network
 from cairn.services.l3.addresses import free_from, range_of, size, used_in, vms_in_range
 from cairn.services.l3.messages import (
     AddIpRange,
@@ -89,7 +90,7 @@ class RangeService:
         """Remove a range; one that is gone is success."""
 
         def fn(tx: Tx) -> None:
-            range_ = tx.get(IpRange, message.uuid)
+            range_ = tx.get(IpRange, message.uuid, lock=True)
             if range_ is None:
                 return
             vms = vms_in_range(tx, range_.uuid)
@@ -153,6 +154,7 @@ class RangeService:
 
 
 def _check_neighbours(tx: Tx, network: L3Network, new: Range) -> None:
+    tx.get(L2Network, network.l2_network_uuid, lock=True)  # ranges on one L2 network are added one after the other
     names = {row.uuid: row.name for row in tx.find(L3Network, l2_network_uuid=network.l2_network_uuid)}
     rows = tx.find(IpRange, l3_network_uuid=list(names))
     check_neighbours(

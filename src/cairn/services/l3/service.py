@@ -13,7 +13,7 @@ from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.ids import L3NetworkId
 from cairn.services.l2.model import L2Network
-from cairn.services.l3.addresses import vms_in
+from cairn.services.l3.addresses import hold_ranges, vms_in
 from cairn.services.l3.messages import (
     AddDnsToL3Network,
     AttachNetworkServiceToL3Network,
@@ -143,6 +143,7 @@ class L3Service:
 
 
 def _check_no_vms(tx: Tx, network: L3Network, what: str, do: str) -> None:
+    hold_ranges(tx, network.uuid)
     vms = vms_in(tx, network.uuid)
     if vms:
         raise CairnError(

@@ -23,12 +23,12 @@ class Ownership:
         }
 
     def owns(self, tx: Tx, uuid: str, actor: str | None) -> bool:
-        """Tell whether a resource is there, and belongs to `actor` or `actor` is an admin."""
-        row = tx.get(Resource, uuid)
+        """Tell whether a resource is there, and belongs to `actor` or that is an admin. Its tags change one after the other."""
+        row = tx.get(Resource, uuid, lock=True)
         return row is not None and _owns(tx, row, actor)
 
     def check(self, tx: Tx, uuid: str, actor: str | None, entity: str | None = None) -> None:
-        """See that a resource is there, and belongs to `actor` unless that is an admin.
+        """See that a resource is there, and belongs to `actor` unless that is an admin. Its tags change one after the other.
 
         Args:
             entity: the type that the caller takes it for; None: any type.
@@ -40,7 +40,7 @@ class Ownership:
         if entity is not None and entity not in self._types:
             near = ", ".join(get_close_matches(entity, self._types, n=3) or sorted(self._types))
             raise invalid("tag.unknown-resource-type", "resourceType", entity, f"{near} would fit")
-        row = tx.get(Resource, uuid)
+        row = tx.get(Resource, uuid, lock=True)
         if row is None or not _owns(tx, row, actor):
             kind = info(self._types.get(entity or (row.type if row is not None else ""), Resource))
             raise not_found(kind.noun, "resourceUuid", uuid, kind.title)

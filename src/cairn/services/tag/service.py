@@ -85,8 +85,7 @@ class TagService:
                 definition = self._tags.definition(row.resource_type, row.text)
                 if definition is not None:
                     self._tags.refuse_protected(definition, row.text)
-            tx.delete(type(row), row.uuid)
-            if isinstance(row, SystemTag):
+            if tx.delete(type(row), row.uuid) and isinstance(row, SystemTag):
                 self._tags.tell_removed(tx, row.resource_type, row.resource_uuid, row.text)
 
         await self._jobs.commit(fn)

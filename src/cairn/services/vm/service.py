@@ -83,8 +83,8 @@ class VmService:
         """Change name, description or size."""
 
         def fn(tx: Tx) -> Reference:
-            vm = existing(tx, VmInstance, message.uuid)
             resized = message.cpu_num is not None or message.memory_size is not None
+            vm = existing(tx, VmInstance, message.uuid, lock=resized)
             if resized and vm.state is not VmState.STOPPED:
                 raise CairnError(
                     "vm.wrong-state",

@@ -38,12 +38,16 @@ class VmStates:
     def change(self, tx: Tx, vm: VmInstance, state: VmState, reason: str | None = None, **values: object) -> None:
         """Bring a VM into `state`, with other `values` of its row.
 
+        Args:
+            vm: as it was read in this transaction. If its state or its place is another by now, the function is run again.
+
         Raises:
             CairnError: ``vm.impossible-change``, with the VM's story: neither an operation nor a hypervisor does that.
         """
         if (vm.state, state) not in CHANGES:
             raise _impossible(tx, vm, state)
-        tx.update(VmInstance, vm.uuid, state=state, state_reason=reason, last_op_date=tx.now, **values)
+        changed = {"state": state, "state_reason": reason, "last_op_date": tx.now, **values}
+        tx.update_seen(vm, ("state", "host_uuid"), **changed)
         self.tell(tx, vm, vm.state, state, host=values.get("host_uuid", vm.host_uuid), reason=reason)
 
     def settle(self, tx: Tx, vm: VmInstance, state: VmState, **values: object) -> None:

@@ -7,6 +7,7 @@ from cairn.kernel.bus.handlers import handles
 from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.jobs import Jobs
 from cairn.kernel.resource import changed, create, gone, state_changed
+from cairn.kernel.store.mutex import hold
 from cairn.kernel.store.store import Tx
 from cairn.kernel.tag import Tags
 from cairn.services.zone.messages import ChangeZoneState, CreateZone, DeleteZone, UpdateZone
@@ -51,4 +52,5 @@ class ZoneService:
 def _one_default(tx: Tx, message: CreateZone | UpdateZone) -> None:
     """Take the default away from the zone that has it, if the call asks for it."""
     if message.is_default:
+        hold(tx, "zone.default")  # or another that becomes the default at the same time would not be seen
         tx.update_where(Zone, {"is_default": True}, is_default=False)

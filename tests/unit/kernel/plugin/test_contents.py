@@ -98,3 +98,9 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_own_error(write: Writ
     package = write(service="raise RuntimeError('no boxes')")
     with pytest.raises(RuntimeError, match="no boxes"):
         contents(package)
+
+
+def test_an_audit_is_found_once_however_many_modules_have_it(write: Write) -> None:
+    audit = "from cairn.kernel.health import Audit\nBOOKS = Audit('boxes', 'Count again.', lambda tx: ())\n"
+    found = contents(write(model=audit, service="from written_for_a_test.model import BOOKS\n"))
+    assert [one.name for one in found.audits] == ["boxes"]

@@ -384,3 +384,43 @@ async def test_a_function_that_raises_stop_iteration_cannot_end_the_caller_by_it
     with pytest.raises(RuntimeError, match="StopIteration"):
         await store.read(stops)
     await store.close()
+
+
+def overtaken_for(runs: int, code: str, seen: list[str], name: str = "run") -> Callable[[Tx], object]:
+    """Was overtaken so many times; what it did then must not stay."""
+
+    def fn(tx: Tx) -> str:
+        seen.append(code)
+        keep(f"{name} {len(seen)}")(tx)
+        if len(seen) <= runs:
+            raise CairnError(code, "somebody was faster")
+        return "done"
+
+    return fn
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("code", "runs"), [("store.duplicate", 2), ("store.reference", 2), ("store.overtaken", 5), ("store.null", 0)]
+)
+def test_one_that_may_have_been_overtaken_is_run_again_a_few_times(
+    world: World, code: str, runs: int, before: int
+) -> None:
+    distrust(world)  # those before have marks, too
+    others = [keep(str(number)) for number in range(before)]
+    seen: list[str] = []
+    *_, call = world.write(*others, overtaken_for(runs, code, seen))
+    assert (call.error, call.result) == (None, "done")
+    assert world.kept() == [*(str(number) for number in range(before)), f"run {runs + 1}"]
+
+    seen.clear()
+    *_, call = world.write(overtaken_for(100, code, seen, "vain"))
+    assert getattr(call.error, "code", None) == code
+    assert len(seen) == runs + 1
+
+
+def test_one_that_was_overtaken_in_a_batch_without_marks_costs_the_others_nothing(world: World) -> None:
+    seen: list[str] = []
+    calls = world.write(keep("a"), overtaken_for(2, "store.overtaken", seen), keep("b"))
+    assert [call.error for call in calls] == [None] * 3
+    assert world.kept() == ["a", "run 3", "b"]

@@ -167,3 +167,15 @@ def test_locations_of_one_name_and_two_newest_revisions_are_refused(core: Path, 
 def test_a_location_without_scripts_is_fine(tmp_path: Path) -> None:
     (tmp_path / "plugin" / "versions").mkdir(parents=True)
     assert not upgrade(tmp_path / "s.db", [tmp_path / "plugin" / "versions"])
+
+
+def test_newest_scripts_are_those_that_a_database_has_run_after_an_upgrade(tmp_path: Path) -> None:
+    from cairn.bootstrap import CORE_MIGRATIONS
+    from cairn.kernel.store.migrations import newest_scripts, scripts_run
+    from cairn.kernel.store.sqlite import SqliteDriver
+
+    upgrade(tmp_path / "a.db", [CORE_MIGRATIONS])
+    connection = SqliteDriver(tmp_path / "a.db").connect(read_only=True)
+    assert scripts_run(connection) == newest_scripts([CORE_MIGRATIONS])
+    assert list(newest_scripts([CORE_MIGRATIONS])) == ["cairn"]
+    connection.close()

@@ -16,7 +16,7 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.store.record import Index, Key, Record, Sealed, TableMeta, Text, info, table_of
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
-from cairn.kernel.store.sealing import SealedColumn, open_seals, rotate, seal_database
+from cairn.kernel.store.sealing import SealedColumn, open_seals, require_keys, rotate, seal_database
 from cairn.kernel.store.store import Store, Tx
 
 PASSWORD, KEY_TEXT = "correct horse", b"-----BEGIN-----"
@@ -220,3 +220,18 @@ async def test_database_of_a_memory_store_is_sealed_too() -> None:
     assert found.value.code == "secret.key-missing"
     for one in (store, again):
         await one.close()
+
+
+def test_keys_that_are_needed_are_taken_from_the_file_and_none_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "secret.key"
+    assert require_keys(file, set()).current.id
+    assert not file.exists()
+    with pytest.raises(CairnError) as missing:
+        require_keys(file, {"0123456789abcdef"})
+    assert missing.value.code == "secret.key-missing"
+
+    key = open_seals(file, tmp_path / "no.db").current.id
+
+    assert require_keys(file, {key}).current.id == key
+    with pytest.raises(CairnError, match="0123456789abcdef"):
+        require_keys(file, {key, "0123456789abcdef"})

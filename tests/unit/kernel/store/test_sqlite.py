@@ -142,3 +142,16 @@ def test_a_shared_private_database_is_seen_by_all_connections_and_gone_when_clos
     second.close()
     driver.close()
     assert not file.exists()
+
+
+def test_what_there_is_of_tables_and_numbers_is_told(tmp_path: Path) -> None:
+    connection = SqliteDriver(tmp_path / "a.db").connect(read_only=False)
+    assert (connection.columns(), connection.last_numbers(), connection.damage()) == ({}, {}, [])
+    connection.execute("CREATE TABLE log (number INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)", ())
+    connection.execute("INSERT INTO log (text) VALUES ('a'), ('b')", ())
+    connection.execute("DELETE FROM log WHERE number = 2", ())
+
+    assert connection.columns() == {"log": {"number", "text"}}
+    assert connection.last_numbers() == {"log": 2}
+    assert connection.damage() == []
+    connection.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 from sqlalchemy import bindparam, select
+from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from tests.unit.kernel import sample
 
@@ -114,3 +115,16 @@ def test_a_list_is_expanded_where_a_statement_asks_for_it(statements: Statements
     sql, values = statements.compiled(built).bind({"names": ["a", "b", "c"]})
     assert sql.count("?") == 3
     assert values == ["a", "b", "c"]
+
+
+def test_a_lock_is_asked_for_where_there_are_several_writers_and_comes_last() -> None:
+    statements = Statements(MySQLDialect(paramstyle="qmark"), Seals.ephemeral())
+    assert statements.get(sample.Host, lock=True).sql.endswith("FOR UPDATE")
+    assert "FOR UPDATE" not in statements.get(sample.Host).sql
+    found = statements.find(sample.Host, {"name": "a"}, "name", True, True, True)
+    assert found is not None
+    assert found[0].sql.endswith(" LIMIT ? FOR UPDATE")
+
+
+def test_one_writer_needs_no_locks(statements: Statements) -> None:
+    assert statements.get(sample.Host, lock=True).sql == statements.get(sample.Host).sql

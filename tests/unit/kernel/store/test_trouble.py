@@ -7,7 +7,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.driver import Trouble
 from cairn.kernel.store.record import info
 from cairn.kernel.store.sqlite import SqliteDriver
-from cairn.kernel.store.trouble import explain, translate
+from cairn.kernel.store.trouble import explain, overtaken, runs_again, translate
 
 
 def test_a_duplicate_names_the_fields_that_another_row_has() -> None:
@@ -61,3 +61,17 @@ def test_an_error_of_the_database_is_the_cause_of_ours() -> None:
     translated = translate(error, SqliteDriver(None))
     assert isinstance(translated, CairnError)
     assert (translated.code, translated.__cause__) == ("store.refused", error)
+
+
+def test_only_what_another_writer_may_have_caused_is_tried_again_and_not_for_ever() -> None:
+    taken = explain(Trouble.DUPLICATE, "zone.name", None)
+    assert [runs_again(taken, runs) for runs in (1, 2, 3)] == [True, True, False]
+    assert [runs_again(overtaken("zone"), runs) for runs in (1, 5, 6)] == [True, True, False]
+    assert not runs_again(explain(Trouble.FULL, "", None), 1)
+    assert not runs_again(ValueError("no"), 1)
+    assert not runs_again(None, 1)
+
+
+def test_who_was_overtaken_too_often_is_told_to_try_again() -> None:
+    error = overtaken("host")
+    assert (error.code, error.kind, error.details) == ("store.overtaken", ErrorKind.UNAVAILABLE, {"table": "host"})

@@ -246,3 +246,39 @@ async def test_now_is_the_clocks_and_stands_still_within_a_transaction(store: St
 async def test_fields_with_uuid_in_their_name_are_compared_exactly(store: Store) -> None:
     await store.write(lambda tx: tx.insert(Share(uuid="s", resource_uuid="abc")))
     assert await store.read(lambda tx: tx.count(Share, resource_uuid="ABC")) == 0
+
+
+async def test_rows_can_be_read_with_a_lock_and_in_a_read_it_is_of_no_effect(store: Store) -> None:
+    await store.write(lambda tx: tx.insert_many([zone(1), zone(2)]))
+
+    def fn(tx: Tx) -> list[Zone | None]:
+        return [tx.get(Zone, "z1", lock=True), *tx.find(Zone, order_by="uuid", limit=1, lock=True)]
+
+    assert await store.write(fn) == [zone(1)] * 2 == await store.read(fn)
+
+
+async def test_update_seen_changes_a_row_that_is_as_it_was_read(store: Store) -> None:
+    await store.write(lambda tx: tx.insert(zone(1, description=None)))
+
+    await store.write(lambda tx: tx.update_seen(zone(1), ["state", "description"], state=ZoneState.DISABLED))
+
+    found = await store.read(lambda tx: tx.get(Zone, "z1"))
+    assert found is not None
+    assert found.state is ZoneState.DISABLED
+
+
+@pytest.mark.parametrize("row", [zone(1, state=ZoneState.DISABLED), zone(2)])
+async def test_update_seen_of_a_row_that_is_another_by_now_or_gone_is_tried_again_in_vain(
+    store: Store, row: Zone
+) -> None:
+    await store.write(lambda tx: tx.insert(zone(1)))
+    runs: list[int] = []
+
+    def fn(tx: Tx) -> None:
+        runs.append(1)
+        tx.update_seen(row, ["state"], load=2.0)
+
+    with pytest.raises(CairnError) as caught:
+        await store.write(fn)
+    assert (caught.value.code, len(runs)) == ("store.overtaken", 6)
+    assert await store.read(lambda tx: tx.find(Zone)) == [zone(1)]

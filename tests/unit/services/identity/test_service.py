@@ -12,7 +12,7 @@ from cairn.kernel.bus.context import CallContext, Origin, entered
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.job import JobState
 from cairn.kernel.plugin.manifest import Manifest
-from cairn.kernel.resource import EnabledState
+from cairn.kernel.resource import EnabledState, Resource
 from cairn.kernel.session import Authenticator
 from cairn.kernel.store.record import Key, Owner, Record, TableMeta
 from cairn.kernel.tag import UserTag
@@ -239,6 +239,21 @@ async def test_an_account_that_owns_things_stays_and_they_are_named() -> None:
     await node.context.store.write(lambda tx: tx.delete_where(Boat))
     await node.call(DeleteAccount(uuid=ann), actor=root)
     await node.stop()
+
+
+async def test_an_account_stays_while_something_is_made_for_it(node: SmallNode) -> None:
+    root, ann = await account(node, "root", admin=True), await account(node, "ann")
+    coming = Resource(
+        uuid="v1", type="VmInstance", name="web", account_uuid=ann, job_uuid="j", create_date=node.clock.now()
+    )
+    await node.context.store.write(lambda tx: tx.insert(coming))
+
+    error = await node.refused(DeleteAccount(uuid=ann), "account.in-use", actor=root)
+
+    assert "will own the VmInstance web" in error.message
+    await node.context.store.write(lambda tx: tx.delete(Resource, "v1"))
+    await node.call(DeleteAccount(uuid=ann), actor=root)
+    assert [row.name for row in await node.all(Account)] == ["root"]
 
 
 async def test_admins_lock_out_neither_themselves_nor_everybody(node: SmallNode) -> None:

@@ -2,8 +2,8 @@
 
 Candidates come from indexes, the one with the most free memory first, a few at a time (`candidates`), so
 that the cost of a claim does not grow with the number of hosts, whether one fits or none. Plugins may refuse candidates
-(`HostFilter`). The claim itself is one UPDATE that looks again, so two claims never take the same memory. When no host
-fits, administrators are told why some of them do not.
+(`HostFilter`). The claim itself is one UPDATE that looks again, so two claims never take the same memory, nor one that of a
+host that was closed or lost meanwhile. When no host fits, administrators are told why some of them do not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.resource import taken
 from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
+from cairn.kernel.store.trouble import overtaken
 from cairn.services.host.extensions import Candidate, HostFilter, HostNeed
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.placement.candidates import Candidates
@@ -33,6 +34,8 @@ def _take() -> Update:
         update(host)
         .where(
             host.c.uuid == bindparam("of"),
+            host.c.state == HostState.ENABLED.value,
+            host.c.status == MachineStatus.CONNECTED.value,
             host.c.available_memory_capacity >= bindparam("memory"),
             host.c.available_cpu_capacity >= bindparam("cpu"),
         )
@@ -74,18 +77,23 @@ class Allocator(HostLedger):
         Raises:
             CairnError: ``host.none-fits``; administrators are told the reasons of some hosts.
         """
-        looked_at = 0
+        looked_at, overtook = 0, False
         for found in self._candidates.batches(tx, need, self._filters()):
             looked_at += len(found)
             refused = self._refused(tx, need, found)
             for candidate in found:
-                if candidate.host_uuid not in refused and self._take(tx, need, candidate.host_uuid):
+                if candidate.host_uuid in refused:
+                    continue
+                if self._take(tx, need, candidate.host_uuid):
                     return candidate
+                overtook = True  # it had room, and was up, when it was looked at
+        if overtook:
+            raise overtaken("host")  # hosts have changed their places in the order that was gone by: look once more
         raise self._none_fits(tx, need, looked_at)
 
     def release(self, tx: Tx, vm: VmId) -> HostId | None:
         """Give back what a VM holds. Returns the host; None when it held nothing. Safe to repeat."""
-        claim = tx.get(HostClaim, vm)
+        claim = tx.get(HostClaim, vm, lock=True)
         if claim is None:
             return None
         tx.delete(HostClaim, vm)
@@ -94,19 +102,12 @@ class Allocator(HostLedger):
 
     def hold(self, tx: Tx, vm: VmId, host: HostId, *, cpu_num: int, memory_bytes: int) -> None:
         """Book a VM on the host where it was found, whether it fits or not. Safe to repeat."""
-        claim = tx.get(HostClaim, vm)
+        claim = tx.get(HostClaim, vm, lock=True)
         if claim is not None and claim.host_uuid == host:
             return
         self.release(tx, vm)
-        row = tx.get(Host, host)
-        if row is None:
+        if not tx.execute(self._giving, {"of": host, "memory": -memory_bytes, "cpu": -cpu_num}):
             return
-        tx.update(
-            Host,
-            host,
-            available_memory_capacity=row.available_memory_capacity - memory_bytes,
-            available_cpu_capacity=row.available_cpu_capacity - cpu_num,
-        )
         tx.insert(HostClaim(vm_uuid=vm, host_uuid=host, cpu_num=cpu_num, memory_bytes=memory_bytes))
 
     def _refused(self, tx: Tx, need: HostNeed, candidates: Sequence[Candidate]) -> dict[HostId, str]:
@@ -144,7 +145,7 @@ class Allocator(HostLedger):
         open_hosts = [taken(Candidate, host, host_uuid=host.uuid) for host in hosts if reasons[host.uuid] is None]
         reasons |= self._refused(tx, need, open_hosts)
         disk = f"a disk of {-(-need.disk_bytes >> 20)} MiB" if need.disk_bytes else "its disk"
-        told = "; ".join(f"{host.name} {reasons[host.uuid] or 'was just taken by another VM'}" for host in hosts)
+        told = "; ".join(f"{host.name} {reasons[host.uuid] or 'is free by now'}" for host in hosts)
         return CairnError(
             "host.none-fits",
             f"No host fits a VM of {need.cpu_num} CPUs ({need.architecture}) and {need.memory_size >> 20} MiB, with these "

@@ -165,8 +165,9 @@ class FinishConnect(TransactionStep[FinishConnectInput, Nothing]):
         self._settings = settings
 
     def do(self, tx: Tx, given: FinishConnectInput) -> Nothing:
-        """Capacity is what the machine has, less what VMs hold by their claims."""
+        """Capacity is what the machine has, less what VMs hold by their claims; none is made while these are summed up."""
         facts = given.facts
+        existing(tx, Host, given.uuid, lock=True)
         cpu_total, memory_total = totals(self._settings, facts.cpu_num, facts.memory_bytes)
         cpu_used, memory_used = claimed(tx, given.uuid)
         self._kind.connected(

@@ -189,14 +189,15 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
     def do(self, tx: Tx, given: FinishAddInput) -> Nothing:
         """Write sizes and check sum down; forget the backup storages that do not have it, which owe what they still have."""
         self._files.owe(tx, given.left_copies)
-        image = existing(tx, Image, given.uuid)
+        image = existing(tx, Image, given.uuid, lock=True)
         fetched = {copy.backup_storage_uuid for copy in given.fetched_copies}
         ready = 0
         for ref in tx.find(ImageBackupStorageRef, image_uuid=image.uuid):
             if ref.backup_storage_uuid in fetched and not ref.given_up:
-                ready += tx.update(ImageBackupStorageRef, ref.uuid, status=ImageStatus.READY, last_op_date=tx.now)
+                there = {"uuid": ref.uuid, "given_up": False}
+                ready += tx.update_where(ImageBackupStorageRef, there, status=ImageStatus.READY, last_op_date=tx.now)
             elif not ref.given_up:
-                tx.delete(ImageBackupStorageRef, ref.uuid)
+                tx.delete_where(ImageBackupStorageRef, uuid=ref.uuid, given_up=False)
         if not ready:
             raise CairnError(
                 "image.no-copy",
@@ -222,7 +223,9 @@ class FinishAdd(TransactionStep[FinishAddInput, Nothing]):
 
 def _usable(tx: Tx, uuid: str) -> BackupStorage:
     """The backup storage, if new images can be put there now."""
-    storage = existing(tx, BackupStorage, uuid, "backupStorageUuids")
+    storage = existing(
+        tx, BackupStorage, uuid, "backupStorageUuids", lock=True
+    )  # it is not closed before the image is there
     if storage.state is not EnabledState.ENABLED:
         raise CairnError(
             "backup-storage.disabled",

@@ -53,7 +53,7 @@ class BeginExpunge(TransactionStep[BeginExpungeInput, BeginExpungeOutput]):
 
         What would keep the image's row from going is told now, while its files are there (``image.in-use``).
         """
-        image = existing(tx, Image, given.uuid, "imageUuid")
+        image = existing(tx, Image, given.uuid, "imageUuid", lock=True)
         refs = tx.find(ImageBackupStorageRef, image_uuid=image.uuid)
         wanted = given.asked.backup_storage_uuids
         going = [ref for ref in refs if wanted is None or ref.backup_storage_uuid in wanted]

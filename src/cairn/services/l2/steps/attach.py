@@ -47,7 +47,9 @@ class RecordAttachment(TransactionStep[AttachmentInput, Nothing]):
     def do(self, tx: Tx, given: AttachmentInput) -> Nothing:
         """Refuse a cluster of another zone, and one that has this network or its interface already."""
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
-        cluster = existing(tx, Cluster, given.cluster, "clusterUuid")
+        cluster = existing(
+            tx, Cluster, given.cluster, "clusterUuid", lock=True
+        )  # networks come to it one after the other
         if cluster.zone_uuid != network.zone_uuid:
             raise CairnError(
                 "l2.another-zone",

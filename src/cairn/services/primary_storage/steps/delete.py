@@ -43,7 +43,7 @@ class Close(TransactionStep[DeleteInput, CloseOutput]):
 
     def do(self, tx: Tx, given: DeleteInput) -> CloseOutput:
         """Disable it. When enforcing, neither clusters nor what is on it keep it; but its driver must be there for the rest."""
-        row = existing(tx, PrimaryStorage, given.uuid)
+        row = existing(tx, PrimaryStorage, given.uuid, lock=True)
         self._extensions.named(PrimaryStorageDriver, row.type)
         if given.asked.delete_mode is not DeleteMode.ENFORCING:
             _refuse_attached(tx, row)

@@ -64,7 +64,7 @@ class RestoreNics(TransactionStep[RestoreInput, Nothing]):
                 address,
                 uuid=uuid,
                 vm_instance_uuid=vm.uuid,
-                mac=new_mac(tx, self._ids) if tx.count(VmNic, mac=nic.mac) else nic.mac,
+                mac=new_mac(self._ids) if tx.count(VmNic, mac=nic.mac) else nic.mac,
                 device_id=device,
                 internal_name=tap_name(uuid),
                 driver_type=nic.driver_type,
