@@ -119,6 +119,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     zone_uuid: ZoneId
     management_ip: str
     connected: bool
+    is_new: bool = False  #: it was never connected yet
 
 
 class HostList(Struct, frozen=True, kw_only=True):
@@ -132,6 +133,18 @@ class ListHosts(Query[HostList], frozen=True, kw_only=True, tag="host.list"):
 
     cluster_uuids: list[ClusterId] = []
     host_uuids: list[HostId] = []
+
+
+class HostChangeCounts(Struct, frozen=True, kw_only=True):
+    """For each cluster that was asked for, how often its hosts changed. Two equal answers: the hosts are the same."""
+
+    changes: dict[ClusterId, int]
+
+
+class CountHostChanges(Query[HostChangeCounts], frozen=True, kw_only=True, tag="host.count-changes"):
+    """Tell whether clusters have the hosts that they had, with the addresses that they had, without looking at hosts."""
+
+    cluster_uuids: list[ClusterId]
 
 
 class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-changed"):

@@ -64,11 +64,13 @@ class Syncs(HostSyncs):
         """Take the part for one that failed; see `HostSyncs`. In memory only: who asks knows the reason after a restart, too."""
         self._failing.setdefault(_Part(host, kind, subject), reason)
 
-    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
+    async def sync(
+        self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
         """Do the part's work, and note how it ended; see `HostSyncs`."""
         part = _Part(host, kind, subject)
         try:
-            await self._works[kind](host, subject)
+            await (self._works[kind](host, subject) if work is None else work())
         except CairnError as error:
             await self._failed(part, str(error))
         except Exception as error:  # noqa: BLE001 (whatever a part raises, it is that part alone that has failed)
