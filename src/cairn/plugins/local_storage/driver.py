@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import bindparam, func, select
+
 from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
@@ -16,6 +18,7 @@ from cairn.agents.protocol.wire import Space
 from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.leftovers import Leftovers
@@ -30,6 +33,13 @@ from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorag
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 from cairn.services.vm.messages import by_force
 from cairn.services.volume.model import Volume
+
+_place, _host = table_of(LocalStorageVolume), table_of(Host)
+_IN_CLUSTER = (
+    select(func.count())
+    .select_from(_place.join(_host, _host.c.uuid == _place.c.host_uuid))
+    .where(_host.c.cluster_uuid == bindparam("cluster"), _place.c.primary_storage_uuid == bindparam("storage"))
+)
 
 
 class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, HostRemoval):
@@ -109,8 +119,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
 
     def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
         """Volumes on hosts of the cluster keep the storage attached."""
-        hosts = [host.uuid for host in tx.find(Host, cluster_uuid=cluster)]
-        count = tx.count(LocalStorageVolume, primary_storage_uuid=storage, host_uuid=hosts) if hosts else 0
+        count = int(str(tx.rows(_IN_CLUSTER, {"storage": storage, "cluster": cluster})[0][0]))
         return f"{_volumes(count)} on disks of its hosts; expunge their VMs first" if count else None
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:

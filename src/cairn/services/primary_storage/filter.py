@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
-from cairn.services.ids import HostId, PrimaryStorageId, VolumeId
+from cairn.services.ids import ClusterId, HostId, PrimaryStorageId, VolumeId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 from cairn.services.primary_storage.usable import UsableStorage
@@ -24,8 +24,13 @@ class StorageFilter(HostFilter):
         """A VM that has its disk already brings its volume and that volume's storage; a new one wants space."""
         if need.root_volume_uuid is not None:
             return self._refuse_without(tx, need.root_volume_uuid, need.primary_storage_uuid, candidates)
-        reasons = {candidate.host_uuid: self._refuse_new(tx, candidate, need) for candidate in candidates}
-        return {host: reason for host, reason in reasons.items() if reason is not None}
+        by_cluster: dict[ClusterId, list[Candidate]] = {}
+        for candidate in candidates:
+            by_cluster.setdefault(candidate.cluster_uuid, []).append(candidate)
+        refused: dict[HostId, str] = {}
+        for cluster, there in by_cluster.items():
+            refused |= self._refuse_new(tx, cluster, there, need)
+        return refused
 
     def narrow(self, tx: Tx, need: HostNeed) -> Places:
         """The host whose disk the volume is on, and the clusters to which the storage that was asked for is attached."""
@@ -48,12 +53,15 @@ class StorageFilter(HostFilter):
             return {candidate.host_uuid: "cannot be asked for a disk that is gone" for candidate in candidates}
         return self._extensions.named(PrimaryStorageDriver, row.type).refuse(tx, row.uuid, candidates, 0, volume)
 
-    def _refuse_new(self, tx: Tx, candidate: Candidate, need: HostNeed) -> str | None:
-        reason = "has no enabled primary storage attached to its cluster"
-        for storage in self._usable.of(tx, candidate.cluster_uuid, need.primary_storage_uuid):
+    def _refuse_new(self, tx: Tx, cluster: ClusterId, candidates: list[Candidate], need: HostNeed) -> dict[HostId, str]:
+        """Refuse hosts of a cluster for which none of its storage has space; each storage is asked once for all of them."""
+        left = candidates
+        reasons = {one.host_uuid: "has no enabled primary storage attached to its cluster" for one in candidates}
+        for storage in self._usable.of(tx, cluster, need.primary_storage_uuid):
             driver = self._extensions.named(PrimaryStorageDriver, storage.type)
-            refused = driver.refuse(tx, storage.uuid, [candidate], need.disk_bytes, None)
-            if not refused:
-                return None
-            reason = refused[candidate.host_uuid]
-        return reason
+            refused = driver.refuse(tx, storage.uuid, left, need.disk_bytes, None)
+            left = [one for one in left if one.host_uuid in refused]
+            reasons |= refused
+            if not left:
+                break
+        return {one.host_uuid: reasons[one.host_uuid] for one in left}
