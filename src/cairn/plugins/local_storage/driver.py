@@ -35,6 +35,13 @@ from cairn.services.vm.messages import by_force
 from cairn.services.volume.model import Volume
 
 _place, _host = table_of(LocalStorageVolume), table_of(Host)
+_share = table_of(LocalStorageHost)
+_ROOMIEST = (
+    select(_share.c.host_uuid)
+    .where(_share.c.primary_storage_uuid == bindparam("storage"), _share.c.available_capacity >= bindparam("size"))
+    .order_by(_share.c.available_capacity.desc())
+    .limit(bindparam("most"))
+)
 _IN_CLUSTER = (
     select(func.count())
     .select_from(_place.join(_host, _host.c.uuid == _place.c.host_uuid))
@@ -84,6 +91,11 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
             elif (free := available_of(row, terms)) < disk_bytes:
                 refused[host] = f"has {free >> 20} MiB of local storage free, and the disk needs {_mib(disk_bytes)} MiB"
         return refused
+
+    def few_with_room(self, tx: Tx, storage: PrimaryStorageId, disk_bytes: int, most: int) -> frozenset[HostId] | None:
+        """Those with the most space, by an index."""
+        rows = tx.rows(_ROOMIEST, {"storage": storage, "size": disk_bytes, "most": most + 1})
+        return frozenset(HostId(str(host)) for (host,) in rows) if len(rows) <= most else None
 
     def claim(
         self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int, image: ImageId | None

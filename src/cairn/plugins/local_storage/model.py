@@ -29,6 +29,7 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
         visible=Visible.ADMIN,
         path="/primary-storage/local-storage/hosts",
         unique_together=(("primary_storage_uuid", "host_uuid"),),
+        indexes=(("primary_storage_uuid", "available_capacity", "host_uuid"),),
     )
 
     uuid: Annotated[str, Key()]

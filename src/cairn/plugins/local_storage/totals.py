@@ -38,12 +38,10 @@ def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 #: what of some hosts is not in the sums yet, and of all hosts what should be
-_MISSING: Select[Any] = (
-    select(*(_sum(_share.c[name] - _share.c[f"summed_{name}"]) for name in CAPACITIES))
-    .where(_OF_STORAGE, _OF_HOSTS)
-    .with_for_update()
-)
-_ALL: Select[Any] = select(*(_sum(_share.c[name]) for name in CAPACITIES)).where(_OF_STORAGE).with_for_update()
+_missing: list[ColumnElement[Any]] = [_sum(_share.c[name] - _share.c[f"summed_{name}"]) for name in CAPACITIES]
+_whole: list[ColumnElement[Any]] = [_sum(_share.c[name]) for name in CAPACITIES]
+_MISSING: Select[Any] = select(*_missing).where(_OF_STORAGE, _OF_HOSTS).with_for_update()
+_ALL: Select[Any] = select(*_whole).where(_OF_STORAGE).with_for_update()
 _NOTED: Update = (
     update(_share).where(_OF_STORAGE, _IS_OFF).values({f"summed_{name}": _share.c[name] for name in CAPACITIES})
 )

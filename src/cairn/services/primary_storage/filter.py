@@ -10,7 +10,10 @@ from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, Host
 from cairn.services.ids import ClusterId, HostId, PrimaryStorageId, VolumeId
 from cairn.services.primary_storage.extensions import PrimaryStorageDriver
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
-from cairn.services.primary_storage.usable import UsableStorage
+from cairn.services.primary_storage.usable import UsableStorage, usable_anywhere
+
+#: hosts of a storage that are named to look at each of them
+_FEW = 60
 
 
 class StorageFilter(HostFilter):
@@ -33,17 +36,30 @@ class StorageFilter(HostFilter):
         return refused
 
     def narrow(self, tx: Tx, need: HostNeed) -> Places:
-        """The host whose disk the volume is on, and the clusters to which the storage that was asked for is attached."""
-        row = tx.get(PrimaryStorage, need.primary_storage_uuid) if need.primary_storage_uuid is not None else None
+        """The host whose disk the volume is on, or those few that have room, where the storage that was asked for is attached."""
+        hosts = self._with_room(tx, need) if need.root_volume_uuid is None else None
+        if need.primary_storage_uuid is None:
+            return Places(hosts=hosts)
+        row = tx.get(PrimaryStorage, need.primary_storage_uuid)
         if row is None:
-            return ANYWHERE
-        home = None
+            return ANYWHERE  # `refuse` tells each host's reason
         if need.root_volume_uuid is not None:
             driver = self._extensions.named(PrimaryStorageDriver, row.type)
             home = driver.host_of(tx, need.root_volume_uuid)
+            hosts = None if home is None else frozenset((home,))
         refs = tx.find(PrimaryStorageClusterRef, primary_storage_uuid=row.uuid)
-        clusters = frozenset(ref.cluster_uuid for ref in refs)
-        return Places(hosts=None if home is None else frozenset((home,)), clusters=clusters)
+        return Places(hosts=hosts, clusters=frozenset(ref.cluster_uuid for ref in refs))
+
+    def _with_room(self, tx: Tx, need: HostNeed) -> frozenset[HostId] | None:
+        """The only hosts that have room for a new volume, if all storage that may take it knows them and they are few."""
+        hosts: frozenset[HostId] = frozenset()
+        for storage in usable_anywhere(tx, need.primary_storage_uuid):
+            driver = self._extensions.named(PrimaryStorageDriver, storage.type)
+            few = driver.few_with_room(tx, storage.uuid, need.disk_bytes, _FEW)
+            if few is None:
+                return None
+            hosts |= few
+        return hosts
 
     def _refuse_without(
         self, tx: Tx, volume: VolumeId, storage: PrimaryStorageId | None, candidates: Sequence[Candidate]

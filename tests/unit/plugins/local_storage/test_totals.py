@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
@@ -14,7 +15,7 @@ from cairn.plugins.local_storage.model import TYPE, LocalStorageHost
 from cairn.plugins.local_storage.totals import CAPACITIES, add_up, add_up_all, take_away
 from cairn.services.cluster.model import Cluster
 from cairn.services.host.model import Host
-from cairn.services.ids import HostId, PrimaryStorageId
+from cairn.services.ids import HostId, PrimaryStorageId, ZoneId
 from cairn.services.primary_storage.model import PrimaryStorage
 from cairn.services.zone.model import Zone
 from cairn.testing.clock import VirtualClock
@@ -35,16 +36,16 @@ async def store() -> AsyncIterator[Store]:
 
 
 def _foundation(tx: Tx) -> None:
-    tx.insert(Zone(uuid="z", name="z", create_date=NOW, last_op_date=NOW))
+    tx.insert(Zone(uuid=ZoneId("z"), name="z", create_date=NOW, last_op_date=NOW))
     tx.insert(
-        Cluster(uuid="c", name="c", zone_uuid="z", hypervisor_type="KVM", create_date=NOW, last_op_date=NOW)  # type: ignore[arg-type]
+        Cluster(uuid="c", name="c", zone_uuid=ZoneId("z"), hypervisor_type="KVM", create_date=NOW, last_op_date=NOW)  # type: ignore[arg-type]
     )
     for uuid in (HERE, THERE):
         tx.insert(
             PrimaryStorage(
                 uuid=uuid,
                 name=uuid,
-                zone_uuid="z",  # type: ignore[arg-type]
+                zone_uuid=ZoneId("z"),
                 url="/x",
                 mount_path="/x",
                 type=TYPE,
@@ -61,7 +62,7 @@ def add_share(tx: Tx, storage: PrimaryStorageId, host: str, *capacities: int) ->
             Host(
                 uuid=host,  # type: ignore[arg-type]
                 name=host,
-                zone_uuid="z",  # type: ignore[arg-type]
+                zone_uuid=ZoneId("z"),
                 cluster_uuid="c",  # type: ignore[arg-type]
                 management_ip=host,
                 hypervisor_type="KVM",
@@ -69,10 +70,8 @@ def add_share(tx: Tx, storage: PrimaryStorageId, host: str, *capacities: int) ->
                 last_op_date=NOW,
             )
         )
-    values = dict(zip(CAPACITIES, capacities, strict=False))
-    tx.insert(
-        LocalStorageHost(uuid=f"{storage}-{host}", primary_storage_uuid=storage, host_uuid=HostId(host), **values)
-    )
+    row = LocalStorageHost(uuid=f"{storage}-{host}", primary_storage_uuid=storage, host_uuid=HostId(host))
+    tx.insert(replace(row, **dict(zip(CAPACITIES, capacities, strict=False))))
 
 
 def sums(tx: Tx, storage: PrimaryStorageId) -> list[int]:
