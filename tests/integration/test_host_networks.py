@@ -97,7 +97,8 @@ async def test_a_guest_that_powers_itself_off_is_not_served_any_more() -> None:
 async def test_a_network_in_trouble_is_seen_tried_again_and_does_not_keep_its_host() -> None:
     async with Cloud.open(hosts=1) as cloud:
         site = await cloud.make_site()
-        cloud.agents.dials.turn(Dial(host=HOST, command="network.ensure-vxlan", error_rate=1.0))
+        for command in ("network.ensure-vxlan", "network.change-vxlan-peers"):
+            cloud.agents.dials.turn(Dial(host=HOST, command=command, error_rate=1.0))
         await cloud.call("ReconnectHost", uuid=site["host-1"])
         (host,) = await cloud.query("Host")
         (fault,) = await cloud.query("HostFault")
@@ -118,7 +119,8 @@ async def test_a_network_in_trouble_is_seen_tried_again_and_does_not_keep_its_ho
 async def test_trouble_is_remembered_over_a_restart_of_the_node() -> None:
     async with Cloud.open(hosts=1) as cloud:
         site = await cloud.make_site()
-        cloud.agents.dials.turn(Dial(host=HOST, command="network.ensure-vxlan", error_rate=1.0))
+        for command in ("network.ensure-vxlan", "network.change-vxlan-peers"):
+            cloud.agents.dials.turn(Dial(host=HOST, command=command, error_rate=1.0))
         await cloud.call("ReconnectHost", uuid=site["host-1"])
         await cloud.revive()
         cloud.agents.dials.clear()

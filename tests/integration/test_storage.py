@@ -11,6 +11,7 @@ import pytest
 
 from cairn.kernel.store.migrations import upgrade
 from cairn.plugins import local_storage
+from cairn.plugins.local_storage.totals import CAPACITIES
 from cairn.services.host.model import Host
 from cairn.services.primary_storage.model import ImageCache
 from cairn.simulator.dials import Dial
@@ -230,6 +231,8 @@ async def test_volumes_from_before_know_what_they_are_based_on_if_their_image_is
     database.write_bytes(cloud.store.content())
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("ALTER TABLE local_storage_resource_ref DROP COLUMN image_uuid")
+        for capacity in CAPACITIES:
+            connection.execute(f"ALTER TABLE local_storage_host_ref DROP COLUMN summed_{capacity}")
         connection.execute("CREATE TABLE alembic_version_local_storage (version_num VARCHAR(32) PRIMARY KEY)")
         connection.execute("INSERT INTO alembic_version_local_storage VALUES ('local_storage_0002')")
 

@@ -18,7 +18,7 @@ from cairn.agents.delivery import Delivery, HttpPoster
 from cairn.agents.plugins import areas_of_plugins
 from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol.machine import identity_here
-from cairn.agents.protocol.wire import Pong
+from cairn.agents.protocol.wire import KEEP_ALIVE_SECONDS, Pong
 from cairn.agents.role import AgentRole, version
 from cairn.agents.server import Server
 from cairn.agents.state import Record
@@ -45,7 +45,9 @@ class Agent:
         )
         server = Server(self._tasks, self._pong, trusted=config.tls is None)
         self._role.add_routes(server.app)
-        self._runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(
+            server.app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=KEEP_ALIVE_SECONDS
+        )
 
     async def start(self) -> None:
         """Bring back what should be on the machine, then listen."""

@@ -16,16 +16,17 @@ Rows = dict[str, dict[str, dict[str, object]]]
 #: records of what happened, not of what is
 HISTORY = frozenset(
     {
-        "job",
+        "commit_sequence",
         "event",
         "event_cursor",
-        "invalidation",
-        "commit_sequence",
-        "session",
-        "management_node",
-        "ring_epoch",
-        "released_ip",
         "former_uuid",
+        "host_changes",
+        "invalidation",
+        "job",
+        "management_node",
+        "released_ip",
+        "ring_epoch",
+        "session",
     }
 )
 #: columns that may differ when all else is as before

@@ -6,10 +6,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
+from zlib import crc32
 
 from msgspec import Struct
 
-from cairn.agents.protocol.network import ChangeVxlanPeers, DhcpLeft, RemoveDhcpEntries, VxlanPeers
+from cairn.agents.protocol.network import (
+    ChangeVxlanPeers,
+    DhcpLeft,
+    EnsureVxlan,
+    RemoveDhcpEntries,
+    VxlanPeers,
+    tunnel_generation,
+)
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.api import Reference
 from cairn.kernel.error import CairnError, ErrorKind
@@ -22,7 +30,7 @@ from cairn.kernel.store.store import Tx
 from cairn.plugins.flat_network.manifest import MANIFEST as FLAT
 from cairn.services.cluster.manifest import MANIFEST as CLUSTER_SERVICE
 from cairn.services.cluster.model import Cluster
-from cairn.services.host.messages import HostList, HostView, ListHosts
+from cairn.services.host.messages import CountHostChanges, HostChangeCounts, HostList, HostView, ListHosts
 from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.ids import ClusterId, HostId, L2NetworkId, L3NetworkId, ZoneId
 from cairn.services.l2.manifest import MANIFEST as L2
@@ -56,7 +64,7 @@ class Agents(HostAgents):
         self.calls: list[tuple[str, AgentCommand[Result]]] = []
         self.refuse: dict[str, CairnError] = {}  #: host, or command's name -> what it answers
         self.gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self.stale: set[str] = set()  #: hosts that have other peers than this node thinks
+        self.ends: dict[tuple[str, str], set[str]] = {}  #: of tunnels, by host and bridge
         self.gated: set[str] = set()  #: hosts whose answers wait for their gate
 
     async def call(
@@ -68,9 +76,19 @@ class Agents(HostAgents):
         for key in (host, command.name):
             if key in self.refuse:
                 raise self.refuse[key]
+        if isinstance(command, EnsureVxlan):
+            self.ends[host, command.bridge] = {*command.peers, command.local_ip}
         if isinstance(command, ChangeVxlanPeers):
-            return cast("R", VxlanPeers(fitted=host not in self.stale))
+            return cast("R", VxlanPeers(fitted=self._fits(host, command)))
         return cast("R", DhcpLeft() if isinstance(command, RemoveDhcpEntries) else Done())
+
+    def _fits(self, host: str, command: ChangeVxlanPeers) -> bool:
+        ends = self.ends.get((host, command.bridge), set())
+        ends = (ends | set(command.add)) - set(command.remove)
+        if command.local_ip not in ends or tunnel_generation(ends) != command.generation:
+            return False
+        self.ends[host, command.bridge] = ends
+        return True
 
     def take(self) -> list[tuple[str, AgentCommand[Result]]]:
         """What was called since the last time."""
@@ -88,10 +106,12 @@ class Syncs(HostSyncs):
     def register(self, kind: str, work: Callable[[HostId, str], Awaitable[None]]) -> None:
         self.works[kind] = work
 
-    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
+    async def sync(
+        self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
         part = (host, kind, subject)
         try:
-            await self.works[kind](host, subject)
+            await (self.works[kind](host, subject) if work is None else work())
         except CairnError as error:
             self.failed[part] = error
             return False
@@ -144,6 +164,7 @@ class Rig:
         node.provide(HostAgents, self.agents)
         node.provide(HostSyncs, self.syncs)
         node.bus.register(ListHosts, self._list_hosts)
+        node.bus.register(CountHostChanges, self._count_changes)
         node.bus.register(ListVmNetworks, self._list_vms)
 
     async def stop(self) -> None:
@@ -174,6 +195,16 @@ class Rig:
         ]
         return HostList(hosts=hosts)
 
+    async def _count_changes(self, message: CountHostChanges) -> HostChangeCounts:
+        """Any number that is another one for other hosts does."""
+        sets = {
+            cluster: sorted(
+                host.uuid + host.management_ip for host in self.hosts.values() if host.cluster_uuid == cluster
+            )
+            for cluster in message.cluster_uuids
+        }
+        return HostChangeCounts(changes={cluster: crc32("".join(found).encode()) for cluster, found in sets.items()})
+
     async def _list_vms(self, message: ListVmNetworks) -> VmNetworkList:
         return VmNetworkList(vms=self.vms[message.host_uuid])
 
@@ -191,12 +222,13 @@ class Rig:
             zone_uuid=ZONE,
             management_ip=address or f"192.0.2.{number}",
             connected=connected,
+            is_new=not connected,
         )
         return host
 
     async def settle(self) -> list[tuple[str, AgentCommand[Result]]]:
         """Let background work end; what agents were told since the last time."""
-        await self.clock.settle()
+        await self.clock.advance(1.0)  # what is told to many has pauses
         return self.agents.take()
 
     async def l2(self, name: str = "wire", *, zone: str = ZONE, interface: str = "eth0") -> L2NetworkId:

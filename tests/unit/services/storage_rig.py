@@ -58,6 +58,7 @@ class PaperStorage(PrimaryStorageDriver):
         self.cleared: list[str] = []
         self.refuse_drop: CairnError | None = None
         self.dropped: list[tuple[str, str]] = []
+        self.few: frozenset[HostId] | None = None  #: the only hosts with room
         self.kept_by: str | None = None  #: why it cannot be detached
 
     def refuse(
@@ -66,6 +67,9 @@ class PaperStorage(PrimaryStorageDriver):
         reason = f"does not reach {volume}" if volume is not None else f"has {self.free[storage]} bytes free"
         fits = self.claims.get(volume) == storage if volume is not None else self.free[storage] >= disk_bytes
         return {} if fits else {candidate.host_uuid: reason for candidate in candidates}
+
+    def few_with_room(self, tx: Tx, storage: str, disk_bytes: int, most: int) -> frozenset[HostId] | None:
+        return self.few
 
     def claim(self, tx: Tx, storage: str, host: str, volume: str, size_bytes: int, image: str | None) -> bool:
         if self.free[storage] < size_bytes:

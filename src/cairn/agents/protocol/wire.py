@@ -16,6 +16,9 @@ ENTRY_POINTS = "cairn.agents"
 #: A request to an agent may have so many bytes. What grows with the number of VMs is sent in several.
 MAX_REQUEST_BYTES = 1 << 20
 
+#: An agent keeps a connection on which nothing comes for so long. Pings come more often, so they need no new one.
+KEEP_ALIVE_SECONDS = 300.0
+
 
 class Result(Struct, frozen=True, kw_only=True, rename="camel"):
     """The base of all answers of commands. Unknown fields are ignored, so that a newer agent may say more."""

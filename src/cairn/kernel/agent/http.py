@@ -24,8 +24,13 @@ from urllib.parse import urlsplit
 import httptools
 
 from cairn.agents.protocol.peer import PeerRole, explain, peer_of
+from cairn.agents.protocol.wire import KEEP_ALIVE_SECONDS
 from cairn.kernel.bus.deadline import DeadlineWheel, Expiring
 from cairn.kernel.clock import Clock
+
+_IDLE_SECONDS = KEEP_ALIVE_SECONDS * 0.8
+#: certificates are looked at when a connection is opened, so none is kept for ever
+_OLDEST_SECONDS = 900.0
 
 
 class TransportError(Exception):
@@ -141,6 +146,7 @@ class _Connection(asyncio.Protocol):
         "exchange",
         "idle_since",
         "lost",
+        "opened",
         "owner",
         "pool",
         "served",
@@ -150,6 +156,7 @@ class _Connection(asyncio.Protocol):
         self.owner = owner
         self.pool = pool
         self.exchange: _Exchange | None = None
+        self.opened = 0.0
         self.idle_since = 0.0
         self.lost = False
         self.served = 0
@@ -267,7 +274,9 @@ class HttptoolsTransport:
         tls: for ``https``: trust and the client certificate; None: ``https`` addresses cannot be reached.
         per_address: how many connections to one host and port.
         total: how many connections together.
-        idle_seconds: how long an unused connection is kept; must be less than the agents' own limit.
+        idle_seconds: how long an unused connection is kept; must be less than the agents' own limit, and more than the pause
+            between two pings, or each ping costs a handshake of TLS, which is most of a ping.
+        oldest_seconds: how long a connection is used at all: then certificates are looked at anew.
         connect_seconds: how long connecting may take, TLS included.
         max_body_bytes: longer answers are refused.
     """
@@ -279,7 +288,8 @@ class HttptoolsTransport:
         tls: ssl.SSLContext | None = None,
         per_address: int = 32,
         total: int = 4096,
-        idle_seconds: float = 50.0,
+        idle_seconds: float = _IDLE_SECONDS,
+        oldest_seconds: float = _OLDEST_SECONDS,
         connect_seconds: float = 10.0,
         max_body_bytes: int = 64 << 20,
     ) -> None:
@@ -289,6 +299,7 @@ class HttptoolsTransport:
         self._per_address = per_address
         self._total = total
         self._idle_seconds = idle_seconds
+        self._oldest_seconds = oldest_seconds
         self._connect_seconds = connect_seconds
         self._wheel = DeadlineWheel(clock)  # of exchanges
         self._pools: dict[str, _Pool] = {}
@@ -361,6 +372,12 @@ class HttptoolsTransport:
     def release(self, connection: _Connection) -> None:
         """The connection has done its exchange: the next in line has it, or it becomes idle."""
         pool = connection.pool
+        now = self._clock.monotonic()
+        if now - connection.opened > self._oldest_seconds:
+            self._drop(connection)
+            connection.close()
+            self._queue_for_room(pool)
+            return
         if self._starved and self._give_way(pool):
             self._drop(connection)
             connection.close()
@@ -370,7 +387,7 @@ class HttptoolsTransport:
         if waiting is not None:
             connection.send(waiting)
             return
-        connection.idle_since = self._clock.monotonic()
+        connection.idle_since = now
         pool.idle.append(connection)
         self._idle[connection] = None
         if not self._sweeping:
@@ -501,6 +518,7 @@ class HttptoolsTransport:
             self._failed(pool, failed)
         elif connection.usable():
             pool.open += 1
+            connection.opened = self._clock.monotonic()
             self._connections.add(connection)
             self.release(connection)
         else:

@@ -97,8 +97,9 @@ class HostCaches:
 
     def host_removed(self, tx: Tx, host: HostId) -> None:
         """The host leaves the cloud, and its caches with it; files that are still there are owed. Safe to repeat."""
-        self._leftovers.host_removed(tx, host)
-        tx.after_commit(self._complete.clear)
+        for cache in self._leftovers.host_removed(tx, host):
+            key = (cache.primary_storage_uuid, host, cache.image_uuid)
+            tx.after_commit(partial(self._complete.pop, key, None))
 
     async def clear(self, storage: PrimaryStorageId) -> None:
         """The storage leaves the cloud, and its caches with it; files that cannot be removed now are owed. Safe to repeat."""

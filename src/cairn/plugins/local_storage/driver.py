@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import bindparam, func, select
+
 from cairn.agents.protocol import codes
 from cairn.agents.protocol import storage as agent
 from cairn.agents.protocol.host import HostFacts
@@ -18,6 +20,7 @@ from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.message import Command
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.plugins.local_storage.caches import HostCaches
 from cairn.plugins.local_storage.leftovers import Leftovers
@@ -33,6 +36,20 @@ from cairn.services.primary_storage.extensions import CachedImage, PrimaryStorag
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageClusterRef
 from cairn.services.vm.messages import by_force
 from cairn.services.volume.model import Volume
+
+_place, _host = table_of(LocalStorageVolume), table_of(Host)
+_share = table_of(LocalStorageHost)
+_ROOMIEST = (
+    select(_share.c.host_uuid)
+    .where(_share.c.primary_storage_uuid == bindparam("storage"), _share.c.available_capacity >= bindparam("size"))
+    .order_by(_share.c.available_capacity.desc())
+    .limit(bindparam("most"))
+)
+_IN_CLUSTER = (
+    select(func.count())
+    .select_from(_place.join(_host, _host.c.uuid == _place.c.host_uuid))
+    .where(_host.c.cluster_uuid == bindparam("cluster"), _place.c.primary_storage_uuid == bindparam("storage"))
+)
 
 
 class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, HostRemoval):
@@ -79,6 +96,11 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
                 refused[host] = f"has {free >> 20} MiB of local storage free, and the disk needs {_mib(disk_bytes)} MiB"
         return refused
 
+    def few_with_room(self, tx: Tx, storage: PrimaryStorageId, disk_bytes: int, most: int) -> frozenset[HostId] | None:
+        """Those with the most space, by an index."""
+        rows = tx.rows(_ROOMIEST, {"storage": storage, "size": disk_bytes, "most": most + 1})
+        return frozenset(HostId(str(host)) for (host,) in rows) if len(rows) <= most else None
+
     def claim(
         self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int, image: ImageId | None
     ) -> bool:
@@ -114,8 +136,7 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
 
     def detachable(self, tx: Tx, storage: PrimaryStorageId, cluster: ClusterId) -> str | None:
         """Volumes on hosts of the cluster keep the storage attached."""
-        hosts = [host.uuid for host in tx.find(Host, cluster_uuid=cluster)]
-        count = tx.count(LocalStorageVolume, primary_storage_uuid=storage, host_uuid=hosts) if hosts else 0
+        count = int(str(tx.rows(_IN_CLUSTER, {"storage": storage, "cluster": cluster})[0][0]))
         return f"{_volumes(count)} on disks of its hosts; expunge their VMs first" if count else None
 
     def why_not_remove(self, tx: Tx, host: HostId) -> str | None:

@@ -119,11 +119,16 @@ class Leftovers:
         left = await self._store.read(lambda tx: tx.find(ImageCache, host_uuid=host))
         return [cache.install_path for cache in left]
 
-    def host_removed(self, tx: Tx, host: HostId) -> None:
-        """The host leaves the cloud: what is still there of its caches is owed if its machine is added again. Safe to repeat."""
-        for cache in tx.find(ImageCache, host_uuid=host):
+    def host_removed(self, tx: Tx, host: HostId) -> list[ImageCache]:
+        """The host leaves the cloud: what is still there of its caches is owed if its machine is added again. Safe to repeat.
+
+        Returns the caches that were forgotten.
+        """
+        caches = tx.find(ImageCache, host_uuid=host)
+        for cache in caches:
             self._debts.owe(tx, host, FILE_DEBT, cache.install_path, "The host was removed from the cloud.")
             tx.delete(ImageCache, cache.uuid)
+        return caches
 
     async def clear(self, storage: PrimaryStorageId) -> None:
         """Remove all caches of a storage that leaves the cloud; files that cannot be removed now are owed. Safe to repeat."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from cairn.kernel.store.record import Doc, Index, Key, Record, References, TableMeta, Unit, Visible
+from cairn.kernel.store.record import Doc, Hidden, Index, Key, Record, References, TableMeta, Unit, Visible
 from cairn.services.ids import HostId, ImageId, PrimaryStorageId, VolumeId
 
 #: of primary storage: names this plugin's driver
@@ -29,6 +29,7 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
         visible=Visible.ADMIN,
         path="/primary-storage/local-storage/hosts",
         unique_together=(("primary_storage_uuid", "host_uuid"),),
+        indexes=(("primary_storage_uuid", "available_capacity", "host_uuid"),),
     )
 
     uuid: Annotated[str, Key()]
@@ -47,6 +48,11 @@ class LocalStorageHost(Record, frozen=True, kw_only=True):
     total_physical_capacity: Annotated[int, Unit("bytes")] = 0
     available_physical_capacity: Annotated[int, Unit("bytes"), Doc("free on the file system, at the last ping")] = 0
     system_used_capacity: Annotated[int, Unit("bytes"), Doc("taken on the file system by what is not the cloud's")] = 0
+    #: what of the above is in the sums of the storage by now (`sums`)
+    summed_total_capacity: Annotated[int, Hidden()] = 0
+    summed_available_capacity: Annotated[int, Hidden()] = 0
+    summed_total_physical_capacity: Annotated[int, Hidden()] = 0
+    summed_available_physical_capacity: Annotated[int, Hidden()] = 0
 
 
 class LocalStorageVolume(Record, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.plugins.local_storage import config
 from cairn.plugins.local_storage.model import LocalStorageHost, LocalStorageVolume, SpaceLevel
+from cairn.plugins.local_storage.totals import take_away
 from cairn.services.ids import HostId, PrimaryStorageId
 from cairn.services.primary_storage.messages import (
     PrimaryStorageFull,
@@ -58,10 +59,10 @@ _TELL: dict[SpaceLevel, type[PrimaryStorageSpaceChanged]] = {
 
 
 class Touched:
-    """The storages whose sums are out of date."""
+    """The hosts whose shares of storages are not in the sums yet."""
 
     def __init__(self) -> None:
-        self._storages: set[PrimaryStorageId] = set()
+        self._hosts: dict[PrimaryStorageId, set[HostId]] = {}
         self._all = True  #: at the start it is not known what was summed up before
         self._told: Callable[[], None] = _nobody
 
@@ -69,9 +70,9 @@ class Touched:
         """Call `told` whenever something was touched."""
         self._told = told
 
-    def add(self, storage: PrimaryStorageId) -> None:
-        """A host's share of the storage changed."""
-        self._storages.add(storage)
+    def add(self, storage: PrimaryStorageId, host: HostId) -> None:
+        """The host's share of the storage changed."""
+        self._hosts.setdefault(storage, set()).add(host)
         self._told()
 
     def add_all(self) -> None:
@@ -81,13 +82,13 @@ class Touched:
 
     def __bool__(self) -> bool:
         """Whether anything was touched since the last `take`."""
-        return self._all or bool(self._storages)
+        return self._all or bool(self._hosts)
 
-    def take(self) -> set[PrimaryStorageId] | None:
-        """The storages that were touched since the last time; None: all."""
-        storages, everything = self._storages, self._all
-        self._storages, self._all = set(), False
-        return None if everything else storages
+    def take(self) -> dict[PrimaryStorageId, set[HostId]] | None:
+        """The hosts whose shares were touched since the last time, by storage; None: all."""
+        hosts, everything = self._hosts, self._all
+        self._hosts, self._all = {}, False
+        return None if everything else hosts
 
 
 def _nobody() -> None:
@@ -233,7 +234,7 @@ class DiskSpace:
         given = {"storage": storage, "host": host, "size": size_bytes, "ratio": terms.ratio, "reserve": terms.reserve}
         done = tx.execute(statement, given)
         if done:
-            tx.after_commit(lambda: self._touched.add(storage))
+            tx.after_commit(lambda: self._touched.add(storage, host))
         return bool(done)
 
     def measured(self, tx: Tx, host: HostId, found: dict[PrimaryStorageId, Space], *, connecting: bool = False) -> None:
@@ -265,7 +266,7 @@ class DiskSpace:
         """The host leaves the cloud, and its disks with it. Safe to repeat."""
         for row in tx.find(LocalStorageHost, host_uuid=host):
             tx.delete(LocalStorageHost, row.uuid)
-            tx.after_commit(partial(self._touched.add, row.primary_storage_uuid))
+            take_away(tx, row)
 
     def anew(self, tx: Tx, host: HostId | None = None) -> None:
         """Compute the capacities that rows show from the settings: of a host, or (None) of all, in one statement."""
@@ -276,7 +277,7 @@ class DiskSpace:
             return
         tx.execute(_ANEW_OF_HOST, {**given, "host": host})
         for row in tx.find(LocalStorageHost, host_uuid=host):
-            tx.after_commit(partial(self._touched.add, row.primary_storage_uuid))
+            tx.after_commit(partial(self._touched.add, row.primary_storage_uuid, host))
 
     def _write(
         self,

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, bindparam, func, select
-
 from cairn.kernel.clock import Clock
-from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
-from cairn.plugins.local_storage.model import TYPE, LocalStorageHost
+from cairn.plugins.local_storage.model import TYPE
 from cairn.plugins.local_storage.space import DiskSpace, Touched
-from cairn.services.ids import PrimaryStorageId
+from cairn.plugins.local_storage.totals import add_up, add_up_all
 from cairn.services.primary_storage.model import PrimaryStorage
 
 _GATHER_SECONDS = 1.0
-_space = table_of(LocalStorageHost)
-
-
-def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(column), 0)
-
-
-_SUMS = select(
-    _sum(_space.c.total_capacity),
-    _sum(_space.c.available_capacity),
-    _sum(_space.c.total_physical_capacity),
-    _sum(_space.c.available_physical_capacity),
-).where(_space.c.primary_storage_uuid == bindparam("storage"))
 
 
 class Sums:
@@ -50,38 +34,23 @@ class Sums:
             await self.sum_up()
 
     async def sum_up(self) -> None:
-        """Sum up the storages that were touched. Safe to repeat."""
+        """Sum up what was touched; when a node starts, and after a setting changed, all. Safe to repeat."""
         anew, self._anew = self._anew, False
         touched = self._touched.take()
 
         def fn(tx: Tx) -> None:
             if anew:
                 self._space.anew(tx)
-            for storage in _those(tx, touched):
-                sum_up(tx, storage)
+            if touched is None:
+                for storage in tx.find(PrimaryStorage, type=TYPE, order_by="uuid", lock=True):
+                    add_up_all(tx, storage)
+                return
+            for uuid in sorted(touched):
+                if tx.get(PrimaryStorage, uuid, lock=True) is not None:  # of several who sum up, one after the other
+                    add_up(tx, uuid, touched[uuid])
 
         try:
             await self._store.write(fn)
         except BaseException:
             self.setting_changed()  # what was touched is not known any more
             raise
-
-
-def _those(tx: Tx, storages: set[PrimaryStorageId] | None) -> list[PrimaryStorage]:
-    """The storages (None: all) whose sums are to be written. Locked: of several who sum up, the last to write has looked last."""
-    if storages is None:
-        return tx.find(PrimaryStorage, type=TYPE, order_by="uuid", lock=True)
-    return tx.find(PrimaryStorage, uuid=sorted(storages), order_by="uuid", lock=True) if storages else []
-
-
-def sum_up(tx: Tx, storage: PrimaryStorage) -> None:
-    """Write the sums of a storage down, if they are others."""
-    total, available, physical, free = (int(str(number)) for number in tx.rows(_SUMS, {"storage": storage.uuid})[0])
-    values = {
-        "total_capacity": total,
-        "available_capacity": available,
-        "total_physical_capacity": physical,
-        "available_physical_capacity": free,
-    }
-    if any(getattr(storage, name) != value for name, value in values.items()):
-        tx.update(PrimaryStorage, storage.uuid, **values)

@@ -6,21 +6,28 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
+from sqlalchemy import Update, bindparam, update
 
 from cairn.agents.protocol.host import Connect, Forget
 from cairn.agents.protocol.wire import Pong
+from cairn.kernel.error import CairnError
 from cairn.kernel.event import Events
 from cairn.kernel.machine.agents import MachineAgents
 from cairn.kernel.machine.kind import MachineKind
 from cairn.kernel.machine.model import MachineStatus
 from cairn.kernel.plugin.extension import Extensions
+from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Tx
 from cairn.services.host import config
 from cairn.services.host.extensions import HostMeasured, HostPinged, HostRemoval, Hypervisor
 from cairn.services.host.messages import HostStatusChanged, ReconnectHost
-from cairn.services.host.model import Host, HostClaim, HostState
-from cairn.services.ids import HostId
+from cairn.services.host.model import Host, HostChanges, HostClaim, HostState
+from cairn.services.ids import ClusterId, HostId
 
+_changes = table_of(HostChanges)
+_COUNT_UP: Update = (
+    update(_changes).where(_changes.c.cluster_uuid == bindparam("cluster")).values(number=_changes.c.number + 1)
+)
 _log = structlog.get_logger("cairn.host")
 
 
@@ -85,5 +92,20 @@ class HostKind(MachineKind[Host]):
 
     def removed(self, tx: Tx, uuid: str) -> None:
         """Have the users of hosts remove what points to the host."""
+        row = tx.get(Host, uuid)
+        if row is not None:
+            note_change(tx, row.cluster_uuid)
         for guard in self._extensions.of(HostRemoval):
             guard.host_removed(tx, HostId(uuid))
+
+
+def note_change(tx: Tx, cluster: ClusterId) -> None:
+    """Count that a host comes to the cluster, leaves it, or gets another address, in this transaction."""
+    if tx.execute(_COUNT_UP, {"cluster": cluster}):
+        return
+    try:
+        tx.insert(HostChanges(cluster_uuid=cluster, number=1))
+    except CairnError as error:
+        if error.code != "store.duplicate":
+            raise
+        tx.execute(_COUNT_UP, {"cluster": cluster})  # another node has noted its first change meanwhile

@@ -119,6 +119,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     zone_uuid: ZoneId
     management_ip: str
     connected: bool
+    is_new: bool = False  #: it was never connected yet
 
 
 class HostList(Struct, frozen=True, kw_only=True):
@@ -150,6 +151,18 @@ class SyncHost(Command[Synced], frozen=True, kw_only=True, tag="host.sync"):
     subject: str = ""
     #: why, if it is to be done when the host is connected and its turn comes; None: now
     later: str | None = None
+
+
+class HostChangeCounts(Struct, frozen=True, kw_only=True):
+    """For each cluster that was asked for, how often its hosts changed. Two equal answers: the hosts are the same."""
+
+    changes: dict[ClusterId, int]
+
+
+class CountHostChanges(Query[HostChangeCounts], frozen=True, kw_only=True, tag="host.count-changes"):
+    """Tell whether clusters have the hosts that they had, with the addresses that they had, without looking at hosts."""
+
+    cluster_uuids: list[ClusterId]
 
 
 class HostStatusChanged(Event, frozen=True, kw_only=True, tag="host.status-changed"):

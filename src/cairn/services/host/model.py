@@ -82,6 +82,18 @@ class Host(Machine, frozen=True, kw_only=True):
     features: Annotated[dict[str, bool], AdminOnly(), Doc("what its kernel can do")] = {}
 
 
+class HostChanges(Record, frozen=True, kw_only=True):
+    """How often the set of a cluster's hosts, or an address of one, has changed; no row: never.
+
+    Who keeps something that is made from all hosts of a cluster sees by one row that it is still right.
+    """
+
+    meta: ClassVar[TableMeta] = TableMeta(table="host_changes")
+
+    cluster_uuid: Annotated[ClusterId, Key(), References("cluster", on_delete="cascade")]
+    number: int
+
+
 class HostClaim(Record, frozen=True, kw_only=True):
     """The capacity that a VM takes of a host; one row for each VM, so that taking and giving back are safe to repeat."""
 

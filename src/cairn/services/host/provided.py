@@ -48,8 +48,14 @@ class HostSyncs(Protocol):
     def register(self, kind: str, work: Callable[[HostId, str], Awaitable[None]]) -> None:
         """Say how a part is brought in line: `work` is given the host, and which one of several. Safe to repeat."""
 
-    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
-        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again. Raises nothing."""
+    async def sync(
+        self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
+        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again. Raises nothing.
+
+        Args:
+            work: does the same with what the caller has looked up already; None: the work that was registered.
+        """
 
     def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
         """Have a part brought in line when the host is connected and its turn comes: there is a `reason` to. Does nothing now."""

@@ -79,13 +79,15 @@ class Syncs(HostSyncs):
             return
         self._failing.setdefault(_Part(host, kind, subject), reason)
 
-    async def sync(self, host: HostId, kind: str, subject: str = "") -> bool:
+    async def sync(
+        self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
         """Do the part's work, and note how it ended; see `HostSyncs`."""
         if not self._bus.owns(host):
             return await self._has(SyncHost(host=host, kind=kind, subject=subject))
         part = _Part(host, kind, subject)
         try:
-            await self._works[kind](host, subject)
+            await (self._works[kind](host, subject) if work is None else work())
         except CairnError as error:
             await self._failed(part, str(error))
         except Exception as error:  # noqa: BLE001 (whatever a part raises, it is that part alone that has failed)

@@ -3,14 +3,15 @@
 When networks are realized
     A host's own networks are realized when it connects. A whole network is realized when it is attached to a cluster,
     and, if it is a VXLAN, again in the background whenever the set of its tunnel addresses may have changed: each host
-    must know all others. VMs ask for their networks as well, which costs an agent call only if this node has not seen
-    the network on the host since the host's last connect.
+    must know all others. The more hosts were told, the longer is the pause before the next such round, so that many hosts
+    that come one after the other are told of together. VMs ask for their networks as well, which costs an agent call only
+    if this node has not seen the network on the host since the host's last connect.
 
 Things that may happen at the same time
     What changes a host's networks takes its turn in that host's queue (`network_queue`), bridges and DHCP alike, and takes
     the set of peers as it is then, so an older set never comes after a newer one. Work on one network as a whole takes its
     turn in a queue of the network's. A host that connects meanwhile asks for that same turn, so the last word is right.
-    Requests that wait for their turn are merged into one.
+    Requests that wait for their turn, or for the end of the pause, are merged into one.
 
 What a failure means
     A network that cannot be made on a host is that network's trouble there, and not the host's: the host is connected
@@ -18,10 +19,10 @@ What a failure means
     Only who asks for the network there (a VM that starts, `AttachL2NetworkToCluster`) is told at once.
 
 What is told
-    A host is told the whole set of peers when a network is realized there for the first time since it connected. From then on
-    it is told what comes and goes, with the digest of the set that this leads to (its generation), so a host that joins costs
-    each of the others a few bytes, however many they are. Where the digest shows that a host has something else, the whole
-    set is told again.
+    A host that is new is told the whole set of peers. From then on it is told what comes and goes, with the digest of the set
+    that this leads to (its generation), so a host that joins costs each of the others a few bytes, however many they are. One
+    that connects again, or is met for the first time by this node, is told the digest alone. Where the digest shows that a
+    host has something else, the whole set is told again.
 
 Peers are all hosts of the attached clusters, connected or not: a frame to a host that is down is lost anyway, and the
 set does not change each time a host comes or goes.
@@ -32,7 +33,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from ipaddress import AddressValueError, IPv4Address
 
 import structlog
 from msgspec import Struct
@@ -44,7 +44,6 @@ from cairn.agents.protocol.network import (
     EnsureBridge,
     EnsureVxlan,
     RemoveBridge,
-    tunnel_generation,
 )
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.tasks import Tasks
@@ -54,7 +53,6 @@ from cairn.kernel.error import CairnError, ErrorKind, not_found
 from cairn.kernel.event import EventRow, Events
 from cairn.kernel.invalidation import Keys, forget
 from cairn.kernel.queue import ResourceQueues, queue_key
-from cairn.kernel.recent import Recent
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
@@ -64,9 +62,13 @@ from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
 from cairn.services.l2.messages import L2PeersChanged
 from cairn.services.l2.model import L2Network, L2NetworkClusterRef, L2Type
+from cairn.services.l2.tunnels import TunnelEnds, Tunnels, is_address
 
 _log = structlog.get_logger("cairn.l2")
 _SHOWN = 3
+#: between two rounds of a network, for each host that was told, and at most
+_SECONDS_PER_HOST = 0.01
+_MOST_SECONDS = 10.0
 
 #: of `HostSyncs`: the part of a host that is an L2 network, by the network's uuid
 KIND = "l2"
@@ -79,24 +81,11 @@ class AttachedNetwork(Struct, frozen=True, kw_only=True):
     cluster_uuids: list[ClusterId]
 
 
-class Tunnels(Struct, frozen=True, kw_only=True):
-    """The ends of a network's tunnels, sorted once for all hosts that are told."""
-
-    addresses: frozenset[str]
-    in_order: tuple[str, ...]
-    generation: str  #: tells two sets apart, also for agents
-
-
 class Told(Struct, frozen=True, kw_only=True):
     """What a host was told of a network when it was realized there."""
 
     tunnels: Tunnels
     local_ip: str  #: the host's own end then
-
-
-_NO_TUNNELS = Tunnels(addresses=frozenset(), in_order=(), generation="")
-#: how many changes from one set of tunnels to another are remembered; the hosts of a network share them
-_CHANGES = 64
 
 
 class L2Reconciler(HostConnected, HostRemoval):
@@ -119,16 +108,15 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._agents = agents
         self._syncs = syncs
         self._settings = settings
-        #: the ends of a network's tunnels; a cold host costs no look at all the others
-        self._tunnels = Recent(clock, self._read_tunnels)
+        self._clock = clock
+        self._ends = TunnelEnds(store, bus)
         self._events = events
         syncs.register(KIND, self._sync)
         events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
         #: host -> L2 network -> what it was realized with on this host since its last connect
         self._realized: dict[HostId, dict[L2NetworkId, Told]] = {}
-        #: generations before and after -> addresses that came, and that went
-        self._changes: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         self._asked: set[L2NetworkId] = set()
+        self._rest_until: dict[L2NetworkId, float] = {}  #: when a network's next round may be
         self._tasks = Tasks()
 
     # -- one host ---------------------------------------------------------------------------------------------------
@@ -142,11 +130,6 @@ class L2Reconciler(HostConnected, HostRemoval):
         cluster = found[0].cluster_uuid
         for attached in await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster))):
             network = attached.network
-            if (
-                network.type is L2Type.VXLAN
-                and found[0].management_ip not in (await self._tunnels_of(network)).addresses
-            ):
-                self._tunnels.drop(network.uuid)  # it is new, or has another address
             if await self._syncs.sync(host, KIND, network.uuid) and network.type is L2Type.VXLAN:
                 self.refresh_later(network.uuid)
 
@@ -172,16 +155,12 @@ class L2Reconciler(HostConnected, HostRemoval):
             if attached.network.type is L2Type.VXLAN:
                 event = L2PeersChanged(l2_network=attached.network.uuid)
                 self._events.emit(tx, event, resource=attached.network.uuid)
-                tx.after_commit(partial(self._lost_peer, attached.network.uuid))
+                tx.after_commit(partial(self.refresh_later, attached.network.uuid))
         tx.after_commit(lambda: self._realized.pop(host, None))
 
     async def _peers_changed(self, event: EventRow) -> None:
         """Refresh the network also if this node, or the one before, ended right after the change."""
-        self._lost_peer(L2NetworkId(event.resource_uuid or ""))
-
-    def _lost_peer(self, l2_network: L2NetworkId) -> None:
-        self._tunnels.drop(l2_network)
-        self.refresh_later(l2_network)
+        self.refresh_later(L2NetworkId(event.resource_uuid or ""))
 
     async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks are there on a host; nothing is called when this node knows that they are.
@@ -197,18 +176,20 @@ class L2Reconciler(HostConnected, HostRemoval):
         if not found:
             raise not_found("host", "hostUuid", host)
         for attached in await self._store.read(lambda tx: load(tx, missing)):
-            await self._in_turn(found[0], attached.network, again=False)
+            await self._in_turn(found[0], attached.network)
 
-    async def _in_turn(self, host: HostView, network: L2Network, *, again: bool) -> None:
+    async def _in_turn(self, host: HostView, network: L2Network, *, again: bool = False, afresh: bool = False) -> None:
         """Realize a network in the host's turn, with the peers that there are then.
 
         Args:
-            again: also if this node knows that it is there.
+            again: also if this node knows that it is there as it should be.
+            afresh: the network is new on hosts that this node has not told anything of it.
         """
 
         async def work() -> None:
-            if again or network.uuid not in self._realized.get(host.uuid, {}):
-                await self._realize(host, network, await self._tunnels_of(network))
+            tunnels = await self._ends.of(network)
+            if again or self._generation(host, network) != tunnels.generation:
+                await self._realize(host, network, tunnels, afresh=afresh or host.is_new)
 
         await self._queues.run(network_queue(host.uuid), work, name="realize an L2 network")
 
@@ -234,6 +215,7 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
+            await self._clock.sleep(self._rest_until.get(l2_network, 0.0) - self._clock.monotonic())
             await self._whole(l2_network, self._realize_or_note)
         except CairnError as error:
             _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
@@ -241,10 +223,11 @@ class L2Reconciler(HostConnected, HostRemoval):
             self._asked.discard(l2_network)
 
     async def _realize_or_raise(self, host: HostView, network: L2Network) -> None:
-        await self._in_turn(host, network, again=True)
+        await self._in_turn(host, network, afresh=True)
 
     async def _realize_or_note(self, host: HostView, network: L2Network) -> None:
-        await self._syncs.sync(host.uuid, KIND, network.uuid)
+        work = partial(self._in_turn, host, network)
+        await self._syncs.sync(host.uuid, KIND, network.uuid, work=work)
 
     async def _whole(
         self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]]
@@ -258,9 +241,10 @@ class L2Reconciler(HostConnected, HostRemoval):
                 return []
             network, clusters = found[0].network, found[0].cluster_uuids
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
-            self._tunnels.drop(network.uuid)
-            generation = (await self._tunnels_of(network)).generation
+            generation = (await self._ends.of(network)).generation
             behind = [host for host in hosts if host.connected and self._generation(host, network) != generation]
+            rest = min(len(behind) * _SECONDS_PER_HOST, _MOST_SECONDS)
+            self._rest_until[l2_network] = self._clock.monotonic() + rest
             return await self._everywhere(behind, lambda host: realize(host, network))
 
         return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
@@ -290,24 +274,28 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     # -- the work itself ---------------------------------------------------------------------------------------------
 
-    async def _realize(self, host: HostView, network: L2Network, tunnels: Tunnels) -> None:
+    async def _realize(self, host: HostView, network: L2Network, tunnels: Tunnels, *, afresh: bool) -> None:
         known = self._realized.setdefault(host.uuid, {})
         told = known.pop(network.uuid, None)
         try:
-            if told is None or not await self._change(host, network, told, tunnels):
+            if (told is None and afresh) or not await self._change(host, network, told, tunnels):
                 await self._agents.call(host.uuid, _command(host, network, tunnels))
         except CairnError as error:
             raise _failed(host, network, error) from error
         if self._realized.get(host.uuid) is known:  # else it has connected again meanwhile
             known[network.uuid] = Told(tunnels=tunnels, local_ip=host.management_ip)
 
-    async def _change(self, host: HostView, network: L2Network, told: Told, tunnels: Tunnels) -> bool:
-        """Tell a host what has changed since it was told last; False if that is not enough, and all has to be told."""
-        if network.type is not L2Type.VXLAN or told.local_ip != host.management_ip:
+    async def _change(self, host: HostView, network: L2Network, told: Told | None, tunnels: Tunnels) -> bool:
+        """Tell a host what has changed since it was told last; False if that is not enough, and all has to be told.
+
+        Args:
+            told: None: this node has not told it anything; it may have been told all of it before, though.
+        """
+        if host.management_ip not in tunnels.addresses or (told is not None and told.local_ip != host.management_ip):
             return False
-        came, gone = self._changed(told.tunnels, tunnels)
+        came, gone = ([], []) if told is None else self._ends.changed(told.tunnels, tunnels)
         command = ChangeVxlanPeers(
-            bridge=network.bridge, local_ip=told.local_ip, generation=tunnels.generation, add=came, remove=gone
+            bridge=network.bridge, local_ip=host.management_ip, generation=tunnels.generation, add=came, remove=gone
         )
         try:
             return (await self._agents.call(host.uuid, command)).fitted
@@ -316,32 +304,9 @@ class L2Reconciler(HostConnected, HostRemoval):
                 raise
             return False
 
-    def _changed(self, before: Tunnels, now: Tunnels) -> tuple[list[str], list[str]]:
-        """The addresses that came, and those that went; worked out once for all hosts."""
-        key = (before.generation, now.generation)
-        found = self._changes.get(key)
-        if found is None:
-            if len(self._changes) >= _CHANGES:
-                self._changes.clear()
-            found = (sorted(now.addresses - before.addresses), sorted(before.addresses - now.addresses))
-            self._changes[key] = found
-        return found
-
     def _generation(self, host: HostView, network: L2Network) -> str | None:
         told = self._realized.get(host.uuid, {}).get(network.uuid)
         return None if told is None else told.tunnels.generation
-
-    async def _tunnels_of(self, network: L2Network) -> Tunnels:
-        if network.type is not L2Type.VXLAN:
-            return _NO_TUNNELS
-        return (await self._tunnels.get([network.uuid])).get(network.uuid, _NO_TUNNELS)
-
-    async def _read_tunnels(self, l2_networks: list[L2NetworkId]) -> dict[L2NetworkId, Tunnels]:
-        found: dict[L2NetworkId, Tunnels] = {}
-        for attached in await self._store.read(lambda tx: load(tx, l2_networks)):
-            hosts = (await self._bus.call(ListHosts(cluster_uuids=attached.cluster_uuids))).hosts
-            found[attached.network.uuid] = _tunnels(hosts)
-        return found
 
     async def _everywhere(
         self, hosts: Sequence[HostView], work: Callable[[HostView], Awaitable[None]]
@@ -382,26 +347,11 @@ def _of_cluster(tx: Tx, cluster: ClusterId) -> list[L2NetworkId]:
     return [ref.l2_network_uuid for ref in tx.find(L2NetworkClusterRef, cluster_uuid=cluster)]
 
 
-def _tunnels(hosts: Iterable[HostView]) -> Tunnels:
-    """The hosts' ends of tunnels: their management addresses. One that is known by a name only has none."""
-    addresses = frozenset(host.management_ip for host in hosts if _is_address(host.management_ip))
-    in_order = tuple(sorted(addresses))
-    return Tunnels(addresses=addresses, in_order=in_order, generation=tunnel_generation(in_order))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
-
-
 def _command(host: HostView, network: L2Network, tunnels: Tunnels) -> EnsureBridge | EnsureVxlan:
     if network.type is L2Type.NO_VLAN:
         return EnsureBridge(bridge=network.bridge, physical_interface=network.physical_interface, mtu=network.mtu)
     assert network.vni is not None
-    if not _is_address(host.management_ip):
+    if not is_address(host.management_ip):
         raise CairnError(
             "l2.no-tunnel-address",
             "managementIp: tunnels need an IPv4 address, and the host has none. Ask an administrator.",

@@ -67,6 +67,13 @@ class PrimaryStorageDriver(Protocol):
         The reason is the end of a sentence about the host: ``has 3 MiB of local storage free``.
         """
 
+    def few_with_room(self, tx: Tx, storage: PrimaryStorageId, disk_bytes: int, most: int) -> frozenset[HostId] | None:
+        """The only hosts on which a new volume of that size can be, if they are at most `most`; None: more, or not known.
+
+        Called once a claim, and only when the first candidates were all refused; it must not look at more rows than that.
+        """
+        return None
+
     def claim(
         self, tx: Tx, storage: PrimaryStorageId, host: HostId, volume: VolumeId, size_bytes: int, image: ImageId | None
     ) -> bool:

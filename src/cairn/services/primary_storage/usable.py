@@ -23,4 +23,14 @@ class UsableStorage:
 def _usable(tx: Tx, cluster: ClusterId) -> list[PrimaryStorage]:
     refs = tx.find(PrimaryStorageClusterRef, cluster_uuid=cluster)
     rows = tx.find(PrimaryStorage, uuid=[ref.primary_storage_uuid for ref in refs])
-    return [row for row in rows if row.state is EnabledState.ENABLED and row.status is PrimaryStorageStatus.CONNECTED]
+    return [row for row in rows if _is_usable(row)]
+
+
+def usable_anywhere(tx: Tx, required: str | None) -> list[PrimaryStorage]:
+    """Enabled and connected storage, attached wherever; only `required` if one is asked for. There are few in a cloud."""
+    rows = tx.find(PrimaryStorage) if required is None else tx.find(PrimaryStorage, uuid=required)
+    return [row for row in rows if _is_usable(row)]
+
+
+def _is_usable(row: PrimaryStorage) -> bool:
+    return row.state is EnabledState.ENABLED and row.status is PrimaryStorageStatus.CONNECTED

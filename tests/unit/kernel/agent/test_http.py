@@ -478,3 +478,20 @@ async def test_every_call_ends_and_nothing_is_left_whatever_servers_do(servers: 
     assert counts["open"] == counts["idle"] <= 7
     assert counts["waiting"] == 0
     await transport.aclose()
+
+
+async def test_a_connection_serves_pings_a_minute_apart_and_is_opened_anew_after_a_while(servers: Start) -> None:
+    server, url = await servers(ok)
+    clock = VirtualClock()
+    transport = HttptoolsTransport(clock)
+    for _ in range(15):
+        await transport.request("GET", url, None, 5)
+        await clock.advance(60)
+    first = {seen.connection for seen in server.seen}
+    for _ in range(3):
+        await transport.request("GET", url, None, 5)
+        await clock.advance(60)
+
+    assert len(first) == 1
+    assert len({seen.connection for seen in server.seen}) == 2
+    await transport.aclose()

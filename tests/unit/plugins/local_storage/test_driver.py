@@ -118,6 +118,20 @@ async def test_hosts_without_space_or_storage_are_refused_for_a_new_volume_with_
     }
 
 
+async def test_the_few_hosts_that_have_room_are_known_and_many_are_not_counted(cloud: Cloud) -> None:
+    free = share(cloud).available_capacity
+    await claim(cloud, MIB)
+
+    def few(size: int, most: int) -> frozenset[HostId] | None:
+        return cloud.read_now(lambda tx: driver(cloud).few_with_room(tx, storage(cloud), size, most))
+
+    both = frozenset((host(cloud, 1), host(cloud, 2)))
+    assert few(free - MIB, 2) == both
+    assert few(free - MIB, 1) is None
+    assert few(free, 1) == frozenset((host(cloud, 2),))
+    assert few(free + 1, 1) == frozenset()
+
+
 async def test_a_volume_that_is_there_binds_to_its_host_whatever_is_free(cloud: Cloud) -> None:
     await claim(cloud, MIB)
 

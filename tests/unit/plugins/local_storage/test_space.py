@@ -206,12 +206,12 @@ class _Defaults:
 def test_touched_storages_are_taken_once() -> None:
     touched = Touched()
     assert touched.take() is None, "at the start nothing is known"
-    touched.add(PrimaryStorageId("a"))
-    touched.add(PrimaryStorageId("a"))
-    assert (bool(touched), touched.take()) == (True, {"a"})
-    assert (bool(touched), touched.take()) == (False, set())
+    for host in ("x", "y", "x"):
+        touched.add(PrimaryStorageId("a"), HostId(host))
+    assert (bool(touched), touched.take()) == (True, {"a": {"x", "y"}})
+    assert (bool(touched), touched.take()) == (False, {})
     told: list[int] = []
     touched.listen(lambda: told.append(1))
-    touched.add(PrimaryStorageId("a"))
+    touched.add(PrimaryStorageId("a"), HostId("x"))
     touched.add_all()
     assert (touched.take(), told) == (None, [1, 1])

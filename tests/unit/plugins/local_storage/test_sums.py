@@ -59,10 +59,10 @@ async def test_changes_of_a_second_are_summed_up_together(cloud: Cloud) -> None:
     loops = _at_work(cloud, Counted(context.store, cloud.clock, _space(cloud, touched), touched), touched)
     await cloud.quiet(0.5)
     for _ in range(10):
-        touched.add(PrimaryStorageId(cloud.site["storage"]))
+        touched.add(PrimaryStorageId(cloud.site["storage"]), HostId(cloud.site["host-1"]))
     await cloud.quiet(5)
     assert rounds == 1
-    touched.add(PrimaryStorageId("f" * 32))
+    touched.add(PrimaryStorageId("f" * 32), HostId("f" * 32))
     await cloud.quiet(5)
     assert rounds == 2
     await cloud.quiet(300)

@@ -8,7 +8,15 @@ from cairn.agents.protocol.vm import ListVms
 from cairn.kernel.tag import UserTag
 from cairn.plugins.simulator.model import SimulatorHost
 from cairn.services.host.machine import HostStateEvent
-from cairn.services.host.messages import ChangeHostState, DeleteHost, HostView, ListHosts, ReconnectHost, UpdateHost
+from cairn.services.host.messages import (
+    ChangeHostState,
+    CountHostChanges,
+    DeleteHost,
+    HostView,
+    ListHosts,
+    ReconnectHost,
+    UpdateHost,
+)
 from cairn.services.host.model import Host, HostClaim, HostState
 from cairn.services.host.provided import HostAgents
 from cairn.services.ids import ClusterId, HostId, VmId, ZoneId
@@ -110,3 +118,29 @@ async def test_a_call_about_one_that_is_not_there_says_so_and_deleting_it_is_suc
     await site.call(DeleteHost(uuid=gone))
 
     assert [await site.rows(Host), await site.rows(UserTag)] == [[], []]
+
+
+async def test_changes_to_the_hosts_of_a_cluster_are_counted_and_others_are_not(site: Site) -> None:
+    async def count() -> int:
+        return (await site.context.bus.call(CountHostChanges(cluster_uuids=[here]))).changes[here]
+
+    here = ClusterId(await cluster(site))
+    assert await count() == 0
+    host = (await site.call(add(site, here, "sim-0001"))).uuid
+    assert await count() == 1
+    await site.call(ReconnectHost(uuid=host))
+    await site.call(UpdateHost(uuid=host, name="renamed"))
+    assert await count() == 1
+    await site.call(UpdateHost(uuid=host, management_ip="sim-0002"))
+    assert await count() == 2
+    await site.call(DeleteHost(uuid=host))
+    assert await count() == 3
+
+
+async def test_a_host_that_was_never_connected_is_new(site: Site) -> None:
+    here, host, other = await two(site)
+    await site.context.store.write(lambda tx: tx.update(Host, other, agent_boot=""))
+
+    found = (await site.context.bus.call(ListHosts(cluster_uuids=[here]))).hosts
+
+    assert {one.uuid: one.is_new for one in found} == {host: False, other: True}

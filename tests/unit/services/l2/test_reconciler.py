@@ -63,9 +63,9 @@ async def test_a_new_host_is_told_to_the_hosts_that_are_there(rig: Rig) -> None:
 @pytest.mark.parametrize("agent", ["has other peers", "is of the version before"])
 async def test_a_host_to_which_changes_do_not_fit_is_told_the_whole_set(rig: Rig, agent: str) -> None:
     old = rig.host(1)
-    await rig.attach(await rig.vxlan())
+    await rig.attach(await rig.vxlan(vni=5))
     if agent == "has other peers":
-        rig.agents.stale.add(old)
+        rig.agents.ends[old, "br_vx_5"] = {"192.0.2.1", "192.0.2.66"}
     else:
         rig.agents.refuse[ChangeVxlanPeers.name] = CairnError(codes.UNKNOWN_COMMAND, "What is that?")
     await rig.settle()
@@ -89,7 +89,9 @@ async def test_a_host_whose_answer_to_a_change_was_lost_is_told_the_whole_set_ne
     (part,) = rig.syncs.failed
     assert await rig.syncs.sync(old, "l2", part[2])
 
-    (told,) = [command for host, command in await rig.settle() if host == old]
+    asked, told = [command for host, command in await rig.settle() if host == old]
+    assert isinstance(asked, ChangeVxlanPeers)
+    assert (asked.add, asked.remove) == ([], [])  # whether it has taken it
     assert isinstance(told, EnsureVxlan)
 
 
@@ -106,7 +108,7 @@ async def test_a_host_with_another_address_of_its_own_is_told_the_whole_set(rig:
     assert (told.local_ip, told.peers) == ("192.0.2.77", ["192.0.2.2"])
 
 
-async def test_a_host_that_comes_back_disturbs_nobody(rig: Rig) -> None:
+async def test_a_host_that_comes_back_disturbs_nobody_and_is_told_a_digest_of_its_peers(rig: Rig) -> None:
     host = rig.host(1)
     rig.host(2)
     await rig.attach(await rig.vxlan())
@@ -114,7 +116,25 @@ async def test_a_host_that_comes_back_disturbs_nobody(rig: Rig) -> None:
 
     await connect(rig, host)
 
-    assert names(await rig.settle()) == [(1, "EnsureVxlan")]
+    ((_, told),) = await rig.settle()
+    assert isinstance(told, ChangeVxlanPeers)
+    assert (told.add, told.remove) == ([], [])
+    assert told.generation == tunnel_generation(["192.0.2.1", "192.0.2.2"])
+
+
+async def test_hosts_that_join_one_after_the_other_are_told_of_together(rig: Rig) -> None:
+    old = [rig.host(number) for number in range(1, 51)]
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+
+    for number in range(51, 61):
+        await connect(rig, rig.host(number, connected=False))
+        await rig.clock.advance(0.1)
+    calls = await rig.settle()
+
+    told = [command for host, command in calls if host == old[0]]
+    assert [len(command.add) for command in told if isinstance(command, ChangeVxlanPeers)] == [1, 4, 5]
+    assert len(calls) < 4 * 60
 
 
 async def test_hosts_that_connect_together_have_the_others_told_once(rig: Rig) -> None:
@@ -235,8 +255,8 @@ async def test_a_failing_refresh_is_tried_again_at_the_next_occasion(rig: Rig) -
     await connect(rig, rig.host(3, connected=False))
 
     calls = [command for host, command in await rig.settle() if host == old]
-    assert isinstance(calls[0], EnsureVxlan)
-    assert calls[0].peers == ["192.0.2.2", "192.0.2.3"]
+    assert isinstance(calls[-1], EnsureVxlan)
+    assert calls[-1].peers == ["192.0.2.2", "192.0.2.3"]
 
 
 async def test_parallelism_bounds_how_many_hosts_are_worked_on(rig: Rig) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 from tests.unit.services.storage_rig import StorageRig, candidate
 
 from cairn.kernel.api import StateEvent
+from cairn.kernel.store.store import Tx
 from cairn.services.host.extensions import ANYWHERE, Candidate, HostFilter, HostNeed, Places
 from cairn.services.ids import HostId, ImageId, VmId
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState
@@ -94,3 +97,45 @@ async def test_choice_is_narrowed_to_the_host_whose_disk_the_volume_is_on(
     found = await rig.node.context.store.read(lambda tx: judge.narrow(tx, there))
 
     assert found == Places(hosts=frozenset({HostId("home")}), clusters=frozenset({cluster}))
+
+
+async def test_each_storage_is_asked_once_for_all_hosts_of_a_cluster(
+    rig: StorageRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = await rig.zone()
+    cluster = await rig.cluster(zone)
+    for name in ("full", "too"):
+        await rig.attach(await rig.storage(zone, name, free=1), cluster)
+    asked: list[int] = []
+    refuse = rig.driver.refuse
+
+    def noting(
+        tx: Tx, storage: str, candidates: Sequence[Candidate], size: int, volume: str | None
+    ) -> dict[HostId, str]:
+        asked.append(len(candidates))
+        return refuse(tx, storage, candidates, size, volume)
+
+    monkeypatch.setattr(rig.driver, "refuse", noting)
+
+    found = await refused(rig, NEED, *(candidate(cluster, f"h{number}") for number in range(50)))
+
+    assert asked == [50, 50]
+    assert len(found) == 50
+
+
+async def test_a_new_vm_is_narrowed_to_the_few_hosts_that_have_room(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    cluster, storage = await rig.cluster(zone), await rig.storage(zone)
+    await rig.attach(storage, cluster)
+    judge = rig.node.context.extensions.named(HostFilter, "primary_storage")
+    there = replace(NEED, primary_storage_uuid=storage)
+
+    async def narrowed(need: HostNeed) -> Places:
+        return await rig.node.context.store.read(lambda tx: judge.narrow(tx, need))
+
+    assert await narrowed(NEED) == ANYWHERE
+    rig.driver.few = frozenset({HostId("h1")})
+    assert await narrowed(NEED) == Places(hosts=frozenset({HostId("h1")}))
+    assert await narrowed(there) == Places(hosts=frozenset({HostId("h1")}), clusters=frozenset({cluster}))
+    await rig.node.call(ChangePrimaryStorageState(uuid=storage, state_event=StateEvent.DISABLE))
+    assert await narrowed(NEED) == Places(hosts=frozenset())

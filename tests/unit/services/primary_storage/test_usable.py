@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.unit.services.storage_rig import StorageRig
 
 from cairn.kernel.api import StateEvent
+from cairn.kernel.store.store import Tx
 from cairn.services.ids import ClusterId
 from cairn.services.primary_storage.messages import ChangePrimaryStorageState, DetachPrimaryStorageFromCluster
 from cairn.services.primary_storage.model import PrimaryStorage, PrimaryStorageStatus
-from cairn.services.primary_storage.usable import UsableStorage
+from cairn.services.primary_storage.usable import UsableStorage, usable_anywhere
 
 
 async def test_storage_that_is_attached_is_usable_there_and_nowhere_else(rig: StorageRig) -> None:
@@ -52,3 +55,15 @@ async def test_each_change_is_seen_at_once(rig: StorageRig) -> None:
     seen.append(await is_usable())
 
     assert seen == [False, True, False, True, False, True, False]
+
+
+async def test_storage_that_is_usable_anywhere(rig: StorageRig) -> None:
+    zone = await rig.zone()
+    on, off = await rig.storage(zone, "on"), await rig.storage(zone, "off")
+    await rig.node.call(ChangePrimaryStorageState(uuid=off, state_event=StateEvent.DISABLE))
+
+    def found(required: str | None) -> Callable[[Tx], set[str]]:
+        return lambda tx: {row.uuid for row in usable_anywhere(tx, required)}
+
+    read = rig.node.context.store.read
+    assert [await read(found(one)) for one in (None, on, off, "f" * 32)] == [{on}, {on}, set(), set()]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
+from tests.flows.statements import noted
 
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import Report
@@ -70,6 +71,18 @@ async def test_a_ping_that_agrees_changes_nothing(cloud: Cloud) -> None:
     for _ in range(2):
         await pinged(cloud, "Running")
     assert (row_of(cloud), len(told(cloud))) == (before, events)
+
+
+@pytest.mark.parametrize("few", [0, 20])
+async def test_a_ping_that_agrees_reads_no_whole_row_of_a_vm(
+    cloud: Cloud, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cairn.services.vm.reconciler._FEW", few)
+    with noted() as statements:
+        await pinged(cloud, "Running")
+    assert [one.replace("\n", "") for one in statements if "FROM vm_instance" in one] == [
+        "SELECT vm_instance.uuid, vm_instance.state FROM vm_instance WHERE vm_instance.host_uuid = ?"
+    ]
 
 
 @pytest.mark.parametrize("power", ["Stopped", "Crashed", None])

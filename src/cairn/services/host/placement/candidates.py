@@ -73,7 +73,10 @@ class Candidates:
         yield behind
         if len(behind) < BEHIND:
             return  # these were all
-        yield self._look(tx, self._most_cpus, BEHIND, need)
+        with_cpus = self._look(tx, self._most_cpus, BEHIND, need)
+        yield with_cpus
+        if len(with_cpus) < BEHIND:
+            return  # no other has so many
         yield self._in_places(tx, need, _narrowed(tx, need, filters))
 
     def _in_places(self, tx: Tx, need: HostNeed, places: Places) -> list[Found]:

@@ -29,7 +29,7 @@ from cairn.services.cluster.model import Cluster
 from cairn.services.host.capacity import totals
 from cairn.services.host.debts import KIND, Debts
 from cairn.services.host.extensions import HostConnected
-from cairn.services.host.kind import HostKind
+from cairn.services.host.kind import HostKind, note_change
 from cairn.services.host.messages import AddHost
 from cairn.services.host.model import Host, HostClaim, HostDebt
 from cairn.services.host.provided import HostSyncs
@@ -70,6 +70,7 @@ class RecordHost(TransactionStep[RecordHostInput, Nothing]):
         check_address(tx, asked.management_ip, given.uuid)
         host = new(tx, Host, asked, zone_uuid=cluster.zone_uuid, hypervisor_type=wanted)
         self._kind.add(tx, self._tags, asked, host)
+        note_change(tx, cluster.uuid)
         return NOTHING
 
     def undo(self, tx: Tx, given: RecordHostInput, made: Nothing | None) -> None:

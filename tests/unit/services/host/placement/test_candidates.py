@@ -119,6 +119,10 @@ async def test_a_vm_that_cannot_be_placed_costs_no_more_with_more_hosts(
     assert many[1] < MOST + 3 * BEHIND
 
 
+async def test_where_no_host_has_the_cpus_no_more_are_looked_at() -> None:
+    assert (await cost(1000, cpus=9))[1] < 2 * BEHIND + 20
+
+
 @pytest.mark.parametrize("place", [{}, {"zone_uuid": "zone-1"}, {"cluster_uuid": "c003"}, {"host_uuid": "uuid-h00003"}])
 async def test_no_look_sorts_or_reads_a_whole_table(place: dict[str, str]) -> None:
     book = await cloud(many(200), [Everywhere(lambda _: False)])
