@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 
@@ -44,6 +44,7 @@ from cairn.kernel.deploy.inventory import OperatorRoles
 from cairn.kernel.deploy.renewal import keep_certificate
 from cairn.kernel.deploy.ssh import KnownHosts
 from cairn.kernel.error import CairnError
+from cairn.kernel.files import connections, open_more
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
 from cairn.kernel.machine.rotation import LOOK_SECONDS, Rotation
@@ -427,15 +428,18 @@ def _later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 def serve(settings: Settings) -> int:
     """Run a node in the foreground until SIGTERM or SIGINT. Returns the process's exit code."""
     os.umask(0o077)
-    _open_more_files()
     log.configure(level=settings.log_level, form=settings.log_format)
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_serve(_with_files(settings)))
 
 
-def _open_more_files() -> None:
-    """Each connection is a file: take as many as the system lets this process have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _with_files(settings: Settings) -> Settings:
+    """The settings, with as many connections as this process can have files for."""
+    wanted = settings.max_connections
+    files = open_more(wanted + wanted // 2)
+    possible = connections(wanted, files)
+    if possible < wanted:
+        _log.warning("node.few-files", files=files, max_connections=possible, wanted=wanted)
+    return msgspec.structs.replace(settings, max_connections=possible)
 
 
 async def _serve(settings: Settings) -> int:

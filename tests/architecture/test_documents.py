@@ -37,7 +37,14 @@ _COMMAND = re.compile(r"^ *(?:[A-Z_]+=\S+ )*cairn ([^|&;\n]*)", re.MULTILINE)
 #: what the guest image prints, which is no command
 _GUEST = re.compile(r"cairn guest\b.*")
 #: variables of the command line, which are no fields of `Settings`
-_CLI_VARIABLES = {"CAIRN_URL", "CAIRN_ACCOUNT", "CAIRN_PASSWORD", "CAIRN_CA_FILE", "CAIRN_LAB_NAME"}
+_CLI_VARIABLES = {
+    "CAIRN_URL",
+    "CAIRN_ACCOUNT",
+    "CAIRN_PASSWORD",
+    "CAIRN_CA_FILE",
+    "CAIRN_LAB_NAME",
+    "CAIRN_BENCH_PASSWORD",
+}
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
 

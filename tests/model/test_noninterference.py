@@ -166,12 +166,13 @@ async def worlds() -> AsyncIterator[list[QueryEngine]]:
 
 
 async def learned(engine: QueryEngine, request: QueryRequest, scope: Scope = EVE) -> bytes:
-    """All that the answer tells."""
+    """All that the answer tells; of what is sealed, that it is there and how long it is."""
     try:
         answer = await engine.run(request, scope)
     except CairnError as error:
         return msgspec.json.encode(error.record().public())
-    return msgspec.json.encode(answer)
+    following = None if answer.next is None else "*" * len(answer.next)
+    return msgspec.json.encode(msgspec.structs.replace(answer, next=following))
 
 
 async def differ(worlds: list[QueryEngine], request: QueryRequest, scope: Scope = EVE) -> bool:

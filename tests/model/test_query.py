@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 from tests.unit.kernel import sample
 from tests.unit.kernel.query.conftest import SHARES
 from tests.unit.kernel.sample import (
@@ -426,13 +427,30 @@ async def test_random_conditions_find_what_a_plain_evaluator_finds(data: st.Data
         sort = data.draw(st.sampled_from([None, "name", "-name"])) if "name" in FIELDS[entity] else None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(plan, "RARE", data.draw(st.integers(0, 4)))
-            if data.draw(st.booleans()):  # with sets at once
-                patch.setattr(plan.Planner, "turns", lambda *_: False)
+            if data.draw(st.booleans()):  # whole at once
+                patch.setattr(Tx, "fetch_within", lambda *_: None)
             request = QueryRequest(
-                entity=entity, conditions=[one.text for one in asked], sort=sort, fields=["uuid"], reply_with_count=True
+                entity=entity,
+                conditions=[one.text for one in asked],
+                limit=data.draw(st.sampled_from([1, 2, 100])),
+                sort=sort,
+                fields=["uuid"],
+                reply_with_count=True,
             )
-            answer = await engine.run(request, Scope(owner))
-        found = [one["uuid"] for one in answer.inventories or []]
+            found, total = await all_pages(engine, request, Scope(owner))
         assert found == expected(world, entity, asked, owner, sort), request
-        assert answer.total == len(found)
+        assert total == len(found)
     await store.close()
+
+
+async def all_pages(engine: QueryEngine, request: QueryRequest, scope: Scope) -> tuple[list[object], int | None]:
+    """The uuids on all pages, one after the other, and how many there are."""
+    found: list[object] = []
+    while True:
+        answer = await engine.run(request, scope)
+        page = [one["uuid"] for one in answer.inventories or []]
+        found += page
+        if answer.next is None:
+            return found, answer.total
+        assert len(page) == request.limit
+        request = replace(request, after=answer.next)

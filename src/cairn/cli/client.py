@@ -21,6 +21,7 @@ Json = dict[str, object]
 _LOGIN = "/v1/accounts/login"
 #: How long each look at a job waits for its end: short at first, so that short jobs are over at once.
 _PATIENCE = (0.3, 0.5, 1.0, 2.0)
+_PAGE = "1000"
 _MARGIN_SECONDS = 30.0
 _NO_SESSION = "There is no session."
 _EXPIRED = "The session has expired."
@@ -77,6 +78,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
     inventories: list[Json] = []
     total: int | None = None
+    next: str | None = None  #: the `after` of the next page
 
 
 class Client:
@@ -107,12 +109,16 @@ class Client:
 
     def log_in(self, account: str, password: str) -> Session:
         """Begin a session and keep it."""
+        self._session = self.session_of(account, password)
+        self._sessions.put(self.url, self._session)
+        return self._session
+
+    def session_of(self, account: str, password: str) -> Session:
+        """Begin a session beside the one that is kept."""
         body = {"logInByAccount": {"accountName": account, "password": password}}
         response = self.http.request("PUT", _LOGIN, msgspec.json.encode(body))
         inventory = cast("Json", _object(_checked(response)).get("inventory") or {})
-        self._session = Session(uuid=str(inventory["uuid"]), account=account)
-        self._sessions.put(self.url, self._session)
-        return self._session
+        return Session(uuid=str(inventory["uuid"]), account=account)
 
     def log_out(self) -> bool:
         """End the session and forget it. Returns whether there was one. Safe to repeat."""
@@ -194,13 +200,26 @@ class Client:
         options: Sequence[tuple[str, str]] = (),
         timeout_seconds: float = 60.0,
     ) -> Page:
-        """The resources that fit all conditions. `options` are ``limit``, ``sort``, ``fields``, ``start``, ``count`` …"""
+        """One page of the resources that fit all conditions. `options` are ``limit``, ``sort``, ``fields``, ``start``, …"""
         found = self.schema.by_entity.get(entity)
         if found is None:
             raise refused(f"The node knows no {entity}; its plugin may be left out.", code="cli.no-such-entity")
         query = (*(("q", condition) for condition in conditions), *options)
         response = self.call(Request(verb="GET", path=found.path, query=query), timeout_seconds=timeout_seconds)
         return msgspec.json.decode(response.body, type=Page)
+
+    def all(
+        self, entity: str, conditions: Sequence[str] = (), *, options: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[Json]:
+        """All resources that fit all conditions, page by page; each page costs the node the same. Those that are made meanwhile
+        may be among them."""
+        behind: tuple[tuple[str, str], ...] = ()
+        while True:
+            page = self.query(entity, conditions, options=(*options, ("limit", _PAGE), *behind))
+            yield from page.inventories
+            if page.next is None:
+                return
+            behind = (("after", page.next),)
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,8 @@ _INSIDE: Final[dict[str, str]] = {
     "workflow show": "Print the effective list of a workflow.",
     "secrets rotate": "Make a new key that secrets are sealed with.",
     "wheels build": "Fill a folder with wheels.",
+    "bench populate": "Fill the database of a node that does not run.",
+    "bench query": "Ask all kinds of queries, and say how long each takes.",
     "bench vm": "Create VMs and say how long that takes.",
     "migrations revision": "Write a migration.",
     "plugin reference": "Print what a plugin brings.",

@@ -59,10 +59,13 @@ def _condition(schema: Schema, entity: Entity, word: str) -> str:
 @click.argument("entity")
 @click.argument("words", nargs=-1, metavar="[CONDITION | fields=a,b | sort=-field | limit=N | start=N]...")
 @click.option("--count", is_flag=True, help="Only how many there are.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All that there are, page by page; else at most 1000, or limit=N."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only the uuids.")
 @common
 @pass_context
-def query(context: Context, entity: str, words: tuple[str, ...], count: bool, quiet: bool) -> None:
+def query(context: Context, entity: str, words: tuple[str, ...], count: bool, everything: bool, quiet: bool) -> None:
     """Find resources of a kind: VmInstance, Host, L3Network, …
 
     Conditions compare a field, or a field of anything linked to it, with =, !=, >, >=, <, <=, ~= (a pattern with %),
@@ -80,7 +83,11 @@ def query(context: Context, entity: str, words: tuple[str, ...], count: bool, qu
         options.append(("count", "true"))
     elif asked.fields:
         options.append(("fields", ",".join(asked.fields)))
-    page = client.query(found.name, asked.conditions, options=options)
+    if everything and not count:
+        _check_all(asked)
+        page = Page(inventories=list(client.all(found.name, asked.conditions, options=options)))
+    else:
+        page = client.query(found.name, asked.conditions, options=options)
     if context.as_json:
         output.print_json(page)
     elif count:
@@ -90,6 +97,15 @@ def query(context: Context, entity: str, words: tuple[str, ...], count: bool, qu
             click.echo(str(inventory.get(found.key, "")))
     else:
         show(page, found, asked.fields)
+    if page.next is not None and not any(name == "limit" for name, _ in options):
+        output.say("There are more. Say --all, limit=N, or more conditions.")
+
+
+def _check_all(asked: QueryWords) -> None:
+    """Refuse what says --all and something else."""
+    given = [name for name, _ in asked.options if name in ("limit", "start")]
+    if given:
+        raise usage(f"--all and {given[0]}= do not go together; leave one of them out.", code="cli.all-and-page")
 
 
 def entity_named(schema: Schema, name: str) -> Entity:

@@ -17,7 +17,8 @@ from cairn.gateway.http import Endpoint, HttpRequest, Reply
 from cairn.gateway.shape import Shape
 from cairn.kernel.api import Access, command_name
 from cairn.kernel.error import not_found
-from cairn.kernel.query.engine import DEFAULT_LIMIT, MAX_LIMIT, QueryEngine, QueryRequest
+from cairn.kernel.query.cursor import LONGEST
+from cairn.kernel.query.engine import DEFAULT_LIMIT, MAX_LIMIT, MAX_START, QueryEngine, QueryRequest
 from cairn.kernel.query.inventory import Inventory
 from cairn.kernel.store.record import RecordInfo, Visible
 
@@ -31,8 +32,12 @@ class Asked(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fi
     q: list[str] = []  #: conditions, all must hold: ``name=web``, ``vmNics.ip~=10.0.%``, ``hostUuid is null``
     limit: Annotated[int, Meta(ge=0, le=MAX_LIMIT)] = DEFAULT_LIMIT  #: at most so many
     start: Annotated[int, Meta(ge=0)] = 0  #: from this one on; 0 is the first
+    after: Annotated[str, Meta(max_length=LONGEST)] | None = (
+        None  #: the `next` of the page before; costs the same on each page
+    )
     count: bool = False  #: only the number of all that fit
     reply_with_count: bool = False  #: that number, in addition to the page
+    count_up_to: Annotated[int, Meta(ge=1, le=MAX_START)] | None = None  #: count no further than to this number
     sort: str | None = None  #: ``+field`` ascending, ``-field`` descending
     fields: list[str] = []  #: only these fields, joined by commas or repeated
 
@@ -42,6 +47,7 @@ class Page(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     inventories: list[Inventory] | None = None
     total: int | None = None
+    next: str | None = None  #: the `after` of the next page; absent on the last one
 
 
 class Queries:
@@ -70,7 +76,8 @@ class Queries:
             caller = await self._caller(call, entity)
             asked = self._asked.of_query(call.query)
             answer = await self._query.run(request_of(entity, asked), caller.scope)
-            return Reply(msgspec.json.encode(Page(inventories=answer.inventories, total=answer.total)))
+            page = Page(inventories=answer.inventories, total=answer.total, next=answer.next)
+            return Reply(msgspec.json.encode(page))
 
         return endpoint
 
@@ -99,8 +106,10 @@ def request_of(entity: str, asked: Asked) -> QueryRequest:
         conditions=asked.q,
         limit=asked.limit,
         start=asked.start,
+        after=asked.after,
         count=asked.count,
         reply_with_count=asked.reply_with_count,
+        count_up_to=asked.count_up_to,
         sort=asked.sort,
         fields=[name for part in asked.fields for name in (piece.strip() for piece in part.split(",")) if name],
     )

@@ -32,7 +32,7 @@ API_SHARE = Setting(
 BACKLOG = Setting(
     "job",
     "backlog",
-    20_000,
+    40_000,
     minimum=1,
     maximum=1_000_000,
     doc="jobs that may be open; a call beyond that is refused, and has to be repeated later",

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from functools import partial
 
-from sqlalchemy import Delete, bindparam, delete, select
+from msgspec import Struct
+from sqlalchemy import Select, bindparam, select
 
 from cairn.kernel.store.record import Record, info, table_of
 from cairn.kernel.store.store import Store
+from cairn.kernel.store.tx import Tx
 
 #: rows that one transaction removes
 BITE = 100
 
 
-def up_to(record: type[Record], field: str) -> Delete:
-    """The statement that removes a bite of the rows whose `field` is not after a date; keep it (module level).
+class Old(Struct, frozen=True, eq=False):
+    """How the next bite of old rows is found."""
+
+    record: type[Record]
+    keys: Select[*tuple[object, ...]]
+
+
+def up_to(record: type[Record], field: str) -> Old:
+    """How a bite of the rows is found whose `field` is not after a date; keep it (module level).
 
     Args:
         record: whose rows.
@@ -23,14 +33,19 @@ def up_to(record: type[Record], field: str) -> Delete:
     """
     table = table_of(record)
     key, date = table.c[info(record).key.name], table.c[field]
-    old = select(key).where(date <= bindparam("date")).order_by(date).limit(BITE)
-    return delete(table).where(key.in_(old))
+    return Old(record, select(key).where(date <= bindparam("date")).order_by(date).limit(BITE))
 
 
-async def remove(store: Store, statement: Delete, date: datetime) -> int:
-    """Remove all that is not after `date`, by a statement that `up_to` made. Returns how many there were."""
+async def remove(store: Store, old: Old, date: datetime) -> int:
+    """Remove all that is not after `date`. Returns how many there were."""
     removed = 0
-    while count := await store.write(lambda tx: tx.execute(statement, {"date": date})):
+    while count := await store.write(partial(_bite, old, date)):
         removed += count
         await asyncio.sleep(0)  # whoever waits comes first
     return removed
+
+
+def _bite(old: Old, date: datetime, tx: Tx) -> int:
+    """Two statements: not every database removes what the same statement looks for."""
+    keys = [row[0] for row in tx.rows(old.keys, {"date": date})]
+    return tx.delete_where(old.record, **{info(old.record).key.name: keys})

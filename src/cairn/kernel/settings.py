@@ -85,7 +85,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 7200
     #: addresses and networks of proxies before the API, separated by commas: what they say of their clients is believed
     trusted_proxies: str = ""
-    #: most connections to the API at a time; where all are taken, an idle one makes room
+    #: most connections to the API at a time; where all are taken, an idle one makes room. Each is a file: a process that
+    #: may have few takes fewer (nine tenths of ``ulimit -Hn``), and says so in its log
     max_connections: Annotated[int, Meta(ge=10, le=1_000_000)] = 40_000
     #: most of them from one address; this machine's own programs have no such limit
     max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000

@@ -114,6 +114,8 @@ SCHEMA: Json = {
         _entity("Zone", "/v1/zones", []),
         _entity("Host", "/v1/hosts", [_field("status", "enum", choices=["Connected", "Disconnected"])]),
         _entity("Job", "/v1/jobs", [_field("api"), _field("state"), _field("createDate", "time")]),
+        _entity("Cluster", "/v1/clusters", []),
+        _entity("ManagementNode", "/v1/management-nodes", []),
     ],
 }  # fmt: skip
 
@@ -139,6 +141,7 @@ class FakeNode:
         self.password = "secret"
         self.sessions: set[str] = set()
         self.logins = 0
+        self.most = 1000  #: rows on a page
         self.rows: dict[str, list[Json]] = {
             "/v1/vm-instances": [
                 {"uuid": VM, "name": "web", "state": "Running", "memorySize": 128 << 20, "vmNics": [{"ip": "10.0.0.2"}]}
@@ -204,7 +207,9 @@ class FakeNode:
             rows = [row for row in rows if field not in row or str(row[field]) == value]
         if request.query.get("count") == ["true"]:
             return {"total": len(rows)}
-        return {"inventories": rows}
+        begin = int(request.query.get("after", ["0"])[0])
+        end = begin + min(int(request.query.get("limit", ["1000"])[0]), self.most)
+        return {"inventories": rows[begin:end], **({"next": str(end)} if end < len(rows) else {})}
 
 
 def _problem(status: int, code: str, detail: str) -> tuple[int, bytes]:

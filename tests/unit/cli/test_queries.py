@@ -82,3 +82,29 @@ def test_wrong_condition_is_the_nodes_to_refuse(cli: Cli, node: FakeNode) -> Non
     ran = cli("query", "Zone", "nmae=x")
     assert ran.code == Exit.REFUSED
     assert "position 0" in ran.err
+
+
+def _many(node: FakeNode) -> list[str]:
+    node.most = 2
+    uuids = [f"{number:032x}" for number in range(5)]
+    node.rows["/v1/vm-instances"] = [{"uuid": uuid, "name": "x", "state": "Running"} for uuid in uuids]
+    return uuids
+
+
+def test_all_pages_are_asked_for(cli: Cli, node: FakeNode) -> None:
+    uuids = _many(node)
+    assert cli("query", "VmInstance", "sort=+name", "--all", "-q").out.split() == uuids
+    assert [seen.query.get("after") for seen in node.seen[-3:]] == [None, ["2"], ["4"]]
+    assert all(seen.query["sort"] == ["+name"] for seen in node.seen[-3:])
+
+
+def test_it_says_that_there_are_more(cli: Cli, node: FakeNode) -> None:
+    uuids = _many(node)
+    ran = cli("query", "VmInstance", "-q")
+    assert (ran.out.split(), "There are more" in ran.err) == (uuids[:2], True)
+    assert "There are more" not in cli("query", "VmInstance", "-q", "limit=1").err
+
+
+def test_all_is_no_page(cli: Cli) -> None:
+    ran = cli("query", "VmInstance", "--all", "limit=3", "--json")
+    assert (ran.code, json.loads(ran.err)["error"]["code"]) == (Exit.USAGE, "cli.all-and-page")

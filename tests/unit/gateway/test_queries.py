@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 from tests.unit.gateway.world import ALICE, AS_ADMIN, AS_ALICE, AS_BOB, BOB, MISSING, World
 
@@ -38,7 +40,15 @@ async def test_conditions_sort_fields_and_paging_reach_the_engine(boxes: World) 
         AS_ALICE,
     )
 
-    assert answer.json() == {"inventories": [{"name": "web-2", "color": "Red"}], "total": 2}
+    assert answer.json() == {"inventories": [{"name": "web-2", "color": "Red"}], "total": 2, "next": ANY}
+
+
+async def test_the_next_page_is_asked_for_by_what_the_page_before_came_with(boxes: World) -> None:
+    first = (await boxes.call("GET", "/v1/boxes?sort=name&limit=2", None, AS_ALICE)).json()
+    second = (await boxes.call("GET", f"/v1/boxes?sort=name&limit=2&after={first['next']}", None, AS_ALICE)).json()
+
+    assert names(first) + names(second) == ["db", "web-1", "web-2"]
+    assert "next" not in second
 
 
 async def test_ascending_sort_with_a_bare_plus_sign_works(boxes: World) -> None:

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, ClassVar
 
 import pytest
-from sqlalchemy import Delete
 
 from cairn.kernel import jobs, resource
 from cairn.kernel.job import Job
 from cairn.kernel.resource import FormerUuid
-from cairn.kernel.retention import BITE, remove, up_to
+from cairn.kernel.retention import BITE, Old, remove, up_to
 from cairn.kernel.store.record import Index, Key, Record, TableMeta
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
@@ -74,9 +73,9 @@ STATEMENTS = {"note": OLD, "job": jobs._OLD, "session": sessions._EXPIRED, "form
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
-async def test_nothing_is_looked_at_but_what_is_removed(store: Store, statement: Delete) -> None:
+async def test_nothing_is_looked_at_but_what_is_removed(store: Store, statement: Old) -> None:
     def plan(tx: Tx) -> list[str]:
-        sql, values = tx._statements.compiled(statement).bind({"date": tx.now})
+        sql, values = tx._statements.compiled(statement.keys).bind({"date": tx.now})
         return [str(row[3]) for row in tx.fetch(f"EXPLAIN QUERY PLAN {sql}", values)]
 
     steps = await store.read(plan)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 import uvloop
@@ -16,16 +17,21 @@ from msgspec import Struct
 
 from cairn.cli import output
 from cairn.cli.bench.creation import Creation, Ended, Template, remove
-from cairn.cli.bench.gauge import Gauge
+from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
+from cairn.cli.bench.populate import populate
+from cairn.cli.bench.query import query
 from cairn.cli.bench.wire import Origin
+from cairn.cli.client import Client
 from cairn.cli.context import Context, common, pass_context
 from cairn.cli.errors import Exit, refused
 from cairn.cli.up.api import Api, ClientApi, uuid_of
 from cairn.cli.up.fixtures import REAL, SIMULATED, Naming, offering
 from cairn.cli.up.report import Report
+from cairn.kernel.files import open_more
 
 #: no more are in flight unless asked for: a node takes no more jobs than its backlog (`job.backlog`)
 _MOST_AT_ONCE = 10_000
+_OTHER_FILES = 100
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -33,18 +39,25 @@ class Measured(Struct, frozen=True, kw_only=True):
 
     count: int
     concurrency: int
+    connections: int
+    largest_in_flight: int  #: calls that had begun and not ended
+    broken_connections: int
     hosts: int
     created: int
     failed: int
     wall_seconds: float
+    accepted_seconds: float | None  #: until the last call was a job; None: the node has forgotten
     vms_per_second: float
     p50_ms: float | None
     p99_ms: float | None
     max_ms: float | None
     node_cpu_seconds: float
     node_peak_memory_bytes: int
+    processes: list[Process]
     store: str
     durable: bool | None  #: None: the node does not say
+    bus: str
+    nodes: int
     errors: dict[str, int]  #: code -> how often
     left: int = 0  #: VMs that could not be removed
 
@@ -54,10 +67,19 @@ def bench() -> None:
     """Measure a running cloud through its API."""
 
 
+bench.add_command(populate)
+bench.add_command(query)
+
+
 @bench.command("vm")
 @click.option("--count", type=click.IntRange(1, 10_000_000), default=100, show_default=True, help="How many VMs.")
 @click.option(
     "--concurrency", type=click.IntRange(1), help="How many are in flight at most; default: all at once, up to 10000."
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1),
+    help="On how many connections; default: one for each call in flight. Fewer than that are cheaper for the node.",
 )
 @click.option("--hosts", type=click.IntRange(1), help="With --simulator-url: how many hosts there are to be.")
 @click.option("--simulator-url", help="A simulator; the cloud on it is made, or completed.")
@@ -70,6 +92,7 @@ def vm(
     context: Context,
     count: int,
     concurrency: int | None,
+    connections: int | None,
     hosts: int | None,
     simulator_url: str | None,
     image: str | None,
@@ -82,7 +105,9 @@ def vm(
         _prepare(api, simulator_url.rstrip("/"), hosts, quiet=context.as_json)
     template = _template(context, api, image, network)
     found = len(api.find("Host", "status=Connected"))
-    measured = _measure(context, template, count, concurrency or min(count, _MOST_AT_ONCE), found, keep=keep)
+    at_once = min(concurrency or _MOST_AT_ONCE, count)
+    _check_files(connections or at_once)
+    measured = _measure(context, template, count, (at_once, connections or at_once), found, keep=keep)
     if context.as_json:
         output.print_json(measured)
     else:
@@ -101,40 +126,78 @@ def summary(ended: Sequence[Ended]) -> tuple[float | None, float | None, float |
     return round(p50, 3), round(p99, 3), round(times[-1], 3)
 
 
-def _measure(context: Context, template: Template, count: int, concurrency: int, hosts: int, *, keep: bool) -> Measured:
+def _check_files(connections: int) -> None:
+    files = open_more(connections + _OTHER_FILES)
+    if files < connections + _OTHER_FILES:
+        raise refused(
+            f"{connections} connections take as many files, and this process may have {files}. Raise the limit (ulimit -n), or "
+            f"say --connections {max(files - _OTHER_FILES, 1)}.",
+            code="bench.few-files",
+        )
+
+
+def _measure(
+    context: Context, template: Template, count: int, at_once: tuple[int, int], hosts: int, *, keep: bool
+) -> Measured:
     client = context.client
     session = client.session_uuid()
     origin = Origin(client.url, session, context.ca_file)
     gauge = Gauge(client.http, context.data_dir, headers={"Authorization": f"OAuth {session}"})
-    creation = Creation(origin, template, count, concurrency, lambda: uuid.uuid4().hex)
+    concurrency, connections = at_once
+    creation = Creation(origin, template, count, concurrency, connections, lambda: uuid.uuid4().hex)
     gauge.reset_peak()
     before = gauge.read()
     gc.set_threshold(100_000, 50, 100)
-    started = time.perf_counter()
+    started, begun, own = time.perf_counter(), datetime.now(UTC), time.process_time()
     _run(creation)
-    wall = time.perf_counter() - started
+    wall, own = time.perf_counter() - started, time.process_time() - own
     after = gauge.read()
     created = [one.vm for one in creation.ended if one.error is None]
     left = 0 if keep else uvloop.run(remove(origin, created))
     p50, p99, longest = summary(creation.ended)
     return Measured(
         count=count,
-        concurrency=min(concurrency, count),
+        concurrency=concurrency,
+        connections=min(connections, concurrency),
+        largest_in_flight=creation.largest_in_flight,
+        broken_connections=creation.broken,
         hosts=hosts,
         created=len(created),
         failed=count - len(created),
         wall_seconds=round(wall, 3),
+        accepted_seconds=_accepted(client, begun),
         vms_per_second=round(len(created) / wall, 1),
         p50_ms=p50,
         p99_ms=p99,
         max_ms=longest,
         node_cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
         node_peak_memory_bytes=gauge.peak_bytes(after),
+        processes=[
+            Process(
+                name="node",
+                cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
+                peak_memory_bytes=gauge.peak_bytes(after),
+            ),
+            Process(name="bench", cpu_seconds=round(own, 2), peak_memory_bytes=own_peak_bytes()),
+        ],
         store=after.store,
         durable=after.durable,
+        bus=after.bus,
+        nodes=client.query("ManagementNode", options=(("count", "true"),)).total or 1,
         errors=dict(Counter(one.error for one in creation.ended if one.error is not None)),
         left=left,
     )
+
+
+def _accepted(client: Client, begun: datetime) -> float | None:
+    """The seconds until the last call was a job, by the node's clock."""
+    options = (("sort", "-createDate"), ("limit", "1"), ("fields", "createDate"))
+    found = client.query(
+        "Job", ("api=CreateVmInstance", f"createDate>={begun.isoformat()}"), options=options
+    ).inventories
+    if not found:
+        return None
+    return round((datetime.fromisoformat(str(found[0]["createDate"])) - begun).total_seconds(), 3)
 
 
 def _run(creation: Creation) -> None:
@@ -185,6 +248,8 @@ def _show(measured: Measured) -> None:
     output.record(
         {
             "created": f"{measured.created} of {measured.count}, {measured.concurrency} at a time, {measured.hosts} hosts",
+            "connections": f"{measured.connections}, at most {measured.largest_in_flight} calls in flight",
+            "all accepted after": "-" if measured.accepted_seconds is None else f"{measured.accepted_seconds:.2f} s",
             "failed": measured.failed,
             "wall time": f"{measured.wall_seconds:.2f} s",
             "VMs per second": f"{measured.vms_per_second:.1f}",

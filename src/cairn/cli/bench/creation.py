@@ -1,11 +1,13 @@
-"""Creates many VMs with a given number in flight, and learns of each one's end as cheaply as possible.
+"""Creates many VMs with a given number in flight, and learns of each one's end.
 
-A node under test must not spend its time on being watched, so there are two ways:
+There are two ways:
 
-* Up to 64 in flight, each call waits for its own end (``Prefer: wait``): one request a VM, and the caller's own clock.
-* More of them are answered 202 at once over 64 connections, and the ends are read off the list of jobs, ten times a second,
-  from where the last look ended: some hundred bytes a VM instead of a request. A VM's time then runs from the caller's
-  sending to the end that the node has written down, so both clocks have to agree; on one machine they do.
+* On as many connections as there are calls in flight, each call waits for its own end (``Prefer: wait``), as callers do: one
+  request a VM, and the caller's own clock.
+* On fewer connections than that, calls are answered 202 at once, and the ends are read off the list of jobs, ten times a second,
+  from where the last look ended: some hundred bytes a VM instead of a connection, so that the node spends no time on being
+  watched. A VM's time then runs from the caller's sending to the end that the node has written down, so both clocks have to
+  agree; on one machine they do.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -22,7 +25,12 @@ from msgspec import Struct
 from cairn.cli.bench.wire import Connection, Origin
 from cairn.cli.errors import Problem
 
-CONNECTIONS = 64
+#: that remove what was made
+_REMOVERS = 16
+#: that are opened at the same time: the system keeps some thousand for the node to accept
+_OPENED_AT_ONCE = 512
+#: before a call is made again whose connection broke: more may come at once than the system keeps for the node to accept
+_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 _WAIT = "Prefer: wait=300\r\n"
 _POLL_SECONDS = 0.1
 #: Ends are written in groups; one whose time lies a little before the last one seen may become visible after it.
@@ -67,6 +75,7 @@ class Creation:
         template: of the VMs.
         count: how many.
         concurrency: how many are in flight at most.
+        connections: on how many connections.
         new_id: a fresh uuid: of a VM, and of the job that makes it.
         sleep: waits so many seconds.
     """
@@ -77,47 +86,67 @@ class Creation:
         template: Template,
         count: int,
         concurrency: int,
+        connections: int,
         new_id: Callable[[], str],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._origin = origin
         self._template = template
         self._concurrency = min(concurrency, count)
+        self._connections = min(connections, self._concurrency)
         self._numbers: Iterator[int] = iter(range(count))
         self._new_id = new_id
         self._sleep = sleep
         self._room = asyncio.Semaphore(self._concurrency)
+        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
+        self._in_flight = 0
+        self.largest_in_flight = 0
+        self.broken = 0  #: connections that broke, and were made again
         #: job -> its VM, and when it was sent
         self._open: dict[str, tuple[str, float]] = {}
         self.ended: list[Ended] = []
 
     async def run(self) -> None:
         """Create them all; `ended` has them in the order of their ends."""
-        workers = min(self._concurrency, CONNECTIONS)
-        if self._concurrency <= CONNECTIONS:
-            await _all(self._waiting_worker() for _ in range(workers))
+        workers = range(self._connections)
+        if self._concurrency == self._connections:
+            await _all(self._waiting_worker(number) for number in workers)
             return
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(), name="watch jobs")
-            await asyncio.wait([group.create_task(self._sending_worker()) for _ in range(workers)])
+            await asyncio.wait([group.create_task(self._sending_worker()) for _ in workers])
             while self._open:
                 await self._sleep(_POLL_SECONDS / 4)
             watch.cancel()
 
-    # -- few in flight ------------------------------------------------------------------------------------------------
+    # -- each on a connection of its own ---------------------------------------------------------------------------------
 
-    async def _waiting_worker(self) -> None:
-        connection = await self._origin.connect()
+    async def _waiting_worker(self, place: int) -> None:
+        async with self._opening:
+            connection = await self._origin.connect(place)
         for number in self._numbers:
-            vm = self._new_id()
-            request = self._request(number, vm, self._new_id(), _WAIT)
+            vm, job = self._new_id(), self._new_id()
+            request = self._request(number, vm, job, _WAIT)
             started = time.perf_counter()
-            connection, status, body = await _sent(self._origin, connection, request)
+            self._began(1)
+            connection, status, body = await _sent(self._origin, connection, request, place, self._lost)
+            while status == 202:  # it takes longer than a call may wait
+                look = self._origin.request("GET", f"/v1/api-jobs/{job}?wait=300")
+                connection, status, body = await _sent(self._origin, connection, look, place, self._lost)
+                status = _ended(status, body)
+            self._began(-1)
             seconds = time.perf_counter() - started
             self.ended.append(Ended(vm, seconds, None if status == 200 else _code(status, body)))
         connection.close()
 
-    # -- many in flight -------------------------------------------------------------------------------------------------
+    def _lost(self) -> None:
+        self.broken += 1
+
+    def _began(self, more: int) -> None:
+        self._in_flight += more
+        self.largest_in_flight = max(self.largest_in_flight, self._in_flight)
+
+    # -- many on few connections -------------------------------------------------------------------------------------------------
 
     async def _sending_worker(self) -> None:
         connection = await self._origin.connect()
@@ -127,6 +156,7 @@ class Creation:
             request = self._request(number, vm, job, "")
             sent = time.time()
             self._open[job] = (vm, sent)
+            self._began(1)
             connection, status, body = await _sent(self._origin, connection, request)
             if status != 202:
                 self._end(job, time.time(), _code(status, body))
@@ -182,6 +212,7 @@ class Creation:
 
     def _end(self, job: str, finished: float, error: str | None) -> None:
         vm, sent = self._open.pop(job)
+        self._began(-1)
         self.ended.append(Ended(vm, max(finished - sent, 0.0), error))
         self._room.release()
 
@@ -214,17 +245,24 @@ async def remove(origin: Origin, vms: list[str]) -> int:
                     break
         connection.close()
 
-    await _all(worker() for _ in range(min(CONNECTIONS // 4, len(vms))))
+    await _all(worker() for _ in range(min(_REMOVERS, len(vms))))
     return left
 
 
-async def _sent(origin: Origin, connection: Connection, request: bytes) -> tuple[Connection, int, bytes]:
-    """Send, on a new connection if this one was closed; calls that change something carry their job's uuid."""
-    try:
-        status, body = await connection.exchange(request)
-    except ConnectionError:
-        connection = await origin.connect()
-        status, body = await connection.exchange(request)
+async def _sent(
+    origin: Origin, connection: Connection, request: bytes, place: int = 0, lost: Callable[[], None] = lambda: None
+) -> tuple[Connection, int, bytes]:
+    """Send, on a new connection if this one was closed, some times; calls that change something carry their job's uuid."""
+    for pause in _PAUSES:
+        try:
+            status, body = await connection.exchange(request)
+        except ConnectionError:
+            lost()
+            await asyncio.sleep(pause)
+            connection = await origin.connect(place)
+        else:
+            return connection, status, body
+    status, body = await connection.exchange(request)
     return connection, status, body
 
 
@@ -238,9 +276,19 @@ async def _run(worker: Awaitable[None]) -> None:
     await worker
 
 
+def _ended(status: int, body: bytes) -> int:
+    """The status that a call would have had which waited for the end of this job; 202 if it has none yet."""
+    if status != 200:
+        return status
+    state = msgspec.json.decode(body, type=_Job).state
+    return {"Waiting": 202, "Running": 202, "Succeeded": 200}.get(state, 409)
+
+
 def _code(status: int, body: bytes) -> str:
-    if status == 202:
-        return "bench.not-ended"
+    with suppress(msgspec.MsgspecError):
+        error = msgspec.json.decode(body, type=_Job).error
+        if error is not None and error.code:
+            return error.code
     try:
         return msgspec.json.decode(body, type=Problem).code or f"http.{status}"
     except msgspec.MsgspecError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,15 @@ class Reading(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     store: str
     durable: bool | None
+    bus: str = "memory"
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """What a process used in a run."""
+
+    name: str
+    cpu_seconds: float
+    peak_memory_bytes: int
 
 
 class Gauge:
@@ -57,11 +67,14 @@ class Gauge:
         """Read what the node says of itself now, from its metrics."""
         values: dict[str, float] = {}
         labels: dict[str, str] = {}
+        bus = "memory"
         for name, inside, number in _LINE.findall(
             self._http.request("GET", "/metrics", headers=self._headers).body.decode()
         ):
             if name == "cairn_store_info":
                 labels = dict(_LABEL.findall(inside))
+            elif name == "cairn_bus_info":
+                bus = dict(_LABEL.findall(inside)).get("bus", bus)
             elif name.startswith("process_"):
                 values[name] = float(number)
         return Reading(
@@ -69,6 +82,7 @@ class Gauge:
             memory_bytes=int(values.get("process_resident_memory_bytes", 0)),
             store=labels.get("store", "unknown"),
             durable={"true": True, "false": False}.get(labels.get("durable", "")),
+            bus=bus,
         )
 
     def peak_bytes(self, reading: Reading) -> int:
@@ -78,6 +92,11 @@ class Gauge:
                 lines = (self._folder / "status").read_text().splitlines()
                 return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
         return reading.memory_bytes
+
+
+def own_peak_bytes() -> int:
+    """The most memory that this process had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _process(url: str, data_dir: Path, proc: Path) -> Path | None:

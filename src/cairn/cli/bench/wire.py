@@ -17,6 +17,9 @@ import msgspec
 from cairn.cli.errors import unreachable
 from cairn.cli.http import trust
 
+_LOOPBACK = "127.0.0.1"
+_PER_ADDRESS = 20_000
+
 
 class Origin:
     """The node that requests go to, and the headers that all of them have."""
@@ -37,11 +40,15 @@ class Origin:
         head = f"{verb} {self._prefix}{target} HTTP/1.1\r\n{self._fixed}{headers}{kind}Content-Length: {len(content)}\r\n\r\n"
         return head.encode() + content
 
-    async def connect(self) -> Connection:
-        """A new connection (exit code 3 if no node answers)."""
+    async def connect(self, number: int = 0) -> Connection:
+        """A new connection (exit code 3 if no node answers). `number`: of how many there are already; a node on this machine is
+        reached from one more address for each `_PER_ADDRESS` of them, as an address has so many ports only."""
         loop = asyncio.get_running_loop()
+        local = (
+            (f"127.0.0.{number // _PER_ADDRESS + 1}", 0) if self.host == _LOOPBACK and number >= _PER_ADDRESS else None
+        )
         try:
-            _, protocol = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls)
+            _, protocol = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls, local_addr=local)
         except OSError as error:
             raise unreachable(self.url, error.strerror or str(error)) from error
         return protocol

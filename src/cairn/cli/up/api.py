@@ -40,7 +40,7 @@ class ClientApi:
 
     def find(self, entity: str, *conditions: str) -> list[Json]:
         """The resources that fit all conditions."""
-        return self._client.query(entity, conditions).inventories
+        return list(self._client.all(entity, conditions))
 
     def start(self, api: str, values: Json) -> Job:
         """Make a call that becomes a job, without waiting."""

@@ -59,6 +59,10 @@ class Report:
         """Say what came of the step under way, for its line."""
         self._note = text
 
+    def progress(self, done: int, count: int) -> None:
+        """Say how far the step under way is: so many of `count`."""
+        self._working(f": {done} of {count}")
+
     def watch(self, job: Job) -> None:
         """How a job of the step under way gets on. `Watcher`."""
         if job.progress is not None:

@@ -34,7 +34,7 @@ class FlowRun(Owned, frozen=True, kw_only=True):
     job_uuid: Annotated[str | None, Index(), Doc("the job that it works for")] = None
     parent_uuid: Annotated[str | None, Doc("the run whose step started this one")] = None
     workflow: Annotated[str, Doc("its name")]
-    queue_key: Annotated[str | None, Doc("the resource queue that it holds a place in")] = None
+    queue_key: Annotated[str | None, Index(), Doc("the resource queue that it holds a place in")] = None
     actor: Annotated[str | None, Doc("the account that asked")] = None
     concludes: Annotated[bool, Doc("whether its end is the job's end")] = False
     state: RunState = RunState.RUNNING

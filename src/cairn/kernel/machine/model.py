@@ -22,7 +22,7 @@ class Machine(Named, frozen=True, kw_only=True):
     """A machine with an agent. Each kind has a table of its own, with a `state` that people set."""
 
     state: StrEnum
-    status: MachineStatus = MachineStatus.CONNECTING
+    status: Annotated[MachineStatus, Index()] = MachineStatus.CONNECTING
     status_reason: Annotated[str | None, AdminOnly(), Text(2048), Doc("why it is not connected")] = None
     agent_boot: Annotated[str, AdminOnly(), Doc("changes when the agent was restarted")] = ""
     agent_version: Annotated[str, AdminOnly(), Doc("of the cairn that its agent runs")] = ""

@@ -9,11 +9,12 @@ from msgspec import Struct
 from cairn.kernel.error import CairnError
 from cairn.kernel.query.accounts import for_accounts, narrowed
 from cairn.kernel.query.bounds import check_cost, check_size, too_slow
-from cairn.kernel.query.catalog import Catalog, Column, Entity, TagTables
+from cairn.kernel.query.catalog import Catalog, Entity, TagTables
 from cairn.kernel.query.condition import Condition, Operator, parse
+from cairn.kernel.query.cursor import opened, sealed
 from cairn.kernel.query.describe import EntityDescription, describe
 from cairn.kernel.query.inventory import Inventory, InventoryReader
-from cairn.kernel.query.plan import PATIENCE, Fragment, Planner, Scope, Shares
+from cairn.kernel.query.plan import PATIENCE, Fragment, Mark, Planner, Scope, Shares, Sort
 from cairn.kernel.query.resolve import Comparison, fixed_subtype, resolve, unknown
 from cairn.kernel.store.driver import Row
 from cairn.kernel.store.record import Kind
@@ -31,26 +32,31 @@ _UNSORTED = (Kind.JSON, Kind.OPAQUE, Kind.BYTES)
 class QueryRequest(Struct, frozen=True, kw_only=True):
     """A query over one entity.
 
-    `conditions`: texts, all must hold. `limit`: 0 to 10,000 inventories, from number `start` on (0 is the first).
-    `count`: only the number of all that fit; `reply_with_count`: it in addition to the page. `sort`: a field, ``+field`` or
-    ``-field`` (descending); None: in the order of creation. `fields`: only these; none: all.
+    `conditions`: texts, all must hold. `limit`: 0 to 10,000 inventories, from number `start` on (0 is the first), or behind
+    the page whose `next` is `after`. `count`: only the number of all that fit; `reply_with_count`: it in addition to the page;
+    `count_up_to`: count no further than that. `sort`: a field, ``+field`` or ``-field`` (descending); None: in the order of
+    creation, where the database keeps it, else by key. `fields`: only these; none: all.
     """
 
     entity: str
     conditions: Sequence[str] = ()
     limit: int = DEFAULT_LIMIT
     start: int = 0
+    after: str | None = None
     count: bool = False
     reply_with_count: bool = False
+    count_up_to: int | None = None
     sort: str | None = None
     fields: Sequence[str] = ()
 
 
 class QueryAnswer(Struct, frozen=True, kw_only=True):
-    """The answer to a query: a page of inventories (None if only the number was asked for), the number of all (if it was)."""
+    """The answer to a query: a page of inventories (None if only the number was asked for), the number of all (if it was), and
+    what the next page begins behind (None: there is none)."""
 
     inventories: list[Inventory] | None = None
     total: int | None = None
+    next: str | None = None
 
 
 class _Side(Struct, frozen=True, eq=False):
@@ -97,7 +103,8 @@ class QueryEngine:
 
         Raises:
             CairnError: ``query.unknown-entity``, ``query.unknown-field``, ``query.no-operator``,
-                ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``, ``query.too-complex``;
+                ``query.bad-operator``, ``query.bad-value``, ``query.bad-sort``, ``query.bad-limit``, ``query.bad-after``,
+                ``query.too-complex``;
                 each says where, what was found, and what would fit. ``query.too-slow``, ``query.too-many``.
         """
         asked = self._understand(request, scope)
@@ -127,7 +134,7 @@ class QueryEngine:
         if scope.owner is not None or here.type_column is not None:
             key = here.columns[here.key.wire]
             comparison = Comparison(hops=(), column=key.column, operator=Operator.EQUAL, values=(uuid,), indexed=True)
-            page = planner.page(here, [comparison], None, None, 1, 0)
+            page = planner.page(here, [comparison], None, None, 1, 0, whole=False)
             if not tx.fetch(page.text, page.values):
                 return None
         found = side.reader.read(tx, planner, here, (uuid,))
@@ -159,11 +166,16 @@ class QueryEngine:
         entity = fixed_subtype(catalog, entity, conditions)
         comparisons = [resolve(catalog, entity, condition) for condition in conditions]
         check_cost(conditions, comparisons)
+        sort = _sort(entity, request.sort)
+        order = _order(sort)
+        after = request.after
         return _Asked(
             entity=entity,
             conditions=conditions,
             comparisons=comparisons,
-            sort=_sort(entity, request.sort),
+            sort=sort,
+            order=order,
+            behind=None if after is None else opened(self._store.seals, entity.name, order, after),
             fields=_fields(catalog, entity, request.fields),
             request=request,
         )
@@ -174,33 +186,61 @@ class QueryEngine:
         rare = self._rare(tx, planner, asked)
         total: int | None = None
         if request.count or request.reply_with_count:
-            counted = planner.count(entity, asked.comparisons, rare)
+            counted = planner.count(entity, asked.comparisons, rare, request.count_up_to)
             total = int(tx.fetch(counted.text, counted.values)[0][0] or 0)
         if request.count:
             return QueryAnswer(total=total)
-        keys = [row[0] for row in self._page(tx, planner, asked, rare)]
-        shown = self._side(scope).reader.read(tx, planner, entity, keys, asked.fields)
-        return QueryAnswer(inventories=shown, total=total)
+        rows = self._rows(tx, planner, asked, rare)
+        page, following = rows[: request.limit], None
+        if len(rows) > request.limit > 0:
+            _, tie, value = page[-1]
+            following = sealed(self._store.seals, entity.name, asked.order, Mark(value, tie))
+        shown = self._side(scope).reader.read(tx, planner, entity, [row[0] for row in page], asked.fields)
+        return QueryAnswer(inventories=shown, total=total, next=following)
 
-    def _page(self, tx: Tx, planner: Planner, asked: _Asked, rare: Comparison | None) -> list[Row]:
-        """The keys asked for; where a path turns, first without sets, and with them if that takes too long."""
-        request = asked.request
+    def _rows(self, tx: Tx, planner: Planner, asked: _Asked, rare: Comparison | None) -> list[Row]:
+        """The rows asked for and, if there is one, the first one of the next page."""
+        wanted = asked.request.limit + 1 if asked.request.limit else 0
+        if asked.behind is None:
+            return self._page(tx, planner, asked, rare, wanted)
+        rows: list[Row] = []
+        for part in planner.behind(asked.entity, asked.sort, asked.behind):
+            rows += self._page(tx, planner, asked, rare, wanted - len(rows), part)
+            if len(rows) >= wanted:
+                break
+        return rows
 
-        def made(*, once: bool) -> Fragment:
-            entity, comparisons = asked.entity, asked.comparisons
-            return planner.page(entity, comparisons, rare, asked.sort, request.limit, request.start, once=once)
+    def _page(
+        self,
+        tx: Tx,
+        planner: Planner,
+        asked: _Asked,
+        rare: Comparison | None,
+        limit: int,
+        behind: Fragment | None = None,
+    ) -> list[Row]:
+        """Rows in order: first as if a page were full soon, and whole if that takes too long."""
 
-        if planner.turns(asked.entity, asked.comparisons):
-            quick = made(once=False)
-            found = tx.fetch_within(quick.text, quick.values, PATIENCE)
-            if found is not None:
-                return found
-        page = made(once=True)
+        def made(*, whole: bool) -> Fragment:
+            start = asked.request.start
+            return planner.page(
+                asked.entity, asked.comparisons, rare, asked.sort, limit, start, whole=whole, behind=behind
+            )
+
+        quick = made(whole=False)
+        if rare is None and planner.is_straight(asked.entity, asked.comparisons, asked.sort):
+            return tx.fetch(quick.text, quick.values)
+        found = tx.fetch_within(quick.text, quick.values, PATIENCE)
+        if found is not None:
+            return found
+        page = made(whole=True)
         return tx.fetch(page.text, page.values)
 
     def _rare(self, tx: Tx, planner: Planner, asked: _Asked) -> Comparison | None:
-        """A condition behind hops that few rows fit, if the query should begin there."""
-        leading = [one for one in asked.comparisons if planner.can_lead(one)]
+        """A condition that few rows fit, if the query should begin there."""
+        owning = planner.owning(asked.entity)
+        comparisons = asked.comparisons if owning is None else [*asked.comparisons, owning]
+        leading = [one for one in comparisons if planner.can_lead(one)]
         behind = [one for one in leading if one.hops]
         if not behind and asked.sort is None:
             return None
@@ -217,7 +257,9 @@ class _Asked(Struct, frozen=True, kw_only=True):
     entity: Entity
     conditions: list[Condition]
     comparisons: list[Comparison]
-    sort: tuple[Column, bool] | None
+    sort: Sort | None
+    order: str  #: `sort`, as a text
+    behind: Mark | None  #: where the page before ended
     fields: tuple[str, ...]
     request: QueryRequest
 
@@ -244,13 +286,21 @@ def _check_limits(request: QueryRequest) -> None:
         raise _bad_limit("limit", request.limit, f"0 to {MAX_LIMIT} would fit; page with start")
     if not 0 <= request.start <= MAX_START:
         raise _bad_limit("start", request.start, f"0 to {MAX_START} would fit")
+    if request.start and request.after is not None:
+        raise _bad_limit("start", request.start, "0 would fit: after says already where the page begins")
+    if request.count_up_to is not None and not 1 <= request.count_up_to <= MAX_START:
+        raise _bad_limit("countUpTo", request.count_up_to, f"1 to {MAX_START} would fit")
 
 
 def _bad_limit(name: str, found: int, fits: str) -> CairnError:
     return CairnError("query.bad-limit", f"{name}: found {found}; {fits}.", fields={name: f"found {found}; {fits}"})
 
 
-def _sort(entity: Entity, text: str | None) -> tuple[Column, bool] | None:
+def _order(sort: Sort | None) -> str:
+    return "" if sort is None else f"{'-' if sort[1] else '+'}{sort[0].name}"
+
+
+def _sort(entity: Entity, text: str | None) -> Sort | None:
     if text is None or not text.strip():
         return None
     name = text.strip().lstrip("+-")

@@ -11,17 +11,19 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.query.catalog import Catalog, Column, Entity, Hop
 from cairn.kernel.query.condition import NULL_TESTS, POSITIVE, Condition, Operator, did_you_mean, wrong
 from cairn.kernel.query.value import values_of
-from cairn.kernel.store.record import Field, SqlValue
+from cairn.kernel.store.record import Field, Kind, SqlValue
 
 #: characters; looking for what is like it takes the square of its length
 _LONGEST_COMPARED = 100
+_COARSE = (Kind.ENUM, Kind.BOOL)
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
     """A condition that can be made SQL of: along `hops` to a column, compared there.
 
     `none_of`: the comparison holds for none of the rows at the end of the last hop.
-    `any_row`: there is one at all (the comparison is left out).
+    `any_row`: there is one at all (the comparison is left out). `coarse`: the column has few different values, so one of them
+    finds much; an index of it leads only where there is no better one.
     """
 
     hops: tuple[Hop, ...]
@@ -31,6 +33,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     indexed: bool
     none_of: bool = False
     any_row: bool = False
+    coarse: bool = False
 
 
 def resolve(catalog: Catalog, entity: Entity, condition: Condition) -> Comparison:
@@ -67,6 +70,7 @@ def _compare(here: Entity, hops: list[Hop], column: Column, condition: Condition
         indexed=is_indexed(column.field),
         none_of=none_of,
         any_row=column.set and operator in NULL_TESTS,
+        coarse=column.field.kind in _COARSE,
     )
 
 

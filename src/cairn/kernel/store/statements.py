@@ -6,7 +6,7 @@ the database's own cache of prepared statements is hit every time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Generic, NoReturn, TypeVar, cast
@@ -42,6 +42,17 @@ _KEPT = 2048
 NOTHING = b"{}"
 _EQUAL, _NULL = 0, -1
 Shape = tuple[tuple[str, int], ...]
+
+
+class TooLong(CairnError):
+    """``store.too-many-values``: a list is longer than one statement takes."""
+
+    def __init__(self, values: Sequence[object]) -> None:
+        super().__init__(
+            "store.too-many-values",
+            f"a list of {len(values)} values is too long for one statement; at most {MAX_IN_LIST} fit. Go in parts.",
+            kind=ErrorKind.INTERNAL,
+        )
 
 
 class InsertStatement(Struct, frozen=True, eq=False):
@@ -376,6 +387,16 @@ def where_values(here: RecordInfo, equal: Mapping[str, object]) -> tuple[Shape, 
     return tuple(shape), values
 
 
+def in_parts(equal: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """For a condition with a list that is `TooLong`: conditions that together find the same rows, each once."""
+    for name, value in equal.items():
+        if isinstance(value, (list, tuple, set, frozenset)) and len(value) > MAX_IN_LIST:
+            values = list(dict.fromkeys(value))
+            for at in range(0, len(values), MAX_IN_LIST):
+                yield {**equal, name: values[at : at + MAX_IN_LIST]}
+            return
+
+
 def conditions(here: RecordInfo, shape: Shape) -> list[ColumnElement[bool]]:
     """The WHERE clause of a shape, its parameters in the order of `where_values`."""
     found: list[ColumnElement[bool]] = []
@@ -392,11 +413,7 @@ def conditions(here: RecordInfo, shape: Shape) -> list[ColumnElement[bool]]:
 
 def _padded(values: Sequence[SqlValue]) -> list[SqlValue]:
     if len(values) > MAX_IN_LIST:
-        raise CairnError(
-            "store.too-many-values",
-            f"a list of {len(values)} values is too long for one statement; at most {MAX_IN_LIST} fit. Go in parts.",
-            kind=ErrorKind.INTERNAL,
-        )
+        raise TooLong(values)
     size = 1 << (len(values) - 1).bit_length()
     return [*values, *[values[-1]] * (size - len(values))]
 

@@ -15,7 +15,7 @@ from cairn.kernel.store.numbering import LateRow
 from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
 from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.statements import Statements
+from cairn.kernel.store.statements import Statements, TooLong, in_parts
 from cairn.kernel.store.trouble import explain, overtaken
 
 T = TypeVar("T", bound=Record)
@@ -119,16 +119,26 @@ class Tx:
         lock: bool = False,
         **equal: object,
     ) -> list[T]:
-        """The rows whose fields have these values, in no order unless `order_by` names a field.
+        """The rows whose fields have these values, in no order unless `order_by` names a field. Without order and limit a list of
+        values may be of any length.
 
         Args:
             lock: these rows, as `get` does. Rows that do not fit, or are not there yet, are not locked.
         """
-        return self._find(type_, equal, order_by, descending, limit, lock and self.writable)
+        lock = lock and self.writable
+        try:
+            return self._find(type_, equal, order_by, descending, limit, lock)
+        except TooLong:
+            if order_by is not None or limit is not None:
+                raise
+            return [row for part in in_parts(equal) for row in self._find(type_, part, lock=lock)]
 
     def count(self, type_: type[Record], **equal: object) -> int:
         """How many rows have these values."""
-        found = self._statements.count(type_, equal)
+        try:
+            found = self._statements.count(type_, equal)
+        except TooLong:
+            return sum(self.count(type_, **part) for part in in_parts(equal))
         return 0 if found is None else int(self.fetch(*found)[0][0] or 0)
 
     def update(self, type_: type[Record], key: str | int, /, **values: object) -> int:
@@ -148,7 +158,10 @@ class Tx:
 
     def update_where(self, type_: type[Record], where: Mapping[str, object], /, **values: object) -> int:
         """Set fields of all rows that fit `where`, and return how many there are."""
-        found = self._statements.update(type_, where, values)
+        try:
+            found = self._statements.update(type_, where, values)
+        except TooLong:
+            return sum(self.update_where(type_, part, **values) for part in in_parts(where))
         if found is None:
             return 0
         changed = self._change(*found, type_, [values])
@@ -163,7 +176,10 @@ class Tx:
 
     def delete_where(self, type_: type[Record], **equal: object) -> int:
         """Delete all rows with these values (no values: all rows), and return how many there were."""
-        found = self._statements.delete(type_, equal)
+        try:
+            found = self._statements.delete(type_, equal)
+        except TooLong:
+            return sum(self.delete_where(type_, **part) for part in in_parts(equal))
         if found is None:
             return 0
         gone = self._change(*found, type_, [], deleting=equal)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cairn.cli.bench import wire
 from cairn.cli.bench.wire import Origin
 from cairn.cli.errors import CliError
 
@@ -63,3 +64,25 @@ async def test_what_is_not_http_breaks_the_exchange() -> None:
 async def test_no_node_is_told_as_unreachable() -> None:
     with pytest.raises(CliError):
         await Origin("http://127.0.0.1:9", "s").connect()
+
+
+async def test_many_connections_to_this_machine_come_from_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_PER_ADDRESS", 2)
+    peers: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        peers.append(writer.get_extra_info("peername")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    origin = Origin(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "s")
+    for number in range(5):
+        connection = await origin.connect(number)
+        await connection.exchange(origin.request("GET", "/"))
+        connection.close()
+    assert peers == ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.3"]
+    server.close()
+    await server.wait_closed()

@@ -24,3 +24,17 @@ def test_nobody_is_told_where_there_is_no_stream() -> None:
     with report.step("x"):
         report.note("y")
     assert report.done[0].note == "y"
+
+
+def test_how_far_a_step_is_is_told_to_people_who_watch() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    watched, kept = Terminal(), io.StringIO()
+    for stream in (watched, kept):
+        report = Report(stream)
+        with report.step("write VMs"):
+            report.progress(20, 100)
+    assert "write VMs: 20 of 100" in watched.getvalue()
+    assert "20 of 100" not in kept.getvalue()

@@ -173,6 +173,70 @@ async def test_sort_limit_and_start_page_through_in_a_fixed_order(engine: QueryE
     assert await uuids(engine, "VmInstance", limit=0) == []
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("sort", [None, "name", "-name", "hostUuid", "-hostUuid", "-createDate", "state", "cpuNum"])
+@pytest.mark.parametrize(("conditions", "owner"), [((), None), ((), "ann"), (("host.name not null",), None)])
+async def test_a_page_goes_on_where_the_one_before_ended(
+    engine: QueryEngine,
+    sort: str | None,
+    conditions: tuple[str, ...],
+    owner: str | None,
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if whole:
+        monkeypatch.setattr(Tx, "fetch_within", lambda *_: None)
+    at_once = await uuids(engine, "VmInstance", *conditions, owner=owner, sort=sort)
+    found: list[object] = []
+    after: str | None = None
+    while True:
+        request = QueryRequest(entity="VmInstance", conditions=conditions, sort=sort, limit=1, after=after)
+        answer = await engine.run(request, Scope(owner))
+        found += [one["uuid"] for one in answer.inventories or []]
+        after = answer.next
+        if after is None:
+            break
+    assert found == at_once
+
+
+async def test_a_subtypes_field_can_be_paged_by(engine: QueryEngine) -> None:
+    request = QueryRequest(entity="KVMHost", sort="-username", limit=1)
+    first = await engine.run(request)
+    second = await engine.run(QueryRequest(entity="KVMHost", sort="-username", limit=1, after=first.next))
+    assert [one["uuid"] for one in [*(first.inventories or []), *(second.inventories or [])]] == ["h1", "h2"]
+    assert second.next is None
+
+
+async def test_what_is_made_and_removed_meanwhile_shifts_no_page(engine: QueryEngine, store: Store) -> None:
+    first = await engine.run(QueryRequest(entity="Zone", sort="name", limit=1))
+
+    def change(tx: Tx) -> None:
+        tx.insert(sample.zone(0))
+        tx.insert(sample.zone(3))
+
+    await store.write(change)
+    assert await uuids(engine, "Zone", sort="name", after=first.next) == ["z2", "z3"]
+
+
+async def test_a_page_of_another_order_is_refused(engine: QueryEngine) -> None:
+    first = await engine.run(QueryRequest(entity="Zone", sort="name", limit=1))
+    for sort, start, code in (("-name", 0, "query.bad-after"), ("name", 1, "query.bad-limit")):
+        with pytest.raises(CairnError) as caught:
+            await engine.run(QueryRequest(entity="Zone", sort=sort, start=start, after=first.next))
+        assert caught.value.code == code
+
+
+async def test_a_count_goes_no_further_than_asked(engine: QueryEngine) -> None:
+    for most, total in ((2, 2), (3, 3), (4, 3)):
+        request = QueryRequest(entity="VmInstance", conditions=["name~=%"], count=True, count_up_to=most)
+        assert (await engine.run(request)).total == total
+
+
+async def test_an_account_counts_what_belongs_to_its_own(engine: QueryEngine) -> None:
+    for owner, total in (("ann", 2), ("bob", 1), ("nobody", 0)):
+        assert (await engine.run(QueryRequest(entity="VmNic", count=True), Scope(owner))).total == total
+
+
 async def test_count_and_reply_with_count_tell_how_many_fit_in_all(engine: QueryEngine) -> None:
     only = await engine.run(QueryRequest(entity="VmInstance", conditions=["vmNics.ip not null"], count=True))
     assert only == QueryAnswer(inventories=None, total=1)
@@ -212,6 +276,7 @@ async def test_what_is_shared_is_seen(store: Store) -> None:
         (QueryRequest(entity="Zone", limit=10_001), "query.bad-limit", "limit: found 10001; 0 to 10000"),
         (QueryRequest(entity="Zone", limit=-1), "query.bad-limit", "limit: found -1"),
         (QueryRequest(entity="Zone", start=-1), "query.bad-limit", "start: found -1"),
+        (QueryRequest(entity="Zone", count_up_to=0), "query.bad-limit", "countUpTo: found 0; 1 to"),
         (QueryRequest(entity="Zone", start=2**63), "query.bad-limit", "0 to 9223372036854775807 would fit"),
         (QueryRequest(entity="Zone", sort="nam"), "query.bad-sort", "Did you mean 'name'"),
         (QueryRequest(entity="Zone", sort="-hosts.name"), "query.bad-sort", "cannot be sorted by 'hosts.name'"),

@@ -116,12 +116,26 @@ async def test_count_update_and_delete_say_how_many_rows(store: Store) -> None:
     assert await store.write(change) == [5, 2, 1, 0, 0, 4, 0, 1, 0, 2, 2, 0]
 
 
-async def test_a_list_of_thousands_of_values_is_fine_and_too_long_a_one_is_refused(store: Store) -> None:
-    await store.write(lambda tx: tx.insert(zone(7)))
-    keys = [f"z{number}" for number in range(16_000)]
-    assert len(await store.read(lambda tx: tx.find(Zone, uuid=keys))) == 1
+async def test_a_list_of_values_may_be_of_any_length(store: Store) -> None:
+    keys = [f"z{number}" for number in range(40_000)]
+
+    def work(tx: Tx) -> list[int]:
+        tx.insert_many([zone(7), zone(39_999), zone(40_001)])
+        return [
+            len(tx.find(Zone, uuid=[*keys, *keys])),
+            tx.count(Zone, uuid=[*keys, *keys]),
+            tx.update_where(Zone, {"uuid": keys}, load=2.0),
+            tx.delete_where(Zone, uuid=keys),
+            tx.count(Zone),
+        ]
+
+    assert await store.write(work) == [2, 2, 2, 2, 1]
+
+
+async def test_too_long_a_list_is_refused_where_an_order_or_a_limit_is_asked_for(store: Store) -> None:
+    keys = [f"z{number}" for number in range(20_000)]
     with pytest.raises(CairnError, match="too long") as caught:
-        await store.read(lambda tx: tx.find(Zone, uuid=[*keys, *keys]))
+        await store.read(lambda tx: tx.find(Zone, uuid=keys, limit=5))
     assert caught.value.code == "store.too-many-values"
 
 
