@@ -12,7 +12,7 @@ def build(node: NodeContext) -> None:
     """Make what services register their own with."""
     machines = Machines()
     node.provide(Machines, machines)
-    rotation = Rotation(node.authority, machines, node.store)
+    rotation = Rotation(node.authority, machines, node.store, node.ring, node.node)
     node.provide(Rotation, rotation)
     certificates = Certificates(node.authority, machines)
     node.provide(Certificates, certificates)

@@ -54,6 +54,7 @@ class NodeState(StrEnum):
     """The state of a node. One that left or is gone has no row."""
 
     RUNNING = "Running"
+    DRAINING = "Draining"  #: the ring gives it nothing new; what it does ends, and then it may be stopped
 
 
 class ManagementNode(Record, frozen=True, kw_only=True):
@@ -65,6 +66,7 @@ class ManagementNode(Record, frozen=True, kw_only=True):
     host_name: Annotated[str, Text(255), Doc("the address at which other nodes and agents reach it")]
     port: Annotated[int, Doc("the port of its API")]
     state: NodeState = NodeState.RUNNING
+    version: Annotated[str, Doc("of the cairn that it runs")] = ""
     join_date: datetime
     heart_beat: Annotated[datetime, Doc("when it was last heard of, by its own clock")]
     epoch: Annotated[int, Doc("the epoch in which it joined; another start has another one")]
@@ -135,6 +137,7 @@ class Membership:
         node: this node.
         host_name: the address at which others reach it.
         port: the port of its API.
+        version: of the cairn that it runs.
         on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
         predecessor_dead: it is known that no other process runs with this node's id, or at its address (`FolderLock`):
@@ -150,6 +153,7 @@ class Membership:
         *,
         host_name: str,
         port: int,
+        version: str = "",
         on_fenced: Callable[[CairnError], None],
         heartbeat_seconds: Callable[[], float] = lambda: HEARTBEAT_SECONDS,
         predecessor_dead: bool = False,
@@ -160,6 +164,7 @@ class Membership:
         self._node = node
         self._host_name = host_name
         self._port = port
+        self._version = version
         self._on_fenced = on_fenced
         self._heartbeat_seconds = heartbeat_seconds
         self._predecessor_dead = predecessor_dead
@@ -285,6 +290,7 @@ class Membership:
                 uuid=self._node,
                 host_name=self._host_name,
                 port=self._port,
+                version=self._version,
                 join_date=tx.now,
                 heart_beat=tx.now,
                 epoch=epoch,

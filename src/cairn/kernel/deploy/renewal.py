@@ -1,11 +1,11 @@
-"""Renews the node's own certificate while it runs, long before it ends: a node may run for years."""
+"""Keeps a node's authority up to date while it runs: news of other nodes, and its own certificate, long before that ends."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.authority import NEWS_SECONDS, Authority
 from cairn.kernel.loop import Loops
 
 LOOK_SECONDS: Final = 6 * 3600.0
@@ -21,3 +21,12 @@ def keep_certificate(authority: Authority, loops: Loops) -> None:
         await asyncio.to_thread(authority.issue_node)
 
     loops.every("node certificate", lambda: LOOK_SECONDS, look)
+
+
+def keep_up(authority: Authority, loops: Loops) -> None:
+    """Have the node hear of what other nodes change: roots, and certificates that are good no longer."""
+
+    async def look() -> None:
+        await authority.refresh()
+
+    loops.every("authority news", lambda: NEWS_SECONDS, look)

@@ -160,7 +160,7 @@ class Upkeep:
         """Send the agent its certificate, new if it is about to end, and what is revoked."""
         with entered(NOWHERE):
             try:
-                credentials = await asyncio.to_thread(self._authority.renewed_agent, uuid)
+                credentials = await self._authority.renewed_agent(uuid)
                 shown = self._client.shown.get(uuid)
                 command = RenewTrust(
                     revoked=self._revoked(),

@@ -137,7 +137,8 @@ def _unopened(envelope: bytes, column: str) -> CairnError:
     key = envelope[len(_MARK) : _HEAD].decode("ascii", "replace")
     return CairnError(
         "secret.key-missing",
-        f"A value of {column} was sealed with the key {key}, which is not in the key file. Put that file back from the backup.",
+        f"A value of {column} was sealed with the key {key}, which is not in the key file. Every node of a cloud has the same "
+        "one: copy it from a node that runs, or put it back from the backup.",
         kind=ErrorKind.INTERNAL,
         details={"key": key},
     )

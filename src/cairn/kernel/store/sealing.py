@@ -210,7 +210,8 @@ def _missing(key_file: Path, keys: list[str]) -> CairnError:
     return CairnError(
         "secret.key-missing",
         f"Secrets in the database are sealed with the key {', '.join(keys)}, which is not in {key_file}. Put that file back "
-        "from the backup, or name it with CAIRN_SECRET_KEY_FILE. Without the key these secrets cannot be read by anybody.",
+        "from the backup, or name it with CAIRN_SECRET_KEY_FILE; where other nodes of the cloud run, copy theirs. Without "
+        "the key these secrets cannot be read by anybody.",
         kind=ErrorKind.CONFLICT,
         details={"keys": keys},
     )

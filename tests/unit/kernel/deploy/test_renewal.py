@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from cairn.kernel.deploy.authority import LEAF_VALIDITY, Authority
+from cairn.kernel.deploy.authority import LEAF_VALIDITY
 from cairn.kernel.deploy.renewal import keep_certificate
 from cairn.kernel.loop import Loops
 from cairn.kernel.metrics import Metrics
 from cairn.testing.clock import VirtualClock
+from cairn.testing.shared import authority_in
 
 
 async def test_a_nodes_certificate_is_renewed_while_it_runs_whatever_went_wrong_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, metrics = VirtualClock(), Metrics()
-    authority, loops = Authority.open(tmp_path, clock=clock), Loops(clock, metrics)
+    authority, loops = await authority_in(tmp_path, clock=clock), Loops(clock, metrics)
     authority.issue_node()
     first = authority.ends()["node",]
     keep_certificate(authority, loops)
