@@ -54,7 +54,7 @@ class NodeState(StrEnum):
     """The state of a node. One that left or is gone has no row."""
 
     RUNNING = "Running"
-    DRAINING = "Draining"  #: the ring gives it nothing new; what it does ends, and then it may be stopped
+    DRAINING = "Draining"  #: it ends what it has begun, and gets nothing new
 
 
 class ManagementNode(Record, frozen=True, kw_only=True):
@@ -335,6 +335,26 @@ class Membership:
             moved = known is None or known.heart_beat != row.heart_beat or known.epoch != row.epoch
             self._seen[row.uuid] = _Seen(row, now) if known is None or moved else known
         self._ring.set_members(nodes, epoch, restarted=restarted)
+
+
+def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
+    """Have a node own keys, or own none any more. Safe to repeat. Returns whether there is such a node."""
+    row = tx.get(ManagementNode, node)
+    if row is not None and row.state is not state and tx.update(ManagementNode, node, state=state):
+        _next_epoch(tx)
+    return row is not None
+
+
+def take_out(tx: Tx, seen: ManagementNode) -> bool:
+    """Remove the row of a node that is not there any more, if its heart has not beaten since it was seen. Safe to repeat.
+
+    Returns:
+        False: it has beaten, or the node has started again.
+    """
+    if tx.delete_where(ManagementNode, uuid=seen.uuid, heart_beat=seen.heart_beat, epoch=seen.epoch):
+        _next_epoch(tx)
+        return True
+    return tx.get(ManagementNode, seen.uuid) is None
 
 
 NODE_LOCK = "node.lock"

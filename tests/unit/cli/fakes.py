@@ -91,6 +91,12 @@ SCHEMA: Json = {
              "/v1/l3-networks/{l3NetworkUuid}/network-services",
              _uuid("l3NetworkUuid", "L3Network", required=True, inPath=True),
              _param("networkServices", "map", fits="an object whose values are each a list, each text")),
+        *[_api(f"{verb}ManagementNode", f"{verb.lower()}-management-node", "PUT", "/v1/management-nodes/{uuid}/actions",
+               _uuid("uuid", "ManagementNode", required=True, inPath=True), key=f"{verb.lower()}ManagementNode")
+          for verb in ("Drain", "Resume")],
+        _api("RemoveManagementNode", "remove-management-node", "DELETE", "/v1/management-nodes/{uuid}",
+             _uuid("uuid", required=True, inPath=True)),
+        _api("GetCurrentTime", "get-current-time", "PUT", "/v1/management-nodes/actions", key="getCurrentTime", isJob=False),
         _api("GetIpAddressCapacity", "get-ip-address-capacity", "GET", "/v1/ip-capacity",
              _uuid("zoneUuids", "Zone", many=True), _param("all", "boolean", default=False), isJob=False, entity=None),
     ],
@@ -113,6 +119,7 @@ SCHEMA: Json = {
         _entity("L3Network", "/v1/l3-networks", []),
         _entity("Zone", "/v1/zones", []),
         _entity("Host", "/v1/hosts", [_field("status", "enum", choices=["Connected", "Disconnected"])]),
+        _entity("ManagementNode", "/v1/management-nodes", [_field("state")]),
         _entity("Job", "/v1/jobs", [_field("api"), _field("state"), _field("createDate", "time")]),
     ],
 }  # fmt: skip

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cairn.agents.protocol.peer import Peer, PeerRole, peer_uri
 from cairn.kernel.deploy.model import AgentPair, KnownHost, SharedAuthority, SshKeyPair
 from cairn.kernel.deploy.moving import move_in, read_earlier, remove_moved, root_name
 from cairn.kernel.deploy.pairs import all_serials, pair_of, revoked_since
@@ -27,18 +29,19 @@ class OldFolder:
         for made in (self.pki / "agents", self.ssh / "known_hosts", self.ssh / "keys"):
             made.mkdir(parents=True)
         self.root = self.put("ca", make_root(NOW))
-        self.agent = self.put("agents/u1", self.signed("agent host-1"))
-        self.node = self.put("node", self.signed("cairn management node"))
+        self.agent = self.put("agents/u1", self.signed("agent host-1", Peer(PeerRole.AGENT, "u1")))
+        self.node = self.put("node", self.signed("cairn management node", Peer(PeerRole.NODE, "n1")))
         (self.pki / "agents" / "u1.old").write_text(f"ab {LATER}\n")
         (self.pki / "revoked").write_text(f"cd {LATER}\n")
         (self.ssh / "known_hosts" / "u1").write_text("u1 ssh-ed25519 QUFBQQ==\nu1 ssh-rsa Q0NDQw==\n")
         (self.ssh / "known_hosts" / "u2.new").write_text("u2 ssh-rsa Q0N")
         (self.ssh / "keys" / "cairn.key").write_text("THE KEY\n")
 
-    def signed(self, name: str) -> Pair:
+    def signed(self, name: str, who: Peer) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         made = builder(subject_of(name, "unit"), self.root.certificate.subject, key, NOW, NOW + timedelta(days=9))
-        return Pair(made.sign(self.root.key, hashes.SHA256()), key)
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(peer_uri(who.role, who.uuid))])
+        return Pair(made.add_extension(names, critical=False).sign(self.root.key, hashes.SHA256()), key)
 
     def put(self, name: str, pair: Pair) -> Pair:
         write_pair(self.pki / f"{name}.crt", self.pki / f"{name}.key", pair)
