@@ -57,6 +57,8 @@ from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, advertised, listeners, secret_key_file
+from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
+from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
@@ -235,6 +237,8 @@ class Node:
         context = await assemble(loaded, needs)
         keep_certificate(authority, context.loops)
         keep_up(authority, context.loops)
+        if alone:
+            _watch_keys(context, KeyWatch(secret_key_file(settings), store.seals))
         context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
         _check_calls(loaded)
@@ -350,6 +354,13 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     await asyncio.to_thread(seal_tags, file, loaded.tags, seals)
     await asyncio.to_thread(seal_database, file, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
+
+
+def _watch_keys(context: NodeContext, watch: KeyWatch) -> None:
+    async def look() -> None:
+        await asyncio.to_thread(watch.look)
+
+    context.loops.every("secret keys", lambda: KEY_LOOK_SECONDS, look)
 
 
 def _node_id(settings: Settings, ids: IdSource) -> NodeId:

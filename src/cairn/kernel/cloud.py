@@ -9,7 +9,8 @@ id. So a node notices
 - that it is too old for what newer nodes have made of the database (``node.too-old``).
 
 Versions: a node brings the database up to date when it starts, while nodes of the version before run on. A version whose scripts
-those do not stand says so, by `OLDEST_NEIGHBOUR`: it does not start as long as older nodes run (``node.older-nodes``).
+those do not stand says so, by `OLDEST_NEIGHBOUR`: nodes that are older are refused from then on when they start, and have to be
+stopped before the first of the new ones is started.
 """
 
 from __future__ import annotations

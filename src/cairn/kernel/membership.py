@@ -404,7 +404,8 @@ def lock_database(file: Path) -> FolderLock:
         holder = error.details.get("process") or "(unknown)"
         raise CairnError(
             "node.database-in-use",
-            f"Process {holder} works with the database {file} already, and only one can. Stop it, or choose another database.",
+            f"Process {holder} works with the database {file} already, and only one can: "
+            "SQLite is for one node. Stop it, or choose another database; several nodes share one on MariaDB or MySQL.",
             kind=ErrorKind.CONFLICT,
             details={"database": str(file), "process": str(holder)},
         ) from error

@@ -64,6 +64,12 @@ class Seals:
         """Whether the key with this id is there."""
         return _MARK + key.encode("ascii", "replace") in self.keys
 
+    def learn(self, keys: Iterable[SealKey]) -> list[str]:
+        """Open with these keys as well; which one seals stays. Returns the ids of those that are new."""
+        new = {key.head: key for key in keys if key.head not in self.keys}
+        self.keys = {**self.keys, **new}
+        return [key.id for key in new.values()]
+
     def seal(self, value: bytes, column: str) -> bytes:
         """The envelope of a value that lies in `column` (``table.field``)."""
         key, nonce = self.current, self._nonce()

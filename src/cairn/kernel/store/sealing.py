@@ -55,6 +55,15 @@ def open_seals(key_file: Path, database: Path) -> Seals:
     return seals
 
 
+def keys_in(key_file: Path) -> list[SealKey]:
+    """The keys of the file, the one that seals first.
+
+    Raises:
+        CairnError: ``secret.bad-key-file``, ``secret.key-missing`` when there is no file.
+    """
+    return [SealKey(secret) for secret in _read(key_file, {"of the cloud"})]
+
+
 def rotate(key_file: Path) -> str:
     """Put a new key before those of the file, and return its id. What is in the database is sealed with it at the next start.
 
