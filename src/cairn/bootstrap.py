@@ -236,7 +236,7 @@ class Node:
         )
         context = await assemble(loaded, needs)
         keep_certificate(authority, context.loops)
-        keep_up(authority, context.loops)
+        keep_up(authority, context.loops, ring, own)
         if alone:
             _watch_keys(context, KeyWatch(secret_key_file(settings), store.seals))
         context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
