@@ -35,7 +35,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
 from cairn.agents.protocol.peer import UNTRUSTED, Judge, Peer, PeerContext, PeerRole, peer_context, peer_uri
-from cairn.agents.protocol.trust import trust_of
+from cairn.agents.protocol.trust import revocation_of, trust_of
 from cairn.kernel.clock import Clock, SystemClock
 from cairn.kernel.deploy.model import ONLY, AgentPair, SharedAuthority
 from cairn.kernel.deploy.pairs import Serials, all_serials, epoch_of, pair_of, replace, revoke, revoked_since
@@ -111,7 +111,9 @@ class Authority:
         self._row = news.row
         self._roots = roots_in(news.row)
         self._revoked: dict[int, float] = {}
-        self._sorted: list[int] = []
+        self._told: tuple[list[int], str] | None = (
+            None  #: what `revoked` and `revocation` answer, until more are revoked
+        )
         self._refreshing = asyncio.Lock()
         self._learn(news.revoked)
         self._write_bundle(self._roots)
@@ -306,9 +308,8 @@ class Authority:
 
     def _learn(self, revoked: Serials) -> None:
         if revoked:
-            now = self.now()
-            self._revoked = {serial: end for serial, end in {**self._revoked, **revoked}.items() if end > now}
-            self._sorted = sorted(self._revoked)
+            self._revoked.update(revoked)
+            self._told = None
 
     def is_revoked(self, serial: int) -> bool:
         """Whether the certificate with this serial number is good no longer. Asks memory only."""
@@ -316,8 +317,22 @@ class Authority:
 
     @property
     def revoked(self) -> list[int]:
-        """The serial numbers of all certificates that are revoked and have not ended by themselves, sorted."""
-        return self._sorted
+        """The serial numbers of all certificates that are revoked and had not ended by themselves, sorted."""
+        return self._tell()[0]
+
+    @property
+    def revocation(self) -> str:
+        """The digest of these, as machines tell it that others fetch from."""
+        return self._tell()[1]
+
+    def _tell(self) -> tuple[list[int], str]:
+        """Worked out when it is first asked for after a change, since there may be many."""
+        if self._told is None:
+            now = self.now()
+            self._revoked = {serial: end for serial, end in self._revoked.items() if end > now}
+            serials = sorted(self._revoked)
+            self._told = serials, revocation_of([f"{serial:x}" for serial in serials])
+        return self._told
 
     def client_context(self) -> PeerContext:
         """For calls to agents: shows the node's certificate, and goes on with agents only.
