@@ -37,12 +37,13 @@ from cairn.kernel.bus.broker import parse_broker
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.transport import NoTransport, Transport
 from cairn.kernel.clock import Clock, SystemClock
+from cairn.kernel.cloud import join
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
-from cairn.kernel.deploy.renewal import keep_certificate
-from cairn.kernel.deploy.ssh import KnownHosts
+from cairn.kernel.deploy.known_hosts import KnownHosts
+from cairn.kernel.deploy.renewal import keep_certificate, keep_up
 from cairn.kernel.error import CairnError
 from cairn.kernel.files import connections, open_more
 from cairn.kernel.flow.engine import FlowProbe
@@ -52,12 +53,14 @@ from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.plugin.context import NodeContext
 from cairn.kernel.plugin.fault import PluginFault, blame, leave_out
-from cairn.kernel.plugin.loader import find
+from cairn.kernel.plugin.loader import find, running_version
 from cairn.kernel.plugin.manifest import Loaded
 from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
-from cairn.kernel.settings import Settings, listeners, secret_key_file
+from cairn.kernel.settings import Settings, advertised, listeners, secret_key_file
+from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
+from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
 from cairn.kernel.store.store import Store, sqlite_path
@@ -138,7 +141,7 @@ class Node:
             store: an open database of the same schema; None: the one that the settings name, brought up to date.
             agent_transport: how agents are reached; None: HTTP.
             bus_transport: how other nodes are reached; None: there are none.
-            node: its id; None: kept in the data folder.
+            node: its id; None: by setting, or kept in the data folder.
             probe: for tests of workflows.
             loaded: plugins; None: those that the settings ask for.
             installer: puts agents on machines; None: by Ansible.
@@ -146,7 +149,8 @@ class Node:
             predecessor_dead: no other process runs with this node's id; known by itself when the node has its own store.
 
         Raises:
-            CairnError: ``workflow.wrong-list``, ``plugin.*``, ``store.*``, ``node.folder-in-use``.
+            CairnError: ``workflow.wrong-list``, ``plugin.*``, ``store.*``, ``node.folder-in-use``, ``node.other-cloud``,
+                ``node.too-old``, ``secret.key-missing``.
         """
         given = _Given(
             clock=clock or SystemClock(),
@@ -196,8 +200,9 @@ class Node:
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
-        own = given.node or _node_id(settings.data_dir, ids)
-        authority = Authority.open(settings.data_dir / "pki", node=own, clock=clock)
+        own = given.node or _node_id(settings, ids)
+        await join(store, settings.data_dir, ids, running_version())
+        authority = await Authority.open(store, settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
             http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
             agent_transport = http
@@ -211,13 +216,14 @@ class Node:
             ring,
             clock,
             bus.node,
-            host_name=_first("CAIRN_LISTEN", settings.listen)[0],
-            port=_first("CAIRN_LISTEN", settings.listen)[1],
+            host_name=advertised(settings)[0],
+            port=advertised(settings)[1],
+            version=running_version(),
             on_fenced=given.on_fenced or (lambda error: None),
             predecessor_dead=given.predecessor_dead,
             alone=alone,
         )
-        deployer, usual = _installation(settings, clock, authority)
+        deployer, usual = _installation(settings, store, clock, authority)
         needs = NodeDependencies(
             settings=settings,
             store=store,
@@ -238,6 +244,9 @@ class Node:
         context = await assemble(loaded, needs)
         membership.survey_by(context.need(Takeover).survey)
         keep_certificate(authority, context.loops)
+        keep_up(authority, context.loops, ring, own)
+        if alone:
+            _watch_keys(context, KeyWatch(secret_key_file(settings), store.seals))
         context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
         _check_calls(loaded)
@@ -355,8 +364,17 @@ async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: 
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 
-def _node_id(folder: Path, ids: IdSource) -> NodeId:
-    path = folder / "node-id"
+def _watch_keys(context: NodeContext, watch: KeyWatch) -> None:
+    async def look() -> None:
+        await asyncio.to_thread(watch.look)
+
+    context.loops.every("secret keys", lambda: KEY_LOOK_SECONDS, look)
+
+
+def _node_id(settings: Settings, ids: IdSource) -> NodeId:
+    if settings.node:
+        return NodeId(settings.node)
+    path = settings.data_dir / "node-id"
     if not path.exists():
         path.write_text(ids.new() + "\n", encoding="ascii")
     return NodeId(path.read_text(encoding="ascii").strip())
@@ -384,14 +402,16 @@ def _agent_url(settings: Settings, path: str) -> str | None:
     return f"https://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
-def _installation(settings: Settings, clock: Clock, authority: Authority) -> tuple[Deployer, AgentInstaller]:
-    """The parts that put agents on machines: Ansible over SSH, with keys and known hosts of the data folder."""
-    known_hosts = KnownHosts(settings.data_dir / "ssh" / "known_hosts")
+def _installation(
+    settings: Settings, store: Store, clock: Clock, authority: Authority
+) -> tuple[Deployer, AgentInstaller]:
+    """The parts that put agents on machines: Ansible over SSH, with copies of the cloud's keys and known hosts."""
+    known_hosts = KnownHosts(store, settings.data_dir / "ssh" / "known_hosts")
     operator = OperatorRoles(path=Path(settings.ansible_dir)) if settings.ansible_dir else None
     deployer = Deployer(settings.data_dir / "ansible", known_hosts, clock=clock, operator=operator)
     wheels = Path(settings.wheels_dir) if settings.wheels_dir else None
     keys = settings.data_dir / "ssh" / "keys"
-    return deployer, AgentInstaller(keys, deployer, authority, known_hosts, wheels)
+    return deployer, AgentInstaller(store, keys, deployer, authority, known_hosts, wheels)
 
 
 def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, list[tuple[str, int]]]]:
@@ -400,7 +420,8 @@ def _servers(context: NodeContext, gateway: Gateway) -> list[tuple[HttpServer, l
     api = api_addresses(settings)
     servers = [(HttpServer(gateway, limits=limits), api.plain)] if api.plain else []
     if api.tls:
-        certificate = ApiCertificate(settings, authority, [host for host, _ in api.tls])
+        more = [advertised(settings)[0]] if settings.advertise else []
+        certificate = ApiCertificate(settings, authority, [*(host for host, _ in api.tls), *more])
         servers.append((HttpServer(gateway, certificate.context, limits), api.tls))
 
         async def renew() -> None:

@@ -13,8 +13,9 @@ from cairn.agents.protocol.peer import PeerContext, WrongPeer
 from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.state import Record
 from cairn.agents.trust import RevokedSerials, Trust
-from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.authority import Authority, Credentials
 from cairn.testing.cloud import Cloud
+from cairn.testing.shared import authority_in
 
 
 def meet(listening: PeerContext | None, calling: ssl.SSLContext | None) -> None:
@@ -32,10 +33,9 @@ def meet(listening: PeerContext | None, calling: ssl.SSLContext | None) -> None:
 class Site:
     """A node's authority and the agent of one machine; both made their contexts once, at their start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, authority: Authority, made: Credentials) -> None:
         self.folder = folder
-        self.authority = Authority.open(folder / "pki")
-        made = self.authority.issue_agent("h1", "u1", ["127.0.0.1"])
+        self.authority = authority
         files = folder / "agent"
         files.mkdir()
         for name, text in (("ca", made.authority), ("cert", made.certificate), ("key", made.key)):
@@ -55,7 +55,7 @@ class Site:
 
     async def tell(self) -> None:
         """The agent is told, as after a ping."""
-        made = self.authority.renewed_agent("u1")
+        made = await self.authority.renewed_agent("u1")
         assert made is not None
         command = RenewTrust(revoked=[], certificate=made.certificate, key=made.key, authority=self.authority.bundle)
         for _ in range(2):
@@ -64,15 +64,16 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+async def site(tmp_path: Path) -> Site:
+    authority = await authority_in(tmp_path / "pki")
+    return Site(tmp_path, authority, await authority.issue_agent("h1", "u1", ["127.0.0.1"]))
 
 
 async def test_node_and_agent_speak_at_every_moment_of_a_change(site: Site) -> None:
     first = site.authority.issuer
     site.speak()
     for part in (site.authority.announce_root, site.authority.use_next_root, site.authority.withdraw_root):
-        part()
+        await part()
         site.speak()
         await site.tell()
         site.speak()
@@ -88,7 +89,7 @@ async def test_what_the_former_root_signed_is_worth_nothing_once_it_is_withdrawn
     thief.load_cert_chain(site.folder / "away" / "cert", site.folder / "away" / "key")
     meet(site.node[1], thief)
     for part in (site.authority.announce_root, site.authority.use_next_root, site.authority.withdraw_root):
-        part()
+        await part()
         await site.tell()
     for listening in (site.node[1], site.machine[0]):
         with pytest.raises(WrongPeer, match="not trusted any more"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,10 +15,10 @@ from tests.system.conftest import PING_SECONDS
 from tests.system.site import BACKUP, Cloud
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.peer import peer_context
 from cairn.kernel.agent.client import AgentClient, AgentEndpoint
 from cairn.kernel.agent.http import HttptoolsTransport
 from cairn.kernel.clock import SystemClock
-from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.ids import RandomIds
 from cairn.testing.conformance import CHECKS, Check, Download, Image, Site, checks
 
@@ -44,8 +45,10 @@ def lent_host(site: cloud_site.Site, cloud: Cloud) -> Iterator[str]:
 async def agent(site: cloud_site.Site, cloud: Cloud, lent_host: str, bad_images: None) -> AsyncIterator[Site]:
     clock = SystemClock()
     # As the node itself: its certificate is the one that agents take commands from.
-    authority = Authority.open(site.node.data / "pki", node=site.node.id)
-    transport = HttptoolsTransport(clock, tls=authority.client_context())
+    root, certificate, key = (str(site.node.data / "pki" / name) for name in ("ca.crt", "node.crt", "node.key"))
+    transport = HttptoolsTransport(
+        clock, tls=peer_context(ssl.PROTOCOL_TLS_CLIENT, root, certificate, key, lambda peer: None)
+    )
     backup = AgentEndpoint(f"https://{site.on.address('host1')}:{BACKUP_PORT}", machine=cloud.backup_storage)
     yield Site(
         client=AgentClient(transport, clock, RandomIds(), None),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,13 @@ def second_address(site: Site) -> Iterator[str]:
 
 
 def _secrets(site: Site) -> set[str]:
-    """What the node keeps of machines: pinned keys, keys to log in, certificates, runs of Ansible."""
+    """What is kept of machines: pinned keys, keys to log in, certificates, runs of Ansible."""
     data = site.node.data
-    folders = (data / "ssh", data / "pki" / "agents", data / "ansible" / "runs")
-    return {str(path) for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()}
+    folders = (data / "ssh", data / "ansible" / "runs")
+    files = {str(path) for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()}
+    with closing(sqlite3.connect(f"file:{data / 'cairn.db'}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT uuid FROM agent_pair UNION ALL SELECT uuid FROM known_host").fetchall()
+    return files | {str(row[0]) for row in rows}
 
 
 def _refused(site: Site, cluster: str, **params: Any) -> Refused:

@@ -20,10 +20,13 @@ from cairn.kernel.deploy.agent import agent_variables
 from cairn.kernel.deploy.ansible import Deployer
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.inventory import Machine, OperatorRoles, Variable
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, reach
+from cairn.kernel.deploy.known_hosts import KnownHosts
+from cairn.kernel.deploy.ssh import SshTarget, reach
 from cairn.kernel.deploy.wheels import WheelSet, build_wheels, wheel_set
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Store
 from cairn.lab.lab import HostStatus, Lab
+from cairn.testing.shared import authority_in, shared_store
 
 pytestmark = pytest.mark.lab
 
@@ -57,8 +60,8 @@ class Site(NamedTuple):
         password = Path(status.password_file).read_text().strip()
         return SshTarget(host=status.hosts[number - 1].address, password=password)
 
-    def machine(self, target: SshTarget, **variables: Variable) -> Machine:
-        credentials = self.authority.issue_agent(target.host, target.host.replace(".", "-"), [target.host])
+    async def machine(self, target: SshTarget, **variables: Variable) -> Machine:
+        credentials = await self.authority.issue_agent(target.host, target.host.replace(".", "-"), [target.host])
         agent = agent_variables(credentials, self.wheels, self.folder / "wheels")
         return Machine(uuid=target.host.replace(".", "-"), target=target, variables={**agent, **variables})
 
@@ -79,6 +82,10 @@ class Site(NamedTuple):
             return msgspec.json.decode(await answer.read(), type=Pong)
 
 
+async def shared(folder: Path) -> tuple[Authority, Store]:
+    return await authority_in(folder), await shared_store(folder)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("deploy")
@@ -90,7 +97,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     lab.down()
     try:
         lab.up(2)
-        yield Site(lab, folder, Authority.open(folder / "pki"), KnownHosts(folder / "known_hosts"), wheels)
+        authority, store = asyncio.run(shared(folder / "pki"))
+        yield Site(lab, folder, authority, KnownHosts(store, folder / "known_hosts"), wheels)
     finally:
         lab.down()
         assert not lab.leftovers()
@@ -111,11 +119,13 @@ async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = 30) -
 async def test_agents_get_onto_two_hosts_by_password_and_key_and_the_second_run_changes_nothing(site: Site) -> None:
     targets = [site.by_password(1), site.by_key(2)]
     await site.pin(*targets)
-    machines = [site.machine(target) for target in targets]
+    machines = [await site.machine(target) for target in targets]
     heard: list[tuple[str, int]] = []
 
     first = await site.deployer().run(KVM, machines, on_progress=lambda step, percent: heard.append((step, percent)))
-    second = await site.deployer().run(KVM, [site.machine(site.by_key(1)), site.machine(site.by_password(2))])
+    second = await site.deployer().run(
+        KVM, [await site.machine(site.by_key(1)), await site.machine(site.by_password(2))]
+    )
 
     assert first.changed > 0
     assert second.changed == 0
@@ -137,7 +147,7 @@ async def test_no_secret_is_left_on_the_node_and_the_hosts_key_is_private(site: 
 
 
 async def test_agent_turns_away_whoever_has_no_certificate_of_the_cloud(site: Site, tmp_path: Path) -> None:
-    stranger = Authority.open(tmp_path / "pki").client_context()
+    stranger = (await authority_in(tmp_path / "pki")).client_context()
     stranger.load_verify_locations(site.authority.certificate_path)
     nobody = ssl.create_default_context(cafile=str(site.authority.certificate_path))
 
@@ -177,7 +187,7 @@ async def test_agent_and_libvirt_come_back_when_the_host_boots(site: Site) -> No
 
 async def test_changed_settings_restart_the_agent_and_only_then(site: Site) -> None:
     boot = (await site.ping()).boot
-    machine = site.machine(site.by_key(), agent_settings={"libvirt_uri": "qemu:///system?x=1"})
+    machine = await site.machine(site.by_key(), agent_settings={"libvirt_uri": "qemu:///system?x=1"})
 
     assert (await site.deployer().run(KVM, [machine])).changed > 0
     changed = (await eventually(site.ping)).boot
@@ -188,7 +198,7 @@ async def test_changed_settings_restart_the_agent_and_only_then(site: Site) -> N
 
 
 async def test_backup_server_and_kvm_host_fit_on_one_machine(site: Site) -> None:
-    machine = site.machine(site.by_key())
+    machine = await site.machine(site.by_key())
 
     await site.deployer().run(BACKUP, [machine])
     assert (await site.deployer().run(BACKUP, [machine])).changed == 0
@@ -208,29 +218,29 @@ async def test_operators_own_roles_and_tasks_run_around_ours(site: Site, tmp_pat
     (tmp_path / "post.yml").write_text("- shell: echo post $(pgrep -cf 'bin/cairn-agent serve') >>/root/order\n")
     operator = OperatorRoles(path=tmp_path, before=("first",), after=("last",))
 
-    await site.deployer(operator).run(KVM, [site.machine(site.by_key())])
+    await site.deployer(operator).run(KVM, [await site.machine(site.by_key())])
 
     assert site.on(1, "cat", "/root/order").split("\n")[:2] == ["first", "pre"]
     assert site.on(1, "cat", "/root/order").split("\n")[-2] == "last"
 
 
 async def test_agent_that_does_not_start_fails_with_its_last_words(site: Site) -> None:
-    machine = site.machine(site.by_key(2), agent_settings={"no_such_setting": 1}, agent_start_timeout_seconds=2)
+    machine = await site.machine(site.by_key(2), agent_settings={"no_such_setting": 1}, agent_start_timeout_seconds=2)
 
     with pytest.raises(CairnError, match="no_such_setting") as caught:
-        await site.deployer().run(KVM, [site.machine(site.by_key(1)), machine])
+        await site.deployer().run(KVM, [await site.machine(site.by_key(1)), machine])
 
     assert caught.value.code == "deploy.failed"
     assert site.host(2).address in caught.value.message
     assert site.host(1).address not in caught.value.message
-    assert (await site.deployer().run(KVM, [site.machine(site.by_key(2))])).changed > 0
+    assert (await site.deployer().run(KVM, [await site.machine(site.by_key(2))])).changed > 0
 
 
 async def test_package_that_is_missing_and_cannot_be_had_is_named(site: Site) -> None:
     site.on(2, "dpkg", "--purge", "--force-depends", "libvirt-clients")
 
     with pytest.raises(CairnError, match="lacks the packages libvirt-clients") as caught:
-        await site.deployer().run(KVM, [site.machine(site.by_key(2))])
+        await site.deployer().run(KVM, [await site.machine(site.by_key(2))])
 
     assert caught.value.code == "deploy.failed"
 
@@ -240,7 +250,7 @@ async def test_wrong_password_is_a_login_failure_before_anything_is_done(site: S
     with pytest.raises(CairnError) as by_login:
         await site.pin(target)
     with pytest.raises(CairnError) as by_run:
-        await site.deployer().run(KVM, [site.machine(target)])
+        await site.deployer().run(KVM, [await site.machine(target)])
 
     assert by_login.value.code == "ssh.login-failed"
     assert by_run.value.code == "deploy.unreachable"
@@ -265,7 +275,7 @@ async def test_cancelled_run_leaves_no_process_and_no_secret(site: Site, tmp_pat
             begun.set()
 
     deployer = site.deployer(OperatorRoles(path=tmp_path))
-    run = asyncio.create_task(deployer.run(KVM, [site.machine(site.by_password())], on_progress=heard))
+    run = asyncio.create_task(deployer.run(KVM, [await site.machine(site.by_password())], on_progress=heard))
     await begun.wait()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -279,14 +289,16 @@ async def test_run_that_takes_too_long_is_given_up(site: Site, tmp_path: Path) -
     (tmp_path / "pre.yml").write_text("- name: hang\n  command: sleep 300\n")
 
     with pytest.raises(CairnError) as caught:
-        await site.deployer(OperatorRoles(path=tmp_path)).run(KVM, [site.machine(site.by_key())], timeout_seconds=4)
+        await site.deployer(OperatorRoles(path=tmp_path)).run(
+            KVM, [await site.machine(site.by_key())], timeout_seconds=4
+        )
 
     assert caught.value.code == "deploy.timeout"
     assert _own_processes(str(site.folder / "ansible")) == []
 
 
 async def test_removed_host_has_no_agent_left_and_removing_again_changes_nothing(site: Site) -> None:
-    machine = site.machine(site.by_key())
+    machine = await site.machine(site.by_key())
 
     assert (await site.deployer().run(KVM_REMOVE, [machine])).changed > 0
     assert (await site.deployer().run(KVM_REMOVE, [machine])).changed == 0

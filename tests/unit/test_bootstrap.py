@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 import structlog
+from cryptography import x509
 from tests.ports import free_port
+from tests.unit.kernel.deploy.test_moving import OldFolder
 
 from cairn import bootstrap
 from cairn.bootstrap import CORE_MIGRATIONS, Node, load_plugins, migration_folders
+from cairn.kernel.deploy.pem import certificate_pem, common_name
 from cairn.kernel.error import CairnError
+from cairn.kernel.membership import ManagementNode
+from cairn.kernel.plugin.loader import running_version
 from cairn.kernel.readiness import Readiness
 from cairn.kernel.resource import Resource
 from cairn.kernel.settings import Settings, load
@@ -157,6 +162,43 @@ async def test_two_nodes_cannot_share_a_database(tmp_path: Path, database: str) 
     assert caught.value.code == "node.database-in-use"
     await node.stop()
     await (await Node.build(two)).stop()
+
+
+async def test_a_node_is_who_the_setting_says_and_is_listed_where_others_reach_it(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path, node="c" * 32, advertise="api.example:443", tls="always"))
+    await node.start()
+    (row,) = await node.context.store.read(lambda tx: tx.find(ManagementNode))
+    assert (row.uuid, row.host_name, row.port, row.version) == ("c" * 32, "api.example", 443, running_version())
+    shown = x509.load_pem_x509_certificate((tmp_path / "pki" / "node.crt").read_bytes())
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "api.example" in names.get_values_for_type(x509.DNSName)
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [f"cairn:node/{'c' * 32}"]
+    assert not (tmp_path / "node-id").exists()
+    await node.stop()
+
+
+async def test_a_folder_of_the_version_before_is_moved_into_the_database_and_its_agents_go_on(tmp_path: Path) -> None:
+    old = OldFolder(tmp_path)
+    for _ in range(2):
+        node = await Node.build(settings(tmp_path))
+        pair = await node.context.authority.renewed_agent("u1")
+        assert node.context.authority.bundle.encode() == (tmp_path / "pki" / "ca.crt").read_bytes()
+        assert node.context.authority.issuer == common_name(old.root.certificate.subject)
+        assert pair is not None
+        assert pair.certificate.encode() == certificate_pem(old.agent.certificate)
+        await node.stop()
+    assert pair is not None
+    kept = {path.name for path in tmp_path.rglob("*.key")}  # noqa: ASYNC240 (a test)
+    assert kept <= {"secret.key", "node.key", "cairn.key"}
+    assert pair.key.splitlines()[1].encode() not in (tmp_path / "cairn.db").read_bytes()
+
+
+async def test_a_folder_does_not_begin_a_second_cloud_on_another_database(tmp_path: Path) -> None:
+    await (await Node.build(settings(tmp_path))).stop()
+    with pytest.raises(CairnError, match="CAIRN_DATABASE") as caught:
+        await Node.build(settings(tmp_path, database=str(tmp_path / "new.db")))
+    assert caught.value.code == "node.other-cloud"
+    await (await Node.build(settings(tmp_path))).stop()
 
 
 async def test_what_is_kept_in_the_folder_is_the_nodes_alone(tmp_path: Path) -> None:

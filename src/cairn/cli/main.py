@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, Listing]] = {
     },
     "Operating and building": {
         "bench": ("cairn.cli.bench.command:bench", "Measure a running cloud."),
+        "node": ("cairn.cli.nodes:node", "The management nodes: list, drain, resume, remove."),
         "workflow": ("cairn.cli.developer:workflow", "Show the steps of each operation."),
         "db": ("cairn.cli.database:database", "The database: upgrade, check, dump, restore."),
         "secrets": ("cairn.cli.secrets:secrets", "The keys that secrets in the database are sealed with."),

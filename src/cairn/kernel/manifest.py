@@ -13,7 +13,7 @@ def build(node: NodeContext) -> None:
     machines = Machines()
     node.provide(Machines, machines)
     node.bus.serve(machines)
-    rotation = Rotation(node.authority, machines, node.store)
+    rotation = Rotation(node.authority, machines, node.store, node.ring, node.node)
     node.provide(Rotation, rotation)
     certificates = Certificates(node.authority, machines)
     node.provide(Certificates, certificates)

@@ -73,6 +73,7 @@ class ManagementNode(Record, frozen=True, kw_only=True):
     host_name: Annotated[str, Text(255), Doc("the address at which other nodes and agents reach it")]
     port: Annotated[int, Doc("the port of its API")]
     state: NodeState = NodeState.RUNNING
+    version: Annotated[str, Doc("of the cairn that it runs")] = ""
     join_date: datetime
     heart_beat: Annotated[datetime, Doc("when it was last heard of, by its own clock")]
     epoch: Annotated[int, Doc("the epoch in which it joined; another start has another one")]
@@ -151,6 +152,7 @@ class Membership:
         node: this node.
         host_name: the address at which others reach it.
         port: the port of its API.
+        version: of the cairn that it runs.
         on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
         predecessor_dead: it is known that no other process runs with this node's id (`FolderLock`): the row of such a process
@@ -167,6 +169,7 @@ class Membership:
         *,
         host_name: str,
         port: int,
+        version: str = "",
         on_fenced: Callable[[CairnError], None],
         heartbeat_seconds: Callable[[], float] = lambda: HEARTBEAT_SECONDS,
         predecessor_dead: bool = False,
@@ -178,6 +181,7 @@ class Membership:
         self._node = node
         self._host_name = host_name
         self._port = port
+        self._version = version
         self._on_fenced = on_fenced
         self._heartbeat_seconds = heartbeat_seconds
         self._predecessor_dead = predecessor_dead or alone
@@ -348,6 +352,7 @@ class Membership:
                 uuid=self._node,
                 host_name=self._host_name,
                 port=self._port,
+                version=self._version,
                 join_date=tx.now,
                 heart_beat=tx.now,
                 epoch=epoch,
@@ -407,6 +412,26 @@ def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
     return row is not None
 
 
+def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
+    """Have a node own keys, or own none any more. Safe to repeat. Returns whether there is such a node."""
+    row = tx.get(ManagementNode, node)
+    if row is not None and row.state is not state and tx.update(ManagementNode, node, state=state):
+        _next_epoch(tx)
+    return row is not None
+
+
+def take_out(tx: Tx, seen: ManagementNode) -> bool:
+    """Remove the row of a node that is not there any more, if its heart has not beaten since it was seen. Safe to repeat.
+
+    Returns:
+        False: it has beaten, or the node has started again.
+    """
+    if tx.delete_where(ManagementNode, uuid=seen.uuid, heart_beat=seen.heart_beat, epoch=seen.epoch):
+        _next_epoch(tx)
+        return True
+    return tx.get(ManagementNode, seen.uuid) is None
+
+
 NODE_LOCK = "node.lock"
 
 
@@ -454,7 +479,8 @@ def lock_database(file: Path) -> FolderLock:
         holder = error.details.get("process") or "(unknown)"
         raise CairnError(
             "node.database-in-use",
-            f"Process {holder} works with the database {file} already, and only one can. Stop it, or choose another database.",
+            f"Process {holder} works with the database {file} already, and only one can: "
+            "SQLite is for one node. Stop it, or choose another database; several nodes share one on MariaDB or MySQL.",
             kind=ErrorKind.CONFLICT,
             details={"database": str(file), "process": str(holder)},
         ) from error

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from cairn.kernel.bus.broker import parse_broker
 from cairn.kernel.error import CairnError, invalid
+from cairn.kernel.ids import is_uuid
 
 _PORT = re.compile("[0-9]{1,5}")
 _URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
@@ -41,6 +42,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_dir: Path
     #: address:port pairs that the API listens on, separated by commas
     listen: str = "127.0.0.1:8080"
+    #: the node's id, 32 hex digits; empty: one is made at the first start, and kept in the file ``node-id`` of the data folder
+    node: str = ""
+    #: address:port of the API as other nodes, and people who list nodes, reach this one; empty: the first of `listen`
+    advertise: str = ""
     #: whether these speak TLS: auto (all but those that only this machine reaches), always, or never
     tls: str = "auto"
     #: file of the API's certificate, with the chain up to its authority, PEM; empty: the cloud's authority makes one
@@ -130,6 +135,13 @@ def _check_texts(settings: Settings) -> None:
         fits = "https://address:port would fit, as machines reach CAIRN_AGENT_LISTEN"
         raise invalid("settings.bad-value", "CAIRN_AGENT_URL", settings.agent_url, fits)
 
+    if settings.node and not is_uuid(settings.node):
+        raise invalid(
+            "settings.bad-value", "CAIRN_NODE", settings.node, "32 hex digits would fit, as in the file node-id"
+        )
+    if settings.advertise and len(listeners("CAIRN_ADVERTISE", settings.advertise)) != 1:
+        raise invalid("settings.bad-value", "CAIRN_ADVERTISE", settings.advertise, "one address:port would fit")
+
 
 def _parse(variable: str, kind: object, text: str) -> object:
     if _bounds(kind) is not None:
@@ -162,6 +174,12 @@ def _bad(variable: str, kind: object, found: object) -> CairnError:
 def secret_key_file(settings: Settings) -> Path:
     """The file of the keys that secrets are sealed with."""
     return Path(settings.secret_key_file) if settings.secret_key_file else settings.data_dir / "secret.key"
+
+
+def advertised(settings: Settings) -> tuple[str, int]:
+    """The address and port at which others reach the node's API (``settings.bad-value``)."""
+    setting, text = ("CAIRN_ADVERTISE", settings.advertise) if settings.advertise else ("CAIRN_LISTEN", settings.listen)
+    return (listeners(setting, text) or [("127.0.0.1", 0)])[0]
 
 
 def listeners(setting: str, text: str) -> list[tuple[str, int]]:

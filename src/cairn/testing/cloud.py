@@ -229,7 +229,7 @@ class StandInInstaller(AgentInstaller):
     def __init__(self) -> None:
         """Nothing to keep."""
 
-    def target(
+    async def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
     ) -> SshTarget:
         """Where it would be reached."""
@@ -266,7 +266,7 @@ class StandInInstaller(AgentInstaller):
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
         """Nothing to remove."""
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, tx: Tx, uuid: str) -> None:
         """Nothing to forget."""
 
 

@@ -18,8 +18,8 @@ from cairn.gateway.agents import AgentCallbacks
 from cairn.gateway.door import Limits
 from cairn.gateway.server import HttpServer
 from cairn.kernel.clock import SystemClock
-from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.error import CairnError
+from cairn.testing.shared import authority_in
 
 
 async def test_gateway_serves_several_addresses_and_leaves_signals_alone() -> None:
@@ -80,9 +80,10 @@ async def test_address_that_is_taken_is_named() -> None:
 
 
 async def test_agents_need_a_certificate_and_report_only_about_themselves(tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path / "pki")
+    authority = await authority_in(tmp_path / "pki")
     host, other = "1" * 32, "a" * 32
-    authority.issue_agent("host-1", host, ["127.0.0.1"])
+    pair = await authority.issue_agent("host-1", host, ["127.0.0.1"])
+    (tmp_path / "agent").write_text(pair.certificate + pair.key)
     reports: list[Report] = []
 
     async def report(one: Report) -> None:
@@ -94,8 +95,7 @@ async def test_agents_need_a_certificate_and_report_only_about_themselves(tmp_pa
     try:
         agent = ssl.create_default_context(cafile=str(tmp_path / "pki" / "ca.crt"))
         stranger = ssl.create_default_context(cafile=str(tmp_path / "pki" / "ca.crt"))
-        agents = tmp_path / "pki" / "agents"
-        agent.load_cert_chain(agents / f"{host}.crt", agents / f"{host}.key")
+        agent.load_cert_chain(tmp_path / "agent")
         async with aiohttp.ClientSession() as client:
             async with client.post(url, json={"host": host, "kind": "vm.state"}, ssl=agent) as answer:
                 assert answer.status == 200

@@ -14,9 +14,9 @@ from cairn.cli.errors import CliError
 from cairn.cli.http import HttpClient
 from cairn.gateway.server import HttpServer
 from cairn.gateway.tls import ApiCertificate, api_addresses, is_loopback
-from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.error import CairnError
 from cairn.kernel.settings import Settings
+from cairn.testing.shared import authority_in
 
 LISTEN = "127.0.0.1:1,[::1]:2,localhost:3,10.0.0.1:4,0.0.0.0:5,[::]:6"
 
@@ -59,7 +59,7 @@ async def _answer(certificate: ApiCertificate, trusted: Path | None) -> bytes:
 
 
 async def test_clients_that_trust_the_cloud_s_authority_are_served_and_need_no_certificate(tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path / "pki")
+    authority = await authority_in(tmp_path / "pki")
     certificate = ApiCertificate(Settings(data_dir=tmp_path, tls_names="api.example"), authority, ["0.0.0.0"])
     assert await _answer(certificate, authority.certificate_path) == b"{}"
     with pytest.raises(aiohttp.ClientConnectorCertificateError):
@@ -68,7 +68,7 @@ async def test_clients_that_trust_the_cloud_s_authority_are_served_and_need_no_c
 
 
 async def test_command_line_trusts_the_authority_in_the_file_and_says_what_to_do_without(tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path / "pki")
+    authority = await authority_in(tmp_path / "pki")
     certificate = ApiCertificate(Settings(data_dir=tmp_path), authority, ["127.0.0.1"])
     server = HttpServer(_app, certificate.context)
     ((_, port),) = await server.start([("127.0.0.1", 0)])
@@ -88,21 +88,21 @@ async def test_command_line_trusts_the_authority_in_the_file_and_says_what_to_do
     await server.stop()
 
 
-def _pair(folder: Path) -> tuple[Path, Path]:
+async def _pair(folder: Path) -> tuple[Path, Path]:
     """A certificate of another authority, and its key: the operator's own."""
-    other = Authority.open(folder)
+    other = await authority_in(folder)
     other.issue_node(["127.0.0.1"])
     return folder / "node.crt", folder / "node.key"
 
 
 async def test_own_certificate_is_shown_and_loaded_again_when_it_changes(tmp_path: Path) -> None:
-    certificate, key = _pair(tmp_path / "own")
+    certificate, key = await _pair(tmp_path / "own")
     settings = Settings(data_dir=tmp_path, tls_certificate=str(certificate), tls_key=str(key))
-    shown = ApiCertificate(settings, Authority.open(tmp_path / "pki"), ["127.0.0.1"])
+    shown = ApiCertificate(settings, await authority_in(tmp_path / "pki"), ["127.0.0.1"])
     assert await _answer(shown, tmp_path / "own" / "ca.crt") == b"{}"
     assert not shown.reload()
 
-    for new, old in zip(_pair(tmp_path / "new"), (certificate, key), strict=True):
+    for new, old in zip(await _pair(tmp_path / "new"), (certificate, key), strict=True):
         new.replace(old)
         os.utime(old, ns=(1, 1))
     assert shown.reload()
@@ -114,8 +114,8 @@ async def test_own_certificate_is_shown_and_loaded_again_when_it_changes(tmp_pat
 
 
 @pytest.mark.parametrize(("certificate", "key"), [("nothing.crt", "nothing.key"), ("half.crt", ""), ("", "half.key")])
-def test_certificate_that_cannot_be_used_is_named(tmp_path: Path, certificate: str, key: str) -> None:
+async def test_certificate_that_cannot_be_used_is_named(tmp_path: Path, certificate: str, key: str) -> None:
     settings = Settings(data_dir=tmp_path, tls_certificate=certificate, tls_key=key)
     with pytest.raises(CairnError) as caught:
-        ApiCertificate(settings, Authority.open(tmp_path / "pki"), [])
+        ApiCertificate(settings, await authority_in(tmp_path / "pki"), [])
     assert caught.value.code == "settings.bad-certificate"

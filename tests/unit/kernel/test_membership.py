@@ -20,6 +20,7 @@ from cairn.kernel.membership import (
     change_state,
     fence,
     lock_database,
+    take_out,
 )
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
@@ -406,3 +407,27 @@ async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_cha
 
 class Undone(Exception):
     """Takes a transaction back."""
+
+
+async def test_the_state_of_a_node_counts_the_epoch_up_when_it_changes(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+    for state in (NodeState.DRAINING, NodeState.DRAINING, NodeState.RUNNING):
+        assert await cloud.store.write(lambda tx: change_state(tx, a.id, state))  # noqa: B023
+    assert not await cloud.store.write(lambda tx: change_state(tx, NodeId("z" * 32), NodeState.DRAINING))
+    (epoch,) = await cloud.store.read(lambda tx: tx.find(RingEpoch))
+    assert epoch.epoch == 3
+
+
+async def test_a_row_is_taken_out_unless_its_heart_has_beaten(cloud: Cloud, clock: VirtualClock) -> None:
+    a, b = await cloud.start("a"), await cloud.start("b")
+    seen = await cloud.store.read(lambda tx: tx.get(ManagementNode, b.id))
+    assert seen is not None
+    await clock.advance(5)
+    assert not await cloud.store.write(lambda tx: take_out(tx, seen))
+    b.membership.drop()
+    now = await cloud.store.read(lambda tx: tx.get(ManagementNode, b.id))
+    assert now is not None
+    for _ in range(2):
+        assert await cloud.store.write(lambda tx: take_out(tx, now))
+    assert await a.membership.beat()
+    assert members(a) == "a"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cairn.kernel.error import CairnError
-from cairn.kernel.settings import Settings, default_data_dir, listeners, load
+from cairn.kernel.settings import Settings, advertised, default_data_dir, listeners, load
 
 
 def test_arguments_come_before_the_environment_and_that_before_defaults() -> None:
@@ -109,3 +109,29 @@ def test_wrong_address_is_refused(text: str) -> None:
 
 def test_every_setting_has_a_default_but_the_folder() -> None:
     assert Settings(data_dir=Path("x")).agent_listen == ""
+
+
+@pytest.mark.parametrize("node", ["node-1", "A" * 32, "a" * 31])
+def test_a_node_s_id_is_32_hex_digits(node: str) -> None:
+    with pytest.raises(CairnError, match="CAIRN_NODE"):
+        load({"CAIRN_NODE": node})
+    assert load({"CAIRN_NODE": "a" * 32}).node == "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, ("127.0.0.1", 8080)),
+        ({"CAIRN_LISTEN": "10.0.0.1:80,10.0.0.2:81"}, ("10.0.0.1", 80)),
+        ({"CAIRN_LISTEN": "0.0.0.0:80", "CAIRN_ADVERTISE": "[fd00::1]:443"}, ("fd00::1", 443)),
+        ({"CAIRN_LISTEN": ""}, ("127.0.0.1", 0)),
+    ],
+)
+def test_others_reach_a_node_where_it_says_or_where_it_listens(given: dict[str, str], found: tuple[str, int]) -> None:
+    assert advertised(load(given)) == found
+
+
+@pytest.mark.parametrize("text", ["here", "a:1,b:2", "a:99999"])
+def test_what_is_no_address_or_several_is_not_advertised(text: str) -> None:
+    with pytest.raises(CairnError, match="CAIRN_ADVERTISE"):
+        load({"CAIRN_ADVERTISE": text})

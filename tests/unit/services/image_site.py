@@ -121,7 +121,7 @@ class PaperInstaller(AgentInstaller):
         self.refuse: CairnError | None = None
         self.adopting: Callable[[], Awaitable[bool]] | None = None
 
-    def target(
+    async def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
     ) -> SshTarget:
         self.keys[uuid] = private_key
@@ -161,10 +161,10 @@ class PaperInstaller(AgentInstaller):
     async def remove(self, playbook: Path, uuid: str, target: SshTarget) -> None:
         assert playbook.is_file()  # noqa: ASYNC240 (a test)
         self.taken_off.append((playbook.name, uuid))
-        self.forget(uuid)
-
-    def forget(self, uuid: str) -> None:
         self.forgotten.append(uuid)
+
+    def forget(self, tx: Tx, uuid: str) -> None:
+        tx.after_commit(lambda: self.forgotten.append(uuid))
 
 
 class AddPaper(AddBackupStorage, frozen=True, kw_only=True, tag="paper.add"):

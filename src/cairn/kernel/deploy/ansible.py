@@ -27,8 +27,9 @@ from msgspec import Struct
 
 from cairn.kernel.clock import Clock, SystemClock
 from cairn.kernel.deploy.inventory import Machine, OperatorRoles, Variable, inventory_text
+from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.order import RunEnded, RunLine, RunOrder, TaskFailed, TaskStarted
-from cairn.kernel.deploy.ssh import KnownHosts, check_target
+from cairn.kernel.deploy.ssh import check_target
 from cairn.kernel.error import CairnError, ErrorKind
 
 SHARED_ROLES = Path(__file__).parent / "ansible" / "roles"

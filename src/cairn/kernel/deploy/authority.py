@@ -1,30 +1,31 @@
 """The cloud's own certificate authority: it decides who may talk to an agent, and as whom an agent may answer.
 
-The authority is one folder::
+It is one for all nodes of a cloud, and lies in their database (`cairn.kernel.deploy.model`), keys sealed: the roots, a pair for
+each agent, and the serial numbers that are good no longer. Each node has a folder of its own::
 
-    ca.crt  ca.key          the root; anyone who reads the key can be anybody in this cloud (`cairn.kernel.deploy.roots`)
-    node.crt  node.key      the management node, as a client of agents and as a listener for them
-    agents/<uuid>.crt .key  one pair for each agent, kept so that putting it on a machine again changes nothing
-    agents/<uuid>.old       the serial numbers of the agent's earlier certificates, which are good until it is forgotten
-    revoked                 serial numbers that are good no longer, each with the time when its certificate ends anyway
+    node.crt  node.key      this node, as a client of agents and as a listener for them; the authority made it
+    ca.crt                  the roots that are trusted, as they are in the database: for clients of the API
 
 Keys are written with mode 0600 into folders of mode 0700, under another name first, so that a crash in the middle
-leaves no half file. A lock file serialises several processes on one folder: the first creates the root, the others
-find it.
+leaves no half file.
 
 Who a certificate is for stands in it as a URI (`cairn.agents.protocol.peer`), and each connection is judged by that: the
-root signs agents as well, and one agent must not command another, nor answer in another's place. What is revoked is looked
-up in the folder at each handshake, so it holds at once, for every process that uses the folder.
+root signs agents as well, and one agent must not command another, nor answer in another's place. Connections are judged by
+what this node has in memory. What it changes itself is there at once; what another node changes, a root or a revocation, is
+there when `refresh` has looked, `NEWS_SECONDS` later at most.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -34,8 +35,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
 from cairn.agents.protocol.peer import UNTRUSTED, Judge, Peer, PeerContext, PeerRole, peer_context, peer_uri
-from cairn.agents.protocol.trust import trust_of
+from cairn.agents.protocol.trust import revocation_of, trust_of
 from cairn.kernel.clock import Clock, SystemClock
+from cairn.kernel.deploy.model import ONLY, AgentPair, SharedAuthority
+from cairn.kernel.deploy.pairs import Serials, all_serials, epoch_of, pair_of, replace, revoke, revoked_since
 from cairn.kernel.deploy.pem import (
     Pair,
     builder,
@@ -49,16 +52,32 @@ from cairn.kernel.deploy.pem import (
     write,
     write_pair,
 )
-from cairn.kernel.deploy.roots import Phase, Roots
+from cairn.kernel.deploy.roots import (
+    Phase,
+    Roots,
+    announced,
+    first_root,
+    make_root,
+    roots_in,
+    switched,
+    withdrawn,
+)
+from cairn.kernel.deploy.sharing import write_first
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Store, Tx
 
-NODE_UNIT = "cairn-management-node"  #: the organizational unit of the management node's certificate
+NODE_UNIT = "cairn-management-node"  #: the organizational unit of management nodes' certificates
 AGENT_UNIT = "cairn-agent"  #: the organizational unit of agents' certificates
 LEAF_VALIDITY = timedelta(days=730)
 #: A certificate that has less time left than this is made anew.
 RENEWAL = LEAF_VALIDITY / 3
+#: how often a node looks whether another has changed anything
+NEWS_SECONDS: Final = 1.0
 _AGENT = "agent "  # begins the common name of agents' certificates
 _UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+#: Says which fields of the authority's row change; none: nothing is to be done.
+_Decide = Callable[[SharedAuthority], Mapping[str, object]]
 
 
 class Credentials(Struct, frozen=True, kw_only=True):
@@ -70,59 +89,56 @@ class Credentials(Struct, frozen=True, kw_only=True):
     not_after: datetime  #: when the certificate ends, UTC
 
 
-class _Revoked:
-    """The revoked serial numbers in a file, read again when it has changed."""
+class _News(Struct, frozen=True):
+    """What the database says that this node did not know."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read_at: tuple[int, int] | None = None
-        self._serials: frozenset[int] = frozenset()
-
-    def serials(self) -> frozenset[int]:
-        """Those that are revoked now."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return frozenset()
-        if self._read_at != (found.st_mtime_ns, found.st_ino):
-            self._serials = frozenset(serial for serial, _ in _read_serials(self._path))
-            self._read_at = (found.st_mtime_ns, found.st_ino)
-        return self._serials
-
-    def add(self, serials: set[tuple[int, int]], now: datetime) -> None:
-        """Revoke more; those whose certificates have ended by themselves are dropped. Call it under the folder's lock."""
-        kept = {one for one in _read_serials(self._path) | serials if one[1] > now.timestamp()}
-        write(self._path, _serials_text(kept), 0o600)
+    row: SharedAuthority
+    revoked: Serials
 
 
 class Authority:
-    """The root of trust of one cloud. Made by `Authority.open`; all calls are short, synchronous file work."""
+    """The root of trust of one cloud, as one node has it. Made by `Authority.open`.
 
-    def __init__(self, folder: Path, node: str, roots: Roots, clock: Clock) -> None:
+    The node's own certificate is short, synchronous file work. What the nodes share is asked of the database.
+    """
+
+    def __init__(self, store: Store, folder: Path, node: str, clock: Clock, news: _News) -> None:
+        self._store = store
         self._folder = folder
         self._node = node
-        self._roots = roots
         self._clock = clock
         self._contexts: list[ssl.SSLContext] = []
-        self._revoked = _Revoked(folder / "revoked")
+        self._row = news.row
+        self._roots = roots_in(news.row)
+        self._revoked: dict[int, float] = {}
+        self._told: tuple[list[int], str] | None = (
+            None  #: what `revoked` and `revocation` answer, until more are revoked
+        )
+        self._refreshing = asyncio.Lock()
+        self._learn(news.revoked)
+        self._write_bundle(self._roots)
 
     @classmethod
-    def open(cls, folder: Path, *, node: str = "local", clock: Clock | None = None) -> Authority:
-        """The authority in `folder`, created by the first call and found by every later one.
+    async def open(cls, store: Store, folder: Path, *, node: str = "local", clock: Clock | None = None) -> Authority:
+        """The authority of the cloud whose database it is, created by the first call and found by every later one.
 
         Args:
-            folder: made with mode 0700 when missing; an existing one is set to that mode.
-            node: the id of the management node that uses it.
+            store: of the cloud.
+            folder: of this node alone; made with mode 0700 when missing, an existing one is set to that mode.
+            node: the id of the management node.
             clock: decides what is about to expire; the machine's by default.
 
         Raises:
-            CairnError: ``pki.broken`` if the folder holds only half of the root, or a file that is not PEM.
+            CairnError: ``pki.broken`` if the row of the root is damaged.
         """
         clock = clock or SystemClock()
         private_folder(folder)
-        with locked(folder):
-            roots = Roots(folder, clock)
-        return cls(folder, node, roots, clock)
+        news = await store.read(partial(_look, known=-1))
+        if news is None:
+            await write_first(store, await asyncio.to_thread(first_root, clock.now()))
+            news = await store.read(partial(_look, known=-1))
+        assert news is not None, "its row was written just now"
+        return cls(store, folder, node, clock, news)
 
     @property
     def certificate_path(self) -> Path:
@@ -149,31 +165,67 @@ class Authority:
         """How far a change of the root is."""
         return self._roots.phase
 
-    def announce_root(self) -> None:
+    async def announce_root(self) -> None:
         """Begin a change of the root: the next one is trusted from now on. One that is under way goes on. Safe to repeat."""
-        with locked(self._folder):
-            self._roots.announce()
-        self._trust_roots()
+        made = await asyncio.to_thread(make_root, self._clock.now())
+        await self._change(lambda row: announced(row, made))
 
-    def use_next_root(self) -> None:
-        """Sign with the next root from now on; the node shows a certificate of it at once. Safe to repeat."""
-        with locked(self._folder):
-            self._roots.switch()
-        self._trust_roots()
-        self.issue_node()
+    async def use_next_root(self) -> None:
+        """Sign with the next root from now on; this node shows a certificate of it at once. Safe to repeat.
 
-    def withdraw_root(self) -> None:
-        """Trust the former root no longer. Safe to repeat."""
-        with locked(self._folder):
-            self._roots.withdraw()
+        Nothing happens if another node has taken the change further than this one knows.
+        """
+        await self._change(self._as_known(switched))
 
-    def _trust_roots(self) -> None:
-        """Have the contexts that are in use know a new root. What was withdrawn they know still, and `_judge` refuses."""
+    async def withdraw_root(self) -> None:
+        """Trust the former root no longer. Safe to repeat; as `use_next_root` otherwise."""
+        await self._change(self._as_known(withdrawn))
+
+    def _as_known(self, decide: _Decide) -> _Decide:
+        known = _certificates(self._row)
+        return lambda row: decide(row) if _certificates(row) == known else {}
+
+    async def _change(self, decide: _Decide) -> None:
+        def fn(tx: Tx) -> bool:
+            row = tx.get(SharedAuthority, ONLY)
+            assert row is not None, "it is there since the authority was opened"
+            changed = decide(row)
+            seen = {"uuid": ONLY, "epoch": row.epoch}
+            return not changed or tx.update_where(SharedAuthority, seen, epoch=row.epoch + 1, **changed) == 1
+
+        while not await self._store.write(fn):
+            """Another node was quicker: decide again by what it made of it."""
+        await self.refresh()
+
+    async def refresh(self) -> bool:
+        """Take over what other nodes have changed, and say whether there was anything. One look by key where there was not."""
+        async with self._refreshing:
+            if await self._store.look(epoch_of) == self._row.epoch:
+                return False
+            news = await self._store.read(partial(_look, known=self._row.epoch))
+            assert news is not None, "it is there since the authority was opened"
+            self._learn(news.revoked)
+            if _certificates(news.row) != _certificates(self._row):
+                await asyncio.to_thread(self._take, roots_in(news.row))
+            self._row = news.row
+            return True
+
+    def _take(self, roots: Roots) -> None:
+        """Have the contexts that are in use know the roots. What was withdrawn they know still, and `_judge` refuses."""
+        former = self._roots
+        self._write_bundle(roots)
         for context in self._contexts:
             context.load_verify_locations(self.certificate_path)
+        self._roots = roots
+        if roots.names[0] != former.names[0]:
+            self.issue_node()
+
+    def _write_bundle(self, roots: Roots) -> None:
+        if not self.certificate_path.exists() or self.certificate_path.read_bytes() != roots.bundle:
+            write(self.certificate_path, roots.bundle, 0o644)
 
     def issue_node(self, addresses: Sequence[str] = ()) -> Credentials:
-        """The management node's certificate, for both directions; reissued when it nears its end.
+        """This management node's certificate, for both directions; reissued when it nears its end.
 
         Args:
             addresses: host names and IP addresses under which agents reach this node; localhost is always one.
@@ -181,68 +233,106 @@ class Authority:
 
         Safe to repeat.
         """
-        wanted = ["localhost", "127.0.0.1", "::1", *addresses]
         who = Peer(PeerRole.NODE, self._node)
-        credentials, renewed = self._ensure("node", "cairn management node", NODE_UNIT, who, wanted, extend=True)
-        if renewed:
-            for context in self._contexts:
-                context.load_cert_chain(self._folder / "node.crt", self._folder / "node.key")
-        return credentials
+        certificate_path, key_path = self._folder / "node.crt", self._folder / "node.key"
+        with locked(self._folder):
+            pair = load_pair(certificate_path, key_path)
+            wanted = {"localhost", "127.0.0.1", "::1", *addresses} | (_addresses(pair.certificate) if pair else set())
+            if pair is not None and wanted == _addresses(pair.certificate) and self._is_good(pair.certificate, who):
+                return self._credentials(pair)
+            pair = self._sign("cairn management node", NODE_UNIT, who, sorted(wanted))
+            write_pair(certificate_path, key_path, pair)
+        for context in self._contexts:
+            context.load_cert_chain(certificate_path, key_path)
+        return self._credentials(pair)
 
-    def issue_agent(self, name: str, uuid: str, addresses: Sequence[str]) -> Credentials:
-        """The certificate and key of one agent; the same pair on every call until it has to be renewed.
+    async def issue_agent(self, name: str, uuid: str, addresses: Sequence[str]) -> Credentials:
+        """The certificate and key of one agent; the same pair on every call until it has to be renewed, on every node.
 
         Args:
             name: the machine's name, for people who read the certificate.
             uuid: whose it is; the pair is kept under it.
-            addresses: IP addresses and host names that the management node will connect to. Other addresses than
+            addresses: IP addresses and host names that management nodes will connect to. Other addresses than
                 last time make a new pair.
 
         Raises:
             CairnError: ``pki.bad-name`` if `uuid` is not made of letters, digits and dashes.
         """
         self._check_uuid(uuid)
-        private_folder(self._folder / "agents")
         # The name is what people typed: it must not be taken for a management node's by an agent of an earlier version.
         who = Peer(PeerRole.AGENT, uuid)
-        return self._ensure(f"agents/{uuid}", f"{_AGENT}{name}", AGENT_UNIT, who, addresses, extend=False)[0]
+        while True:
+            row = await self._store.read(lambda tx: tx.get(AgentPair, uuid))
+            pair = None if row is None else pair_of(row)
+            if (
+                pair is not None
+                and _addresses(pair.certificate) == set(addresses)
+                and self._is_good(pair.certificate, who)
+            ):
+                return self._credentials(pair)
+            made = await asyncio.to_thread(self._sign, f"{_AGENT}{name}", AGENT_UNIT, who, sorted(set(addresses)))
+            if await replace(self._store, row, uuid, made):
+                return self._credentials(made)
 
-    def renewed_agent(self, uuid: str) -> Credentials | None:
+    async def renewed_agent(self, uuid: str) -> Credentials | None:
         """An agent's pair, made anew if it nears its end; None if there is none. Safe to repeat.
 
         The new one is for the same name and addresses, and the old one stays good: it is what the new one is sent over.
         """
         self._check_uuid(uuid)
-        pair = load_pair(self._folder / "agents" / f"{uuid}.crt", self._folder / "agents" / f"{uuid}.key")
+        row = await self._store.read(lambda tx: tx.get(AgentPair, uuid))
+        pair = None if row is None else pair_of(row)
         if pair is None:
             return None
         common = pair.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = str(common[0].value).removeprefix(_AGENT) if common else uuid
-        return self.issue_agent(name, uuid, sorted(_addresses(pair.certificate) - {uuid}))
+        return await self.issue_agent(name, uuid, sorted(_addresses(pair.certificate) - {uuid}))
 
     def now(self) -> float:
         """The clock that certificates are made by, in seconds since the epoch."""
         return self._clock.now().timestamp()
 
-    def forget_agent(self, uuid: str) -> None:
-        """Revoke all certificates of an agent, and throw its pair away. Safe to repeat."""
+    def forget_agent(self, tx: Tx, uuid: str) -> None:
+        """Revoke all certificates of an agent, and throw its pair away, in the transaction that does without it.
+
+        This node knows once that is committed, the others with their next look. Safe to repeat.
+        """
         self._check_uuid(uuid)
-        pair, old = (self._folder / "agents" / f"{uuid}{suffix}" for suffix in (".crt", ".old"))
-        with locked(self._folder):
-            ended = _read_serials(old) | _serial_of(pair)
-            if ended:
-                self._revoked.add(ended, self._clock.now())
-            for path in (pair, pair.with_suffix(".key"), old):
-                path.unlink(missing_ok=True)
+        row = tx.get(AgentPair, uuid)
+        if row is None:
+            return
+        tx.delete(AgentPair, uuid)
+        ended = all_serials(row)
+        revoke(tx, ended)
+        tx.after_commit(partial(self._learn, ended))
+
+    def _learn(self, revoked: Serials) -> None:
+        if revoked:
+            self._revoked.update(revoked)
+            self._told = None
 
     def is_revoked(self, serial: int) -> bool:
-        """Whether the certificate with this serial number is good no longer. What another process revoked counts at once."""
-        return serial in self._revoked.serials()
+        """Whether the certificate with this serial number is good no longer. Asks memory only."""
+        return serial in self._revoked
 
     @property
     def revoked(self) -> list[int]:
-        """The serial numbers of all certificates that are revoked and have not ended by themselves, sorted."""
-        return sorted(self._revoked.serials())
+        """The serial numbers of all certificates that are revoked and had not ended by themselves, sorted."""
+        return self._tell()[0]
+
+    @property
+    def revocation(self) -> str:
+        """The digest of these, as machines tell it that others fetch from."""
+        return self._tell()[1]
+
+    def _tell(self) -> tuple[list[int], str]:
+        """Worked out when it is first asked for after a change, since there may be many."""
+        if self._told is None:
+            now = self.now()
+            self._revoked = {serial: end for serial, end in self._revoked.items() if end > now}
+            serials = sorted(self._revoked)
+            self._told = serials, revocation_of([f"{serial:x}" for serial in serials])
+        return self._told
 
     def client_context(self) -> PeerContext:
         """For calls to agents: shows the node's certificate, and goes on with agents only.
@@ -290,23 +380,6 @@ class Authority:
 
         return judge
 
-    def _ensure(
-        self, file: str, name: str, unit: str, who: Peer, addresses: Sequence[str], *, extend: bool
-    ) -> tuple[Credentials, bool]:
-        """The pair in these files, and whether it was made anew."""
-        certificate_path, key_path = self._folder / f"{file}.crt", self._folder / f"{file}.key"
-        with locked(self._folder):
-            pair = load_pair(certificate_path, key_path)
-            known = _addresses(pair.certificate) if pair else set()
-            wanted = set(addresses) | known if extend else set(addresses)
-            renew = pair is None or known != wanted or not self._is_good(pair.certificate, who)
-            if renew or pair is None:
-                if who.role is PeerRole.AGENT:
-                    _keep_serials(certificate_path)
-                pair = self._sign(name, unit, who, sorted(wanted))
-                write_pair(certificate_path, key_path, pair)
-        return self._credentials(pair), renew
-
     def _is_good(self, certificate: x509.Certificate, who: Peer) -> bool:
         """Whether it is signed by the present root, says who it is for, and has at least a third of its time left."""
         if _uris(certificate) != [peer_uri(who.role, who.uuid)]:
@@ -348,6 +421,16 @@ class Authority:
             raise CairnError("pki.bad-name", f"uuid: found {uuid!r}; letters, digits and dashes would fit.")
 
 
+def _look(tx: Tx, known: int) -> _News | None:
+    """The authority's row and what was revoked since epoch `known`; None: there is no authority yet."""
+    row = tx.get(SharedAuthority, ONLY)
+    return None if row is None else _News(row, revoked_since(tx, known))
+
+
+def _certificates(row: SharedAuthority) -> tuple[str | None, ...]:
+    return row.certificate, row.next_certificate, row.former_certificate
+
+
 def _issuer_id(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
@@ -374,36 +457,6 @@ def _uris(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return names.get_values_for_type(x509.UniformResourceIdentifier)
-
-
-def _serial_of(path: Path) -> set[tuple[int, int]]:
-    """The serial number of the certificate in a file, with the second in which it ends; nothing if there is none."""
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return set()
-    return {(certificate.serial_number, int(certificate.not_valid_after_utc.timestamp()))}
-
-
-def _keep_serials(certificate_path: Path) -> None:
-    """Note the certificate that is about to be replaced: it stays good, and is revoked with its successors."""
-    path = certificate_path.with_suffix(".old")
-    earlier = _read_serials(path) | _serial_of(certificate_path)
-    if earlier:
-        write(path, _serials_text(earlier), 0o600)
-
-
-def _read_serials(path: Path) -> set[tuple[int, int]]:
-    """Lines of a serial number, in hexadecimal, and the second in which its certificate ends."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except FileNotFoundError:
-        return set()
-    return {(int(serial, 16), int(end)) for serial, end in (line.split() for line in lines)}
-
-
-def _serials_text(serials: set[tuple[int, int]]) -> bytes:
-    return "".join(f"{serial:x} {end}\n" for serial, end in sorted(serials)).encode("ascii")
 
 
 def _is_ending(certificate: x509.Certificate, now: datetime) -> bool:

@@ -16,14 +16,17 @@ from msgspec.structs import replace
 
 from cairn.kernel.deploy.agent import agent_variables
 from cairn.kernel.deploy.ansible import SHARED_ROLES, Deployer, Progress
-from cairn.kernel.deploy.authority import Authority
+from cairn.kernel.deploy.authority import Authority, Credentials
 from cairn.kernel.deploy.inventory import Machine, Variable
+from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.own_key import OwnKey
 from cairn.kernel.deploy.pem import BACKDATE
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, authorize, check_login, look, reach, unauthorize
+from cairn.kernel.deploy.ssh import SshTarget, authorize, check_login, look, reach, unauthorize
 from cairn.kernel.deploy.wheels import wheel_set
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.store import Store, Tx
 
+OWN_KEY = "cairn.key"  #: the file of the cloud's own key among those to log in with
 _log = structlog.get_logger("cairn.machine")
 
 
@@ -38,22 +41,33 @@ class AgentInstaller:
     """Installs agents by Ansible.
 
     Args:
-        folder: of keys that people gave for logging in.
+        store: of the cloud.
+        folder: this node's copies of the keys to log in with.
         wheels: folder of the wheels; None: where ``make setup`` puts them.
     """
 
     def __init__(
-        self, folder: Path, deployer: Deployer, authority: Authority, known_hosts: KnownHosts, wheels: Path | None
+        self,
+        store: Store,
+        folder: Path,
+        deployer: Deployer,
+        authority: Authority,
+        known_hosts: KnownHosts,
+        wheels: Path | None,
     ) -> None:
+        self._store = store
         self._folder = folder
         self._deployer = deployer
         self._authority = authority
         self._known_hosts = known_hosts
         self._wheels = wheels
-        self._own_key = OwnKey(folder / "cairn.key")
+        self._own_key = OwnKey(store, folder / OWN_KEY)
+        for copy in folder.glob("*.key"):
+            if copy.name != OWN_KEY:  # made anew when it is needed; the machine may be another node's by now
+                copy.unlink()
         self._content: dict[Path, str] = {}  #: by playbook: the digest of all that it puts on a machine
 
-    def target(
+    async def target(
         self, uuid: str, host: str, port: int, username: str, password: str | None, private_key: str | None
     ) -> SshTarget:
         """How to log in to a machine; a private key is kept as a file that only the node can read.
@@ -67,8 +81,8 @@ class AgentInstaller:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(private_key.rstrip("\n") + "\n")
-        elif not password and self._own_key.path.exists():
-            path = self._own_key.path
+        elif not password:
+            path = await self._own_key.file()
         return SshTarget(host=host, port=port, username=username, password=password, private_key_path=path)
 
     async def identify(self, uuid: str, target: SshTarget, fingerprint: str | None = None) -> Identified:
@@ -133,7 +147,8 @@ class AgentInstaller:
         """
         await reach(target, uuid, self._known_hosts)
         settings = {**(settings or {}), "deployment": self.deployment(playbook, settings or {})}
-        variables = await asyncio.to_thread(self._variables, uuid, target, settings)
+        credentials = await self._authority.issue_agent(target.host, uuid, [target.host])
+        variables = await asyncio.to_thread(self._variables, credentials, settings)
         machine = Machine(uuid=uuid, target=target, variables=variables)
         result = await self._deployer.run(playbook, [machine], on_progress=on_progress)
         return result.changed
@@ -150,7 +165,7 @@ class AgentInstaller:
         if target.username != "root" or target == own:
             return False
         try:
-            await authorize(target, uuid, self._known_hosts, self._own_key.public())
+            await authorize(target, uuid, self._known_hosts, await self._own_key.public())
             await check_login(own, uuid, self._known_hosts)
         except CairnError as error:
             _log.warning("machine.login-not-forgotten", uuid=uuid, error=str(error))
@@ -163,15 +178,14 @@ class AgentInstaller:
         await reach(target, uuid, self._known_hosts)
         await self._deployer.run(playbook, [Machine(uuid=uuid, target=target)])
         if target.private_key_path == self._own_key.path:
-            await unauthorize(target, uuid, self._known_hosts, self._own_key.public())
-        self.forget(uuid)
+            await unauthorize(target, uuid, self._known_hosts, await self._own_key.public())
+        await self._store.write(lambda tx: self.forget(tx, uuid))
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, tx: Tx, uuid: str) -> None:
         """Forget a machine: its pinned key, its certificate, the key to log in. Safe to repeat."""
-        self._known_hosts.forget(uuid)
-        self._authority.forget_agent(uuid)
-        (self._folder / f"{uuid}.key").unlink(missing_ok=True)
+        self._known_hosts.forget(tx, uuid)
+        self._authority.forget_agent(tx, uuid)
+        tx.after_commit(lambda: (self._folder / f"{uuid}.key").unlink(missing_ok=True))
 
-    def _variables(self, uuid: str, target: SshTarget, settings: Mapping[str, Variable] | None) -> dict[str, Variable]:
-        credentials = self._authority.issue_agent(target.host, uuid, [target.host])
+    def _variables(self, credentials: Credentials, settings: Mapping[str, Variable] | None) -> dict[str, Variable]:
         return agent_variables(credentials, wheel_set(self._wheels), self._deployer.folder / "cache", settings)

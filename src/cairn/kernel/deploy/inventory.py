@@ -8,7 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, ssh_options
+from cairn.kernel.deploy.known_hosts import KnownHosts
+from cairn.kernel.deploy.ssh import SshTarget, ssh_options
 from cairn.kernel.error import CairnError
 
 #: A variable for a playbook.

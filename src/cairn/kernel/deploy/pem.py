@@ -82,9 +82,17 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def load_pair(certificate_path: Path, key_path: Path) -> Pair | None:
     """The stored pair; None if a file is missing or damaged, or if the two do not belong together."""
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (FileNotFoundError, ValueError):
+        return read_pair(certificate_path.read_bytes(), key_path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def read_pair(certificate_text: bytes, key_text: bytes) -> Pair | None:
+    """The pair in two texts; None if one is damaged, or if the two do not belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_text)
+        key = serialization.load_pem_private_key(key_text, password=None)
+    except ValueError:
         return None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         return None

@@ -1,8 +1,8 @@
 """Reaches machines over SSH, and checks that they are the same as before and let us log in.
 
-A machine's host keys are pinned under a uuid at first sight, in one small known_hosts file for each. Where somebody gave the
+A machine's host keys are pinned under a uuid at first sight, for all nodes of the cloud. Where somebody gave the
 fingerprint of its key, that key alone is pinned, and nothing is sent to a machine that does not show it. All later
-connections, Ansible's included, use that file alone, with the uuid as host key alias: the pin belongs to the machine and
+connections, Ansible's included, use a file of these alone, with the uuid as host key alias: the pin belongs to the machine and
 not to its address, and no file of the user who runs the node has a say.
 
 A password reaches ssh through a pipe (``sshpass -d``): it is on no command line, in no environment and in no log.
@@ -15,17 +15,20 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from cairn.agents.protocol.machine import MACHINE_ID, PRODUCT_UUID, machine_identity
 from cairn.kernel.error import CairnError, ErrorKind, invalid
 
+if TYPE_CHECKING:
+    from cairn.kernel.deploy.known_hosts import KnownHosts  # which reads this module
+
 _KEY_KINDS = "ed25519,ecdsa,rsa"
-_UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ADDRESS = re.compile(r"[0-9A-Za-z_:][0-9A-Za-z_.:%-]{0,252}")
 _USERNAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@\\-]{0,63}")
 
@@ -59,70 +62,6 @@ class HostKey(Struct, frozen=True):
         return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-class KnownHosts:
-    """The pinned host keys, one file for each machine, named by its uuid."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def path(self, uuid: str) -> Path:
-        """The known_hosts file of a machine; it exists once the machine is pinned."""
-        if not _UUID.fullmatch(uuid):
-            raise CairnError("ssh.bad-name", f"uuid: found {uuid!r}; letters, digits and dashes would fit.")
-        return self._folder / uuid
-
-    def pinned(self, uuid: str) -> tuple[HostKey, ...]:
-        """The keys pinned for a machine; empty if it was never seen."""
-        try:
-            lines = self.path(uuid).read_text().splitlines()
-        except FileNotFoundError:
-            return ()
-        return _parse_keys(lines)
-
-    def check(self, uuid: str, target: SshTarget, found: Sequence[HostKey], expected: str | None = None) -> None:
-        """Pin `found` (from `scan_host_key`) if this machine was never seen, else compare. Safe to repeat.
-
-        A key of a kind that was not pinned is not trusted, and does no harm as long as a pinned one is shown too.
-
-        Args:
-            expected: the fingerprint that somebody who knows the machine gave. It counts more than what was pinned.
-
-        Raises:
-            CairnError: ``ssh.host-key-changed`` if a pinned key differs, or if the host no longer shows any of them;
-                ``ssh.wrong-host-key`` if none of `found` has the expected fingerprint.
-        """
-        pinned = self.pinned(uuid)
-        if expected is not None:
-            wanted = [key for key in found if key.fingerprint == expected.rstrip("=")]
-            if not wanted:
-                known = [key for key in pinned if key.fingerprint == expected.rstrip("=")]
-                raise (
-                    _host_key_changed(target, found[0], known[0]) if known else _wrong_host_key(target, found, expected)
-                )
-            if not set(wanted) <= set(pinned):
-                self._pin(uuid, wanted)
-            return
-        if not pinned:
-            self._pin(uuid, found)
-            return
-        shown = {key.kind: key for key in found}
-        wrong = [key for key in pinned if key.kind in shown and shown[key.kind] != key]
-        if wrong or not any(shown.get(key.kind) == key for key in pinned):
-            was = (wrong or list(pinned))[0]
-            raise _host_key_changed(target, shown.get(was.kind) or found[0], was)
-
-    def forget(self, uuid: str) -> None:
-        """Drop the pin, if there is one: the key that is seen next is pinned. Safe to repeat."""
-        self.path(uuid).unlink(missing_ok=True)
-
-    def _pin(self, uuid: str, keys: Sequence[HostKey]) -> None:
-        path = self.path(uuid)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{uuid}.new")
-        temporary.write_text("".join(f"{uuid} {key.kind} {key.blob}\n" for key in keys))
-        temporary.replace(path)
-
-
 def ssh_options(target: SshTarget, uuid: str, known_hosts: KnownHosts) -> list[str]:
     """Options for every ssh to `target`: only the pinned keys, only the given way to log in, no user's own config."""
     path = str(known_hosts.path(uuid))
@@ -153,7 +92,7 @@ async def scan_host_key(target: SshTarget, *, timeout_seconds: float = 10.0) -> 
         await _knock(target)
         arguments = ["-T", str(max(1, int(timeout_seconds))), "-p", str(target.port), "-t", _KEY_KINDS, target.host]
         _, out, err = await _run(["ssh-keyscan", *arguments])
-    keys = _parse_keys(out.splitlines())
+    keys = parse_keys(out.splitlines())
     if not keys:
         raise _unreachable(target, _tail(err) or "something listens on that port, but it is no SSH server")
     return keys
@@ -190,9 +129,9 @@ async def reach(
         CairnError: as `scan_host_key`, `KnownHosts.check` and `check_login` do.
     """
     keys = await scan_host_key(target, timeout_seconds=timeout_seconds)
-    known_hosts.check(uuid, target, keys, expected)
+    pinned = await known_hosts.check(uuid, target, keys, expected)
     await check_login(target, uuid, known_hosts, timeout_seconds=timeout_seconds)
-    return known_hosts.pinned(uuid)[0].fingerprint
+    return pinned[0].fingerprint
 
 
 class Sight(Struct, frozen=True, kw_only=True):
@@ -287,7 +226,7 @@ async def _run_there(
             line = [*ssh, target.host, command]
             code, out, err = await _run_with_password(line, target.password or "", input_text)
     if code != 0:
-        raise _explain(target, code, err, known_hosts.pinned(uuid))
+        raise _explain(target, code, err, await known_hosts.pinned(uuid))
     return out
 
 
@@ -411,7 +350,8 @@ async def _run_with_password(command: Sequence[str], password: str, input_text: 
         os.close(reading)
 
 
-def _parse_keys(lines: Sequence[str]) -> tuple[HostKey, ...]:
+def parse_keys(lines: Iterable[str]) -> tuple[HostKey, ...]:
+    """The keys in lines of a known_hosts file, by kind; what is no key is passed over."""
     keys = [HostKey(words[1], words[2]) for line in lines if len(words := line.split()) >= 3 and words[0][0] != "#"]
     return tuple(sorted(keys, key=lambda key: key.kind))
 
@@ -445,7 +385,8 @@ def _tail(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _wrong_host_key(target: SshTarget, found: Sequence[HostKey], expected: str) -> CairnError:
+def wrong_host_key(target: SshTarget, found: Sequence[HostKey], expected: str) -> CairnError:
+    """``ssh.wrong-host-key``: none of the keys that a machine shows is the one that was given."""
     shown = ", ".join(f"{key.fingerprint} ({key.kind})" for key in found)
     return CairnError(
         "ssh.wrong-host-key",
@@ -456,7 +397,8 @@ def _wrong_host_key(target: SshTarget, found: Sequence[HostKey], expected: str) 
     )
 
 
-def _host_key_changed(target: SshTarget, found: HostKey, was: HostKey) -> CairnError:
+def host_key_changed(target: SshTarget, found: HostKey, was: HostKey) -> CairnError:
+    """``ssh.host-key-changed``: a machine shows another key than the one that is pinned for it."""
     return _changed(target, found.fingerprint, was.fingerprint)
 
 

@@ -62,7 +62,7 @@ class MachineDriver(Protocol):
         """Take the agent away. A machine that cannot be reached is an error; nothing there is success."""
 
     def removed(self, tx: Tx, uuid: str) -> None:
-        """Forget what is kept outside the database; the machine's row, and rows that extend it, are deleted now."""
+        """Forget what is kept beside its row; the machine's row, and rows that extend it, are deleted now."""
 
 
 class MachineKind(ABC, Generic[M]):

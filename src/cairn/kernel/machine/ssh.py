@@ -107,7 +107,7 @@ class SshDriver(MachineDriver, Generic[L]):
 
     def removed(self, tx: Tx, uuid: str) -> None:
         """Forget the pinned host key, the certificate and the key to log in."""
-        tx.after_commit(lambda: self._installer.forget(uuid))
+        self._installer.forget(tx, uuid)
 
     def _agent_settings(self, login: L) -> dict[str, Variable]:
         return {"port": self._settings.get(self.port), **self.variables(login)}
@@ -118,7 +118,7 @@ class SshDriver(MachineDriver, Generic[L]):
             return login, self.address(tx, login)
 
         login, address = await self._store.read(fn)
-        target = self._installer.target(
+        target = await self._installer.target(
             uuid, address, login.ssh_port, login.username, login.password, login.private_key
         )
         return login, target

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from cairn.agents.protocol.trust import RenewTrust, revocation_of
+from cairn.agents.protocol.trust import RenewTrust
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, Pong
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import NOWHERE, entered
@@ -139,9 +139,7 @@ class Upkeep:
     def _wants_revocations(self, pong: Pong) -> bool:
         """Only machines that others fetch from are told at once: telling all would cost more the more there are."""
         return (
-            self._kind.serves_machines
-            and bool(pong.certificate_ends)
-            and pong.revocation != revocation_of(self._revoked())
+            self._kind.serves_machines and bool(pong.certificate_ends) and pong.revocation != self._authority.revocation
         )
 
     def _revoked(self) -> list[str]:
@@ -160,7 +158,7 @@ class Upkeep:
         """Send the agent its certificate, new if it is about to end, and what is revoked."""
         with entered(NOWHERE):
             try:
-                credentials = await asyncio.to_thread(self._authority.renewed_agent, uuid)
+                credentials = await self._authority.renewed_agent(uuid)
                 shown = self._client.shown.get(uuid)
                 command = RenewTrust(
                     revoked=self._revoked(),

@@ -130,6 +130,11 @@ def _check_core(core: Sequence[Manifest]) -> None:
         )
 
 
+def running_version() -> str:
+    """The version of the cairn that runs."""
+    return version(_DISTRIBUTION)
+
+
 def _drop_orphans(kept: dict[str, Manifest], left_out: list[LeftOut], foreign: frozenset[str]) -> None:
     """Leave out what cannot have what it requires, until nothing is left that lacks something."""
     versions = {manifest.name: _version(manifest, foreign) for manifest in kept.values()}

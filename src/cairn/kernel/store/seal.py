@@ -64,6 +64,12 @@ class Seals:
         """Whether the key with this id is there."""
         return _MARK + key.encode("ascii", "replace") in self.keys
 
+    def learn(self, keys: Iterable[SealKey]) -> list[str]:
+        """Open with these keys as well; which one seals stays. Returns the ids of those that are new."""
+        new = {key.head: key for key in keys if key.head not in self.keys}
+        self.keys = {**self.keys, **new}
+        return [key.id for key in new.values()]
+
     def seal(self, value: bytes, column: str) -> bytes:
         """The envelope of a value that lies in `column` (``table.field``)."""
         key, nonce = self.current, self._nonce()
@@ -137,7 +143,8 @@ def _unopened(envelope: bytes, column: str) -> CairnError:
     key = envelope[len(_MARK) : _HEAD].decode("ascii", "replace")
     return CairnError(
         "secret.key-missing",
-        f"A value of {column} was sealed with the key {key}, which is not in the key file. Put that file back from the backup.",
+        f"A value of {column} was sealed with the key {key}, which is not in the key file. Every node of a cloud has the same "
+        "one: copy it from a node that runs, or put it back from the backup.",
         kind=ErrorKind.INTERNAL,
         details={"key": key},
     )

@@ -70,6 +70,15 @@ def require_keys(key_file: Path, needed: set[str]) -> Seals:
     return seals
 
 
+def keys_in(key_file: Path) -> list[SealKey]:
+    """The keys of the file, the one that seals first.
+
+    Raises:
+        CairnError: ``secret.bad-key-file``, ``secret.key-missing`` when there is no file.
+    """
+    return [SealKey(secret) for secret in _read(key_file, {"of the cloud"})]
+
+
 def rotate(key_file: Path) -> str:
     """Put a new key before those of the file, and return its id. What is in the database is sealed with it at the next start.
 
@@ -225,7 +234,8 @@ def _missing(key_file: Path, keys: list[str]) -> CairnError:
     return CairnError(
         "secret.key-missing",
         f"Secrets in the database are sealed with the key {', '.join(keys)}, which is not in {key_file}. Put that file back "
-        "from the backup, or name it with CAIRN_SECRET_KEY_FILE. Without the key these secrets cannot be read by anybody.",
+        "from the backup, or name it with CAIRN_SECRET_KEY_FILE; where other nodes of the cloud run, copy theirs. Without "
+        "the key these secrets cannot be read by anybody.",
         kind=ErrorKind.CONFLICT,
         details={"keys": keys},
     )

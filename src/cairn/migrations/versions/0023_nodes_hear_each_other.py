@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0023"
-down_revision = "cairn_0019"
+down_revision = "cairn_0022"
 branch_labels = None
 depends_on = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "cairn_0025"
-down_revision = "cairn_0018"
+down_revision = "cairn_0024"
 branch_labels = None
 depends_on = None
 

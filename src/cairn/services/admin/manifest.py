@@ -5,6 +5,7 @@ from cairn.kernel.machine.rotation import Rotation
 from cairn.kernel.plugin.manifest import Manifest, NodeContext
 from cairn.kernel.takeover import Takeover
 from cairn.services.admin.housekeeping import keep_house
+from cairn.services.admin.nodes import NodeService
 from cairn.services.admin.service import AdminService
 
 
@@ -27,6 +28,7 @@ def build(node: NodeContext) -> None:
             node.duties,
         )
     )
+    node.bus.serve(NodeService(node.store, node.jobs, node.clock))
     keep_house(node.loops, node.store, node.clock, node.config, node.jobs, node.events)
 
 

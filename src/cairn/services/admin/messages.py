@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, get
+from cairn.kernel.api import Access, ApiCommand, ApiQuery, Http, Reference, Refers, Uuid, action, delete, get
 from cairn.kernel.bus.message import Command, Query
 from cairn.kernel.deploy.roots import Phase
 from cairn.kernel.error import invalid
@@ -65,6 +65,51 @@ class CurrentTime(Struct, frozen=True, kw_only=True, rename="camel"):
     """The time since 1970-01-01 UTC, as ``MillionSeconds`` (milliseconds) and ``Seconds``."""
 
     current_time: dict[str, int]
+
+
+class DrainManagementNode(ApiCommand[None], frozen=True, kw_only=True, tag="management-node.drain"):
+    """Have a node end what it has begun and get nothing new, so that it may be stopped. Safe to repeat.
+
+    It goes on to answer calls. The node takes part again when it is started again, or by `ResumeManagementNode`.
+
+    Errors: ``node.only-one``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/management-nodes/{uuid}/actions", "drainManagementNode")
+    entity: ClassVar[str | None] = "ManagementNode"
+
+    uuid: Annotated[Uuid, Refers("ManagementNode")]
+
+
+class ResumeManagementNode(ApiCommand[None], frozen=True, kw_only=True, tag="management-node.resume"):
+    """Have a node that is drained take part again. Safe to repeat."""
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = action("/management-nodes/{uuid}/actions", "resumeManagementNode")
+    entity: ClassVar[str | None] = "ManagementNode"
+
+    uuid: Annotated[Uuid, Refers("ManagementNode")]
+
+
+class RemoveManagementNode(ApiCommand[None], frozen=True, kw_only=True, tag="management-node.remove"):
+    """Forget a node that is dead; others do its work then.
+
+    Nodes forget a dead one by themselves after some seconds; this is for one that is still listed. It watches the node's
+    heart for that long first.
+
+    Errors: ``node.still-alive``.
+    """
+
+    route: ClassVar[str | None] = "uuid"
+    http: ClassVar[Http] = delete("/management-nodes/{uuid}")
+    entity: ClassVar[str | None] = "ManagementNode"
+
+    uuid: Annotated[Uuid, Refers("ManagementNode")]
+
+    def frees(self) -> bool:
+        """It lets others go on with what the node had."""
+        return True
 
 
 class GetCurrentTime(ApiQuery[CurrentTime], frozen=True, kw_only=True, tag="admin.time"):
@@ -235,7 +280,8 @@ class CertificatesAnswer(Struct, frozen=True, kw_only=True):
 
     inventories: list[CertificateView]
     phase: Phase
-    behind: dict[str, int]  #: connected machines, by kind, that have not taken part yet in what is under way
+    #: connected machines, by kind, that have not taken part yet in what is under way; and nodes, as ``management-node``
+    behind: dict[str, int]
 
 
 class RotateAuthority(ApiCommand[None], frozen=True, kw_only=True, tag="admin.rotate-authority"):

@@ -14,8 +14,8 @@ import pytest
 from cairn.agents.protocol.peer import PeerRole, peer_context
 from cairn.kernel.agent.http import AnswerLost, ConnectFailed, ExchangeTimeout, HttptoolsTransport
 from cairn.kernel.clock import SystemClock
-from cairn.kernel.deploy.authority import Authority
 from cairn.testing.clock import VirtualClock
+from cairn.testing.shared import authority_in
 
 Behave = Callable[["Seen"], Awaitable[bytes | None]]
 
@@ -393,10 +393,10 @@ async def test_closing_fails_what_is_under_way_and_what_comes_later(servers: Sta
 
 
 async def test_tls_wants_the_machines_own_certificate_and_shows_its_own(servers: Start, tmp_path: Path) -> None:
-    authority = Authority.open(tmp_path / "pki")
+    authority = await authority_in(tmp_path / "pki")
     files = {name: tmp_path / name for name in ("a", "b")}
     for name, path in files.items():
-        credentials = authority.issue_agent(name, name, ["127.0.0.1"])
+        credentials = await authority.issue_agent(name, name, ["127.0.0.1"])
         path.write_text(credentials.certificate + credentials.key)
     root = str(authority.certificate_path)
     accepting = peer_context(
@@ -421,9 +421,9 @@ async def test_tls_wants_the_machines_own_certificate_and_shows_its_own(servers:
 async def test_a_certificate_that_is_not_valid_yet_is_told_with_the_clocks_that_differ(
     servers: Start, tmp_path: Path
 ) -> None:
-    authority = Authority.open(tmp_path / "pki")
-    ahead = Authority.open(tmp_path / "pki", clock=Ahead())
-    credentials = ahead.issue_agent("a", "a", [])
+    authority = await authority_in(tmp_path / "pki")
+    ahead = await authority_in(tmp_path / "pki", clock=Ahead())
+    credentials = await ahead.issue_agent("a", "a", [])
     (tmp_path / "a").write_text(credentials.certificate + credentials.key)
     pair = str(tmp_path / "a")
     accepting = peer_context(ssl.PROTOCOL_TLS_SERVER, str(authority.certificate_path), pair, pair, lambda peer: None)

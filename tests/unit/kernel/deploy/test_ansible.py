@@ -12,10 +12,12 @@ import pytest
 from cairn.kernel.deploy import ansible
 from cairn.kernel.deploy.ansible import Deployer, DeployResult
 from cairn.kernel.deploy.inventory import Machine, OperatorRoles, Variable
+from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.order import RunEnded, RunLine, TaskFailed, TaskStarted
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget, scan_host_key
+from cairn.kernel.deploy.ssh import SshTarget, scan_host_key
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.testing.clock import VirtualClock
+from cairn.testing.shared import shared_store
 
 if TYPE_CHECKING:
     from tests.unit.kernel.deploy.conftest import Sshd
@@ -43,8 +45,8 @@ def playbook(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known_hosts(tmp_path: Path) -> KnownHosts:
-    return KnownHosts(tmp_path / "known hosts")
+async def known_hosts(tmp_path: Path) -> KnownHosts:
+    return KnownHosts(await shared_store(tmp_path), tmp_path / "known hosts")
 
 
 def make(tmp_path: Path, known_hosts: KnownHosts, operator: OperatorRoles | None = None) -> Deployer:
@@ -60,7 +62,7 @@ def machine(host: str = "h1", password: str = "secret word") -> Machine:
 async def test_real_run_tells_progress_and_counts_and_keeps_only_its_log(
     sshd: Sshd, tmp_path: Path, playbook: Path, known_hosts: KnownHosts
 ) -> None:
-    known_hosts.check("u1", sshd.target, await scan_host_key(sshd.target))
+    await known_hosts.check("u1", sshd.target, await scan_host_key(sshd.target))
     heard: list[tuple[str, int]] = []
     variables: dict[str, Variable] = {"greeting": "hello {{ x }}", "ansible_password": "hidden away"}
     broken = Machine(uuid="u1", target=sshd.target, variables={**variables, "break": True})

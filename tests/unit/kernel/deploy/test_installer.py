@@ -12,9 +12,13 @@ from cairn.kernel.deploy.ansible import Deployer, DeployResult
 from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import Machine
-from cairn.kernel.deploy.ssh import KnownHosts, Sight, SshTarget
+from cairn.kernel.deploy.known_hosts import KnownHosts
+from cairn.kernel.deploy.own_key import OwnKey
+from cairn.kernel.deploy.ssh import Sight, SshTarget
 from cairn.kernel.deploy.wheels import WheelSet
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.store import Store
+from cairn.testing.shared import authority_in, shared_store
 
 PLAYBOOK = Path(__file__).parent / "ansible" / "install.yml"
 HOST = "h" * 32
@@ -37,24 +41,28 @@ class FakeDeployer:
 
 
 class Site:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store, authority: Authority) -> None:
         self.deployer = FakeDeployer(folder)
-        self.authority = Authority.open(folder / "pki")
-        self.known_hosts = KnownHosts(folder / "known")
+        self.store = store
+        self.authority = authority
+        self.known_hosts = KnownHosts(store, folder / "known")
         self.keys = folder / "keys"
         self.reached: list[str] = []
         self.sight = Sight(identity="a.b", time=0.0)
-        self.installer = AgentInstaller(
-            self.keys, cast("Deployer", self.deployer), self.authority, self.known_hosts, folder / "wheels"
-        )
+        self.installer = self.started(folder)
 
-    def target(self, private_key: str | None = None) -> SshTarget:
-        return self.installer.target(HOST, "198.18.0.11", 22, "root", "secret", private_key)
+    def started(self, folder: Path) -> AgentInstaller:
+        """The installer of a node that starts."""
+        deployer = cast("Deployer", self.deployer)
+        return AgentInstaller(self.store, self.keys, deployer, self.authority, self.known_hosts, folder / "wheels")
+
+    async def target(self, private_key: str | None = None) -> SshTarget:
+        return await self.installer.target(HOST, "198.18.0.11", 22, "root", "secret", private_key)
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    site = Site(tmp_path)
+async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    site = Site(tmp_path, await shared_store(tmp_path / "pki"), await authority_in(tmp_path / "pki"))
     (tmp_path / "a.whl").write_bytes(b"wheel")
     wheels = WheelSet(folder=tmp_path, names=("a.whl",), checksum="c" * 64)
 
@@ -71,8 +79,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-def test_private_key_is_a_file_that_only_the_node_can_read(site: Site) -> None:
-    target = site.target("-----BEGIN KEY-----\n\n")
+async def test_private_key_is_a_file_that_only_the_node_can_read(site: Site) -> None:
+    target = await site.target("-----BEGIN KEY-----\n\n")
 
     assert target.private_key_path == site.keys / f"{HOST}.key"
     assert target.private_key_path.read_text() == "-----BEGIN KEY-----\n"
@@ -80,13 +88,13 @@ def test_private_key_is_a_file_that_only_the_node_can_read(site: Site) -> None:
     assert stat.S_IMODE(site.keys.stat().st_mode) == 0o700
 
 
-def test_without_a_private_key_there_is_no_file(site: Site) -> None:
-    assert site.target().private_key_path is None
+async def test_without_a_private_key_there_is_no_file(site: Site) -> None:
+    assert (await site.target()).private_key_path is None
     assert not site.keys.exists()
 
 
 async def test_install_reaches_the_machine_first_and_hands_its_certificate_over(site: Site) -> None:
-    changed = await site.installer.install(PLAYBOOK, HOST, site.target(), settings={"port": 1})
+    changed = await site.installer.install(PLAYBOOK, HOST, await site.target(), settings={"port": 1})
 
     ((playbook, machine),) = site.deployer.runs
     assert changed == 3
@@ -94,24 +102,24 @@ async def test_install_reaches_the_machine_first_and_hands_its_certificate_over(
     assert playbook == PLAYBOOK
     name = site.installer.deployment(PLAYBOOK, {"port": 1})
     assert machine.variables["agent_settings"] == {"port": 1, "deployment": name}
-    credentials = site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
+    credentials = await site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
     assert machine.variables["agent_certificate"] == credentials.certificate
 
 
 async def test_removed_agent_is_forgotten(site: Site) -> None:
-    target = site.target("key")
-    before = site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
+    target = await site.target("key")
+    before = await site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])
 
     await site.installer.remove(PLAYBOOK, HOST, target)
-    site.installer.forget(HOST)
+    await site.store.write(lambda tx: site.installer.forget(tx, HOST))
 
     assert site.deployer.runs[0][1].uuid == HOST
     assert not (site.keys / f"{HOST}.key").exists()
-    assert site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"]).key != before.key
+    assert (await site.authority.issue_agent("198.18.0.11", HOST, ["198.18.0.11"])).key != before.key
 
 
 async def test_agent_that_could_not_be_removed_is_not_forgotten(site: Site) -> None:
-    target = site.target("key")
+    target = await site.target("key")
     site.deployer.refuse = CairnError("deploy.failed", "No.", kind=ErrorKind.UNAVAILABLE)
 
     with pytest.raises(CairnError, match=r"deploy\.failed"):
@@ -121,8 +129,8 @@ async def test_agent_that_could_not_be_removed_is_not_forgotten(site: Site) -> N
 
 
 async def test_a_machine_is_looked_at_and_its_host_key_told_before_anything_is_done(site: Site) -> None:
-    seen = await site.installer.identify(HOST, site.target())
-    given = await site.installer.identify(HOST, site.target(), "SHA256:given")
+    seen = await site.installer.identify(HOST, await site.target())
+    given = await site.installer.identify(HOST, await site.target(), "SHA256:given")
 
     assert (seen.identity, seen.fingerprint, given.fingerprint) == ("a.b", "fingerprint", "SHA256:given")
     assert site.deployer.runs == []
@@ -131,11 +139,11 @@ async def test_a_machine_is_looked_at_and_its_host_key_told_before_anything_is_d
 async def test_a_machine_whose_clock_makes_certificates_invalid_is_refused_in_words(site: Site) -> None:
     now = site.authority.now()
     site.sight = Sight(identity="a.b", time=now - 3600)
-    await site.installer.identify(HOST, site.target())
+    await site.installer.identify(HOST, await site.target())
     site.sight = Sight(identity="a.b", time=now - 30 * 3600)
 
     with pytest.raises(CairnError, match=r"1 day, 6:00:\d\d behind") as caught:
-        await site.installer.identify(HOST, site.target())
+        await site.installer.identify(HOST, await site.target())
 
     assert caught.value.code == "machine.clock-wrong"
 
@@ -183,17 +191,17 @@ async def test_cloud_s_own_key_takes_the_place_of_root_s_login(site: Site, monke
 
     monkeypatch.setattr(module, "authorize", authorize)
     monkeypatch.setattr(module, "check_login", check_login)
-    given = site.target("PRIVATE")
+    given = await site.target("PRIVATE")
 
     assert await site.installer.adopt(HOST, given)
 
     assert not (site.keys / f"{HOST}.key").exists()
-    own = site.installer.target(HOST, "198.18.0.11", 22, "root", None, None)
+    own = await site.installer.target(HOST, "198.18.0.11", 22, "root", None, None)
     assert tried == [own]
     assert own.private_key_path == site.keys / "cairn.key"
     assert len(let_in) == 1
     assert not await site.installer.adopt(HOST, own), "it is used already"
-    assert not await site.installer.adopt(HOST, site.installer.target(HOST, "198.18.0.11", 22, "ann", "pw", None))
+    assert not await site.installer.adopt(HOST, await site.installer.target(HOST, "198.18.0.11", 22, "ann", "pw", None))
 
 
 async def test_login_is_not_forgotten_where_the_own_key_does_not_log_in(
@@ -207,6 +215,26 @@ async def test_login_is_not_forgotten_where_the_own_key_does_not_log_in(
 
     monkeypatch.setattr(module, "authorize", authorize)
     monkeypatch.setattr(module, "check_login", check_login)
-    target = site.target("PRIVATE")
+    target = await site.target("PRIVATE")
     assert not await site.installer.adopt(HOST, target)
     assert (site.keys / f"{HOST}.key").exists()
+
+
+async def test_a_node_that_starts_keeps_no_key_but_the_cloud_s_own(site: Site, tmp_path: Path) -> None:
+    await site.target("PRIVATE")
+    await OwnKey(site.store, site.keys / "cairn.key").public()
+
+    site.started(tmp_path)
+
+    assert [path.name for path in site.keys.iterdir()] == ["cairn.key"]
+
+
+async def test_a_machine_without_a_login_is_reached_with_the_key_that_another_node_has_made(
+    site: Site, tmp_path: Path
+) -> None:
+    before = await site.installer.target(HOST, "198.18.0.11", 22, "root", None, None)
+    made = await OwnKey(site.store, tmp_path / "elsewhere" / "cairn.key").public()
+    after = await site.installer.target(HOST, "198.18.0.11", 22, "root", None, None)
+
+    assert (before.private_key_path, after.private_key_path) == (None, site.keys / "cairn.key")
+    assert await OwnKey(site.store, site.keys / "cairn.key").public() == made

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import pytest
 import yaml
@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.kernel.deploy.inventory import Machine, OperatorRoles, Variable, inventory_text, plain_yaml
-from cairn.kernel.deploy.ssh import KnownHosts, SshTarget
+from cairn.kernel.deploy.known_hosts import KnownHosts
+from cairn.kernel.deploy.ssh import SshTarget
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.store import Store
 
 Loaded: TypeAlias = "str | int | float | bool | list[Loaded] | dict[str, Loaded] | None"
 
@@ -39,7 +41,11 @@ def load(content: str) -> Loaded:
 
 
 def host_variables(machine: Machine, tmp_path: Path) -> dict[str, Loaded]:
-    loaded = load(inventory_text([machine], {"shared": 1}, KnownHosts(tmp_path / "known hosts"), "/usr/bin/python3"))
+    loaded = load(
+        inventory_text(
+            [machine], {"shared": 1}, KnownHosts(cast("Store", None), tmp_path / "known hosts"), "/usr/bin/python3"
+        )
+    )
     assert isinstance(loaded, dict)
     everyone = loaded["all"]
     assert isinstance(everyone, dict)

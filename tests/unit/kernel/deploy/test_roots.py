@@ -1,92 +1,72 @@
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
-from cairn.kernel.clock import SystemClock
-from cairn.kernel.deploy.roots import Phase, Roots
+from cairn.kernel.deploy.model import SharedAuthority
+from cairn.kernel.deploy.pem import common_name
+from cairn.kernel.deploy.roots import (
+    Phase,
+    announced,
+    broken,
+    first_root,
+    make_root,
+    phase_of,
+    roots_in,
+    switched,
+    withdrawn,
+)
 from cairn.kernel.error import CairnError
 
-
-def opened(folder: Path) -> Roots:
-    return Roots(folder, SystemClock())
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def trusted(folder: Path) -> int:
-    return (folder / "ca.crt").read_text().count("BEGIN CERTIFICATE")
+def changed(row: SharedAuthority, fields: Mapping[str, object]) -> SharedAuthority:
+    return replace(row, **fields)
 
 
-def test_a_change_goes_from_one_root_to_another_over_both(tmp_path: Path) -> None:
-    roots = opened(tmp_path)
-    (first,) = roots.names
-    roots.announce()
-    _, second = roots.names
-    assert (roots.phase, roots.names, trusted(tmp_path)) == (Phase.ANNOUNCED, (first, second), 2)
-    roots.switch()
-    assert (roots.phase, roots.names, trusted(tmp_path)) == (Phase.RENEWING, (second, first), 2)
-    roots.withdraw()
-    assert (roots.phase, roots.names, trusted(tmp_path)) == (Phase.SETTLED, (second,), 1)
-    assert opened(tmp_path).names == (second,)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.crt", "ca.key"]
+def test_a_change_goes_from_one_root_to_another_over_both() -> None:
+    row, following = first_root(NOW), make_root(NOW)
+    (first,) = roots_in(row).names
+    second = common_name(following.certificate.subject)
+    parts: list[Callable[[SharedAuthority], Mapping[str, object]]] = [
+        lambda row: announced(row, following),
+        switched,
+        withdrawn,
+    ]
+    found = []
+    for part in parts:
+        row = changed(row, part(row))
+        roots = roots_in(row)
+        found.append((roots.phase, roots.names, roots.bundle.count(b"BEGIN CERTIFICATE")))
+    assert found == [
+        (Phase.ANNOUNCED, (first, second), 2),
+        (Phase.RENEWING, (second, first), 2),
+        (Phase.SETTLED, (second,), 1),
+    ]
+    assert (row.next_certificate, row.next_private_key, row.former_certificate) == (None, None, None)
 
 
-def test_each_part_may_be_asked_for_twice_and_is_found_again(tmp_path: Path) -> None:
-    for part in (Roots.announce, Roots.switch, Roots.withdraw):
-        roots = opened(tmp_path)
-        part(roots)
-        part(roots)
-        again = opened(tmp_path)
-        assert (again.phase, again.names) == (roots.phase, roots.names)
+def test_each_part_may_be_asked_for_twice_and_out_of_order() -> None:
+    settled = first_root(NOW)
+    under_way = changed(settled, announced(settled, make_root(NOW)))
+    renewing = changed(under_way, switched(under_way))
+    assert [phase_of(row) for row in (settled, under_way, renewing)] == list(Phase)
+    assert announced(under_way, make_root(NOW)) == announced(renewing, make_root(NOW)) == {}
+    assert switched(settled) == switched(renewing) == {}
+    assert withdrawn(settled) == withdrawn(under_way) == {}
 
 
-def test_parts_out_of_order_change_nothing(tmp_path: Path) -> None:
-    roots = opened(tmp_path)
-    names = roots.names
-    roots.switch()
-    roots.withdraw()
-    assert (roots.phase, roots.names) == (Phase.SETTLED, names)
+@pytest.mark.parametrize("field", ["certificate", "private_key"])
+def test_a_root_that_is_damaged_is_an_error_and_no_reason_for_a_new_one(field: str) -> None:
+    with pytest.raises(CairnError, match="Restore") as caught:
+        roots_in(changed(first_root(NOW), {field: "nonsense"}))
+    assert caught.value.code == broken("it", "there").code == "pki.broken"
 
 
-class PowerCut(Exception):
-    pass
-
-
-@pytest.mark.parametrize("part", ["announce", "switch", "withdraw"])
-@pytest.mark.parametrize("writes", range(5))
-def test_a_crash_behind_any_file_is_made_good_by_the_next_start(
-    tmp_path: Path, part: str, writes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    roots = opened(tmp_path)
-    for before in ("announce", "switch", "withdraw"):
-        if before == part:
-            break
-        getattr(roots, before)()
-    real, left = Path.replace, [writes]
-
-    def replace(self: Path, target: str | Path) -> Path:
-        if not left[0]:
-            raise PowerCut
-        left[0] -= 1
-        return real(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
-        with suppress(PowerCut):
-            getattr(roots, part)()
-
-    again = opened(tmp_path)
-    again.announce()
-    again.switch()
-    again.withdraw()
-    assert (again.phase, trusted(tmp_path)) == (Phase.SETTLED, 1)
-    assert opened(tmp_path).names == again.names
-
-
-def test_half_a_root_is_an_error_and_no_reason_for_a_new_one(tmp_path: Path) -> None:
-    opened(tmp_path)
-    (tmp_path / "ca.key").unlink()
-    with pytest.raises(CairnError) as caught:
-        opened(tmp_path)
-    assert caught.value.code == "pki.broken"
+def test_a_certificate_and_the_key_of_another_are_no_root() -> None:
+    with pytest.raises(CairnError, match="pki"):
+        roots_in(replace(first_root(NOW), private_key=first_root(NOW).private_key))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 from cairn.agents.protocol.machine import identity_here
 from cairn.kernel.clock import SystemClock
+from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.own_key import OwnKey
 from cairn.kernel.deploy.ssh import (
     HostKey,
-    KnownHosts,
     SshTarget,
     authorize,
     check_login,
@@ -30,6 +30,7 @@ from cairn.kernel.deploy.ssh import (
     unauthorize,
 )
 from cairn.kernel.error import CairnError
+from cairn.testing.shared import shared_store
 
 ED = HostKey("ssh-ed25519", "QUFBQQ==")
 OTHER_ED = HostKey("ssh-ed25519", "QkJCQg==")
@@ -39,56 +40,6 @@ TARGET = SshTarget(host="198.18.0.11", password="secret")
 
 def test_password_is_in_no_text_of_a_target() -> None:
     assert "secret" not in f"{TARGET} {TARGET!r}"
-
-
-def test_first_sight_pins_and_later_checks_pass(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path / "hosts")
-
-    known.check("u1", TARGET, [ED, RSA])
-    known.check("u1", TARGET, [ED])
-    known.check("u1", TARGET, [RSA, ED])
-
-    assert known.pinned("u1") == (ED, RSA)
-    assert "198.18" not in known.path("u1").read_text()
-
-
-def test_changed_key_is_refused_with_both_fingerprints_and_a_way_out(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path)
-    known.check("u1", TARGET, [ED])
-
-    with pytest.raises(CairnError) as caught:
-        known.check("u1", TARGET, [OTHER_ED])
-
-    assert caught.value.code == "ssh.host-key-changed"
-    assert caught.value.details == {"found": OTHER_ED.fingerprint, "pinned": ED.fingerprint}
-    for part in (OTHER_ED.fingerprint, ED.fingerprint, "hostKeyFingerprint"):
-        assert part in caught.value.message
-    assert known.pinned("u1") == (ED,)
-
-
-def test_machine_that_shows_only_kinds_never_pinned_is_refused(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path)
-    known.check("u1", TARGET, [ED])
-
-    with pytest.raises(CairnError, match="is pinned for it"):
-        known.check("u1", TARGET, [RSA])
-
-
-def test_forgotten_pin_is_pinned_again(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path)
-    known.check("u1", TARGET, [ED])
-
-    known.forget("u1")
-    known.forget("u1")
-    known.check("u1", TARGET, [OTHER_ED])
-
-    assert known.pinned("u1") == (OTHER_ED,)
-
-
-@pytest.mark.parametrize("uuid", ["../x", "", "a b"])
-def test_pin_name_that_could_leave_the_folder_is_refused(tmp_path: Path, uuid: str) -> None:
-    with pytest.raises(CairnError):
-        KnownHosts(tmp_path).path(uuid)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +54,8 @@ def test_address_that_ssh_could_take_for_an_option_is_refused(host: str, usernam
 
 
 async def pinned(sshd: Sshd, folder: Path) -> KnownHosts:
-    known = KnownHosts(folder / "known hosts")
-    known.check("u1", sshd.target, await scan_host_key(sshd.target))
+    known = KnownHosts(await shared_store(folder), folder / "known hosts")
+    await known.check("u1", sshd.target, await scan_host_key(sshd.target))
     return known
 
 
@@ -143,7 +94,7 @@ async def test_machine_installed_again_is_refused_by_scan_and_by_login(
     second = start_sshd(first.target.port)
 
     with pytest.raises(CairnError) as by_scan:
-        known.check("u1", second.target, await scan_host_key(second.target))
+        await known.check("u1", second.target, await scan_host_key(second.target))
     with pytest.raises(CairnError) as by_login:
         await check_login(second.target, "u1", known)
 
@@ -163,7 +114,7 @@ async def test_port_that_accepts_and_says_nothing_times_out(tmp_path: Path) -> N
     async with silent:
         target = SshTarget(host="127.0.0.1", port=silent.sockets[0].getsockname()[1], password="x")
         with pytest.raises(CairnError) as caught:
-            await check_login(target, "u1", KnownHosts(tmp_path), timeout_seconds=0.2)
+            await check_login(target, "u1", KnownHosts(await shared_store(tmp_path), tmp_path), timeout_seconds=0.2)
     assert caught.value.code == "ssh.timeout"
 
 
@@ -171,7 +122,9 @@ async def test_missing_sshpass_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(CairnError) as caught:
-        await check_login(SshTarget(host="127.0.0.1", password="x"), "u1", KnownHosts(tmp_path))
+        await check_login(
+            SshTarget(host="127.0.0.1", password="x"), "u1", KnownHosts(await shared_store(tmp_path), tmp_path)
+        )
     assert caught.value.code == "ssh.no-sshpass"
 
 
@@ -188,39 +141,17 @@ async def test_no_descriptor_is_left_open_by_a_login_with_password(sshd: Sshd, t
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_fingerprint_that_was_given_is_the_only_key_that_is_trusted(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path)
-    known.check("u1", TARGET, [ED, RSA], ED.fingerprint)
-
-    assert known.pinned("u1") == (ED,)
-    with pytest.raises(CairnError, match="Nothing was sent") as caught:
-        KnownHosts(tmp_path / "other").check("u1", TARGET, [OTHER_ED], ED.fingerprint)
-    assert caught.value.code == "ssh.wrong-host-key"
-    assert OTHER_ED.fingerprint in caught.value.fields["hostKeyFingerprint"]
-
-
-def test_a_new_fingerprint_that_is_given_takes_the_place_of_what_was_pinned(tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path)
-    known.check("u1", TARGET, [ED])
-    with pytest.raises(CairnError, match=r"ssh\.host-key-changed"):
-        known.check("u1", TARGET, [OTHER_ED], ED.fingerprint)
-
-    known.check("u1", TARGET, [OTHER_ED], OTHER_ED.fingerprint)
-
-    assert known.pinned("u1") == (OTHER_ED,)
-
-
 async def test_nothing_is_sent_to_a_machine_that_shows_another_key_than_the_one_that_was_given(
     sshd: Sshd, tmp_path: Path
 ) -> None:
     target = SshTarget(host=sshd.target.host, port=sshd.target.port, password="secret")
-    known = KnownHosts(tmp_path / "known")
+    known = KnownHosts(await shared_store(tmp_path), tmp_path / "known")
 
     with pytest.raises(CairnError) as caught:
         await reach(target, "u1", known, expected=ED.fingerprint)
 
     assert caught.value.code == "ssh.wrong-host-key"
-    assert known.pinned("u1") == ()
+    assert await known.pinned("u1") == ()
 
 
 async def test_a_machine_tells_what_it_is_and_its_time_before_anything_is_changed(sshd: Sshd, tmp_path: Path) -> None:
@@ -273,10 +204,10 @@ def test_what_is_no_private_key_is_named_for_what_it_is(text: str, found: str) -
 
 
 async def test_key_that_was_let_in_logs_in_until_it_is_taken_back(sshd: Sshd, tmp_path: Path) -> None:
-    known = KnownHosts(tmp_path / "known")
+    known = KnownHosts(await shared_store(tmp_path), tmp_path / "known")
     await reach(sshd.target, "u1", known)
-    own = OwnKey(tmp_path / "own.key")
-    line = own.public()
+    own = OwnKey(await shared_store(tmp_path), tmp_path / "own" / "own.key")
+    line = await own.public()
     target = msgspec.structs.replace(sshd.target, private_key_path=own.path)
     file = sshd.folder / "user.pub"
     file.write_text(file.read_text().rstrip("\n"))  # without a newline at its end, as people leave it

@@ -12,6 +12,7 @@ from cairn.kernel.machine.certificates import Certificates
 from cairn.kernel.machine.client import AgentCertificate, MachineClient
 from cairn.kernel.machine.machines import Machines
 from cairn.services.backup_storage.messages import ReconnectBackupStorage
+from cairn.testing.shared import authority_in
 
 
 def clients(site: Site) -> MachineClient:
@@ -23,8 +24,8 @@ def counts(certificates: Certificates) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture
-def authority(site: Site, tmp_path: Path) -> Authority:
-    authority = Authority.open(tmp_path / "pki", clock=site.clock)
+async def authority(site: Site, tmp_path: Path) -> Authority:
+    authority = await authority_in(tmp_path / "pki", clock=site.clock)
     authority.issue_node()
     return authority
 

@@ -13,6 +13,7 @@ from cairn.kernel.deploy.authority import LEAF_VALIDITY, Authority
 from cairn.kernel.machine.machines import Machines
 from cairn.kernel.machine.upkeep import Upkeep
 from cairn.services.backup_storage.messages import ReconnectBackupStorage
+from cairn.testing.shared import authority_in, forget_agent
 
 
 class Keeper:
@@ -47,14 +48,14 @@ class Keeper:
 
 @pytest.fixture
 async def keeper(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keeper]:
-    keeper = Keeper(site, Authority.open(tmp_path / "pki", clock=site.clock), monkeypatch)
+    keeper = Keeper(site, await authority_in(tmp_path / "pki", clock=site.clock), monkeypatch)
     await keeper.upkeep.start()
     yield keeper
     await keeper.upkeep.stop()
 
 
 async def test_a_certificate_that_nears_its_end_is_renewed_over_the_connection_that_it_secures(keeper: Keeper) -> None:
-    keeper.authority.issue_agent("store", "u1", ["10.0.0.1"])
+    await keeper.authority.issue_agent("store", "u1", ["10.0.0.1"])
     await keeper.pong("u1")
     early = list(keeper.told)
     await keeper.site.clock.advance((LEAF_VALIDITY * 3 / 4).total_seconds())
@@ -63,13 +64,13 @@ async def test_a_certificate_that_nears_its_end_is_renewed_over_the_connection_t
     assert early == []
     ((uuid, command),) = keeper.told
     assert uuid == "u1"
-    assert command.certificate == keeper.authority.issue_agent("store", "u1", ["10.0.0.1"]).certificate
+    assert command.certificate == (await keeper.authority.issue_agent("store", "u1", ["10.0.0.1"])).certificate
     assert "PRIVATE KEY" in (command.key or "")
 
 
 async def test_a_machine_that_others_fetch_from_is_told_at_once_what_was_revoked(keeper: Keeper) -> None:
-    keeper.authority.issue_agent("gone", "u2", [])
-    keeper.authority.forget_agent("u2")
+    await keeper.authority.issue_agent("gone", "u2", [])
+    await forget_agent(keeper.authority, "u2")
     revoked = [f"{serial:x}" for serial in keeper.authority.revoked]
     await keeper.pong("u1", revocation=revocation_of(revoked))
     knows = list(keeper.told)
@@ -83,7 +84,7 @@ async def test_an_agent_that_trusts_or_shows_another_root_is_told_and_one_that_d
     keeper: Keeper,
 ) -> None:
     authority = keeper.authority
-    authority.issue_agent("store", "u1", ["10.0.0.1"])
+    await authority.issue_agent("store", "u1", ["10.0.0.1"])
     ends = (keeper.site.clock.now() + LEAF_VALIDITY).timestamp()
     told = []
     for issuer, trust in ((authority.issuer, authority.trust), (authority.issuer, "other"), ("other", authority.trust)):
@@ -97,8 +98,8 @@ async def test_an_agent_that_trusts_or_shows_another_root_is_told_and_one_that_d
 
 
 async def test_an_agent_without_tls_has_nothing_to_be_renewed(keeper: Keeper) -> None:
-    keeper.authority.issue_agent("gone", "u2", [])
-    keeper.authority.forget_agent("u2")
+    await keeper.authority.issue_agent("gone", "u2", [])
+    await forget_agent(keeper.authority, "u2")
     keeper.upkeep.pinged("u1", Pong(host=None, version="1"), None)
     await keeper.site.clock.settle()
 
