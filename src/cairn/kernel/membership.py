@@ -237,11 +237,6 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
-    @property
-    def joined(self) -> int:
-        """The epoch in which this node joined; 0: it has not yet."""
-        return self._joined
-
     def trouble(self) -> str | None:
         """Why this node may be no member any more, in a sentence; None: it is one."""
         silence = self._clock.monotonic() - self._last_beat
@@ -402,14 +397,6 @@ class Membership:
         )
         if new and news.surveyed is not None:
             news.surveyed()  # in the same turn of the loop: nothing has begun under the new list yet
-
-
-def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
-    """Have a node own keys, or own none any more. Safe to repeat. Returns whether there is such a node."""
-    row = tx.get(ManagementNode, node)
-    if row is not None and row.state is not state and tx.update(ManagementNode, node, state=state):
-        _next_epoch(tx)
-    return row is not None
 
 
 def change_state(tx: Tx, node: NodeId, state: NodeState) -> bool:
