@@ -15,7 +15,17 @@ Rows = dict[str, dict[str, dict[str, object]]]
 
 #: records of what happened, not of what is
 HISTORY = frozenset(
-    {"job", "event", "event_cursor", "session", "management_node", "ring_epoch", "released_ip", "former_uuid"}
+    {
+        "commit_mark",
+        "event",
+        "event_cursor",
+        "former_uuid",
+        "job",
+        "management_node",
+        "released_ip",
+        "ring_epoch",
+        "session",
+    }
 )
 #: columns that may differ when all else is as before
 VOLATILE = frozenset(

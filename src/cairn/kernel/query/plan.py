@@ -64,13 +64,14 @@ class _Path(Struct, frozen=True):
 class _Sets:
     """The sets that a statement begins with."""
 
-    def __init__(self) -> None:
+    def __init__(self, driver: Driver) -> None:
         self.made: list[Fragment] = []
+        self._materialized = driver.materialized
 
     def add(self, query: Fragment) -> str:
         """Have the rows of `query` as a set, with the column k; returns its name."""
         name = f"w{len(self.made) + 1}"
-        self.made.append(Fragment(f"{name}(k) AS MATERIALIZED ({query.text})", query.values))
+        self.made.append(Fragment(f"{name}(k) AS {self._materialized} ({query.text})", query.values))
         return name
 
 
@@ -104,7 +105,7 @@ class Planner:
         """
         by = sort[0] if sort is not None and not sort[0].hops and rare is None else None
         walk = by.column if by is not None and is_indexed(by.field) else None
-        sets = _Sets() if once else None
+        sets = _Sets(self._driver) if once else None
         body = self._body(entity, comparisons, rare, sets, walk)
         order = self._order(entity, sort)
         text = f"SELECT a.{self._quote(entity.key.name)}{body.text} ORDER BY {order.text} LIMIT ? OFFSET ?"
@@ -112,7 +113,7 @@ class Planner:
 
     def count(self, entity: Entity, comparisons: Sequence[Comparison], rare: Comparison | None) -> Fragment:
         """The statement that counts the rows which fit."""
-        sets = _Sets()
+        sets = _Sets(self._driver)
         body = self._body(entity, comparisons, rare, sets)
         return _headed(sets, Fragment(f"SELECT count(*){body.text}", body.values))
 
@@ -194,7 +195,7 @@ class Planner:
                 source = f"{before} CROSS JOIN {source} ON {alias}.{quote(hops[at].own)} = d.k"
             where = self._all(guards)
             text = f"SELECT {alias}.{shown} FROM {source} WHERE {where.text} LIMIT {RARE + 1}"  # noqa: S608
-            made.append(Fragment(f"s{len(made) + 1}(k) AS MATERIALIZED ({text})", where.values))
+            made.append(Fragment(f"s{len(made) + 1}(k) AS {self._driver.materialized} ({text})", where.values))
         values = tuple(value for one in made for value in one.values)
         names = [f"s{number}" for number in range(1, len(made) + 1)]
         return Fragment(f"WITH {', '.join(one.text for one in made)}", values), names
