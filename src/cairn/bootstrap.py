@@ -56,9 +56,10 @@ from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, listeners, secret_key_file
+from cairn.kernel.store.address import database_at
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
-from cairn.kernel.store.store import Store, sqlite_path
+from cairn.kernel.store.store import Store
 from cairn.kernel.tag_sealing import seal_tags
 
 CORE_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
@@ -183,8 +184,9 @@ class Node:
         if store is None:
             lock = FolderLock(settings.data_dir)
             closers.append(_later(lock.release))
-            database = lock_database(sqlite_path(settings.database or settings.data_dir / "cairn.db"))
-            closers.append(_later(database.release))
+            file = database_at(_database(settings))
+            if isinstance(file, Path):  # nodes may share a database on a server
+                closers.append(_later(lock_database(file).release))
             store = await _open_store(settings, loaded, clock, metrics)
             closers.insert(0, store.close)
         kind = metrics.gauge(
@@ -327,11 +329,14 @@ def _check_calls(loaded: Loaded) -> None:
         raise blame(loaded, attempt, error) from error
 
 
+def _database(settings: Settings) -> str:
+    return settings.database or str(settings.data_dir / "cairn.db")
+
+
 async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
-    path = settings.database or str(settings.data_dir / "cairn.db")
+    path = _database(settings)
     schema = make_schema(loaded)
-    file = sqlite_path(path)
-    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
+    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), path)
 
     def attempt(some: Loaded) -> None:
         upgrade(path, migration_folders(some))
@@ -340,10 +345,10 @@ async def _open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics:
     try:
         await asyncio.to_thread(attempt, loaded)
     except Exception as error:
-        # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
+        # A failed upgrade is rolled back as a whole, or goes on where it stopped, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
-    await asyncio.to_thread(seal_tags, file, loaded.tags, seals)
-    await asyncio.to_thread(seal_database, file, schema, seals)
+    await asyncio.to_thread(seal_tags, path, loaded.tags, seals)
+    await asyncio.to_thread(seal_database, path, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 
