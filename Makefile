@@ -9,15 +9,18 @@ STAMP := $(VENV)/.installed
 WHEELS := $(VENV)/share/cairn/wheels
 # Tests that need no lab are spread over all processors, one by one; those that need one follow, alone: there is one lab.
 SPREAD := -n auto --dist worksteal
+# Tests of whole clouds run on SQLite and on MariaDB.
+ON_MARIADB := CAIRN_TEST_DATABASE=mariadb
 
-# What a management node needs on a Debian 12 machine; lab hosts share these, so the packages of KVM hosts are among them.
+# What a management node needs on a Debian 12 machine; lab hosts share these, so the packages of KVM hosts are among them. The last
+# line is for a database on MariaDB: the server, which tests start by themselves, and what the client is built with.
 PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps util-linux mount \
 	openssh-server qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
 	python3-libvirt dnsmasq-base \
 	busybox-static cpio syslinux syslinux-common mtools dosfstools parted \
-	rabbitmq-server
+	rabbitmq-server mariadb-server gcc pkgconf python3-dev libmariadb-dev
 # What Debian starts when it installs one of these, package:unit; it is stopped again: tests and `make up` start their own.
-NOT_STARTED := rabbitmq-server:rabbitmq-server.service rabbitmq-server:epmd.socket rabbitmq-server:epmd.service
+NOT_STARTED := mariadb-server:mariadb.service rabbitmq-server:rabbitmq-server.service rabbitmq-server:epmd.socket rabbitmq-server:epmd.service
 
 .PHONY: help
 help: ## what there is to make
@@ -76,6 +79,7 @@ lint: $(STAMP) ## ruff and mypy
 .PHONY: test
 test: setup lint ## everything: lint, unit, workflow, integration and system tests
 	@$(BIN)/pytest tests examples -m "not lab" $(SPREAD)
+	@$(ON_MARIADB) $(BIN)/pytest tests/integration tests/flows -m "not lab" $(SPREAD)
 	@$(BIN)/pytest tests examples -m lab
 
 .PHONY: quick

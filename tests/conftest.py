@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cairn.kernel import log
+from cairn.testing.mariadb import stop_shared_server
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not reporter.isatty:
         config.pluginmanager.register(NoDots())
+
+
+def pytest_sessionfinish() -> None:
+    """The database server that tests were given ends with them."""
+    stop_shared_server()
 
 
 class NoDots:

@@ -59,11 +59,12 @@ from cairn.kernel.readiness import Readiness
 from cairn.kernel.ring import Ring
 from cairn.kernel.session import Authenticator
 from cairn.kernel.settings import Settings, advertised, listeners, secret_key_file
+from cairn.kernel.store.address import database_at
 from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
 from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
 from cairn.kernel.store.sealing import open_seals, seal_database
-from cairn.kernel.store.store import Store, sqlite_path
+from cairn.kernel.store.store import Store
 from cairn.kernel.tag_sealing import seal_tags
 from cairn.kernel.takeover import Takeover
 
@@ -188,12 +189,14 @@ class Node:
         """
         clock, ids, store, agent_transport = given.clock, given.ids, given.store, given.agent_transport
         metrics = Metrics()
-        alone = store is None
+        own_store, alone = store is None, False
         if store is None:
             lock = FolderLock(settings.data_dir)
             closers.append(_later(lock.release))
-            database = lock_database(sqlite_path(settings.database or settings.data_dir / "cairn.db"))
-            closers.append(_later(database.release))
+            file = database_at(_database(settings))
+            alone = isinstance(file, Path)
+            if isinstance(file, Path):  # nodes may share a database on a server
+                closers.append(_later(lock_database(file).release))
             store = await open_store(settings, loaded, clock, metrics)
             closers.insert(0, store.close)
         kind = metrics.gauge(
@@ -220,7 +223,7 @@ class Node:
             port=advertised(settings)[1],
             version=running_version(),
             on_fenced=given.on_fenced or (lambda error: None),
-            predecessor_dead=given.predecessor_dead,
+            predecessor_dead=given.predecessor_dead or own_store,
             alone=alone,
         )
         deployer, usual = _installation(settings, store, clock, authority)
@@ -245,7 +248,7 @@ class Node:
         membership.survey_by(context.need(Takeover).survey)
         keep_certificate(authority, context.loops)
         keep_up(authority, context.loops, ring, own)
-        if alone:
+        if own_store:
             _watch_keys(context, KeyWatch(secret_key_file(settings), store.seals))
         context.loops.every("authority", lambda: LOOK_SECONDS, context.need(Rotation).look)
         await context.prepare()
@@ -343,12 +346,15 @@ def _check_calls(loaded: Loaded) -> None:
         raise blame(loaded, attempt, error) from error
 
 
+def _database(settings: Settings) -> str:
+    return settings.database or str(settings.data_dir / "cairn.db")
+
+
 async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: Metrics) -> Store:
     """The database that the settings name, brought up to date; made if there is none."""
-    path = settings.database or str(settings.data_dir / "cairn.db")
+    path = _database(settings)
     schema = make_schema(loaded)
-    file = sqlite_path(path)
-    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), file)
+    seals = await asyncio.to_thread(open_seals, secret_key_file(settings), path)
 
     def attempt(some: Loaded) -> None:
         upgrade(path, migration_folders(some))
@@ -357,10 +363,10 @@ async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: 
     try:
         await asyncio.to_thread(attempt, loaded)
     except Exception as error:
-        # A failed upgrade is rolled back as a whole, so whose fault it was is found out one by one.
+        # A failed upgrade is rolled back as a whole, or goes on where it stopped, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
-    await asyncio.to_thread(seal_tags, file, loaded.tags, seals)
-    await asyncio.to_thread(seal_database, file, schema, seals)
+    await asyncio.to_thread(seal_tags, path, loaded.tags, seals)
+    await asyncio.to_thread(seal_database, path, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
 
 

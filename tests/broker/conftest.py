@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from tests.broker.cloud import BusNode
 from tests.broker.server import RabbitServer, installed
 
 from cairn.kernel.bus.broker import Broker, parse_broker
-from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.ids import NodeId
+from cairn.testing.shared import authority_in
 
 NODES = [NodeId(letter * 32) for letter in "abc"]
 
@@ -37,7 +38,7 @@ class Nodes:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those of the broker, and of the authority that it has them from."""
     folder = tmp_path_factory.mktemp("certificates")
-    Authority.open(folder).issue_node(["127.0.0.1"])
+    asyncio.run(authority_in(folder)).issue_node(["127.0.0.1"])
     return folder
 
 

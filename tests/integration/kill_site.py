@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,8 +14,12 @@ from tests.flows.world import HISTORY
 from tests.system.api import Api, eventually
 from tests.system.node import PASSWORD, NodeProcess
 
+from cairn.kernel.store.opening import connected
+from cairn.testing.cloud import parts_of
 from cairn.testing.faults import FILE, Fault
+from cairn.testing.mariadb import shared_server
 from cairn.testing.simulator import SimulatorProcess, running_simulator
+from cairn.testing.stores import on_mariadb
 
 HOSTS = 2
 REST_SECONDS = 15
@@ -25,8 +28,9 @@ REST_SECONDS = 15
 class KillSite:
     """A cloud of two processes."""
 
-    def __init__(self, node: NodeProcess, simulator: SimulatorProcess) -> None:
+    def __init__(self, node: NodeProcess, simulator: SimulatorProcess, database: str) -> None:
         self.node = node
+        self.database = database
         self.simulator = simulator
         self.vm: dict[str, object] = {}
 
@@ -94,16 +98,27 @@ class KillSite:
             pass
 
     def rows(self) -> Rows:
-        """The node's database, read from its file."""
+        """The node's database, read beside it."""
         found: Rows = {}
-        with closing(sqlite3.connect(f"file:{self.node.data / 'cairn.db'}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            for name in names:
-                if name not in HISTORY and not name.startswith(("sqlite_", "alembic_")):
-                    rows = [dict(row) for row in database.execute(f'SELECT * FROM "{name}"')]
-                    found[name] = {str(next(iter(row.values()))): row for row in rows}
+        with connected(self.database, read_only=True) as database:
+            database.begin()
+            for table, record in parts_of("", "")[1].by_table.items():
+                if table not in HISTORY:
+                    names = [field.name for field in record.fields]
+                    columns = ", ".join(f'"{name}"' for name in names)
+                    rows: list[dict[str, object]] = [
+                        dict(zip(names, row, strict=True))
+                        for row in database.fetch(f'SELECT {columns} FROM "{table}"', ())
+                    ]
+                    found[table] = {str(row[record.key.name]): row for row in rows}
         return found
+
+    def jobs_ended(self) -> int:
+        """How many jobs have ended, by the database."""
+        with connected(self.database, read_only=True) as database:
+            database.begin()
+            ((count,),) = database.fetch("SELECT count(*) FROM job WHERE finish_date IS NOT NULL", ())
+            return int(count or 0)
 
     def hosts(self) -> Hosts:
         """What is on the simulated hosts."""
@@ -126,15 +141,22 @@ class KillSite:
 
 
 @contextmanager
-def kill_site(folder: Path) -> Iterator[KillSite]:
-    """Both processes, with a site; both ended on leaving."""
+def kill_site(folder: Path, database: str = "") -> Iterator[KillSite]:
+    """Both processes, with a site; both ended on leaving. `database`: its address; empty: the kind that tests are to run on."""
+    if not database and on_mariadb():
+        database = shared_server().url(shared_server().create())
     with running_simulator(hosts=HOSTS) as simulator:
-        more = {"CAIRN_AGENT_LISTEN": "", "CAIRN_PLUGINS_EXTRA": "cairn.testing.faults", "CAIRN_LOG_LEVEL": "warning"}
+        more = {
+            "CAIRN_AGENT_LISTEN": "",
+            "CAIRN_DATABASE": database,
+            "CAIRN_LOG_LEVEL": "warning",
+            "CAIRN_PLUGINS_EXTRA": "cairn.testing.faults",
+        }
         node = NodeProcess(folder, "127.0.0.1", folder / "no-wheels", more)
         try:
             node.start()
             node.api.log_in(PASSWORD)
-            site = KillSite(node, simulator)
+            site = KillSite(node, simulator, database or str(node.data / "cairn.db"))
             site.make()
             yield site
         finally:

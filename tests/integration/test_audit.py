@@ -173,7 +173,7 @@ async def test_ticket_that_changes_or_goes_leaves_a_note() -> None:
         await cloud.call("UpdateSystemTag", uuid=tag["uuid"], tag="ticket::2")
         await cloud.call("DeleteTag", uuid=tag["uuid"])
 
-        assert [note["text"] for note in await cloud.query("AuditNote")] == [
+        assert sorted(str(note["text"]) for note in await cloud.query("AuditNote")) == [
             "ticket 1 became 2",
             "ticket 2 was taken away",
         ]

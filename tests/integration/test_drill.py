@@ -7,9 +7,7 @@ must succeed, in its order; then each VM is as its last call left it, and the ru
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,18 +44,11 @@ def begin(site: KillSite, vm: str, step: str) -> str:
     return site.api.submit("PUT", f"/vm-instances/{vm}/actions", {f"{step}VmInstance": {}})
 
 
-def ended(site: KillSite) -> int:
-    """How many jobs have ended, by the database."""
-    with closing(sqlite3.connect(f"file:{site.node.data / 'cairn.db'}?mode=ro", uri=True)) as database:
-        (count,) = database.execute("SELECT COUNT(*) FROM job WHERE finish_date IS NOT NULL").fetchone()
-        return int(count)
-
-
 def test_node_killed_five_times_under_many_calls_loses_and_leaves_nothing(site: KillSite) -> None:
     chance = random.Random(SEED)
     site.turn(command="vm.start", delaySeconds=0.2, delayMaxSeconds=0.6)
     site.turn(command="vm.stop", delaySeconds=0.2, delayMaxSeconds=0.6)
-    before = ended(site)
+    before = site.jobs_ended()
     jobs: dict[str, str] = {}  # job -> what it does, for the message of a failure
     last: dict[str, str] = {}
     while len(jobs) < JOBS:
@@ -68,7 +59,7 @@ def test_node_killed_five_times_under_many_calls_loses_and_leaves_nothing(site: 
         last[vm] = PATHS[path]
 
     for threshold in sorted(chance.sample(range(JOBS // 20, JOBS - JOBS // 10), KILLS)):
-        eventually(lambda done=before + threshold: ended(site) >= done, f"{threshold} jobs have ended")  # type: ignore[misc]
+        eventually(lambda done=before + threshold: site.jobs_ended() >= done, f"{threshold} jobs have ended")  # type: ignore[misc]
         site.node.kill()
         site.restart()
 

@@ -35,6 +35,7 @@ from cairn.testing.cloud import (
     asgi,
     parts_of,
 )
+from cairn.testing.stores import private_store
 from cairn.testing.transport import MemoryTransport
 
 NODES = [NodeId(letter * 32) for letter in "abc"]  # the first is the one that made the site
@@ -154,7 +155,7 @@ async def three_nodes(folder: Path) -> AsyncIterator[Nodes]:
     saved = await saved_site()
     clock = VirtualClock(saved.time)
     before = asyncio.all_tasks()
-    store = await Store.memory(parts_of("", "")[1], clock, inline=True, content=saved.content, seals=SEALS)
+    store = await private_store(parts_of("", "")[1], clock, inline=True, content=saved.content, seals=SEALS)
     cloud = Nodes(saved, clock, store, folder)
     for node in NODES:
         await cloud.start(node)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.flows.statements import noted, whole_tables
 
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud
+from cairn.testing.stores import on_mariadb
+
+pytestmark = pytest.mark.skipif(on_mariadb(), reason="it plans for the few rows of a test; SQLite can be told not to")
 
 HOUR = 3600.0
 #: what is kept for weeks is kept for a minute

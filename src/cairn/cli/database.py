@@ -47,13 +47,14 @@ class _Place:
 
     def driver(self) -> Driver:
         """For connections of our own (``db.no-database`` where there is none)."""
-        from cairn.kernel.store.sqlite import SqliteDriver
-        from cairn.kernel.store.store import sqlite_path
+        from cairn.kernel.store.address import database_at
+        from cairn.kernel.store.opening import driver_at, exists
 
-        path = sqlite_path(self.where)
-        if not path.exists():
-            raise refused(f"There is no database {path}. `cairn db upgrade` makes one.", code="db.no-database")
-        return SqliteDriver(path)
+        if not exists(self.where):
+            raise refused(
+                f"There is no database {shown(self.where)}. `cairn db upgrade` makes one.", code="db.no-database"
+            )
+        return driver_at(database_at(self.where))
 
     def scripts(self) -> dict[str, str]:
         """By history: the newest script that was run."""
@@ -81,15 +82,35 @@ class _Place:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else works with the database meanwhile (``node.already-running``, ``node.database-in-use``)."""
+        """Nobody else works with the database meanwhile (``node.folder-in-use``, ``node.database-in-use``)."""
         from cairn.kernel.membership import FolderLock, lock_database
-        from cairn.kernel.store.store import sqlite_path
+        from cairn.kernel.store.address import database_at
 
         self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = database_at(self.where)
         with ExitStack() as held:
             held.callback(FolderLock(self.settings.data_dir).release)
-            held.callback(lock_database(sqlite_path(self.where)).release)
+            if isinstance(place, Path):
+                held.callback(lock_database(place).release)
+            else:
+                self._refuse_nodes()
             yield
+
+    def _refuse_nodes(self) -> None:
+        """Refuse a database on a server that nodes work with, or did until they died (``node.database-in-use``)."""
+        connection = self.driver().connect(read_only=True)
+        try:
+            if "management_node" not in connection.columns():
+                return
+            nodes = [str(row[0]) for row in connection.fetch("SELECT uuid FROM management_node", ())]
+        finally:
+            connection.close()
+        if nodes:
+            raise refused(
+                f"Nodes work with the database: {', '.join(nodes)}. Stop them; forget those that died, with "
+                "`cairn node remove` on another one or by starting and stopping them.",
+                code="node.database-in-use",
+            )
 
 
 @database.command("upgrade")

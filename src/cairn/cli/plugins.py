@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
@@ -51,10 +52,15 @@ def purge(context: Context, name: str, yes: bool) -> None:
     from cairn.kernel.plugin.purge import plugins_with_traces
     from cairn.kernel.plugin.purge import purge as remove
     from cairn.kernel.settings import load
-    from cairn.kernel.store.store import sqlite_path
+    from cairn.kernel.store.address import database_at
 
     settings = load(context.environment, data_dir=context.data_dir)
-    path = sqlite_path(settings.database or settings.data_dir / "cairn.db")
+    path = database_at(settings.database or settings.data_dir / "cairn.db")
+    if not isinstance(path, Path):
+        raise usage(
+            "What a plugin left is removed from a file of SQLite only. The database is on a server: remove the tables there.",
+            code="cli.not-on-a-server",
+        )
     known = plugins_with_traces(path)
     if name not in known:
         there = ", ".join(known) or "none"

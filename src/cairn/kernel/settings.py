@@ -62,7 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent_listen: str = ""
     #: the URL under which agents reach `agent_listen`; empty: made of it
     agent_url: str = ""
-    #: address of the database; empty: SQLite in the data folder
+    #: the database: a file, or ``mysql://user@host:port/name`` of a MariaDB or MySQL server; empty: SQLite in the data folder
     database: str = ""
     #: address of the broker between several nodes, ``amqps://user:password@host:port/vhost?cafile=FILE``; empty: one node
     broker: str = ""

@@ -46,6 +46,7 @@ from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.plugins import commands_of
 from cairn.simulator.world import World, host_name, new_world
 from cairn.testing.clock import VirtualClock
+from cairn.testing.stores import private_store
 from cairn.testing.transport import MemoryTransport
 
 T = TypeVar("T")
@@ -348,7 +349,7 @@ class Cloud:
             given = dict(settings or {})
             loaded, schema = parts_of(given.get("plugins_disabled", ""), given.get("plugins_extra", ""))
             clock = VirtualClock(saved.time) if saved else VirtualClock()
-            store = await Store.memory(
+            store = await private_store(
                 schema, clock, inline=True, content=saved.content if saved else None, seals=SEALS
             )
             world = msgspec.json.decode(saved.world, type=World) if saved else new_world(hosts)

@@ -25,8 +25,8 @@ from cairn.kernel.plugin.manifest import LeftOut, Loaded, Manifest
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.ring import Ring
 from cairn.kernel.settings import Settings
-from cairn.kernel.store.store import Store
 from cairn.testing.owner import SoleOwner
+from cairn.testing.stores import private_store
 
 NODE = NodeId("node")
 
@@ -57,7 +57,7 @@ async def small_context(
         left_out: what the node is told that it left out.
     """
     loaded = Loaded(manifests=(KERNEL, *manifests), left_out=left_out)
-    store = await Store.memory(make_schema(loaded), clock, inline=True)
+    store = await private_store(make_schema(loaded), clock, inline=True)
     ring, metrics = Ring(), Metrics()
     ring.set_members([NODE], 1)
     needs = NodeDependencies(

@@ -16,6 +16,7 @@ Rows = dict[str, dict[str, dict[str, object]]]
 #: records of what happened, not of what is
 HISTORY = frozenset(
     {
+        "commit_mark",
         "commit_sequence",
         "event",
         "event_cursor",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 from tests.unit.kernel.flow.world import Answer, Effect, Parameters, World, flow
@@ -134,7 +134,7 @@ class Two:
         return next(thing for thing in map(str, range(1000)) if ring.node_of(thing) == node.name)
 
     async def submit(self, node: SmallNode, thing: str, number: int = 1) -> bool:
-        work = node.desk.submit(job_id(number), Change(thing=thing), actor="alice", timeout_seconds=600.0)
+        work = node.desk.submit(job_id(number), change(thing), actor="alice", timeout_seconds=600.0)
         return await self.clock.run(work)
 
     async def row(self, number: int = 1) -> Job:
@@ -144,6 +144,10 @@ class Two:
 
     async def runs(self) -> list[FlowRun]:
         return await self.store.read(lambda tx: tx.find(FlowRun))
+
+
+def change(thing: str) -> ApiCommand[object]:
+    return cast("ApiCommand[object]", Change(thing=thing))
 
 
 def job_id(number: int) -> JobId:

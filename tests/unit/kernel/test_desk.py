@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.kernel.nodes import Change, Two, job_id, two_nodes
+from tests.unit.kernel.nodes import Two, change, job_id, two_nodes
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.job import JobState
@@ -37,7 +37,7 @@ async def test_a_repeated_call_is_the_same_job_wherever_it_is_made(two: Two) -> 
 
 async def test_what_the_owner_refuses_is_refused_where_it_was_asked(two: Two) -> None:
     await two.submit(two.a, two.thing_of(two.b))
-    other = Change(thing=two.thing_of(two.a))
+    other = change(two.thing_of(two.a))
     for node in (two.a, two.b):
         with pytest.raises(CairnError, match=r"job\.id-taken"):
             await two.clock.run(node.desk.submit(job_id(1), other, actor="alice", timeout_seconds=5.0))
@@ -53,7 +53,7 @@ async def test_a_call_for_a_node_that_is_just_gone_is_taken_by_the_next(two: Two
 
 
 async def test_without_any_node_the_caller_is_told_to_repeat_the_call(two: Two) -> None:
-    work = two.a.desk.submit(job_id(1), Change(thing="x"), actor=None, timeout_seconds=5.0)
+    work = two.a.desk.submit(job_id(1), change("x"), actor=None, timeout_seconds=5.0)
     two.a.ring.set_members([], 99)
     with pytest.raises(CairnError, match="with the same job id") as caught:
         await two.clock.run(work)

@@ -1,16 +1,25 @@
-"""Group commit: waiting functions are run, committed together and answered."""
+"""Group commit: waiting functions are run, committed together and answered.
+
+**Run again.** A database on a server gives up a transaction for another one's sake (a deadlock, a lock that is waited for too
+long), and its connection may be lost. None of that is the functions' fault, so all that were in the transaction are run again,
+here and nowhere else, after a pause that grows and is not the same for two that got into each other's way. When the connection
+was lost in the commit itself, the next connection is asked first whether it was made (`Connection.committed`), so that nothing
+is done twice. If the server stays away, everyone who waits is told so; those who come then are tried once, until it is back.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+import threading
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar, cast
 
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver, Trouble
+from cairn.kernel.store.driver import Connection, Driver, Mark, Trouble
 from cairn.kernel.store.invalidation import Invalidation
 from cairn.kernel.store.line import Line
 from cairn.kernel.store.numbering import LateRow, Numbering
@@ -26,6 +35,10 @@ _BATCH = 256
 _BATCH_SECONDS = 0.05
 #: after one has failed, so many functions get marks; no fewer than share a commit, so that those that are run again all do
 _MARKED = _BATCH
+#: how often work that was interrupted is tried in all, and the pauses: some 30 s together
+_TRIES = 40
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class StoreMetrics(Protocol):
@@ -99,7 +112,55 @@ def _raisable(error: BaseException) -> BaseException:
 
 def _is_broken(error: BaseException | None) -> bool:
     """Whether the connection should not be used again."""
-    return isinstance(error, CairnError) and error.code == "store.broken"
+    return isinstance(error, CairnError) and error.code in ("store.broken", "store.unreachable")
+
+
+def _unknown(cause: BaseException) -> CairnError:
+    """The connection was lost in the commit, and stayed so."""
+    error = CairnError(
+        "store.unknown-outcome",
+        "the connection to the database was lost while a change was being committed, so nobody knows yet whether it was made. "
+        "Look at what it should have changed before you try again.",
+        kind=ErrorKind.UNAVAILABLE,
+    )
+    error.__cause__ = cause
+    return error
+
+
+class _Interrupted(Exception):
+    """Through no fault of a function the transaction came to nothing, or nobody knows whether it was committed.
+
+    Args:
+        cause: what the database said.
+        doubtful: the commit that got no answer.
+        items: those who are in it.
+    """
+
+    def __init__(
+        self, cause: BaseException, doubtful: Mark | None = None, items: Sequence[WorkItem[object]] = ()
+    ) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.doubtful = doubtful
+        self.items = items
+
+
+class _Tries:
+    """The pauses between tries, each about twice as long as the one before."""
+
+    def __init__(self, most: int, pause: Callable[[float], object]) -> None:
+        self._left = most
+        self._seconds = _FIRST_PAUSE_SECONDS
+        self._pause = pause
+
+    def another(self) -> bool:
+        """Wait, and say whether there may be another try."""
+        self._left -= 1
+        if self._left <= 0:
+            return False
+        self._pause(self._seconds * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
+        return True
 
 
 def _lost() -> CairnError:
@@ -118,8 +179,15 @@ class TransactionRunner:
     """Runs functions on a connection, for writer, readers and the inline mode alike."""
 
     def __init__(
-        self, driver: Driver, schema: Schema, clock: Clock, metrics: StoreMetrics, seals: Seals | None = None
+        self,
+        driver: Driver,
+        schema: Schema,
+        clock: Clock,
+        metrics: StoreMetrics,
+        seals: Seals | None = None,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
+        """`pause`: waits so many seconds; ends at once when the store is being closed. For tests, another one."""
         self.driver = driver
         self.schema = schema
         self.clock = clock
@@ -127,6 +195,8 @@ class TransactionRunner:
         self.statements = Statements(driver.dialect, seals or Seals.ephemeral())
         self.numbering = Numbering(driver, self.statements)
         self.changes = Changes(one_writer=driver.one_writer)
+        self.closing = threading.Event()  #: set: nothing that was interrupted is tried again after a pause
+        self._pause = pause or self.closing.wait
         self._marks_left = 0  #: so many functions more get a mark of their own
         self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 
@@ -139,43 +209,69 @@ class TransactionRunner:
             self._last = now
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
-    def _run_until(self, connection: Connection, item: WorkItem[object], over: Callable[[], bool]) -> None:
-        connection.stop_when(over)
+    def _run_until(
+        self, connection: Connection, item: WorkItem[object], over: Callable[[], bool], seconds: float | None
+    ) -> None:
+        connection.stop_when(over, seconds)
         try:
             item.run(self.tx(connection, writable=False))
         finally:
             connection.stop_when(None)
 
-    def read(self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None = None) -> None:
+    def read(
+        self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None = None, seconds: float | None = None
+    ) -> None:
         """Run a function on a snapshot. Whatever fails, the item has its result or an error afterwards.
 
         Args:
             over: as soon as it says so, the function is broken off (``store.stopped``).
+            seconds: how long that takes at the latest, where it is known.
         """
-        if over is not None and over():
-            item.error = explain(Trouble.STOPPED, "", None)
-            return
         started = self.clock.monotonic()
-        ran = False
+        tries = self._tries(line)
+        while True:
+            if over is not None and over():
+                item.error = explain(Trouble.STOPPED, "", None)
+                return
+            if not self._read_once(line, item, over, seconds) or not tries.another():
+                break
+        self.metrics.read(self.clock.monotonic() - started)
+
+    def _read_once(
+        self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None, seconds: float | None
+    ) -> bool:
+        """Run the function; whether it was interrupted, and is to be run again."""
+        ran = interrupted = False
+        item.error = None
         try:
             connection = line.connection()
             connection.begin()
             if over is None:
                 item.run(self.tx(connection, writable=False))
             else:
-                self._run_until(connection, item, over)
-            ran = True
+                self._run_until(connection, item, over, seconds)
+            ran = connection.interrupted is None
+            interrupted = not ran
             connection.rollback()
-            line.worked()
+            line.worked() if ran else line.drop(connection.interrupted or _lost())
         except BaseException as error:  # noqa: BLE001 (the caller of the read gets it)
             line.drop(error)
             if not ran:  # else what it has read stands
                 item.error = error
+                interrupted = interrupted or self._is_away(error)
         if item.error is not None:
             item.error = translate(item.error, self.driver)
             if _is_broken(item.error):
                 line.drop(item.error)
-        self.metrics.read(self.clock.monotonic() - started)
+        return interrupted
+
+    def _is_away(self, error: BaseException) -> bool:
+        found = self.driver.trouble(error)
+        return found is not None and found[0] is Trouble.UNREACHABLE
+
+    def _tries(self, line: Line) -> _Tries:
+        """As many as it takes a server to start again; one, if it has been away longer."""
+        return _Tries(_TRIES if line.trouble is None else 1, self._pause)
 
     def write(
         self, line: Line, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]
@@ -185,31 +281,66 @@ class TransactionRunner:
         Whatever fails, each of them has its result, durable, or an error afterwards.
         """
         items = [first]
-        try:
-            self._together(line, items, more)
-            broken = next((item.error for item in items if _is_broken(item.error)), None)
-            line.worked() if broken is None else line.drop(broken)
-        except BaseException as error:  # noqa: BLE001 (everyone whose changes are not durable gets it)
-            line.drop(error)
-            self.changes.taken_back += 1
-            for item in items:
-                if item.error is not None:
-                    item.error = translate(item.error, self.driver)
-                elif not item.durable:
-                    item.error, item.after = self._unsaid(error), []
-        return items
+        doubt: _Interrupted | None = None
+        tries = self._tries(line)
+        while True:
+            try:
+                if doubt is not None:
+                    self._settle(line.connection(), doubt)
+                    doubt = None
+                self._together(line, items, more)
+                broken = next((item.error for item in items if _is_broken(item.error)), None)
+                line.worked() if broken is None else line.drop(broken)
+                return items
+            except BaseException as error:  # noqa: BLE001 (everyone whose changes are not durable gets it)
+                self.changes.taken_back += 1
+                doubt = self._doubt_of(error) or doubt
+                cause = error.cause if isinstance(error, _Interrupted) else error
+                if self._again(line, error, cause, tries):
+                    continue
+                self._give_up(items, cause, doubt)
+                return items
+
+    def _doubt_of(self, error: BaseException) -> _Interrupted | None:
+        return error if isinstance(error, _Interrupted) and error.doubtful is not None else None
+
+    def _again(self, line: Line, error: BaseException, cause: BaseException, tries: _Tries) -> bool:
+        """After an error: drop the line if it is that, and wait until what was interrupted may be run again."""
+        away = self._is_away(cause)
+        if away or not isinstance(error, _Interrupted):
+            line.drop(cause)
+        return (away or isinstance(error, _Interrupted)) and tries.another()
+
+    def _settle(self, connection: Connection, doubt: _Interrupted) -> None:
+        """Find out whether a commit was made whose answer was lost."""
+        assert doubt.doubtful is not None
+        if connection.committed(doubt.doubtful):
+            for item in doubt.items:
+                item.durable = True
+
+    def _give_up(self, items: list[WorkItem[object]], cause: BaseException, doubt: _Interrupted | None) -> None:
+        in_doubt = () if doubt is None else doubt.items
+        for item in items:
+            if item in in_doubt:
+                item.error, item.after = _unknown(cause), []
+            elif item.error is not None:
+                item.error = translate(item.error, self.driver)
+            elif not item.durable:
+                item.error, item.after = self._unsaid(cause), []
 
     def _together(self, line: Line, items: list[WorkItem[object]], more: Callable[[], WorkItem[object] | None]) -> None:
+        """Run those of `items` that are not durable, and then what `more` gives, and commit."""
         started = self.clock.monotonic()
         connection = line.connection()
         kept: list[WorkItem[object]] = []  # those whose changes are in the open transaction
-        item: WorkItem[object] | None = items[0]
-        while item is not None:
+        for item in [one for one in items if not one.durable]:
             self._add(connection, kept, item)
-            enough = len(items) >= _BATCH or self.clock.monotonic() - started > _BATCH_SECONDS
-            item = None if enough else more()
-            if item is not None:
-                items.append(item)
+        while len(items) < _BATCH and self.clock.monotonic() - started <= _BATCH_SECONDS:
+            another = more()
+            if another is None:
+                break
+            items.append(another)
+            self._add(connection, kept, another)
         self._commit(connection, kept)
         self.metrics.committed(len(kept), self.clock.monotonic() - started)
 
@@ -271,6 +402,8 @@ class TransactionRunner:
         except Exception as error:  # noqa: BLE001 (the caller of this one function gets it)
             item.error, item.after = error, []
             connection.rollback()
+        if connection.interrupted is not None:
+            raise _Interrupted(connection.interrupted)
         if item.error is None and not connection.in_transaction:
             item.error, item.after = _lost(), []
         if item.error is not None:
@@ -308,7 +441,9 @@ class TransactionRunner:
                 return
             connection.commit()
             self.numbering.committed()
-        except Exception as error:  # noqa: BLE001 (everyone in the commit gets it)
+        except Exception as error:
+            if connection.interrupted is not None:
+                raise _Interrupted(error, connection.doubtful, list(items)) from error
             self.changes.taken_back += 1
             for item in items:
                 item.error, item.after = translate(error, self.driver), []

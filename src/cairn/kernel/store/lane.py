@@ -158,7 +158,8 @@ class QueryLane:
             asker, (item, until) = found
             try:
                 if item.future is None or not item.future.done():  # else nobody waits for it any more
-                    self._runner.read(line, item, partial(self._over, until))
+                    left = until - self._runner.clock.monotonic()
+                    self._runner.read(line, item, partial(self._over, until), left)
             except Exception as error:  # noqa: BLE001 (the asker gets it; the thread goes on)
                 item.error = error
             finally:

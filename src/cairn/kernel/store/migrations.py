@@ -1,4 +1,4 @@
-"""Migrations: Alembic without its command line, in process, all of an upgrade in one transaction.
+"""Migrations: Alembic without its command line, in process; on SQLite all of an upgrade in one transaction.
 
 Each location (a folder ``…/<name>/migrations/versions`` or ``…/<name>/versions``) is a history of its own, with its own
 version table ``alembic_version_<name>``: the core's first, then one for each plugin that has tables. So a plugin can be
@@ -8,6 +8,9 @@ the newest state of the locations before theirs.
 A node calls `upgrade` before it opens its store. If the database is at every location's newest revision already,
 Alembic is not even imported. To write a new script after a change to records, a developer calls `revision` and reads
 what it wrote; a test calls `check`, which finds what was forgotten.
+
+MariaDB and MySQL commit with each statement that changes a table (`cairn.kernel.store.upgrading`): there, an upgrade that is
+broken off goes on at its next start with the statement after the last one that was done. Nodes that start together take turns.
 """
 
 from __future__ import annotations
@@ -26,19 +29,21 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.address import database_at
 from cairn.kernel.store.driver import Connection
+from cairn.kernel.store.opening import connected, exists
 from cairn.kernel.store.schema import Schema
-from cairn.kernel.store.store import sqlite_path
 from cairn.kernel.store.types import CairnType
+from cairn.kernel.store.upgrading import VERSION_TABLE, server_connection
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from alembic.operations.ops import MigrationScript
 
-_VERSION_TABLE = "alembic_version_"
 _REVISION = re.compile(r'^revision\b[^=\n]*=\s*"([^"]+)"', re.MULTILINE)
 _DOWN_REVISION = re.compile(r'^down_revision\b[^=\n]*=\s*"([^"]+)"', re.MULTILINE)
 _COLLATED = re.compile(r'(\w+)"? \w+ COLLATE')
+_GOES_ON = "What was done before it stays, and is not done again: correct what is wrong and start the node again."
 _TEMPLATE = '''"""{message}."""
 
 from __future__ import annotations
@@ -68,26 +73,35 @@ def downgrade() -> None:
 def upgrade(url: str | Path, locations: Sequence[Path]) -> bool:
     """Bring the database to the newest revision of every location. Returns whether anything was to be done.
 
-    Safe to repeat; after a crash in the middle nothing has happened.
+    Safe to repeat; after a crash in the middle nothing has happened (SQLite), or it goes on where it stopped (a server).
 
     Args:
-        url: as for `Store.open`; the file is made if missing.
+        url: as for `Store.open`; a file is made if missing.
         locations: folders with scripts, the core's first.
 
     Raises:
         CairnError: ``store.newer-database`` (a newer cairn has been at it), ``store.migration-failed``,
             ``store.bad-locations``, ``store.bad-url``.
     """
-    path = sqlite_path(url)
+    address = database_at(url)
     labels = _labels(locations)
-    if all(_is_newest(path, label, location) for label, location in labels.items()):
+    if _all_newest(url, labels):
         return False
-    with _connection(path) as connection, connection.begin():
+    if isinstance(address, Path):
+        with _connection(address) as connection, connection.begin():
+            for label, location in labels.items():
+                _upgrade_one(connection, label, location, "Nothing was changed.")
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+            if broken:
+                rows = f"rows of {broken[0][0]} would point to rows of {broken[0][2]} that do not exist"
+                raise _failed(rows, "Nothing was changed.")
+        return True
+    with server_connection(address) as server:
+        if _all_newest(url, labels):  # another node has done it meanwhile
+            return False
         for label, location in labels.items():
-            _upgrade_one(connection, label, location)
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-        if broken:
-            raise _failed(f"rows of {broken[0][0]} would point to rows of {broken[0][2]} that do not exist")
+            with server.scripts_of(label):
+                _upgrade_one(server.connection, label, location, _GOES_ON)
     return True
 
 
@@ -97,31 +111,38 @@ def check_columns(url: str | Path, schema: Schema) -> None:
     Raises:
         CairnError: ``store.migration-missing``: no script makes what a record declares.
     """
-    connection = sqlite3.connect(sqlite_path(url))
-    try:
-        for name, table in schema.metadata.tables.items():
-            found = {str(row[1]) for row in connection.execute(f'PRAGMA table_info("{name}")')}
-            missing = [column.name for column in table.columns if column.name not in found]
-            if missing:
-                what = f"{', '.join(missing)} of the table {name}" if found else f"the table {name}"
-                raise CairnError(
-                    "store.migration-missing",
-                    f"A record declares {what}, but no migration script makes it. `cairn migrations revision` writes one.",
-                    kind=ErrorKind.INTERNAL,
-                )
-    finally:
-        connection.close()
+    with connected(url, read_only=True) as connection:
+        there = connection.columns()
+    for name, table in schema.metadata.tables.items():
+        found = there.get(name, set())
+        missing = [column.name for column in table.columns if column.name not in found]
+        if missing:
+            what = f"{', '.join(missing)} of the table {name}" if found else f"the table {name}"
+            raise CairnError(
+                "store.migration-missing",
+                f"A record declares {what}, but no migration script makes it. `cairn migrations revision` writes one.",
+                kind=ErrorKind.INTERNAL,
+            )
 
 
 def check(url: str | Path, schema: Schema) -> list[str]:
-    """The differences between records and database, a line each; empty if no migration is missing."""
+    """The differences between records and a database of SQLite, a line each; empty if no migration is missing."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    with _connection(sqlite_path(url)) as connection, _circles_allowed():
+    with _connection(_file(url)) as connection, _circles_allowed():
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
         found = [str(difference) for difference in compare_metadata(context, schema.metadata)]
         return found + _lost_traits(connection, schema)
+
+
+def _file(url: str | Path) -> Path:
+    address = database_at(url)
+    if isinstance(address, Path):
+        return address
+    raise CairnError(
+        "store.bad-url", "Scripts are compared with records on SQLite. Name a file.", kind=ErrorKind.INTERNAL
+    )
 
 
 def _lost_traits(connection: sa.Connection, schema: Schema) -> list[str]:
@@ -221,12 +242,12 @@ def _render_item(kind: str, item: object, context: AutogenContext) -> str | bool
 
 
 def _is_ours(name: str | None, kind: str, _: object) -> bool:
-    return kind != "table" or not str(name).startswith(_VERSION_TABLE)
+    return kind != "table" or not str(name).startswith(VERSION_TABLE)
 
 
 def history_of(location: Path) -> str:
     """The table that holds how far a folder's scripts were run."""
-    return _VERSION_TABLE + _label(location)
+    return VERSION_TABLE + _label(location)
 
 
 def newest_scripts(locations: Sequence[Path]) -> dict[str, str]:
@@ -240,9 +261,9 @@ def scripts_run(connection: Connection) -> dict[str, str]:
     found = {
         table: connection.fetch_one(f"SELECT version_num FROM {table}", ())  # noqa: S608 (our own table)
         for table in connection.columns()
-        if table.startswith(_VERSION_TABLE)
+        if table.startswith(VERSION_TABLE)
     }
-    return {table.removeprefix(_VERSION_TABLE): str(row[0]) for table, row in found.items() if row is not None}
+    return {table.removeprefix(VERSION_TABLE): str(row[0]) for table, row in found.items() if row is not None}
 
 
 def _tables_of(path: Path) -> set[str]:
@@ -288,23 +309,20 @@ def _newest(location: Path) -> str | None:
     return next(iter(heads), None)
 
 
-def _is_newest(path: Path, label: str, location: Path) -> bool:
-    newest = _newest(location)
-    if newest is None:
-        return True
-    if not path.exists():
-        return False
-    connection = sqlite3.connect(path)
-    try:
-        found = connection.execute(f"SELECT version_num FROM {_VERSION_TABLE}{label}").fetchall()  # noqa: S608 (our own name)
-    except sqlite3.OperationalError:
-        return False  # no such table yet
-    finally:
-        connection.close()
-    return found == [(newest,)]
+def _all_newest(url: str | Path, labels: dict[str, Path]) -> bool:
+    newest = {f"{VERSION_TABLE}{label}": found for label, where in labels.items() if (found := _newest(where))}
+    if not exists(url):
+        return not newest
+    with connected(url, read_only=True) as connection:
+        there = connection.columns()
+        return all(
+            table in there and connection.fetch(f"SELECT version_num FROM {table}", ()) == [(revision,)]  # noqa: S608 (our own name)
+            for table, revision in newest.items()
+        )
 
 
-def _upgrade_one(connection: sa.Connection, label: str, location: Path) -> None:
+def _upgrade_one(connection: sa.Connection, label: str, location: Path, left: str) -> None:
+    """`left`: what is left of it when it fails."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -319,7 +337,7 @@ def _upgrade_one(connection: sa.Connection, label: str, location: Path) -> None:
 
     with EnvironmentContext(Config(), scripts, fn=steps, destination_rev="heads") as environment:
         environment.configure(
-            connection=connection, version_table=_VERSION_TABLE + label, transactional_ddl=False, render_as_batch=True
+            connection=connection, version_table=VERSION_TABLE + label, transactional_ddl=False, render_as_batch=True
         )
         try:
             environment.run_migrations()
@@ -330,11 +348,11 @@ def _upgrade_one(connection: sa.Connection, label: str, location: Path) -> None:
             )
             raise CairnError("store.newer-database", text, kind=ErrorKind.UNAVAILABLE) from error
         except sa.exc.SQLAlchemyError as error:
-            raise _failed(f"{label}: {error}") from error
+            raise _failed(f"{label}: {error}", left) from error
 
 
-def _failed(why: str) -> CairnError:
-    text = f"the database could not be brought up to date: {why}. Nothing was changed."
+def _failed(why: str, left: str) -> CairnError:
+    text = f"the database could not be brought up to date: {why}. {left}"
     return CairnError("store.migration-failed", text, kind=ErrorKind.INTERNAL)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint
 from sqlalchemy import Index as TableIndex
 
 from cairn.kernel.store.invalidation import Invalidation
+from cairn.kernel.store.names import short_name
 from cairn.kernel.store.numbering import CommitSequence
 from cairn.kernel.store.record import Field, Kind, Named, Record, RecordInfo, References, info, mistake
+from cairn.kernel.store.types import PREFIX, is_long
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -42,6 +44,8 @@ class Schema:
         self.metadata = MetaData(naming_convention=NAMING)
         for record in self.records:
             self._make_table(info(record))
+        #: name of a unique index or constraint -> its columns, ``table.column``, comma separated
+        self.unique_keys = {name: columns for made in self.metadata.tables.values() for name, columns in _keys(made)}
         #: table -> the fields by which resources in it are deleted along with its rows
         self.deleted_along = {
             table: [
@@ -119,6 +123,9 @@ class Schema:
         made = Table(meta.table, self.metadata, *parts, sqlite_strict=True)
         if record.key.key is not None and record.key.key.auto:
             made.dialect_kwargs["sqlite_autoincrement"] = True  # numbers of deleted rows are not used again
+        for index in made.indexes:
+            if long := {column.name: PREFIX for column in index.columns if is_long(column.type)}:
+                index.dialect_kwargs["mysql_length"] = long
 
     def _known(self, record: RecordInfo, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
@@ -156,6 +163,13 @@ class Schema:
 def _is_log(record: type[Record]) -> bool:
     key = info(record).key.key
     return key is not None and key.in_commit_order
+
+
+def _keys(table: Table) -> Iterator[tuple[str, str]]:
+    for made in (*table.constraints, *table.indexes):
+        if isinstance(made, UniqueConstraint) or (isinstance(made, TableIndex) and made.unique):
+            columns = ", ".join(f"{table.name}.{column.name}" for column in made.columns)
+            yield from ((name, columns) for name in {str(made.name), short_name(str(made.name))})
 
 
 def _counting(field: Field) -> bool | Literal["auto"]:

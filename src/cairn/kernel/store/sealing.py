@@ -11,15 +11,16 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.record import Field, Key, Kind, Record, TableMeta
+from cairn.kernel.store.driver import Connection
+from cairn.kernel.store.opening import connected, exists
+from cairn.kernel.store.record import Field, Key, Kind, Record, RecordInfo, SqlValue, TableMeta
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import KEY_BYTES, SealKey, Seals, envelope_of, is_envelope
 
@@ -39,7 +40,7 @@ class SealedColumn(Record, frozen=True, kw_only=True):
 _NOTES = SealedColumn.meta.table
 
 
-def open_seals(key_file: Path, database: Path) -> Seals:
+def open_seals(key_file: Path, database: str | Path) -> Seals:
     """The keys in the file; without a file, one is made with a new key, unless the database needs one that was there.
 
     Raises:
@@ -90,75 +91,76 @@ def rotate(key_file: Path) -> str:
     return SealKey(secret).id
 
 
-def seal_database(database: Path, schema: Schema, seals: Seals) -> int:
+def seal_database(database: str | Path, schema: Schema, seals: Seals) -> int:
     """Seal every value of a sealed column that is not sealed with the current key, and return how many there were.
 
-    The database is open nowhere else. Safe to repeat: what is sealed already is passed over. If anything was found in clear,
-    the file is written anew, so that it is not left behind in pages that are free.
+    Safe to repeat, and while other nodes do the same: what is sealed already is passed over, and a value that changed meanwhile
+    is left to whoever changed it. If anything was found in clear, a file is written anew, so that it is not left behind in
+    pages that are free.
 
     Raises:
         CairnError: ``secret.damaged``, ``secret.key-missing``.
     """
     notes = _noted(database)
     waiting = [
-        (record.meta.table, field)
+        (record, field)
         for record in schema.by_table.values()
         for field in record.fields
         if field.sealed and notes.get(f"{record.meta.table}.{field.name}") != seals.current.id
     ]
     if not waiting:
         return 0
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA secure_delete=ON")
+    with connected(database) as connection:
+        connection.leave_no_traces()
         sealed, clear = 0, 0
-        for table, field in waiting:
-            some, of_them_clear = _seal_column(connection, table, field, seals, f"{table}.{field.name}" in notes)
+        for record, field in waiting:
+            was_sealed = f"{record.meta.table}.{field.name}" in notes
+            some, of_them_clear = _seal_column(connection, record, field, seals, was_sealed)
             sealed, clear = sealed + some, clear + of_them_clear
         if clear:
-            forget_free_pages(connection)
+            connection.remove_traces()
     if sealed:
         _log.info("secret.sealed", values=sealed, key=seals.current.id)
     return sealed
 
 
-def forget_free_pages(connection: sqlite3.Connection) -> None:
-    """Write the file anew, so that nothing of what was there before is left in it or beside it."""
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 def _seal_column(
-    connection: sqlite3.Connection, table: str, field: Field, seals: Seals, was_sealed: bool
+    connection: Connection, record: RecordInfo, field: Field, seals: Seals, was_sealed: bool
 ) -> tuple[int, int]:
     """Seal a column in bites; how many values, and how many of them lay there in clear."""
-    name = f"{table}.{field.name}"
-    sealed, clear, last = 0, 0, -1
+    table, key, column = record.meta.table, record.key.name, field.name
+    name = f"{table}.{column}"
+    sealed, clear = 0, 0
+    last: SqlValue = "" if record.key.kind is not Kind.INT else -1
     while True:
-        rows = connection.execute(
-            f'SELECT rowid, "{field.name}" FROM "{table}" WHERE rowid > ? ORDER BY rowid LIMIT {_BITE}',  # noqa: S608 (declared names)
+        connection.begin()
+        rows = connection.fetch(
+            f'SELECT "{key}", "{column}" FROM "{table}" WHERE "{key}" > ? ORDER BY "{key}" LIMIT {_BITE}',  # noqa: S608 (declared names)
             (last,),
-        ).fetchall()
-        if not rows:
-            break
-        last = rows[-1][0]
-        connection.execute("BEGIN IMMEDIATE")
-        for rowid, value in rows:
-            if value is None or (was_sealed and seals.is_current(value)):
+        )
+        for row_key, value in rows:
+            if not isinstance(value, str | bytes) or (was_sealed and seals.is_current(value)):
                 continue
             plain, was_clear = _plain(value, name, seals, was_sealed)
             made = seals.seal(plain, name) if field.kind is Kind.BYTES else seals.seal_text(plain.decode(), name)
             connection.execute(
-                f'UPDATE "{table}" SET "{field.name}" = ? WHERE rowid = ?',  # noqa: S608 (declared names)
-                (made, rowid),
+                f'UPDATE "{table}" SET "{column}" = ? WHERE "{key}" = ? AND "{column}" = ?',  # noqa: S608 (declared names)
+                (made, row_key, value),
             )
             sealed, clear = sealed + 1, clear + was_clear
-        connection.execute("COMMIT")
-    connection.execute(
-        f"INSERT INTO {_NOTES} (name, seal_key) VALUES (?, ?) "  # noqa: S608 (a table of ours)
-        "ON CONFLICT (name) DO UPDATE SET seal_key = excluded.seal_key",
-        (name, seals.current.id),
-    )
+        connection.commit()
+        if not rows:
+            break
+        last = rows[-1][0]
+    _note(connection, name, seals.current.id)
     return sealed, clear
+
+
+def _note(connection: Connection, column: str, key: str) -> None:
+    connection.begin()
+    connection.execute(f"DELETE FROM {_NOTES} WHERE name = ?", (column,))  # noqa: S608 (a table of ours)
+    connection.execute(f"INSERT INTO {_NOTES} (name, seal_key) VALUES (?, ?)", (column, key))  # noqa: S608 (the same)
+    connection.commit()
 
 
 def _plain(value: str | bytes, name: str, seals: Seals, was_sealed: bool) -> tuple[bytes, bool]:
@@ -172,14 +174,15 @@ def _plain(value: str | bytes, name: str, seals: Seals, was_sealed: bool) -> tup
     return (value if isinstance(value, bytes) else value.encode()), True
 
 
-def _noted(database: Path) -> dict[str, str]:
+def _noted(database: str | Path) -> dict[str, str]:
     """Column -> id of the key that it is sealed with; nothing for a database that is older, or not there yet."""
-    if not database.exists():
+    if not exists(database):
         return {}
-    with closing(sqlite3.connect(database)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_NOTES,)).fetchone():
+    with connected(database, read_only=True) as connection:
+        if _NOTES not in connection.columns():
             return {}
-        return dict(connection.execute(f"SELECT name, seal_key FROM {_NOTES}").fetchall())  # noqa: S608 (a table of ours)
+        rows = connection.fetch(f"SELECT name, seal_key FROM {_NOTES}", ())  # noqa: S608 (a table of ours)
+        return {str(column): str(key) for column, key in rows}
 
 
 def _read(key_file: Path, needed: set[str]) -> list[bytes]:

@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from cairn.kernel.store.driver import Connection, Row, Trouble
+from cairn.kernel.store.driver import Connection, Mark, Row, Trouble
 from cairn.kernel.store.record import SqlValue
+from cairn.kernel.store.schema import Schema
 
 _STATEMENTS_KEPT = 1024
 _BUSY_MILLISECONDS = 10_000
@@ -26,6 +28,9 @@ _STEPS_BETWEEN_LOOKS = 25_000
 
 class SqliteConnection:
     """A connection of the standard library whose transactions we begin and end ourselves."""
+
+    interrupted: BaseException | None = None  #: nothing interrupts a transaction here
+    doubtful: Mark | None = None  #: a commit is made or it fails
 
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
         self._connection = connection
@@ -46,6 +51,10 @@ class SqliteConnection:
     def commit(self) -> None:
         """Commit; when this returns the changes are flushed to the disk."""
         self._execute("COMMIT")
+
+    def committed(self, mark: Mark) -> bool:
+        """No commit is ever in doubt."""
+        raise NotImplementedError
 
     def rollback(self) -> None:
         """Give up the transaction; does nothing if none is open."""
@@ -104,7 +113,7 @@ class SqliteConnection:
         finally:
             self.stop_when(due)
 
-    def stop_when(self, due: Callable[[], bool] | None) -> None:
+    def stop_when(self, due: Callable[[], bool] | None, seconds: float | None = None) -> None:
         """Break off statements as soon as `due` says so; it is asked between instructions of SQLite's machine."""
         self._due = due
         self._connection.set_progress_handler(due, _STEPS_BETWEEN_LOOKS)
@@ -137,6 +146,15 @@ class SqliteConnection:
             str(name): int(number) for name, number in self._execute("SELECT name, seq FROM sqlite_sequence").fetchall()
         }
 
+    def leave_no_traces(self) -> None:
+        """Overwrite with zeros what is deleted."""
+        self._execute("PRAGMA secure_delete=ON").fetchall()
+
+    def remove_traces(self) -> None:
+        """Write the file anew, so that nothing of what was there before is left in it or beside it."""
+        self._execute("VACUUM")
+        self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def content(self) -> bytes:
         """The whole database, as `SqliteDriver` takes it; between transactions."""
         return self._connection.serialize()
@@ -156,6 +174,9 @@ class SqliteDriver:
     """
 
     row_order: str | None = "rowid"
+    near = True
+    readers = 2
+    materialized = "MATERIALIZED"
 
     def __init__(self, path: Path | None, *, shared: bool = False, content: bytes | None = None) -> None:
         self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
@@ -210,6 +231,16 @@ class SqliteDriver:
             f"analysis_limit={_ANALYZED_ROWS}",
             f"query_only={'ON' if read_only else 'OFF'}",
         ]
+
+    def tables(self, schema: Schema) -> list[str]:
+        """Each table, and its indexes behind it."""
+        made: list[str] = []
+        for table in schema.metadata.tables.values():
+            made.append(str(CreateTable(table, if_not_exists=True).compile(dialect=self.dialect)))
+            made += [
+                str(CreateIndex(index, if_not_exists=True).compile(dialect=self.dialect)) for index in table.indexes
+            ]
+        return made
 
     def trouble(self, error: BaseException) -> tuple[Trouble, str] | None:
         """Classify an error by SQLite's own result codes."""

@@ -28,14 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
-from sqlalchemy.schema import CreateIndex, CreateTable
-
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.store.address import database_at
 from cairn.kernel.store.driver import Driver
 from cairn.kernel.store.group import NoMetrics, StoreMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.lane import QueryLane
 from cairn.kernel.store.line import Line
+from cairn.kernel.store.opening import driver_at
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.sqlite import SqliteDriver
@@ -45,7 +45,6 @@ from cairn.kernel.store.tx import Tx
 __all__ = ["Store", "StoreMetrics", "Tx"]
 
 R = TypeVar("R")
-_READERS = 2
 #: a commit that takes longer than this is trouble
 _SLOW_SECONDS = 30.0
 _Calls = queue.SimpleQueue["WorkItem[object] | None"]
@@ -62,6 +61,7 @@ class Store:
         self._writer = Line(runner.driver, read_only=False)
         self._writes: _Calls = queue.SimpleQueue()
         self._reads: _Calls = queue.SimpleQueue()
+        self._looks: _Calls = queue.SimpleQueue()
         self._readers: list[Line] = []
         self._threads: list[threading.Thread] = []
         self._looker: Line | None = None
@@ -83,10 +83,10 @@ class Store:
         create_tables: bool = False,
         seals: Seals | None = None,
     ) -> Store:
-        """Open a database file.
+        """Open the database.
 
         Args:
-            url_or_path: the file, or ``sqlite:///`` and its path. Its folder must exist.
+            url_or_path: a file, whose folder must exist, or a server; see `cairn.kernel.store.address`.
             schema: all records.
             clock: for `Tx.now`.
             metrics: is told of commits and reads.
@@ -95,9 +95,25 @@ class Store:
             seals: for secrets; None: a key that is gone with this object, and then nobody can read them any more.
 
         Raises:
-            CairnError: ``store.broken`` if the file cannot be opened, ``store.bad-url`` for another kind of database.
+            CairnError: ``store.broken`` if the file cannot be opened, ``store.bad-url``; of a server ``store.unreachable``,
+                ``store.no-access``, ``store.no-client``.
         """
-        driver = SqliteDriver(sqlite_path(url_or_path))
+        driver = driver_at(database_at(url_or_path))
+        return await cls.over(driver, schema, clock, metrics, inline=inline, create_tables=create_tables, seals=seals)
+
+    @classmethod
+    async def over(
+        cls,
+        driver: Driver,
+        schema: Schema,
+        clock: Clock,
+        metrics: StoreMetrics | None = None,
+        *,
+        inline: bool = False,
+        create_tables: bool = False,
+        seals: Seals | None = None,
+    ) -> Store:
+        """As `open`, over any kind of database; for tests."""
         return cls._made(driver, schema, clock, metrics, inline=inline, create_tables=create_tables, seals=seals)
 
     @classmethod
@@ -177,9 +193,7 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=True)
-        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
-        self._writes.put(cast("WorkItem[object]", item))
-        return await cast("asyncio.Future[R]", item.future)
+        return await self._put(self._writes, fn)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
         """Run `fn` on a snapshot of everything acknowledged before, and return its result. `fn` cannot change anything.
@@ -190,8 +204,11 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
+        return await self._put(self._reads, fn)
+
+    async def _put(self, calls: _Calls, fn: Callable[[Tx], R]) -> R:
         item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
-        self._reads.put(cast("WorkItem[object]", item))
+        calls.put(cast("WorkItem[object]", item))
         return await cast("asyncio.Future[R]", item.future)
 
     async def query(self, fn: Callable[[Tx], R], *, asker: str | None, seconds: float) -> R:
@@ -217,7 +234,8 @@ class Store:
         return await cast("asyncio.Future[R]", item.future)
 
     async def look(self, fn: Callable[[Tx], R]) -> R:
-        """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop.
+        """As `read`, for a few look-ups by key: where the database is a file, it is run at once, on the event loop. A server may
+        be slow to answer: there a thread does them, one after the other, so that they are answered in the order of the calls.
 
         Handing work to a thread and back costs more than such a look-up, even more while other threads compute. Never
         use it for work that may take longer than some 100 us: everything else waits meanwhile.
@@ -225,6 +243,8 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=False)
+        if not self._runner.driver.near:
+            return await self._put(self._looks, fn)
         item: WorkItem[R] = WorkItem(fn, None)
         self._runner.read(self._line_of_looks(), cast("WorkItem[object]", item))
         if item.error is not None:
@@ -270,7 +290,9 @@ class Store:
         if self._closed:
             return
         self._closed = True
+        self._runner.closing.set()
         self._writes.put(None)
+        self._looks.put(None)
         for _ in self._readers:
             self._reads.put(None)
         for thread in self._threads:
@@ -286,19 +308,18 @@ class Store:
             raise CairnError("store.closed", "the store is closed: the node is going down.", kind=ErrorKind.UNAVAILABLE)
 
     def _create_tables(self) -> None:
-        for table in self.schema.metadata.tables.values():
-            make = CreateTable(table, if_not_exists=True)
-            self._writer.connection().execute(str(make.compile(dialect=self.driver.dialect)), ())
-            for index in table.indexes:
-                add = CreateIndex(index, if_not_exists=True)
-                self._writer.connection().execute(str(add.compile(dialect=self.driver.dialect)), ())
+        connection = self._writer.connection()
+        for ddl in self.driver.tables(self.schema):
+            connection.execute(ddl, ())
 
     def _start_threads(self) -> None:
-        self._readers = [Line(self._runner.driver, read_only=True) for _ in range(_READERS)]
+        self._readers = [Line(self._runner.driver, read_only=True) for _ in range(self._runner.driver.readers)]
         targets: list[Callable[[], None]] = [
             self._write_loop,
-            *(partial(self._read_loop, line) for line in self._readers),
+            *(partial(self._read_loop, self._reads, line) for line in self._readers),
         ]
+        if not self._runner.driver.near:
+            targets.append(partial(self._read_loop, self._looks, self._line_of_looks()))
         for number, target in enumerate(targets):
             thread = threading.Thread(target=target, name=f"store-{number}", daemon=True)
             self._threads.append(thread)
@@ -321,8 +342,8 @@ class Store:
             self._writes.put(None)  # the end is for the loop, after this commit
         return item
 
-    def _read_loop(self, line: Line) -> None:
-        while (item := self._reads.get()) is not None:
+    def _read_loop(self, calls: _Calls, line: Line) -> None:
+        while (item := calls.get()) is not None:
             self._runner.read(line, item)
             self._answer([item])
 
@@ -352,15 +373,3 @@ class Store:
 
 def _nobody() -> None:
     """Nobody wants to be told."""
-
-
-def sqlite_path(url_or_path: str | Path) -> Path:
-    """The file that a path or ``sqlite:///`` URL names (``store.bad-url`` for another kind of URL)."""
-    text = str(url_or_path)
-    if text.startswith("sqlite:///"):
-        return Path(text.removeprefix("sqlite:///"))
-    if "://" in text:
-        raise CairnError(
-            "store.bad-url", f"{text.partition('://')[0]!r} is not a database that cairn can open; sqlite is."
-        )
-    return Path(text)

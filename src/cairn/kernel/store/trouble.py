@@ -48,6 +48,12 @@ def explain(trouble: Trouble, about: str, record: RecordInfo | None) -> CairnErr
                 "the database was still at work when the time given to it was over. Ask for less, or try again later."
             )
             return CairnError("store.stopped", message, kind=ErrorKind.TIMEOUT)
+        case Trouble.DEADLOCK:
+            message = "others changed the same rows each time that this was tried. Nothing was changed; try again."
+            return CairnError("store.contended", message, kind=ErrorKind.UNAVAILABLE)
+        case Trouble.UNREACHABLE:
+            message = "the database server cannot be reached. Nothing was changed; try again when it is there."
+            return CairnError("store.unreachable", message, kind=ErrorKind.UNAVAILABLE, operator=about)
         case Trouble.OTHER:
             message = "the database refused a statement. This is a bug in cairn."
             return CairnError("store.refused", message, kind=ErrorKind.INTERNAL, operator=about)

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 from sqlalchemy import Delete, Insert, Select, Update
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection, Driver, Row, Trouble
+from cairn.kernel.store.driver import KEY_NAME, Connection, Driver, Row, Trouble
 from cairn.kernel.store.invalidation import Invalidation, Touched, keys_of, rows_of
 from cairn.kernel.store.numbering import LateRow
 from cairn.kernel.store.record import Record, RecordInfo, SqlValue, info
@@ -345,9 +345,17 @@ class Tx:
         if found is None:
             raise error
         trouble, about = found
+        if about.startswith(KEY_NAME):
+            about = self._columns_of(about.removeprefix(KEY_NAME), record)
         missing = trouble is Trouble.REFERENCE and record is not None and self._connection.in_transaction
         where = self._broken_reference(record, written, deleting) if missing and record is not None else ""
         raise explain(trouble, about or where, record) from error
+
+    def _columns_of(self, key: str, record: RecordInfo | None) -> str:
+        """The columns of a unique key, by the name that the database has for it; "" if nothing is known."""
+        if key == "PRIMARY":
+            return "" if record is None else f"{record.meta.table}.{record.key.name}"
+        return self.schema.unique_keys.get(key, "")
 
     def _broken_reference(
         self,

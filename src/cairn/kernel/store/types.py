@@ -2,7 +2,9 @@
 
 They fix what a value looks like in the database, so that it sorts and compares there as it does in Python: times are
 whole microseconds since 1970 (UTC), flags are 0 and 1, enumerations and ids are text compared exactly, names are text
-compared without regard to case (ASCII letters on SQLite). On SQLite each maps to a type that STRICT tables know.
+compared without regard to case. On SQLite that is ASCII letters alone, and each type maps to one that STRICT tables know. MariaDB
+and MySQL know no such comparison: there, case is disregarded in all letters, by Unicode's rules, and accents count. Spaces at the
+end count everywhere, but for ids on MySQL.
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ from typing import Generic, TypeVar
 import msgspec
 from sqlalchemy import REAL, BigInteger, Dialect, Double, Integer, LargeBinary, SmallInteger, String
 from sqlalchemy import Text as LongText
+from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT, MEDIUMTEXT, VARCHAR
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+#: texts of more characters lie outside of the row: all of a row has 65,535 bytes, at four a character
+_LONGEST_IN_ROW = 512
+#: so many characters of a text that lies outside of its row are in an index on MariaDB and MySQL (``mysql_length``)
+PREFIX = 255
 
 
 def to_micros(moment: datetime) -> int:
@@ -31,6 +38,17 @@ def to_micros(moment: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The time, aware, UTC."""
     return _EPOCH + timedelta(0, 0, micros)
+
+
+def _is_mariadb(dialect: Dialect) -> bool:
+    return bool(getattr(dialect, "is_mariadb", False))
+
+
+def _collation(dialect: Dialect, *, exact: bool) -> str:
+    """How text is compared on a server. Spaces at the end count."""
+    if _is_mariadb(dialect):
+        return "utf8mb4_nopad_bin" if exact else "utf8mb4_uca1400_nopad_as_ci"
+    return "utf8mb4_0900_bin" if exact else "utf8mb4_0900_as_ci"
 
 
 class CairnType(TypeDecorator[T], Generic[T]):
@@ -50,10 +68,11 @@ class Id(CairnType[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """TEXT on SQLite, VARCHAR compared byte by byte on MySQL and MariaDB."""
+        """TEXT on SQLite, VARCHAR of ASCII compared byte by byte on MySQL and MariaDB."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(LongText())
-        return dialect.type_descriptor(String(64, collation="ascii_bin"))
+        collation = "ascii_nopad_bin" if _is_mariadb(dialect) else "ascii_bin"
+        return dialect.type_descriptor(VARCHAR(64, charset="ascii", collation=collation))
 
 
 class Name(CairnType[str]):
@@ -72,13 +91,20 @@ class Name(CairnType[str]):
         return f"Name({self.length}, exact=True)" if self.exact else f"Name({self.length})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """TEXT with its collation on SQLite, VARCHAR or LONGTEXT elsewhere."""
+        """TEXT with its collation on SQLite, VARCHAR, MEDIUMTEXT or LONGTEXT elsewhere."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(LongText() if self.exact else LongText(collation="NOCASE"))
-        collation = "utf8mb4_bin" if self.exact else "utf8mb4_general_ci"
+        collation = _collation(dialect, exact=self.exact)
         if self.length is None:
-            return dialect.type_descriptor(LongText(2**32 - 1, collation=collation))
-        return dialect.type_descriptor(String(self.length, collation=collation))
+            return dialect.type_descriptor(LONGTEXT(charset="utf8mb4", collation=collation))
+        if self.length > _LONGEST_IN_ROW:
+            return dialect.type_descriptor(MEDIUMTEXT(charset="utf8mb4", collation=collation))
+        return dialect.type_descriptor(VARCHAR(self.length, charset="utf8mb4", collation=collation))
+
+
+def is_long(kind: object) -> bool:
+    """Whether a column is text that lies outside of its row on MariaDB and MySQL, so that an index has its beginning only."""
+    return isinstance(kind, Name) and (kind.length is None or kind.length > _LONGEST_IN_ROW)
 
 
 class Choice(CairnType[str]):
@@ -157,10 +183,14 @@ class Moment(CairnType[datetime]):
 
 
 class Blob(CairnType[bytes]):
-    """Bytes as they are: BLOB everywhere."""
+    """Bytes as they are."""
 
     impl = LargeBinary
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[bytes]:
+        """BLOB on SQLite, LONGBLOB elsewhere, whose BLOB ends at 64 KiB."""
+        return dialect.type_descriptor(LargeBinary() if dialect.name == "sqlite" else LONGBLOB())
 
 
 class Closed(CairnType[object]):
@@ -188,7 +218,7 @@ class Json(CairnType[object]):
         """TEXT on SQLite, LONGTEXT elsewhere."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(LongText())
-        return dialect.type_descriptor(LongText(2**32 - 1, collation="utf8mb4_bin"))
+        return dialect.type_descriptor(LONGTEXT(charset="utf8mb4", collation=_collation(dialect, exact=True)))
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """Encode with msgspec; None becomes NULL, not the text ``null``."""

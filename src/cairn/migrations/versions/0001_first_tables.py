@@ -253,7 +253,7 @@ def upgrade() -> None:
     with op.batch_alter_table("system_tag", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_system_tag_account_uuid"), ["account_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_system_tag_resource_uuid"), ["resource_uuid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_system_tag_tag"), ["tag"], unique=False)
+        batch_op.create_index(batch_op.f("ix_system_tag_tag"), ["tag"], unique=False, mysql_length=255)
 
     op.create_table(
         "user_tag",
@@ -270,7 +270,7 @@ def upgrade() -> None:
     with op.batch_alter_table("user_tag", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_user_tag_account_uuid"), ["account_uuid"], unique=False)
         batch_op.create_index(batch_op.f("ix_user_tag_resource_uuid"), ["resource_uuid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_user_tag_tag"), ["tag"], unique=False)
+        batch_op.create_index(batch_op.f("ix_user_tag_tag"), ["tag"], unique=False, mysql_length=255)
 
     op.create_table(
         "zone",

@@ -86,6 +86,6 @@ def _tag_table(name: str) -> sa.Table:
         sa.PrimaryKeyConstraint("uuid", name=f"pk_{name}"),
         sa.Index(f"ix_{name}_account_uuid", "account_uuid"),
         sa.Index(f"ix_{name}_resource_uuid", "resource_uuid"),
-        sa.Index(f"ix_{name}_tag", "tag"),
+        sa.Index(f"ix_{name}_tag", "tag", mysql_length=255),
         sqlite_strict=True,
     )

@@ -7,8 +7,8 @@ import pytest
 from yarl import URL
 
 from cairn.kernel.bus.broker import Broker, parse_broker
-from cairn.kernel.deploy.authority import Authority
 from cairn.kernel.error import CairnError
+from cairn.testing.shared import authority_in
 
 SECRET = "s3cr3t/@:?&"
 QUOTED = "s3cr3t%2F%40%3A%3F%26"
@@ -95,8 +95,8 @@ def test_password_is_not_shown() -> None:
     assert repr(parse_broker(f"amqps://me:{QUOTED}@mq/x")) == "Broker(mq:5671/x)"
 
 
-def test_certificates_are_checked_against_the_file(tmp_path: Path) -> None:
-    Authority.open(tmp_path).issue_node(["127.0.0.1"])
+async def test_certificates_are_checked_against_the_file(tmp_path: Path) -> None:
+    (await authority_in(tmp_path)).issue_node(["127.0.0.1"])
     names = {"cafile": "ca.crt", "certfile": "node.crt", "keyfile": "node.key"}
     query = "&".join(f"{name}={tmp_path / file}" for name, file in names.items())
     context = parse_broker(f"amqps://mq?{query}").tls_context()

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.kernel import sample
+from tests.unit.kernel.sample import Entry
 
 from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.error import CairnError
 from cairn.kernel.store.group import NoMetrics, TransactionRunner, WorkItem
 from cairn.kernel.store.line import Line
+from cairn.kernel.store.mariadb import Raw, client
 from cairn.kernel.store.sqlite import SqliteConnection, SqliteDriver
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
+from cairn.testing.mariadb import CopyableConnection, PooledDriver, shared_server
 
 
 class Connection(SqliteConnection):
@@ -424,3 +427,149 @@ def test_one_that_was_overtaken_in_a_batch_without_marks_costs_the_others_nothin
     calls = world.write(keep("a"), overtaken_for(2, "store.overtaken", seen), keep("b"))
     assert [call.error for call in calls] == [None] * 3
     assert world.kept() == ["a", "run 3", "b"]
+
+
+# -- a server that fails ------------------------------------------------------------------------------------------------
+
+FAULTS = ("lost before", "lost after", "deadlock", "none")
+
+
+class FaultyRaw:
+    """A connection to a server which, at each statement that is sent, may fail as its driver says."""
+
+    def __init__(self, raw: Raw, driver: FaultyDriver) -> None:
+        self._raw = raw
+        self._driver = driver
+        self.store_result = raw.store_result
+        self.affected_rows = raw.affected_rows
+        self.string_literal = raw.string_literal
+        self.get_server_info = raw.get_server_info
+        self.set_character_set = raw.set_character_set
+        self.close = raw.close
+
+    def query(self, query: bytes) -> None:
+        faults = self._driver.faults
+        fault = faults.pop(0) if faults else "none"
+        if fault == "lost before":
+            raise client().Error(2006, "Server has gone away")
+        if fault == "deadlock" and query.startswith((b"INSERT", b"UPDATE", b"SAVEPOINT")):
+            self._raw.query(b"ROLLBACK")
+            raise client().Error(1213, "Deadlock found when trying to get lock; try restarting transaction")
+        self._raw.query(query)
+        if fault == "lost after":
+            raise client().Error(2013, "Lost connection to server during query")
+
+
+class FaultyDriver(PooledDriver):
+    """A database on a server that fails as it is told to."""
+
+    def __init__(self) -> None:
+        kept = shared_server().driver(sample.schema())
+        super().__init__(kept.address, kept.pool, [])
+        self.faults: list[str] = []
+
+    def _made(self, raw: Raw, read_only: bool) -> CopyableConnection:
+        return super()._made(FaultyRaw(raw, self), read_only)
+
+
+class ServerWorld:
+    """A writer on it. No pause takes any time."""
+
+    def __init__(self) -> None:
+        self.driver = FaultyDriver()
+        self.line = Line(self.driver, read_only=False)
+        self.pauses: list[float] = []
+        self.runner = TransactionRunner(
+            self.driver, sample.schema(), VirtualClock(), NoMetrics(), pause=self.pauses.append
+        )
+
+    def write(self, *functions: Callable[[Tx], object]) -> list[WorkItem[object]]:
+        """Functions that wait together."""
+        calls = [WorkItem(function, None) for function in functions]
+        waiting = iter(calls[1:])
+        return self.runner.write(self.line, calls[0], lambda: next(waiting, None))
+
+    def texts(self) -> list[str]:
+        self.driver.faults.clear()
+        item: WorkItem[object] = WorkItem(lambda tx: [one.text for one in tx.find(Entry)], None)
+        self.runner.read(self.line, item)
+        assert isinstance(item.result, list)
+        return sorted(item.result)
+
+    def close(self) -> None:
+        self.driver.faults.clear()
+        self.line.close()
+        self.driver.close()
+
+
+@pytest.fixture
+def server() -> Iterator[ServerWorld]:
+    world = ServerWorld()
+    yield world
+    world.close()
+
+
+def enter(text: str) -> Callable[[Tx], object]:
+    return lambda tx: tx.insert(Entry(text=text))
+
+
+def refused(tx: Tx) -> None:
+    tx.insert(Entry(text="refused"))
+    raise CairnError("some.refusal", "no")
+
+
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=30), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_server_does_each_function_is_applied_once(faults: list[str], sizes: list[int]) -> None:
+    server = ServerWorld()
+    server.driver.faults = list(faults)
+    for batch, size in enumerate(sizes):
+        items = server.write(*(enter(f"{batch}-{number}") for number in range(size)), refused)
+        assert [item.error for item in items[:-1]] == [None] * size
+        assert isinstance(items[-1].error, CairnError) and items[-1].error.code == "some.refusal"
+    assert server.texts() == sorted(f"{batch}-{number}" for batch, size in enumerate(sizes) for number in range(size))
+    server.close()
+
+
+def test_a_server_that_stays_away_is_told_to_all_and_the_next_are_tried_once(server: ServerWorld) -> None:
+    server.driver.faults = ["lost before"] * 1000
+    items = server.write(enter("a"), enter("b"))
+    assert {item.error.code for item in items if isinstance(item.error, CairnError)} == {"store.unreachable"}
+    assert 25 < sum(server.pauses) < 60
+    server.pauses.clear()
+    (item,) = server.write(enter("c"))
+    assert isinstance(item.error, CairnError) and item.error.code == "store.unreachable"
+    assert server.pauses == []
+    server.driver.faults.clear()
+    (item,) = server.write(enter("d"))
+    assert item.error is None
+    assert server.texts() == ["d"]
+
+
+def test_a_commit_that_stays_in_doubt_is_told_as_such(server: ServerWorld) -> None:
+    server.write(enter("a"))
+    server.driver.faults = ["none", "none", "lost after", *["lost before"] * 1000]  # insert, mark, commit
+    (item,) = server.write(enter("b"))
+    assert isinstance(item.error, CairnError) and item.error.code == "store.unknown-outcome"
+    assert server.texts() == ["a", "b"]
+
+
+def test_a_read_that_is_interrupted_is_done_again(server: ServerWorld) -> None:
+    server.write(enter("a"))
+    server.driver.faults = ["lost before", *["none"] * 20]
+    item: WorkItem[object] = WorkItem(lambda tx: tx.count(Entry), None)
+    server.runner.read(server.line, item)
+    assert (item.result, item.error) == (1, None)
+
+
+def test_a_function_that_swallows_the_interruption_is_run_again_all_the_same(server: ServerWorld) -> None:
+    def stubborn(tx: Tx) -> None:
+        for text in ("first", "second"):
+            with suppress(CairnError):
+                tx.insert(Entry(text=text))
+
+    server.write(enter("a"))
+    server.driver.faults = ["deadlock"]
+    (item,) = server.write(stubborn)
+    assert item.error is None
+    assert server.texts() == ["a", "first", "second"]

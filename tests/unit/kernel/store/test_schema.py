@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import pytest
-from sqlalchemy.dialects import mysql, sqlite
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.mysql.base import MySQLDialect
+from sqlalchemy.schema import CreateIndex, CreateTable
 from tests.unit.kernel import sample
 from tests.unit.kernel.sample import Host, VmInstance, Volume, Zone
 
 from cairn.kernel.error import CairnError
-from cairn.kernel.store import Key, Record, References, Schema, TableMeta
+from cairn.kernel.store import Index, Key, Record, References, Schema, TableMeta, Text
+from cairn.kernel.store.names import short_name
 from cairn.kernel.store.record import info
 
 
@@ -80,13 +82,40 @@ def test_tables_are_strict_on_sqlite_and_compare_names_without_case() -> None:
     assert "uuid TEXT NOT NULL" in text
 
 
-def test_tables_can_be_made_on_mysql_too() -> None:
+def test_tables_can_be_made_on_mariadb_too() -> None:
     tables = sample.schema().metadata.tables
-    text = str(CreateTable(tables["zone"]).compile(dialect=mysql.dialect()))
-    assert "name VARCHAR(255) COLLATE utf8mb4_general_ci NOT NULL" in text
-    assert "uuid VARCHAR(64) COLLATE ascii_bin NOT NULL" in text
+    text = str(CreateTable(tables["zone"]).compile(dialect=MySQLDialect(is_mariadb=True)))
+    assert "name VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_uca1400_nopad_as_ci NOT NULL" in text
+    assert "uuid VARCHAR(64) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL" in text
     assert "create_date BIGINT NOT NULL" in text
-    assert "TEXT(4294967295)" in str(CreateTable(tables["storage"]).compile(dialect=mysql.dialect()))
+
+
+def test_unique_keys_tell_their_columns_by_the_name_that_a_database_has_for_them() -> None:
+    class Long(Record, frozen=True, kw_only=True):
+        meta: ClassVar[TableMeta] = TableMeta(
+            table="a_table_with_a_name_that_is_rather_long", unique_together=(("a_column_of_it", "another_column"),)
+        )
+        uuid: Annotated[str, Key()]
+        a_column_of_it: str
+        another_column: str
+
+    keys = Schema([Long]).unique_keys
+    table = "a_table_with_a_name_that_is_rather_long"
+    assert set(keys.values()) == {f"{table}.a_column_of_it, {table}.another_column"}
+    whole = f"uq_{table}_a_column_of_it_another_column"
+    assert set(keys) == {whole, short_name(whole)}
+    assert len(short_name(whole)) == 64
+
+
+def test_an_index_of_a_long_text_has_its_beginning_only_where_indexes_are_short() -> None:
+    class Noted(Record, frozen=True, kw_only=True):
+        meta: ClassVar[TableMeta] = TableMeta(table="noted")
+        uuid: Annotated[str, Key()]
+        note: Annotated[str, Text(4096), Index()]
+
+    (index,) = Schema([Noted]).metadata.tables["noted"].indexes
+    assert str(CreateIndex(index).compile(dialect=MySQLDialect())).endswith("(note(255))")
+    assert str(CreateIndex(index).compile(dialect=sqlite.dialect())).endswith("(note)")
 
 
 def test_naming_a_record_twice_is_naming_it_once() -> None:

@@ -215,11 +215,14 @@ async def test_functions_whose_transaction_another_ended_are_run_again() -> None
     await store.close()
 
 
-async def test_going_on_after_the_transaction_ended_is_an_error_not_a_success(store: Store) -> None:
+@pytest.mark.parametrize("inline", [True, False])
+async def test_going_on_after_the_transaction_ended_is_an_error_not_a_success(inline: bool) -> None:
+    store = await Store.memory(sample.schema(), VirtualClock(), inline=inline)
     with pytest.raises(CairnError) as caught:
         await store.write(lambda tx: tx.fetch("ROLLBACK", ()))
     assert caught.value.code == "store.lost"
     await store.write(lambda tx: tx.insert(zone(1)))
+    await store.close()
 
 
 async def test_another_process_holding_the_file_is_named_as_the_trouble(
@@ -395,3 +398,16 @@ async def test_functions_run_in_the_context_of_their_caller_whatever_the_thread(
             assert await store.look(lambda tx: current().actor) == "alice"
     finally:
         await store.close()
+
+
+async def test_looks_are_answered_in_the_order_of_the_calls(store: Store) -> None:
+    """Whoever comes first keeps its place: recovered jobs look at the database before they take their places in queues."""
+    await store.write(lambda tx: tx.insert(zone(1)))
+    answered: list[int] = []
+
+    async def look(number: int) -> None:
+        await store.look(lambda tx: tx.count(Zone) if number % 3 else tx.find(Zone))
+        answered.append(number)
+
+    await asyncio.gather(*(look(number) for number in range(50)))
+    assert answered == list(range(50))

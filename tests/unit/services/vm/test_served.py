@@ -33,7 +33,7 @@ class Service(VmNetworkService):
 async def test_a_host_is_asked_on_the_node_that_it_belongs_to() -> None:
     clock, told = VirtualClock(), list[str]()
     network = MemoryNetwork(clock)
-    served = {}
+    served: dict[NodeId, ServedVms] = {}
     for node in NODES:
         ring = Ring()
         ring.set_members(NODES, 1)
