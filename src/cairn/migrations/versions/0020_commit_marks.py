@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0020"
-down_revision = "cairn_0018"
+down_revision = "cairn_0019"
 branch_labels = None
 depends_on = None
 

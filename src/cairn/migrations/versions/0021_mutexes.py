@@ -8,7 +8,7 @@ from alembic import op
 from cairn.kernel.store import types
 
 revision = "cairn_0021"
-down_revision = "cairn_0019"
+down_revision = "cairn_0020"
 branch_labels = None
 depends_on = None
 
