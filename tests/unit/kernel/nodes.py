@@ -51,7 +51,15 @@ class SmallNode:
         self.calls: list[str] = []
         self.world = World(store, clock)
         self.ring, metrics = Ring(), Metrics()
-        self.bus = Bus(name, self.ring, network.transport(name), clock, metrics, RandomIds(seed=ord(name[0])))
+        self.bus = Bus(
+            name,
+            self.ring,
+            network.transport(name),
+            clock,
+            metrics,
+            RandomIds(seed=ord(name[0])),
+            incarnation=lambda: self.membership.joined,
+        )
         self.membership = Membership(
             store, self.ring, clock, name, host_name="127.0.0.1", port=1, on_fenced=lambda error: None
         )
