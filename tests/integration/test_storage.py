@@ -233,6 +233,7 @@ async def test_volumes_from_before_know_what_they_are_based_on_if_their_image_is
     database.write_bytes(cloud.store.content())
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("ALTER TABLE local_storage_resource_ref DROP COLUMN image_uuid")
+        connection.execute("DROP INDEX ix_local_storage_host_ref_primary_storage_uuid_available_capacity_host_uuid")
         for capacity in CAPACITIES:
             connection.execute(f"ALTER TABLE local_storage_host_ref DROP COLUMN summed_{capacity}")
         connection.execute("CREATE TABLE alembic_version_local_storage (version_num VARCHAR(32) PRIMARY KEY)")

@@ -8,10 +8,12 @@ task of its own, and not again while that one lasts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
+from sqlalchemy import Select, bindparam, select
 
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.handlers import handles
@@ -21,6 +23,7 @@ from cairn.kernel.event import Events
 from cairn.kernel.ids import IdSource
 from cairn.kernel.invalidation import Keys
 from cairn.kernel.machine.model import MachineStatus
+from cairn.kernel.store.record import table_of
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.messages import HostSyncFailed, Synced, SyncHost
 from cairn.services.host.model import Host, HostFault
@@ -30,6 +33,11 @@ from cairn.services.ids import HostId
 _log = structlog.get_logger("cairn.host")
 _REASON_CHARACTERS = 2000
 _PARALLELISM = 20
+_AT_A_TIME = 1000  #: hosts in one statement
+_host = table_of(Host)
+_STATUSES: Select[Any] = select(_host.c.uuid, _host.c.status).where(
+    _host.c.uuid.in_(bindparam("hosts", expanding=True))
+)
 
 Work = Callable[[HostId, str], Awaitable[None]]
 
@@ -185,18 +193,17 @@ class Syncs(HostSyncs):
             await self.reread()  # what failed elsewhere on hosts that belong to this node now
         if not self._failing:
             return
-        uuids = {part.host for part in self._failing}
-        hosts = {row.uuid: row for row in await self._store.read(lambda tx: tx.find(Host, uuid=list(uuids)))}
+        hosts = await self._store.read(partial(_statuses, sorted({part.host for part in self._failing})))
         for part in list(self._failing):
-            host = hosts.get(part.host)
-            if host is None:
-                del self._failing[part]
-            elif self._is_tried(host, part):
+            status = hosts.get(part.host)
+            if status is None:
+                self._failing.pop(part, None)
+            elif self._is_tried(status, part):
                 self._busy.add(part)
                 self._tasks.start(self._try(part), f"sync {part.kind}")
 
-    def _is_tried(self, host: Host, part: _Part) -> bool:
-        ready = host.status is MachineStatus.CONNECTED and self._bus.owns(host.uuid)
+    def _is_tried(self, status: str, part: _Part) -> bool:
+        ready = status == MachineStatus.CONNECTED.value and self._bus.owns(part.host)
         return ready and part.kind in self._works and part not in self._busy
 
     async def _try(self, part: _Part) -> None:
@@ -205,3 +212,12 @@ class Syncs(HostSyncs):
                 await self.sync(*part)
         finally:
             self._busy.discard(part)
+
+
+def _statuses(hosts: Sequence[HostId], tx: Tx) -> dict[HostId, str]:
+    """The statuses of those hosts that are there, however many are asked for."""
+    found: dict[HostId, str] = {}
+    for start in range(0, len(hosts), _AT_A_TIME):
+        rows = tx.rows(_STATUSES, {"hosts": hosts[start : start + _AT_A_TIME]})
+        found |= {HostId(str(uuid)): str(status) for uuid, status in rows}
+    return found

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Update
 from tests.unit.services.host.host_calls import add, cluster
 from tests.unit.services.image_site import Site
 
 from cairn.kernel.api import DeleteMode
 from cairn.kernel.event import EventRow
+from cairn.kernel.store.store import Tx
+from cairn.services.host.kind import note_change
 from cairn.services.host.machine import HostStateEvent
 from cairn.services.host.messages import ChangeHostState, DeleteHost
-from cairn.services.host.model import Host, HostClaim
-from cairn.services.ids import HostId, VmId
+from cairn.services.host.model import Host, HostChanges, HostClaim
+from cairn.services.ids import ClusterId, HostId, VmId
 
 
 async def test_a_host_that_vms_hold_something_of_stays_even_when_enforcing(site: Site) -> None:
@@ -59,3 +62,21 @@ async def test_a_host_in_maintenance_is_watched_like_any_other_and_not_tried_whi
     told = [row.content["status"] for row in await site.rows(EventRow, name="host.status-changed")]
     tried = told.count("Connecting") > 0
     assert tried == (event is HostStateEvent.DISABLE)
+
+
+async def test_two_nodes_may_note_the_first_change_of_a_cluster_at_a_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ClusterId(await cluster(site))
+    await site.context.store.write(lambda tx: tx.insert(HostChanges(cluster_uuid=here, number=4)))
+    execute, unseen = Tx.execute, [True]
+
+    def late(tx: Tx, statement: Update, params: dict[str, object]) -> int:
+        """The other node's row is not seen at first."""
+        return 0 if unseen and unseen.pop() else execute(tx, statement, params)
+
+    monkeypatch.setattr(Tx, "execute", late)
+
+    await site.context.store.write(lambda tx: note_change(tx, here))
+
+    assert [row.number for row in await site.rows(HostChanges)] == [5]

@@ -105,3 +105,33 @@ async def test_what_is_not_in_the_cloud_gets_no_row() -> None:
         part.error = CairnError("part.broken", "It is broken.")
         assert not await part.syncs.sync(HostId("f" * 32), "part")
         assert faults(cloud) == []
+
+
+async def test_more_parts_than_one_statement_takes_are_looked_at() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        part = Part(cloud)
+        for number in range(17_000):
+            part.syncs.later(HostId(f"gone-{number}"), "part", reason="there is one")
+        part.syncs.later(host, "part", reason="there is one")
+
+        await part.syncs.round()
+        await cloud.quiet(1)
+
+        assert part.tries == 1
+        assert part.syncs.failing(HostId("gone-1"), "part") is None
+
+
+async def test_work_that_was_looked_up_already_is_done_instead_and_its_failure_noted() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        part = Part(cloud)
+
+        async def fail() -> None:
+            raise ValueError("this time")
+
+        assert not await part.syncs.sync(host, "part", work=fail)
+
+        assert (part.tries, faults(cloud)) == (0, ["ValueError('this time')"])
+        await cloud.quiet(61)
+        assert (part.tries, faults(cloud)) == (1, [])
