@@ -5,8 +5,10 @@ Counted are the steps of the database's machine, which do not depend on how busy
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,14 @@ from msgspec.structs import replace
 from cairn.bootstrap import load_plugins
 from cairn.cli.bench.population import Population, Size
 from cairn.kernel.assembly import make_schema
+from cairn.kernel.error import CairnError
 from cairn.kernel.query import QueryEngine, QueryRequest, Scope, TagTables
+from cairn.kernel.query.catalog import Catalog
 from cairn.kernel.query.plan import PATIENCE
+from cairn.kernel.query.resolve import is_indexed
 from cairn.kernel.settings import load
 from cairn.kernel.store.driver import Row
-from cairn.kernel.store.record import SqlValue
+from cairn.kernel.store.record import Kind, SqlValue
 from cairn.kernel.store.store import Store, Tx
 from cairn.services.identity.model import Account, AccountType
 from cairn.testing.clock import VirtualClock
@@ -187,3 +192,55 @@ async def test_what_few_have_in_common_is_not_looked_for_in_all(sites: tuple[Sit
     meter = ask(site, QueryRequest(entity="VmInstance", conditions=conditions, limit=20), None)
     assert meter.steps < 10 * PATIENCE
     assert not any("SCAN a" in plan for plan in meter.plans[-1:])
+
+
+CATALOG = Catalog(SCHEMA, TagTables())
+_VALUES = {Kind.INT: "7", Kind.FLOAT: "7.5", Kind.BOOL: "true", Kind.TIME: "2026-01-01T00:00:07Z"}
+
+
+def looked_for() -> list[tuple[str, str]]:
+    """Each field of each entity that an index leads to, and each way from an entity to another, with the key at its end."""
+    found: list[tuple[str, str]] = []
+    for name, entity in CATALOG.entities.items():
+        for column in entity.columns.values():
+            if is_indexed(column.field) and not column.hops:
+                value = column.field.choices[0] if column.field.choices else _VALUES.get(column.field.kind, "x" * 32)
+                found.append((name, f"{column.name}={value}"))
+        for join in entity.joins.values():
+            key = CATALOG.entities[join.target].key
+            found.append((name, f"{join.name}.{key.wire}={_VALUES.get(key.kind, 'x' * 32)}"))
+    return found
+
+
+@pytest.mark.parametrize("count", [False, True])
+@pytest.mark.parametrize("owned", [False, True])
+async def test_no_condition_that_an_index_leads_to_goes_through_a_table(
+    owned: bool, count: bool, sites: tuple[Site, Site]
+) -> None:
+    site = sites[1]
+    owner = site.population.account(3) if owned else None
+    asked, scanned = 0, list[str]()
+    for name, condition in looked_for():
+        if name not in large(site):
+            continue  # of a few rows it is no matter; and the rows of a subtype are its parent's
+        request = QueryRequest(entity=name, conditions=[condition], count=count, limit=20)
+        try:
+            meter = ask(site, request, owner)
+        except CairnError as error:
+            assert owned, (name, condition, error)  # it is for administrators
+            continue
+        asked += 1
+        scanned += [f"{name} {condition}: {plan}" for plan in meter.plans if re.search(r"\bSCAN a\b", plan)]
+    assert asked > 30
+    assert scanned == []
+
+
+@cache
+def large(site: Site) -> set[str]:
+    """The entities that there are many of."""
+    counts = {
+        name: site.raw.execute(f"SELECT count(*) FROM {entity.base.meta.table}").fetchone()[0]
+        for name, entity in CATALOG.entities.items()
+        if entity.parent is None
+    }
+    return {name for name, count in counts.items() if count >= FEW}
