@@ -12,7 +12,15 @@ from cairn.testing.cloud import Cloud, Saved
 
 #: tables that are not of anything that was made: what the cloud is born with, and what it remembers of what is gone
 BORN_WITH = frozenset(
-    {"former_uuid", "global_config", "network_service_provider", "network_service_type", "plugin_trace"}
+    {
+        "authority",
+        "cloud",
+        "former_uuid",
+        "global_config",
+        "network_service_provider",
+        "network_service_type",
+        "plugin_trace",
+    }
 )
 _SAVED: dict[int, Saved] = {}
 
