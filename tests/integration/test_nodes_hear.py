@@ -21,6 +21,7 @@ from cairn.services.host.config import MACHINE
 from cairn.services.host.messages import ReconnectHost
 from cairn.services.host.model import Host
 from cairn.services.host.provided import HostAgents
+from cairn.services.ids import HostId
 from cairn.services.vm.messages import StrangeVmSeen
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
@@ -332,3 +333,33 @@ async def test_queues_of_all_nodes_are_shown_by_any_and_one_that_does_not_answer
     cloud.network.cut(A, B)
     _, answer = await cloud.request(A, "GET", "/resource-queues")
     assert list(cast("Json", answer["silent"])) == [B]
+
+
+def told_names(cloud: Nodes, host: str) -> list[str]:
+    """The names of VMs on other hosts that a host's server answers."""
+    (server,) = cloud.world.hosts[host].dhcp.values()
+    own = {entry.ip for entry in server.entries.values()}
+    return sorted(name for ip, name in server.names.items() if ip not in own)
+
+
+async def test_hosts_know_the_names_of_all_vms_whichever_nodes_make_and_stop_them(cloud: Nodes) -> None:
+    made = [await cloud.create_vm(NODES[number % 3], f"vm-{number}") for number in range(9)]
+    await cloud.clock.advance(10)
+    made.append(await cloud.create_vm(A, "last"))
+    await cloud.clock.advance(10)
+    names = {row.uuid: name for name, row in (await hosts(cloud)).items()}
+    where = {str(vm["name"]): names[HostId(str(vm["hostUuid"]))] for vm in made}
+    assert len(set(where.values())) == 2
+    for host in set(where.values()):
+        assert told_names(cloud, host) == sorted(name for name, place in where.items() if place != host)
+
+    last = str(made[-1]["uuid"])
+    cloud.kill(cloud.nodes[A].context.ring.node_of(last))
+    await cloud.clock.advance(NOTICED_SECONDS)
+    path = f"/vm-instances/{last}/actions"
+    status, _ = await cloud.request(next(iter(cloud.nodes)), "PUT", path, {"stopVmInstance": {}})
+    assert status == 202
+    await cloud.clock.advance(20)
+    del where["last"]
+    for host in set(where.values()):
+        assert told_names(cloud, host) == sorted(name for name, place in where.items() if place != host)

@@ -135,3 +135,21 @@ async def test_work_that_was_looked_up_already_is_done_instead_and_its_failure_n
         assert (part.tries, faults(cloud)) == (0, ["ValueError('this time')"])
         await cloud.quiet(61)
         assert (part.tries, faults(cloud)) == (1, [])
+
+
+async def test_what_another_node_has_noted_is_known_here_and_what_it_has_put_right_is_not_any_more() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        syncs = Part(cloud).syncs
+        syncs.later(host, "part", "mine", reason="not tried yet")
+        fault = HostFault(
+            uuid="f" * 32, host_uuid=host, kind="part", subject="one", reason="broken", create_date=cloud.clock.now()
+        )
+        await cloud.store.write(lambda tx: tx.insert(fault))
+        await syncs.reread()
+        assert syncs.failing(host, "part", "one") == "broken"
+        await cloud.store.write(lambda tx: tx.delete(HostFault, fault.uuid))
+        await syncs.reread()
+
+        assert syncs.failing(host, "part", "one") is None
+        assert syncs.failing(host, "part", "mine") == "not tried yet"

@@ -58,6 +58,17 @@ async def test_processors_are_looked_up_once_and_told_when_a_host_connects(rig: 
     assert set(await refused(rig, judge)) == {"h1"}
 
 
+async def test_processors_are_looked_up_again_when_another_node_has_changed_the_host(rig: StorageRig) -> None:
+    judge = ImageFilter(rig.sources)
+    await rig.node.insert(Host(uuid="h1", architecture="x86_64"))
+    assert await refused(rig, judge) == {}
+    await rig.node.context.store.write(lambda tx: tx.update(Host, "h1", architecture="aarch64"))
+    judge.hosts_changed(frozenset(("h2",)))
+    assert await refused(rig, judge) == {}
+    judge.hosts_changed(frozenset(("h1",)))
+    assert set(await refused(rig, judge)) == {"h1"}
+
+
 async def test_host_whose_processors_are_not_known_is_let_pass(rig: StorageRig) -> None:
     assert await refused(rig, ImageFilter(rig.sources)) == {}
 
