@@ -37,7 +37,7 @@ def keep_up(authority: Authority, loops: Loops, ring: Ring, node: NodeId) -> Non
         await authority.refresh()
 
     def seconds() -> float:
-        return ALONE_SECONDS if ring.members == {node} else NEWS_SECONDS
+        return ALONE_SECONDS if ring.alive == {node} else NEWS_SECONDS
 
     loop = loops.every("authority news", seconds, look)
     ring.listen(lambda change: loop.wake())

@@ -64,7 +64,7 @@ class Rotation:
         await self._report()
         found: Counter[str] = Counter()
         progress = {row.uuid: row for row in await self._store.read(lambda tx: tx.find(RootProgress))}
-        for node in self._ring.members or {self._node}:
+        for node in self._ring.alive or {self._node}:
             row = progress.get(node)
             if row is None or (row.issuer, row.trust) != self._wanted():
                 found[NODES] += 1  # its machines are not known either

@@ -425,7 +425,7 @@ class TransactionRunner:
         try:
             self.numbering.write(connection, late)
         except Exception:
-            if len(items) == 1:
+            if len(items) == 1 or connection.interrupted is not None:
                 raise
             self.changes.taken_back += 1
             connection.rollback()
