@@ -39,6 +39,8 @@ _MARKED = _BATCH
 _TRIES = 40
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
+#: and for how long, where each try takes its time
+_PATIENCE_SECONDS = 60.0
 
 
 class StoreMetrics(Protocol):
@@ -145,22 +147,28 @@ class _Interrupted(Exception):
         self.items = items
 
 
+#: waits so many seconds; True: there is to be no further try
+Pause = Callable[[float], bool | None]
+
+
 class _Tries:
     """The pauses between tries, each about twice as long as the one before."""
 
-    def __init__(self, most: int, pause: Callable[[float], object]) -> None:
+    def __init__(self, most: int, pause: Pause, monotonic: Callable[[], float]) -> None:
         self._left = most
+        self._until = monotonic() + _PATIENCE_SECONDS
         self._seconds = _FIRST_PAUSE_SECONDS
         self._pause = pause
+        self._monotonic = monotonic
 
     def another(self) -> bool:
         """Wait, and say whether there may be another try."""
         self._left -= 1
-        if self._left <= 0:
+        if self._left <= 0 or self._monotonic() >= self._until:
             return False
-        self._pause(self._seconds * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        ended = self._pause(self._seconds * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
         self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
-        return True
+        return not ended
 
 
 def _lost() -> CairnError:
@@ -185,9 +193,9 @@ class TransactionRunner:
         clock: Clock,
         metrics: StoreMetrics,
         seals: Seals | None = None,
-        pause: Callable[[float], object] | None = None,
+        pause: Pause | None = None,
     ) -> None:
-        """`pause`: waits so many seconds; ends at once when the store is being closed. For tests, another one."""
+        """`pause`: between tries; None: one that ends at once, with all tries, when the store is being closed."""
         self.driver = driver
         self.schema = schema
         self.clock = clock
@@ -195,8 +203,8 @@ class TransactionRunner:
         self.statements = Statements(driver.dialect, seals or Seals.ephemeral())
         self.numbering = Numbering(driver, self.statements)
         self.changes = Changes(one_writer=driver.one_writer)
-        self.closing = threading.Event()  #: set: nothing that was interrupted is tried again after a pause
-        self._pause = pause or self.closing.wait
+        self.closing = threading.Event()  #: set: nothing that was interrupted is tried again
+        self._pause: Pause = pause or self.closing.wait
         self._marks_left = 0  #: so many functions more get a mark of their own
         self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
 
@@ -271,7 +279,7 @@ class TransactionRunner:
 
     def _tries(self, line: Line) -> _Tries:
         """As many as it takes a server to start again; one, if it has been away longer."""
-        return _Tries(_TRIES if line.trouble is None else 1, self._pause)
+        return _Tries(_TRIES if line.trouble is None else 1, self._pause, self.clock.monotonic)
 
     def write(
         self, line: Line, first: WorkItem[object], more: Callable[[], WorkItem[object] | None]

@@ -2,19 +2,20 @@
 
 So that an upgrade which is broken off can go on, the table ``migration_underway`` counts the statements of the current script
 that were begun, and those that were done; the next run passes over the latter. A statement that changes rows is counted in its
-own transaction. One that changes a table may have been done without being counted as done, if the crash came in between: of a
-statement that was begun, and of no other, it does not matter if what it makes is there already. Both counts are zero again as
-soon as the script's revision is noted.
+own transaction. One that changes a table is counted as begun before, and as done with the next one: of a statement that was begun
+and did not fail, and of no other, it does not matter if what it makes is there already. Both counts are zero again as soon as
+the script's revision is noted.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol, cast
 
 import sqlalchemy as sa
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from cairn.kernel.error import CairnError, ErrorKind
@@ -54,6 +55,7 @@ class ServerUpgrade:
         )
         sa.event.listen(connection, "before_cursor_execute", self._before, retval=True)
         sa.event.listen(connection, "after_cursor_execute", self._after)
+        sa.event.listen(connection.engine, "handle_error", self._failed)
 
     @contextmanager
     def scripts_of(self, label: str) -> Iterator[None]:
@@ -89,9 +91,16 @@ class ServerUpgrade:
         if self._label and VERSION_TABLE in statement and not _READS.match(statement):
             self._done = self._skipped = self._perhaps = 0
             self._note(begun=0, done=0)
-        elif self._label and (self._counts(statement) or statement == _NOTHING) and self._done > self._skipped:
-            self._run("SET foreign_key_checks = 1")
+        elif self._counts(statement) and not _DEFINES.match(statement):
             self._note(begun=self._done, done=self._done)
+        elif _MAKES_TABLE.match(statement):
+            self._run("SET foreign_key_checks = 1")
+
+    def _failed(self, context: ExceptionContext) -> None:
+        """A statement that fails has changed nothing: when it is tried again, what is there already is a mistake."""
+        if self._label and self._done > self._skipped and code_of(context.original_exception):
+            with suppress(Exception):  # the connection may be what failed
+                self._note(begun=self._done - 1, done=self._done - 1)
 
     def _counts(self, statement: str) -> bool:
         return bool(self._label) and VERSION_TABLE not in statement and not _READS.match(statement)

@@ -573,3 +573,28 @@ def test_a_function_that_swallows_the_interruption_is_run_again_all_the_same(ser
     (item,) = server.write(stubborn)
     assert item.error is None
     assert server.texts() == ["a", "first", "second"]
+
+
+def test_nothing_is_tried_again_once_the_store_is_being_closed(server: ServerWorld) -> None:
+    runner = TransactionRunner(server.driver, sample.schema(), VirtualClock(), NoMetrics())
+    runner.closing.set()
+    server.driver.faults = ["lost before"] * 1000
+    item: WorkItem[object] = WorkItem(enter("a"), None)
+    runner.write(server.line, item, lambda: None)
+    assert isinstance(item.error, CairnError) and item.error.code == "store.unreachable"
+    assert len(server.driver.faults) > 990
+
+
+def test_tries_that_take_long_are_few(server: ServerWorld) -> None:
+    clock = VirtualClock()
+
+    def slow(seconds: float) -> None:
+        server.pauses.append(seconds)
+        clock._elapsed += 25
+
+    runner = TransactionRunner(server.driver, sample.schema(), clock, NoMetrics(), pause=slow)
+    server.driver.faults = ["lost before"] * 1000
+    item: WorkItem[object] = WorkItem(enter("a"), None)
+    runner.write(server.line, item, lambda: None)
+    assert isinstance(item.error, CairnError) and item.error.code == "store.unreachable"
+    assert len(server.pauses) == 3

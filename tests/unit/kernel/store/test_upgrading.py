@@ -134,8 +134,9 @@ def test_what_is_there_already_is_a_mistake_of_a_script_that_was_not_broken_off(
         HEAD.format(name="Third", revision="shop_0003", before='"shop_0002"')
         + '    op.execute("CREATE TABLE thing (a INT)")\n'
     )
-    with pytest.raises(CairnError, match="already exists"):
-        upgrade(url, [scripts])
+    for _ in range(2):
+        with pytest.raises(CairnError, match="already exists"):
+            upgrade(url, [scripts])
 
 
 def test_nodes_that_start_together_take_turns(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
