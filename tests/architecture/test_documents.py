@@ -38,6 +38,7 @@ _COMMAND = re.compile(r"^ *(?:[A-Z_]+=\S+ )*cairn ([^|&;\n]*)", re.MULTILINE)
 _GUEST = re.compile(r"cairn guest\b.*")
 #: variables of the command line, which are no fields of `Settings`
 _CLI_VARIABLES = {
+    "CAIRN_TEST_DATABASE",
     "CAIRN_URL",
     "CAIRN_ACCOUNT",
     "CAIRN_PASSWORD",

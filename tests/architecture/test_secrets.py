@@ -22,6 +22,7 @@ OPEN = {
     ("job", "cancel_requested"),
     ("kvm_host", "host_key_fingerprint"),  # of a public key
     ("sftp_backup_storage", "host_key_fingerprint"),
+    ("job", "ring_key"),  # a resource's uuid
 }
 
 

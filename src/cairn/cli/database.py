@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cairn.kernel.store.dump import Content, Progress
     from cairn.kernel.store.schema import Schema
 
+#: in so long a node that is alive writes a heartbeat
+_HEARTBEATS_SECONDS = 5.0
 #: between two lines about one table
 _TELL_ROWS = 100_000
 
@@ -82,35 +85,31 @@ class _Place:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else works with the database meanwhile (``node.folder-in-use``, ``node.database-in-use``)."""
+        """Nobody else works with the database meanwhile (``node.already-running``, ``node.database-in-use``)."""
         from cairn.kernel.membership import FolderLock, lock_database
         from cairn.kernel.store.address import database_at
 
         self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = database_at(self.where)
         with ExitStack() as held:
             held.callback(FolderLock(self.settings.data_dir).release)
-            if isinstance(place, Path):
-                held.callback(lock_database(place).release)
+            if isinstance(file := database_at(self.where), Path):
+                held.callback(lock_database(file).release)
             else:
                 self._refuse_nodes()
             yield
 
     def _refuse_nodes(self) -> None:
-        """Refuse a database on a server that nodes work with, or did until they died (``node.database-in-use``)."""
-        connection = self.driver().connect(read_only=True)
-        try:
+        """A database on a server has no lock that all nodes hold: see whether one of them writes its heartbeat."""
+        with closing(self.driver().connect(read_only=True)) as connection:
             if "management_node" not in connection.columns():
                 return
-            nodes = [str(row[0]) for row in connection.fetch("SELECT uuid FROM management_node", ())]
-        finally:
-            connection.close()
-        if nodes:
-            raise refused(
-                f"Nodes work with the database: {', '.join(nodes)}. Stop them; forget those that died, with "
-                "`cairn node remove` on another one or by starting and stopping them.",
-                code="node.database-in-use",
-            )
+            asked = "SELECT * FROM management_node"
+            before = connection.fetch(asked, ())
+            if before:
+                threading.Event().wait(_HEARTBEATS_SECONDS)
+                connection.rollback()
+                if connection.fetch(asked, ()) != before:
+                    raise refused("Nodes work with this database. Stop all of them first.", code="db.nodes-alive")
 
 
 @database.command("upgrade")

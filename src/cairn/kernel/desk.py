@@ -324,20 +324,22 @@ class JobDesk:
 
     async def _give(self, opened: OpenJob) -> None:
         """Until it is another node's, has ended, or is this one's again."""
-        while True:
-            try:
-                row = await self._row(opened.id)
-                if row.state not in OPEN or row.claim != opened.claim:
-                    return
-                owner = self._owners.owner_of(opened.ring_key)
-                if owner == self._owners.node:
-                    self._jobs.take_back(opened)
-                    return
-                if (await self._bus.ask(owner, TakeJob(job=opened.id), timeout_seconds=_ASK_SECONDS)).here:
-                    return
-            except CairnError as error:
-                _log.info("job.not-given", job=opened.id, error=str(error))
+        while not await self._is_given(opened):
             await self._clock.sleep(_PAUSE_SECONDS)
+
+    async def _is_given(self, opened: OpenJob) -> bool:
+        try:
+            row = await self._row(opened.id)
+            if row.state not in OPEN or row.claim != opened.claim:
+                return True
+            owner = self._owners.owner_of(opened.ring_key)
+            if owner == self._owners.node:
+                self._jobs.take_back(opened)
+                return True
+            return (await self._bus.ask(owner, TakeJob(job=opened.id), timeout_seconds=_ASK_SECONDS)).here
+        except CairnError as error:
+            _log.info("job.not-given", job=opened.id, error=str(error))
+            return False
 
     @handles(TakeJob)
     async def take(self, message: TakeJob) -> Standing:

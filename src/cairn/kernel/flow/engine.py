@@ -276,18 +276,19 @@ class FlowEngine:
 
         Those of a node that died have become this node's, and are undone.
         """
-        while True:
-            rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=run.row.job_uuid))
-            inner = [row for row in _tree(rows, run.row.uuid) if row.uuid not in self._runner.live]
-            left = [row for row in inner if row.uuid != run.row.uuid and row.state is not RunState.UNDO_FAILED]
-            mine = [row for row in left if row.node_uuid == self._owners.node]
-            if not left:
-                return
-            if len(mine) < len(left):
+        while left := await self._inner(run):
+            if any(row.node_uuid != self._owners.node for row in left):
                 await self._clock.sleep(_LOOK_SECONDS)
                 continue
             with suppress(CairnError):  # what cannot be undone now is owed
-                await self._take_up(mine, cancel=True)
+                await self._take_up(left, cancel=True)
+
+    async def _inner(self, run: Run) -> list[FlowRun]:
+        """The runs inside of `run` that no task of this node works on, and that are not owed."""
+        rows = await self._store.read(lambda tx: tx.find(FlowRun, job_uuid=run.row.job_uuid))
+        outside = {run.row.uuid, *self._runner.live}
+        inner = [row for row in _tree(rows, run.row.uuid) if row.uuid not in outside]
+        return [row for row in inner if row.state is not RunState.UNDO_FAILED]
 
     async def retry(self, uuid: str) -> bool:
         """Try a failed undo again, now. Returns whether nothing is left of it.

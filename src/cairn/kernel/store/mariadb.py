@@ -78,7 +78,7 @@ _monotonic = SystemClock().monotonic  #: a server breaks queries off by real tim
 class CommitMark(Record, frozen=True, kw_only=True):
     """The last commit of a connection that writes; see the head of `cairn.kernel.store.mariadb`. Unused on SQLite."""
 
-    meta: ClassVar[TableMeta] = TableMeta(table="commit_mark", indexes=(("marked_seconds",),))
+    meta: ClassVar[TableMeta] = TableMeta(table="commit_mark", indexes=(("marked_seconds",),), local=True)
 
     uuid: Annotated[str, Key()]  #: of the connection
     number: int  #: of its last commit
@@ -325,7 +325,11 @@ class MariadbConnection:
         if self._until is not None:
             text = self._limited(text)
         self._send(text)
-        result = self._raw.store_result()
+        try:
+            result = self._raw.store_result()
+        except self._error as error:  # a query that locks rows may find a deadlock behind its first ones
+            self._note(error)
+            raise
         return [] if result is None else list(result.fetch_row(0, 0))
 
     def _limited(self, text: bytes) -> bytes:
@@ -355,17 +359,21 @@ class MariadbConnection:
         return found
 
     def damage(self) -> list[str]:
-        """The server's own check of each table."""
-        found = []
-        for table in sorted(self.columns()):
-            rows = self.fetch(f"CHECK TABLE `{table}`", ())  # a name of the database's own
-            found += [f"{table}: {row[3]!s}" for row in rows if str(row[2]).lower() in ("error", "warning")]
-        self._send(b"COMMIT")
-        return found
+        """What the server's own check of each table says; at most a hundred findings."""
+        names = ", ".join(f"`{table}`" for table in sorted(self.columns()))
+        rows = self.fetch(f"CHECK TABLE {names}", ()) if names else []
+        told = [(str(row[0]), str(row[3])) for row in rows]  # table, operation, kind, text
+        return [f"{table}: {text}" for table, text in told if text not in ("OK", "Table is already up to date")][:100]
 
     def last_numbers(self) -> dict[str, int]:
-        """None: numbers of logs come from a counter of ours (`numbering.py`)."""
-        return {}
+        """As the server has it for each table that counts."""
+        if not self._is_mariadb:  # MySQL shows numbers of yesterday, unless told not to
+            self.execute("SET SESSION information_schema_stats_expiry = 0", ())
+        asked = (
+            "SELECT table_name, auto_increment - 1 FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND auto_increment IS NOT NULL"
+        )
+        return {str(table): int(str(number)) for table, number in self.fetch(asked, ())}
 
     def leave_no_traces(self) -> None:
         """InnoDB keeps old versions of rows until it purges them; where that matters, its files are encrypted."""

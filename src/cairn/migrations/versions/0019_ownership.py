@@ -15,12 +15,10 @@ depends_on = None
 
 def upgrade() -> None:
     """Go forward."""
-    with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("node_uuid", types.Id(), nullable=False, server_default=""))
-        batch_op.add_column(sa.Column("epoch", types.Whole(), nullable=False, server_default=sa.text("0")))
-        batch_op.add_column(sa.Column("ring_key", types.Name(), nullable=False, server_default=""))
-    with op.batch_alter_table("flow_run", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("node_uuid", types.Id(), nullable=False, server_default=""))
+    op.add_column("job", sa.Column("node_uuid", types.Id(), nullable=False, server_default=""))
+    op.add_column("job", sa.Column("epoch", types.Whole(), nullable=False, server_default=sa.text("0")))
+    op.add_column("job", sa.Column("ring_key", types.Name(255), nullable=False, server_default=""))
+    op.add_column("flow_run", sa.Column("node_uuid", types.Id(), nullable=False, server_default=""))
     op.execute("UPDATE job SET ring_key = uuid")
 
 

@@ -8,11 +8,11 @@ from cairn.services.vm.messages import by_force
 from cairn.services.vm.model import StrayVm
 from cairn.services.vm.on_host import VmsOnHost
 from cairn.services.vm.reconciler import VmReconciler
-from cairn.services.vm.served import ServedVms
 from cairn.services.vm.service import VmService
 from cairn.services.vm.states import VmStates
 from cairn.services.vm.upkeep.departures import Departures
 from cairn.services.vm.upkeep.filters import GuestFilters
+from cairn.services.vm.upkeep.served import ServedVms
 from cairn.services.vm.upkeep.strays import Strays
 from cairn.services.vm.upkeep.sweeper import VmSweeper
 from cairn.services.volume.model import Volume

@@ -36,6 +36,7 @@ def run(node: SmallNode, state: RunState) -> FlowRun:
     data = {"uuid": "0" * 32, "account": "", "asked": DeleteZone(uuid="0" * 32)}
     return FlowRun(
         uuid=node.ids.new(),
+        node_uuid=node.context.node,
         workflow="zone.delete",
         state=state,
         position=2,

@@ -15,8 +15,8 @@ from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.vm.definition import VmDefinition, networks, nic_specs
 from cairn.services.vm.extensions import NicSpec, VmNetworks
 from cairn.services.vm.model import VmInstance, VmNic
-from cairn.services.vm.served import ServedVms
 from cairn.services.vm.steps.stop import OnHostInput
+from cairn.services.vm.upkeep.served import ServedVms
 
 
 class ApplyInput(Struct, frozen=True, kw_only=True):

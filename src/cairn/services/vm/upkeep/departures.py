@@ -21,8 +21,8 @@ from cairn.services.vm.extensions import VmNetworks
 from cairn.services.vm.machine import ON_NO_HOST, TRANSITIONAL
 from cairn.services.vm.messages import FollowVm, LeaveHost, StopType, StopVmInstance, TakeOffHost, TakeStray
 from cairn.services.vm.model import StrayVm, VmInstance, VmState
-from cairn.services.vm.served import ServedVms
 from cairn.services.vm.states import VmStates, queue_of
+from cairn.services.vm.upkeep.served import ServedVms
 
 _log = structlog.get_logger("cairn.vm")
 

@@ -16,8 +16,8 @@ from cairn.services.l3.messages import ClaimedAddress
 from cairn.services.vm.definition import VmDefinition
 from cairn.services.vm.extensions import VmNetworks, VmNetworkService
 from cairn.services.vm.model import VmNic
-from cairn.services.vm.served import ServedVms
 from cairn.services.vm.steps.network import ApplyInput, ApplyNetwork, Readdress, ReaddressInput
+from cairn.services.vm.upkeep.served import ServedVms
 from cairn.testing.clock import VirtualClock
 from cairn.testing.cloud import Cloud
 from cairn.testing.owner import sole_bus

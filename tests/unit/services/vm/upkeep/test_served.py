@@ -11,7 +11,7 @@ from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.ring import Ring
 from cairn.services.ids import HostId, VmId
 from cairn.services.vm.extensions import VmNetworks, VmNetworkService
-from cairn.services.vm.served import ServedVms
+from cairn.services.vm.upkeep.served import ServedVms
 from cairn.testing.clock import VirtualClock
 
 NODES = [NodeId("a"), NodeId("b")]
