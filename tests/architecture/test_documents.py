@@ -19,6 +19,7 @@ from cairn.cli.main import cairn
 from cairn.gateway.queries import collection_path
 from cairn.kernel.api import command_name
 from cairn.kernel.settings import load
+from cairn.testing.stores import VARIABLE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -38,13 +39,13 @@ _COMMAND = re.compile(r"^ *(?:[A-Z_]+=\S+ )*cairn ([^|&;\n]*)", re.MULTILINE)
 _GUEST = re.compile(r"cairn guest\b.*")
 #: variables of the command line, which are no fields of `Settings`
 _CLI_VARIABLES = {
-    "CAIRN_TEST_DATABASE",
     "CAIRN_URL",
     "CAIRN_ACCOUNT",
     "CAIRN_PASSWORD",
     "CAIRN_CA_FILE",
     "CAIRN_LAB_NAME",
     "CAIRN_BENCH_PASSWORD",
+    VARIABLE,
 }
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
