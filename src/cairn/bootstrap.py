@@ -203,6 +203,8 @@ class Node:
             "cairn_store_info", "The database, and whether a commit survives a power cut.", "store", "durable"
         )
         kind.set(1, store.driver.dialect.name, "true")
+        way = metrics.gauge("cairn_bus_info", "How this node reaches the others.", "bus")
+        way.set(1, "rabbitmq" if settings.broker else "memory")
         own = given.node or _node_id(settings, ids)
         await join(store, settings.data_dir, ids, running_version())
         authority = await Authority.open(store, settings.data_dir / "pki", node=own, clock=clock)
@@ -470,23 +472,32 @@ def _with_files(settings: Settings) -> Settings:
 
 
 async def _serve(settings: Settings) -> int:
+    """Be a member until a signal says otherwise. A node that was fenced begins anew: nothing of its former self is trusted."""
     ended = asyncio.Event()
-    codes: list[int] = []
-
-    def fenced(error: CairnError) -> None:
-        _log.error("node.fenced", error=str(error))
-        codes.append(1)
-        ended.set()
-
-    node = await Node.build(settings, on_fenced=fenced)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, ended.set)
+    while not ended.is_set():
+        await _live(settings, ended)
+    return 0
+
+
+async def _live(settings: Settings, ended: asyncio.Event) -> None:
+    """One life of the node, until it `ended` or is fenced."""
+    over = asyncio.Event()
+
+    def fenced(error: CairnError) -> None:
+        _log.error("node.fenced", error=str(error))
+        over.set()
+
+    node = await Node.build(settings, on_fenced=fenced)
     await node.start()
     # Start-up objects live as long as the process: keep the collector from looking at them again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    await ended.wait()
+    waits = [asyncio.ensure_future(event.wait()) for event in (ended, over)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
     await node.stop()
-    return codes[0] if codes else 0
