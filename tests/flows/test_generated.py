@@ -256,6 +256,7 @@ async def _taken_over_at(workflow: str, write: int, moment: str) -> bool:
             return False
         await cloud.replace()
         await cloud.finish(job)
+        await cloud.quiet(15)  # what durable subscribers of the dead node owe is told by the other one
         assert_at_rest(cloud)
         return True
 

@@ -150,7 +150,7 @@ async def test_what_locks_are_for_is_found_without_them() -> None:
         await cloud.make_site()
         async with overtaken(cloud, found, locking=False):
             await cloud.call("ReconnectHost", uuid=cloud.site["host-1"])
-    assert {place.partition(" after ")[0].partition(" and ")[2] for place in found} >= {"claim_host", "claim_disk"}
+    assert {place.partition(" after ")[0].partition(" and ")[2] for place in found} >= {"hold_host", "lose_host"}
 
 
 # -- two calls of people ---------------------------------------------------------------------------------------------------
