@@ -18,7 +18,9 @@ def test_it_owns_every_key_and_may_begin_unless_told_otherwise() -> None:
         raise CairnError("node.fenced", "no")
 
     owner = SoleOwner(NodeId("x"))
-    assert (owner.owner_of("key"), owner.begin(TX, "key"), owner.alive) == ("x", 1, {"x"})
+    assert owner.owner_of("key") == NodeId("x")
+    assert owner.begin(TX, "key") == 1
+    assert owner.alive == {NodeId("x")}
     with pytest.raises(CairnError, match=r"node\.fenced"):
         SoleOwner(check=refuse).begin(TX, None)
 
