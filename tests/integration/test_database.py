@@ -18,7 +18,11 @@ from cairn.services.host.model import Host
 from cairn.services.l3.model import IpRange, ReleasedIp, UsedIp
 from cairn.testing.clock import VirtualClock
 from cairn.testing.cloud import Cloud
+from cairn.testing.stores import on_mariadb
 
+pytestmark = pytest.mark.skipif(
+    on_mariadb(), reason="it copies a file of SQLite; test_database_on_server.py has a server's"
+)
 HEADS = {"cairn": "cairn_0001"}
 
 
