@@ -128,7 +128,7 @@ def load(cluster: Cluster, count: int) -> subprocess.Popen[str]:
 
 def ended(bench: subprocess.Popen[str]) -> Mapping[str, object]:
     out, error = bench.communicate(timeout=300)
-    assert bench.returncode == 0, error[-3000:]
+    assert bench.returncode == 0, (out[-3000:], error[-3000:])
     return dict(json.loads(out))
 
 

@@ -508,7 +508,10 @@ class MariadbDriver:
     def _settings(self, read_only: bool) -> list[str]:
         modes = f"{_MODES},SIMULTANEOUS_ASSIGNMENT" if self.is_mariadb else _MODES
         level = "REPEATABLE READ, READ ONLY" if read_only else "READ COMMITTED"
+        # A node that is stopped in the middle of a transaction must not hold its locks until it wakes: others would be fenced.
+        idle = [f"idle_transaction_timeout = {_IDLE_SECONDS}"] if self.is_mariadb and not read_only else []
         return [
+            *idle,
             f"sql_mode = '{modes}'",
             f"TRANSACTION ISOLATION LEVEL {level}",
             f"innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}",
@@ -559,6 +562,8 @@ def allow_long_names(dialect: Dialect) -> None:
     dialect.max_identifier_length = dialect.max_index_name_length = dialect.max_constraint_name_length = 255
 
 
+#: so long may a transaction that writes do nothing; less than nodes wait for a heartbeat
+_IDLE_SECONDS = 2
 _FOUND_ROWS = 2  #: an UPDATE counts the rows that it found, even if they had the values already
 
 
