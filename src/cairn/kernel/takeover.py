@@ -206,11 +206,13 @@ class Takeover:
         """Have an undo that is owed in this node's queue be this node's own."""
         try:
             asked = await self._bus.ask(row.node_uuid, ReleaseRun(run=row.uuid), timeout_seconds=_ASK_SECONDS)
+            if not asked.given:
+                return  # it is being tried there just now: the next round asks again
             runs = await self._store.write(lambda tx: self._claim_runs(tx, [row], self._owners.begin(tx, None)))
         except CairnError as error:
             _log.info("takeover.undo-not-given", run=row.uuid, node=row.node_uuid, error=str(error))
             return
-        if asked.given and runs:
+        if runs:
             self._abroad.discard(row.uuid)
             self._flows.adopt(runs)
             await self._flows.recover_orphans([row.uuid])

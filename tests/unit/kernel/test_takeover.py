@@ -129,6 +129,28 @@ async def test_an_undo_that_is_owed_goes_to_the_new_owner_of_its_queue(two: Two)
     assert (await two.row(2)).state is JobState.SUCCEEDED
 
 
+async def test_an_undo_that_is_just_being_tried_stays_where_it_is_until_the_next_round(two: Two) -> None:
+    thing = two.thing_of(two.b)
+    await two.b.membership.stop()
+    await two.clock.advance(2)
+    two.a.world.bad_late = {"a3"}
+    two.a.world.bad_undo["a2"] = 1000
+    await two.submit(two.a, thing)
+    await two.clock.settle()
+    (run,) = await two.runs()
+    release = two.a.flows.release
+    two.a.flows.release = lambda uuid: False  # type: ignore[method-assign]
+
+    await two.clock.run(two.b.membership.start())
+    await two.clock.advance(5)
+    assert [one.claim for one in await two.runs()] == [run.claim]
+
+    two.a.flows.release = release  # type: ignore[method-assign]
+    await two.clock.advance(3 + RETRY_SECONDS)
+    assert await two.runs() == []
+    assert "undo a2" in two.b.world.story
+
+
 async def test_a_drained_node_ends_what_it_has_and_takes_nothing(two: Two) -> None:
     gate(two.a)
     await two.submit(two.a, two.thing_of(two.a), 1)

@@ -137,7 +137,6 @@ class Driver(Protocol):
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
     near: bool  #: a look-up by key takes less than handing it to a thread would
     readers: int  #: how many connections read for the node itself
-    materialized: str  #: stands behind the AS of a common table expression that is to be made once
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection; a reader gets one that refuses to write. Only the first may make a database that is not there."""

@@ -446,7 +446,6 @@ class MariadbDriver:
     one_writer = False
     near = False
     readers = 4
-    materialized = ""
     row_order: str | None = None
 
     def __init__(self, address: ServerAddress) -> None:
