@@ -19,6 +19,7 @@ from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorRecord, internal
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data, fill
+from cairn.kernel.flow.reach import entry_can_wait
 from cairn.kernel.flow.run import FlowProbe, Run
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
 from cairn.kernel.flow.workflow import conclusion
@@ -122,7 +123,7 @@ class Executor:
         made = await self._surely(run, step, fill(step.input, run.data))
         data = dict(run.data)
         _merge(data, made)
-        if _entry_can_wait(run.effective.steps, position + 1):
+        if entry_can_wait(run.effective.steps, run.noted, position + 1):
             run.row = replace(run.row, position=position + 1)
         else:
             await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1)
@@ -152,18 +153,17 @@ class Executor:
         return made
 
     async def _action(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
-        """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
-        result: list[Struct] = []
-
-        async def keep() -> None:
-            result.append(await self._do(run, step, given))
-
-        run.action = asyncio.get_running_loop().create_task(keep(), name=f"step of {run.row.workflow}")
+        """Run an action, in such a way that `Run.cancel` cancels it and leaves journal writes alone."""
+        task = run.action = asyncio.current_task()
+        assert task is not None
         try:
-            await run.action
+            return await self._do(run, step, given)
+        except asyncio.CancelledError:
+            if run.cancelled:
+                task.uncancel()  # it was meant for the action; the task goes on with its undo
+            raise
         finally:
             run.action = None
-        return result[0]
 
     def _begun(self, tx: Tx, run: Run) -> int:
         """The epoch in which a run was begun; now, if it has no row yet."""
@@ -192,6 +192,7 @@ class Executor:
         run.persisted = True
         if position is not None:
             run.row = replace(run.row, position=position)
+            run.noted, run.reach = position, 0
         self._probe.journal(run.row.workflow, "after")
         return result
 
@@ -202,7 +203,7 @@ class Executor:
         if not run.persisted:
             return True
         await self._end_inner(run)
-        left = [index for index in run.row.undo_left if index < _begun(run)]
+        left = [index for index in run.row.undo_left if index < run.begun]
         row = replace(run.row, state=RunState.UNDOING, undo_left=left, error=error.record())
 
         def fn(tx: Tx) -> None:
@@ -299,11 +300,15 @@ class Executor:
                         "workflow.undo-given-up", workflow=run.row.workflow, run=run.row.uuid, error=str(error)
                     )
 
-    async def park(self, row: FlowRun, error: CairnError) -> None:
-        """Write down that a run can be taken neither forward nor back now; its undo is left to do."""
+    async def park(self, row: FlowRun, error: CairnError, reach: int) -> None:
+        """Write down that a run can be taken neither forward nor back now; its undo is left to do.
+
+        Args:
+            reach: how many of its steps may have been begun, if it still goes forward.
+        """
         left = row.undo_left or list(range(len(row.steps) - 1, -1, -1))
         if row.state is RunState.RUNNING:
-            left = [index for index in left if index <= row.position]
+            left = [index for index in left if index < reach]
         record: ErrorRecord = row.error or error.record()
 
         def fn(tx: Tx) -> None:
@@ -321,26 +326,9 @@ class Executor:
         await self._store.write(fn)
 
 
-def _begun(run: Run) -> int:
-    """How many of a run's steps were begun: an action at `position` may have been."""
-    position, steps = run.row.position, run.effective.steps
-    return position + 1 if position < len(steps) and isinstance(steps[position], ActionStep) else position
-
-
 def _merge(data: dict[str, object], made: Struct) -> None:
     for name in made.__struct_fields__:
         data[name] = getattr(made, name)
-
-
-def _entry_can_wait(steps: tuple[AnyStep, ...], position: int) -> bool:
-    """Whether the entry of the step before `position` can be made together with a later one.
-
-    It can when the step at `position` leaves nothing that an undo would have to know of: a transaction (whose commit makes
-    the entry), or an action without undo. A crash then costs a repetition of the steps in between, which they are made for.
-    """
-    return position < len(steps) and (
-        isinstance(steps[position], TransactionStep) or steps[position].nothing_to_undo is not None
-    )
 
 
 def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[TransactionStep[Struct, Struct]]:
