@@ -23,6 +23,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import Job
 from cairn.kernel.ownership import Claim
 from cairn.kernel.slots import Slots
 from cairn.kernel.turns import Turn
@@ -57,8 +58,10 @@ class OpenJob(Struct, kw_only=True, eq=False):
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
     at_work: bool = False
-    #: its success is durable
+    #: its end is durable
     finished: bool = False
+    #: its row, without the request: as it began, and once it has finished as it ended
+    row: Job | None = None
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
     #: it waits for creations on other nodes before it may even wait for the others
