@@ -245,6 +245,29 @@ class TransactionRunner:
                 break
         self.metrics.read(self.clock.monotonic() - started)
 
+    def look(self, line: Line, fn: Callable[[Tx], R]) -> R:
+        """Run a function on a snapshot, in its caller's own thread and context, and return its result. Raises as `Store.read`."""
+        started = self.clock.monotonic()
+        try:
+            connection = line.connection()
+            connection.begin()
+            try:
+                result = fn(self.tx(connection, writable=False))
+            finally:
+                connection.rollback()
+            self.metrics.read(self.clock.monotonic() - started)
+            return result
+        except CairnError as error:
+            if _is_broken(error):
+                line.drop(error)
+            raise
+        except Exception:  # noqa: BLE001 (what is wrong, with the line or with the function, is found out and told there)
+            item: WorkItem[R] = WorkItem(fn, None)
+        self.read(line, cast("WorkItem[object]", item))
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
+
     def _read_once(
         self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None, seconds: float | None
     ) -> bool:

@@ -245,11 +245,7 @@ class Store:
             return self._run_inline(fn, writing=False)
         if not self._runner.driver.near:
             return await self._put(self._looks, fn)
-        item: WorkItem[R] = WorkItem(fn, None)
-        self._runner.read(self._line_of_looks(), cast("WorkItem[object]", item))
-        if item.error is not None:
-            raise item.error
-        return cast("R", item.result)
+        return self._runner.look(self._line_of_looks(), fn)
 
     def _line_of_looks(self) -> Line:
         if self._looker is None:
