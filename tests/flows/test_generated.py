@@ -311,7 +311,9 @@ async def _killed_while_it_fails(workflow: str, write: int, moment: str) -> bool
 
 
 @pytest.mark.parametrize(("workflow", "step"), STEPS)
-async def test_run_that_fails_when_it_goes_on_undoes_actions_that_the_journal_did_not_see(workflow: str, step: str) -> None:
+async def test_run_that_fails_when_it_goes_on_undoes_actions_that_the_journal_did_not_see(
+    workflow: str, step: str
+) -> None:
     """The node is killed right after an action, whose entry may have been left to a later one. The next life fails at once."""
     async with prepared(workflow) as (cloud, probe, scenario):
         before = snapshot(cloud)
