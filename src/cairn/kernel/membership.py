@@ -16,6 +16,10 @@ The first row of a job or a run is written only if the list of members *in the d
 this node (`Membership.begin`). So once an epoch is committed, nobody but the new owner can begin work on a key; what the old
 one had begun is told by its rows, which the new one reads together with the list (`survey`), before it begins anything.
 
+Agents remember the highest epoch of each resource, and refuse what is of a lower one. A database that was restored, in whatever
+way, knows less than they do. So a node that joins counts up to the seconds since 2026 at least, by its clock: never less than
+any epoch before, since members do not change once a second for long.
+
 A node that is being drained stays alive and ends what it has, but owns no keys any more.
 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
@@ -32,7 +36,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -92,6 +96,8 @@ RECORDS: tuple[type[Record], ...] = (ManagementNode, RingEpoch)
 
 _TABLES = tuple(record.meta.table for record in RECORDS)
 _EPOCH_KEY = "ring"
+#: a database that was restored must not count what agents have heard already
+_COUNTED_FROM = datetime(2026, 1, 1, tzinfo=UTC)
 _node = table_of(ManagementNode)
 _epoch = table_of(RingEpoch)
 _COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoch.c.epoch + 1)
@@ -341,7 +347,7 @@ class Membership:
         tx.delete(ManagementNode, self._node)
         if self._alone:
             tx.delete_where(ManagementNode)
-        epoch = _next_epoch(tx)
+        epoch = _next_epoch(tx, at_least=int((tx.now - _COUNTED_FROM).total_seconds()))
         tx.insert(
             ManagementNode(
                 uuid=self._node,
@@ -494,13 +500,15 @@ def _locked(folder: Path, name: str) -> int:
         os.close(file)
 
 
-def _next_epoch(tx: Tx) -> int:
+def _next_epoch(tx: Tx, *, at_least: int = 0) -> int:
     """Count up first, then read: so two nodes never read the same number."""
     if not tx.execute(_COUNT_UP):
         tx.insert(RingEpoch(uuid=_EPOCH_KEY, epoch=1))
     row = tx.get(RingEpoch, _EPOCH_KEY)
     assert row is not None, "it was written just now"
-    return row.epoch
+    if row.epoch < at_least:
+        tx.update(RingEpoch, _EPOCH_KEY, epoch=at_least)
+    return max(row.epoch, at_least)
 
 
 def _fenced(node: NodeId) -> CairnError:

@@ -431,3 +431,18 @@ async def test_a_row_is_taken_out_unless_its_heart_has_beaten(cloud: Cloud, cloc
         assert await cloud.store.write(lambda tx: take_out(tx, now))
     assert await a.membership.beat()
     assert members(a) == "a"
+
+
+async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    await clock.advance(1000)
+    heard = (await cloud.start("a")).membership.joined
+    await clock.advance(60)
+    backup = 3
+    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
+
+    again = (await cloud.start("b")).membership.joined
+
+    assert again > heard > backup
+    assert (await cloud.start("c")).membership.joined == again + 1

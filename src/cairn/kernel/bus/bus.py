@@ -242,7 +242,9 @@ class Bus:
         elif deadline is None or started + timeout_seconds < deadline:
             deadline = started + timeout_seconds
         stack = (*outer.stack, handler.tag)
-        token = CONTEXT.set(CallContext(outer.job, stack, deadline, outer.actor, outer.origin, outer.parent))
+        token = CONTEXT.set(
+            CallContext(outer.job, stack, deadline, outer.actor, outer.origin, outer.parent, outer.fence)
+        )
         series = handler.failed
         try:
             if deadline <= started:

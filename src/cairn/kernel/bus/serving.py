@@ -234,7 +234,9 @@ class Serving:
 
 
 def _context_of(request: Request, deadline: float) -> CallContext:
-    return CallContext(request.job, request.stack, deadline, request.actor, request.origin, request.parent)
+    return CallContext(
+        request.job, request.stack, deadline, request.actor, request.origin, request.parent, request.fence
+    )
 
 
 def _answer_of(node: NodeId, request: Request, body: bytes) -> Answer:

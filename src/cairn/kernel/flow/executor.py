@@ -14,10 +14,11 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.bus.context import CallContext, entered
+from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorRecord, internal
+from cairn.kernel.flow.fencing import fence_of, is_refused, renew
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data, fill
 from cairn.kernel.flow.reach import entry_can_wait
 from cairn.kernel.flow.run import FlowProbe, Run
@@ -131,12 +132,17 @@ class Executor:
         run.note, run.fraction = "", 0.0
 
     async def _surely(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
-        """Run an action; once more if a node went that worked for it, as after a crash of this one."""
+        """Run an action; once more if a node went that worked for it, as after a crash of this one.
+
+        Once more as well if an agent took this node for one that has lost the run, and it has not.
+        """
         for _ in range(_NODES_LOST):
             try:
                 return await self._action(run, step, given)
             except CairnError as error:
-                if error.code not in _NODE_LOST:
+                if is_refused(error):
+                    await renew(run, self._store, self._owners)
+                elif error.code not in _NODE_LOST:
                     raise
                 _log.warning("workflow.node-lost", workflow=run.row.workflow, run=run.row.uuid, error=str(error))
             await self._clock.sleep(_NODE_LOST_SECONDS)  # until the ring knows it
@@ -153,11 +159,12 @@ class Executor:
         return made
 
     async def _action(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
-        """Run an action, in such a way that `Run.cancel` cancels it and leaves journal writes alone."""
+        """Run an action in the run's turn, in such a way that `Run.cancel` cancels it and leaves journal writes alone."""
         task = run.action = asyncio.current_task()
         assert task is not None
         try:
-            return await self._do(run, step, given)
+            with entered(current().fenced(fence_of(run))):
+                return await self._do(run, step, given)
         except asyncio.CancelledError:
             if run.cancelled:
                 task.uncancel()  # it was meant for the action; the task goes on with its undo
@@ -260,16 +267,28 @@ class Executor:
 
             await self._journal(run, fn)
             return
+        try:
+            await self._undo_action(run, step, given, made)
+        except CairnError as error:
+            if not is_refused(error):
+                raise
+            await renew(run, self._store, self._owners)
+            await self._undo_action(run, step, given, made)
+        await self._journal(run, lambda tx: self._note_undo(tx, run, left, errors))
+
+    async def _undo_action(
+        self, run: Run, step: ActionStep[Struct, Struct], given: Struct, made: Struct | None
+    ) -> None:
         until = self._clock.monotonic() + self._undo_seconds
         context = CallContext(
             job=JobId(run.row.job_uuid) if run.row.job_uuid else None,
             stack=(run.row.workflow, f"undo {step.name}"),
             deadline=until,
             actor=run.row.actor,
+            fence=fence_of(run),
         )
         with entered(context):
             await limit(self._wheel, until, f"undo of {step.name}", step.undo(given, made))
-        await self._journal(run, lambda tx: self._note_undo(tx, run, left, errors))
 
     def _note_undo(self, tx: Tx, run: Run, left: list[int], errors: dict[str, str]) -> None:
         change(tx, FlowRun, run.row.claim, undo_left=left, undo_errors=errors, last_op_date=tx.now)

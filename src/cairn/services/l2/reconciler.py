@@ -281,6 +281,8 @@ class L2Reconciler(HostConnected, HostRemoval):
             if (told is None and afresh) or not await self._change(host, network, told, tunnels):
                 await self._agents.call(host.uuid, _command(host, network, tunnels))
         except CairnError as error:
+            if error.code == codes.STALE_EPOCH:
+                raise  # whoever asked has lost its work: that says nothing of the host
             raise _failed(host, network, error) from error
         if self._realized.get(host.uuid) is known:  # else it has connected again meanwhile
             known[network.uuid] = Told(tunnels=tunnels, local_ip=host.management_ip)

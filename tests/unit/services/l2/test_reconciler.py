@@ -273,3 +273,19 @@ async def test_parallelism_bounds_how_many_hosts_are_worked_on(rig: Rig) -> None
         rig.agents.gates[host].set()
     await task
     assert len(rig.agents.calls) == 8
+
+
+async def test_an_asker_that_has_lost_its_work_is_told_just_that(rig: Rig) -> None:
+    host = rig.host(1)
+    l2 = await rig.l2(interface="eth0")
+    await rig.attach(l2)
+    await rig.settle()
+    reconciler = rig.extensions.named(HostConnected, "l2")
+    assert isinstance(reconciler, L2Reconciler)
+    reconciler.hosts_changed(frozenset({host}))
+    rig.agents.refuse[host] = CairnError(codes.STALE_EPOCH, "Another node has taken this over.")
+
+    with pytest.raises(CairnError) as caught:
+        await reconciler.ensure(host, [l2])
+
+    assert caught.value.code == codes.STALE_EPOCH
