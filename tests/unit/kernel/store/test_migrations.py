@@ -144,7 +144,7 @@ def test_the_cores_change_is_written_down_although_plugins_scripts_need_its_tabl
     core: Path, vip: Path, tmp_path: Path
 ) -> None:
     (vip / "0002_names.py").write_text(NAMES_OF_ZONES)
-    own = [record.meta.table for record in (Note, *RECORDS)]
+    own = ["note", *(record.meta.table for record in RECORDS)]
 
     file = revision("notes", core, Schema([Note, *RECORDS, Vip]), [core, vip], own)
 
