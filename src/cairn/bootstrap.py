@@ -65,7 +65,7 @@ from cairn.kernel.store.address import database_at
 from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
 from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
-from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.sealing import claim_key, open_seals, seal_database
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag_sealing import seal_tags
 from cairn.kernel.takeover import Takeover
@@ -372,6 +372,7 @@ async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: 
     except Exception as error:
         # A failed upgrade is rolled back as a whole, or goes on where it stopped, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
+    await asyncio.to_thread(claim_key, path, seals, secret_key_file(settings))
     await asyncio.to_thread(seal_tags, path, loaded.tags, seals)
     await asyncio.to_thread(seal_database, path, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
