@@ -37,7 +37,6 @@ from functools import partial
 import structlog
 from msgspec import Struct
 
-from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,
@@ -57,7 +56,7 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
-from cairn.services.host.provided import HostAgents, HostSyncs, network_queue
+from cairn.services.host.provided import HostAgents, HostSyncs, lacks_command, network_queue
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
 from cairn.services.l2.messages import L2PeersChanged
@@ -300,7 +299,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         try:
             return (await self._agents.call(host.uuid, command)).fitted
         except CairnError as error:
-            if error.code != codes.UNKNOWN_COMMAND:  # it will be brought up to this version
+            if not lacks_command(error):
                 raise
             return False
 
