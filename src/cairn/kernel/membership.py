@@ -129,6 +129,16 @@ def fence(tx: Tx, node: NodeId, joined: int) -> int:
     return epoch
 
 
+def hold_beginnings(tx: Tx) -> None:
+    """Wait for all jobs and runs that are just being begun, on any node, and have none begun until the end of this transaction.
+
+    For who takes something away that whoever begins has only remembered (`Remembered`): call it before looking who uses it.
+    Who begins pays nothing for it: all share the row of the epoch (`fence`), which is had alone only here and when nodes come or
+    go.
+    """
+    tx.get(RingEpoch, _EPOCH_KEY, lock=True)
+
+
 class _News(NamedTuple):
     """A list of members as it was read, and what was read together with it."""
 
@@ -273,6 +283,7 @@ class Membership:
         now = (tx.changes.begun, tx.changes.stamp(_TABLES))
         if self._looked is None or self._looked[0] != now:
             self._looked = (now, fence(tx, self._node, self._joined))
+            tx.changes.hear_anew()  # it may have waited for somebody who has changed what is remembered
         return self._looked[1]
 
     async def beat(self) -> bool:

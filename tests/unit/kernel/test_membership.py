@@ -22,6 +22,7 @@ from cairn.kernel.membership import (
     RingEpoch,
     change_state,
     fence,
+    hold_beginnings,
     lock_database,
     take_out,
 )
@@ -29,6 +30,7 @@ from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
+from cairn.testing.overtaking import anomalies
 
 
 class FlakyStore:
@@ -417,6 +419,25 @@ async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_cha
         await cloud.store.write(fn)
     assert caught.value.args == ([1, 1, 7],)
     assert await cloud.store.write(a.membership.fence) == 1, "what was taken back is not remembered"
+
+
+async def test_who_takes_something_away_comes_behind_all_that_is_just_being_begun(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+    fence_of = a.membership.fence
+
+    def begins(tx: Tx) -> None:
+        a.membership._looked = None
+        if tx.count(ManagementNode, port=1) == 0:  # as if it were remembered: no statement that waits
+            fence_of(tx)
+            tx.update(ManagementNode, a.id, version="begun")
+
+    def takes_away(tx: Tx) -> None:
+        hold_beginnings(tx)
+        if tx.count(ManagementNode, version="begun") == 0:
+            tx.update(ManagementNode, a.id, port=1)
+
+    assert anomalies(cloud.store, lambda: (takes_away, begins)) == []
+    assert anomalies(cloud.store, lambda: (takes_away, begins), locking=False) != []
 
 
 class Undone(Exception):

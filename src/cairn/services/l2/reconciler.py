@@ -165,7 +165,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         """See that networks are there on a host; nothing is called when this node knows that they are.
 
         Raises:
-            CairnError: ``l2.realize-failed``, ``host.not-found``.
+            CairnError: ``l2.realize-failed``, ``l2.detached``, ``host.not-found``.
         """
         known = self._realized.get(host, {})
         missing = [network for network in l2_networks if network not in known]
@@ -175,6 +175,8 @@ class L2Reconciler(HostConnected, HostRemoval):
         if not found:
             raise not_found("host", "hostUuid", host)
         for attached in await self._store.read(lambda tx: load(tx, missing)):
+            if found[0].cluster_uuid not in attached.cluster_uuids:
+                raise _detached(found[0], attached.network)
             await self._in_turn(found[0], attached.network)
 
     async def _in_turn(self, host: HostView, network: L2Network, *, again: bool = False, afresh: bool = False) -> None:
@@ -383,6 +385,16 @@ def _failed(host: HostView, network: L2Network, error: CairnError) -> CairnError
         details={"host": host.uuid, "l2Network": network.uuid},
         cause=error,
         operator=f"On the host {host.name}; {needs}. {do}",
+    )
+
+
+def _detached(host: HostView, network: L2Network) -> CairnError:
+    return CairnError(
+        "l2.detached",
+        f"The L2 network {network.name} is not attached to the cluster of the host where it is needed: it was detached "
+        "meanwhile. Attach it again, or choose another place.",
+        kind=ErrorKind.CONFLICT,
+        operator=f"The host is {host.name}.",
     )
 
 
