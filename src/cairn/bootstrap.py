@@ -44,10 +44,12 @@ from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
 from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.renewal import keep_certificate, keep_up
+from cairn.kernel.deploy.wheels import wheel_set
 from cairn.kernel.error import CairnError
 from cairn.kernel.files import connections, open_more
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
+from cairn.kernel.likeness import Likeness
 from cairn.kernel.machine.rotation import LOOK_SECONDS, Rotation
 from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
@@ -63,7 +65,7 @@ from cairn.kernel.store.address import database_at
 from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
 from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
-from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.sealing import claim_key, open_seals, seal_database
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag_sealing import seal_tags
 from cairn.kernel.takeover import Takeover
@@ -74,9 +76,12 @@ _log = structlog.get_logger("cairn.node")
 
 def load_plugins(settings: Settings, *, scripts: bool = True) -> Loaded:
     """All services and plugins that these settings ask for. `scripts`: as in `find`."""
-    extra = [name.strip() for name in settings.plugins_extra.split(",") if name.strip()]
-    disabled = [name.strip() for name in settings.plugins_disabled.split(",") if name.strip()]
+    extra, disabled = _names(settings.plugins_extra), _names(settings.plugins_disabled)
     return find(cairn.services, cairn.plugins, extra, disabled, scripts=scripts)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:
@@ -223,7 +228,7 @@ class Node:
             bus.node,
             host_name=advertised(settings)[0],
             port=advertised(settings)[1],
-            version=running_version(),
+            likeness=await _likeness(settings, loaded, real=own_store),
             on_fenced=given.on_fenced or (lambda error: None),
             predecessor_dead=given.predecessor_dead or own_store,
             alone=alone,
@@ -367,6 +372,7 @@ async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: 
     except Exception as error:
         # A failed upgrade is rolled back as a whole, or goes on where it stopped, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
+    await asyncio.to_thread(claim_key, path, seals, secret_key_file(settings))
     await asyncio.to_thread(seal_tags, path, loaded.tags, seals)
     await asyncio.to_thread(seal_database, path, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
@@ -386,6 +392,24 @@ def _node_id(settings: Settings, ids: IdSource) -> NodeId:
     if not path.exists():
         path.write_text(ids.new() + "\n", encoding="ascii")
     return NodeId(path.read_text(encoding="ascii").strip())
+
+
+async def _likeness(settings: Settings, loaded: Loaded, *, real: bool) -> Likeness:
+    """What this node has to have in common with the others. `real`: it puts agents on machines."""
+    wheels = await asyncio.to_thread(_wheels, settings) if real else ""
+    return Likeness(
+        version=running_version(),
+        plugins={one.name: one.version for one in loaded.manifests if one.name in loaded.plugins},
+        wheels=wheels,
+        rolling=frozenset(_names(settings.plugins_rolling)),
+    )
+
+
+def _wheels(settings: Settings) -> str:
+    try:
+        return wheel_set(Path(settings.wheels_dir) if settings.wheels_dir else None).checksum
+    except CairnError:
+        return ""  # there are none: who adds a host is told
 
 
 def _transport(settings: Settings, node: NodeId, clock: Clock, metrics: Metrics) -> Transport:

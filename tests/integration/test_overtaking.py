@@ -352,7 +352,32 @@ async def vm_pairs(cloud: Cloud, others: Others) -> dict[str, Pair]:
     }
 
 
-@pytest.mark.parametrize("pairs", [network_pairs, people_pairs, place_pairs, vm_pairs])
+async def detaching_pairs(cloud: Cloud, others: Others) -> dict[str, Pair]:
+    """Neither has to be looked at by a VM that comes: those that take something from a cluster wait for who has begun."""
+    add_vm = await transaction_of(cloud, "CreateVmInstance", **cloud.vm_fields("comes", resource_uuid=new_uuid(cloud)))
+    return {
+        "storage is detached, a VM comes": Pair(
+            await transaction_of(
+                cloud,
+                "DetachPrimaryStorageFromCluster",
+                primary_storage_uuid=cloud.site["storage"],
+                cluster_uuid=cloud.site["cluster"],
+            ),
+            add_vm,
+        ),
+        "a network is detached, a VM comes": Pair(
+            await transaction_of(
+                cloud,
+                "DetachL2NetworkFromCluster",
+                l2_network_uuid=cloud.site["l2"],
+                cluster_uuid=cloud.site["cluster"],
+            ),
+            add_vm,
+        ),
+    }
+
+
+@pytest.mark.parametrize("pairs", [network_pairs, people_pairs, place_pairs, vm_pairs, detaching_pairs])
 async def test_two_that_are_done_at_the_same_time(
     pairs: Callable[[Cloud, Others], Awaitable[dict[str, Pair]]],
 ) -> None:

@@ -74,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     secret_key_file: str = ""
     #: plugins left out, separated by commas
     plugins_disabled: str = ""
+    #: plugins that other nodes may have or not have, separated by commas: while one is brought in or taken out node by node
+    plugins_rolling: str = ""
     #: modules of further plugins (each with a MANIFEST), separated by commas
     plugins_extra: str = ""
     #: folder of the operator's workflow files (``*.toml``); empty: ``workflows.d`` in the data folder

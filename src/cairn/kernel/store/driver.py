@@ -109,6 +109,13 @@ class Connection(Protocol):
     def columns(self) -> dict[str, set[str]]:
         """The names of all tables that there are, each with those of its columns."""
 
+    def references(self) -> dict[str, set[str]]:
+        """The tables whose rows refer to others, each with the tables that these are of."""
+
+    def watch_references(self, watch: bool) -> None:
+        """Whether what is deleted from here on is kept from being referred to, and takes along what refers to it. Outside of a
+        transaction only."""
+
     def damage(self) -> list[str]:
         """What is wrong with the database itself, a sentence each, not with what stands in it. It reads everything."""
 

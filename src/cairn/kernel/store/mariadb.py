@@ -358,6 +358,22 @@ class MariadbConnection:
         self._send(b"COMMIT")
         return found
 
+    def references(self) -> dict[str, set[str]]:
+        """As the tables of our database declare them."""
+        found: dict[str, set[str]] = {}
+        asked = (
+            "SELECT table_name, referenced_table_name FROM information_schema.referential_constraints "
+            "WHERE constraint_schema = DATABASE()"
+        )
+        for table, other in self.fetch(asked, ()):
+            found.setdefault(str(table), set()).add(str(other))
+        self._send(b"COMMIT")
+        return found
+
+    def watch_references(self, watch: bool) -> None:
+        """The server does so as long as the connection wants it."""
+        self._send(f"SET SESSION foreign_key_checks = {int(watch)}".encode())
+
     def damage(self) -> list[str]:
         """What the server's own check of each table says; at most a hundred findings."""
         names = ", ".join(f"`{table}`" for table in sorted(self.columns()))

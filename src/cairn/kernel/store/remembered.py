@@ -58,6 +58,10 @@ class Changes:
             stamp += self.of[table]
         return stamp
 
+    def hear_anew(self) -> None:
+        """Have the next use of something remembered learn again what other nodes have changed."""
+        self._heard_in = -1
+
     def hear(self, tx: Tx) -> None:
         """Learn what other nodes have changed, once in a transaction."""
         if self._one_writer or self._heard_in == self.begun or not tx.schema.tells:

@@ -37,7 +37,6 @@ from functools import partial
 import structlog
 from msgspec import Struct
 
-from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,
@@ -57,7 +56,7 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
-from cairn.services.host.provided import HostAgents, HostSyncs, network_queue
+from cairn.services.host.provided import HostAgents, HostSyncs, lacks_command, network_queue
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
 from cairn.services.l2.messages import L2PeersChanged
@@ -166,7 +165,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         """See that networks are there on a host; nothing is called when this node knows that they are.
 
         Raises:
-            CairnError: ``l2.realize-failed``, ``host.not-found``.
+            CairnError: ``l2.realize-failed``, ``l2.detached``, ``host.not-found``.
         """
         known = self._realized.get(host, {})
         missing = [network for network in l2_networks if network not in known]
@@ -176,6 +175,8 @@ class L2Reconciler(HostConnected, HostRemoval):
         if not found:
             raise not_found("host", "hostUuid", host)
         for attached in await self._store.read(lambda tx: load(tx, missing)):
+            if found[0].cluster_uuid not in attached.cluster_uuids:
+                raise _detached(found[0], attached.network)
             await self._in_turn(found[0], attached.network)
 
     async def _in_turn(self, host: HostView, network: L2Network, *, again: bool = False, afresh: bool = False) -> None:
@@ -302,7 +303,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         try:
             return (await self._agents.call(host.uuid, command)).fitted
         except CairnError as error:
-            if error.code != codes.UNKNOWN_COMMAND:  # it will be brought up to this version
+            if not lacks_command(error):
                 raise
             return False
 
@@ -386,6 +387,16 @@ def _failed(host: HostView, network: L2Network, error: CairnError) -> CairnError
         details={"host": host.uuid, "l2Network": network.uuid},
         cause=error,
         operator=f"On the host {host.name}; {needs}. {do}",
+    )
+
+
+def _detached(host: HostView, network: L2Network) -> CairnError:
+    return CairnError(
+        "l2.detached",
+        f"The L2 network {network.name} is not attached to the cluster of the host where it is needed: it was detached "
+        "meanwhile. Attach it again, or choose another place.",
+        kind=ErrorKind.CONFLICT,
+        operator=f"The host is {host.name}.",
     )
 
 

@@ -15,7 +15,6 @@ from tests.unit.services.network_rig import (
     unreachable,
 )
 
-from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import ChangeVxlanPeers, EnsureVxlan, tunnel_generation
 from cairn.kernel.error import CairnError
@@ -67,7 +66,7 @@ async def test_a_host_to_which_changes_do_not_fit_is_told_the_whole_set(rig: Rig
     if agent == "has other peers":
         rig.agents.ends[old, "br_vx_5"] = {"192.0.2.1", "192.0.2.66"}
     else:
-        rig.agents.refuse[ChangeVxlanPeers.name] = CairnError(codes.UNKNOWN_COMMAND, "What is that?")
+        rig.agents.refuse[ChangeVxlanPeers.name] = CairnError("host.agent-lacks-command", "What is that?")
     await rig.settle()
 
     await connect(rig, rig.host(2, connected=False))
