@@ -9,9 +9,10 @@ When networks are realized
 
 Things that may happen at the same time
     What changes a host's networks takes its turn in that host's queue (`network_queue`), bridges and DHCP alike, and takes
-    the set of peers as it is then, so an older set never comes after a newer one. Work on one network as a whole takes its
-    turn in a queue of the network's. A host that connects meanwhile asks for that same turn, so the last word is right.
-    Requests that wait for their turn, or for the end of the pause, are merged into one.
+    the set of peers as this node read it last, so an older set never comes after a newer one. Only for VMs it is read
+    again if it has changed: a round has read it when it began, and a host that connects is told the rest by the next round.
+    Work on one network as a whole takes its turn in a queue of the network's. A host that connects meanwhile asks for that
+    same turn, so the last word is right. Requests that wait for their turn, or for the end of the pause, are merged into one.
 
 What a failure means
     A network that cannot be made on a host is that network's trouble there, and not the host's: the host is connected
@@ -73,6 +74,8 @@ _MOST_SECONDS = 10.0
 #: of `HostSyncs`: the part of a host that is an L2 network, by the network's uuid
 KIND = "l2"
 
+_Ends = Callable[[L2Network], Awaitable[Tunnels]]
+
 
 class AttachedNetwork(Struct, frozen=True, kw_only=True):
     """A network and the clusters on whose hosts it has to be."""
@@ -109,7 +112,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._syncs = syncs
         self._settings = settings
         self._clock = clock
-        self._ends = TunnelEnds(store, bus)
+        self._ends = TunnelEnds(store, bus, clock)
         self._events = events
         syncs.register(KIND, self._sync)
         events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
@@ -130,8 +133,9 @@ class L2Reconciler(HostConnected, HostRemoval):
         cluster = found[0].cluster_uuid
         for attached in await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster))):
             network = attached.network
-            if await self._syncs.sync(host, KIND, network.uuid) and network.type is L2Type.VXLAN:
-                self.refresh_later(network.uuid)
+            work = partial(self._in_turn, found[0], network, again=True, ends=self._ends.lately)
+            if await self._syncs.sync(host, KIND, network.uuid, work=work) and network.type is L2Type.VXLAN:
+                self.refresh_later(network.uuid)  # which tells this host as well what it was not told now
 
     async def _sync(self, host: HostId, l2_network: str) -> None:
         """Realize a network on a host once more, if it belongs there."""
@@ -178,16 +182,25 @@ class L2Reconciler(HostConnected, HostRemoval):
         for attached in await self._store.read(lambda tx: load(tx, missing)):
             await self._in_turn(found[0], attached.network)
 
-    async def _in_turn(self, host: HostView, network: L2Network, *, again: bool = False, afresh: bool = False) -> None:
+    async def _in_turn(
+        self,
+        host: HostView,
+        network: L2Network,
+        *,
+        again: bool = False,
+        afresh: bool = False,
+        ends: _Ends | None = None,
+    ) -> None:
         """Realize a network in the host's turn, with the peers that there are then.
 
         Args:
             again: also if this node knows that it is there as it should be.
             afresh: the network is new on hosts that this node has not told anything of it.
+            ends: reads the peers; None: as they are at that moment.
         """
 
         async def work() -> None:
-            tunnels = await self._ends.of(network)
+            tunnels = await (ends or self._ends.of)(network)
             if again or self._generation(host, network) != tunnels.generation:
                 await self._realize(host, network, tunnels, afresh=afresh or host.is_new)
 
@@ -223,10 +236,10 @@ class L2Reconciler(HostConnected, HostRemoval):
             self._asked.discard(l2_network)
 
     async def _realize_or_raise(self, host: HostView, network: L2Network) -> None:
-        await self._in_turn(host, network, afresh=True)
+        await self._in_turn(host, network, afresh=True, ends=self._ends.latest)
 
     async def _realize_or_note(self, host: HostView, network: L2Network) -> None:
-        work = partial(self._in_turn, host, network)
+        work = partial(self._in_turn, host, network, ends=self._ends.latest)
         await self._syncs.sync(host.uuid, KIND, network.uuid, work=work)
 
     async def _whole(
