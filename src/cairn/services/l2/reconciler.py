@@ -67,7 +67,7 @@ from cairn.services.l2.tunnels import TunnelEnds, Tunnels, is_address
 
 _log = structlog.get_logger("cairn.l2")
 _SHOWN = 3
-#: between two rounds of a network, for each host that was told, and at most
+#: between the end of a round of a network and the next, for each host that was told, and at most
 _SECONDS_PER_HOST = 0.01
 _MOST_SECONDS = 10.0
 
@@ -214,7 +214,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         Raises:
             CairnError: ``l2.realize-failed``: on some hosts of `cluster` it cannot be; the others have it.
         """
-        failed = await self._whole(l2_network, self._realize_or_raise)
+        failed = await self._whole(l2_network, self._realize_or_raise) or []
         errors = [error for host, error in failed if host.cluster_uuid == cluster]
         if errors:
             raise _together(errors)
@@ -228,12 +228,15 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
-            await self._clock.sleep(self._rest_until.get(l2_network, 0.0) - self._clock.monotonic())
-            await self._whole(l2_network, self._realize_or_note)
+            while await self._whole(l2_network, self._realize_or_note, urgent=False) is None:
+                await self._clock.sleep(self._rest(l2_network))
         except CairnError as error:
-            _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
-        finally:
             self._asked.discard(l2_network)
+            _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
+
+    def _rest(self, l2_network: L2NetworkId) -> float:
+        """The seconds until a network may have its next round."""
+        return max(0.0, self._rest_until.get(l2_network, 0.0) - self._clock.monotonic())
 
     async def _realize_or_raise(self, host: HostView, network: L2Network) -> None:
         await self._in_turn(host, network, afresh=True, ends=self._ends.latest)
@@ -243,11 +246,20 @@ class L2Reconciler(HostConnected, HostRemoval):
         await self._syncs.sync(host.uuid, KIND, network.uuid, work=work)
 
     async def _whole(
-        self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]]
-    ) -> list[tuple[HostView, CairnError]]:
-        """Realize a network wherever it should be. Returns the hosts on which `realize` raised, and what."""
+        self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]], *, urgent: bool = True
+    ) -> list[tuple[HostView, CairnError]] | None:
+        """Realize a network wherever it should be.
 
-        async def work() -> list[tuple[HostView, CairnError]]:
+        Args:
+            urgent: without the pause that there is to be after the round before.
+
+        Returns:
+            The hosts on which `realize` raised, and what; None: nothing was done, since the pause has not passed.
+        """
+
+        async def work() -> list[tuple[HostView, CairnError]] | None:
+            if not urgent and self._rest(l2_network):
+                return None  # it waited for its turn behind another round
             self._asked.discard(l2_network)
             found = await self._store.read(lambda tx: load(tx, [l2_network]))
             if not found:
@@ -256,9 +268,11 @@ class L2Reconciler(HostConnected, HostRemoval):
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
             generation = (await self._ends.of(network)).generation
             behind = [host for host in hosts if host.connected and self._generation(host, network) != generation]
-            rest = min(len(behind) * _SECONDS_PER_HOST, _MOST_SECONDS)
-            self._rest_until[l2_network] = self._clock.monotonic() + rest
-            return await self._everywhere(behind, lambda host: realize(host, network))
+            try:
+                return await self._everywhere(behind, lambda host: realize(host, network))
+            finally:
+                rest = min(len(behind) * _SECONDS_PER_HOST, _MOST_SECONDS)
+                self._rest_until[l2_network] = self._clock.monotonic() + rest
 
         return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
 
