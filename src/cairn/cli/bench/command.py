@@ -16,8 +16,10 @@ import uvloop
 from msgspec import Struct
 
 from cairn.cli import output
-from cairn.cli.bench.creation import Creation, Ended, Template, remove
+from cairn.cli.bench.creation import Creation, Ended, Template
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
+from cairn.cli.bench.hosts import hosts as add_hosts
+from cairn.cli.bench.load import remove
 from cairn.cli.bench.populate import populate
 from cairn.cli.bench.query import query
 from cairn.cli.bench.wire import Origin
@@ -69,6 +71,7 @@ def bench() -> None:
 
 bench.add_command(populate)
 bench.add_command(query)
+bench.add_command(add_hosts)
 
 
 @bench.command("vm")
