@@ -51,12 +51,9 @@ def around(urls: Sequence[str], proc: Path = _PROC) -> list[Local]:
     """The processes that serve these addresses, and those that they are connected to; nodes first."""
     sockets = dict(_sockets(proc))
     owners = _owners(sockets, proc)
-    listeners: dict[int, list[int]] = {}
-    for inode, one in sockets.items():
-        if one.listens and inode in owners:
-            listeners.setdefault(one.port, []).append(owners[inode])
+    listening = _listening(sockets, owners)
     found: dict[int, str] = {}
-    waiting = [pid for url in urls for pid in listeners.get(_port(url), [])]
+    waiting = [pid for url in urls for pid in listening.get(_port(url), [])]
     while waiting:
         pid = waiting.pop(0)
         if pid in found or pid == os.getpid():
@@ -64,8 +61,15 @@ def around(urls: Sequence[str], proc: Path = _PROC) -> list[Local]:
         found[pid] = kind_of(pid, proc)
         for inode, one in sockets.items():
             if owners.get(inode) == pid and not one.listens and one.peer_is_here:
-                waiting += listeners.get(one.peer_port, [])
+                waiting += listening.get(one.peer_port, [])
     return _named(found)
+
+
+def listeners(urls: Sequence[str], proc: Path = _PROC) -> list[int]:
+    """The processes that listen on these addresses."""
+    sockets = dict(_sockets(proc))
+    listening = _listening(sockets, _owners(sockets, proc))
+    return [pid for url in urls for pid in listening.get(_port(url), [])]
 
 
 def kind_of(pid: int, proc: Path = _PROC) -> str:
@@ -107,12 +111,13 @@ class Meter:
     Args:
         processes: of which.
         proc: where the kernel shows processes.
+        since_start: from the start of each process instead.
     """
 
-    def __init__(self, processes: Sequence[Local], proc: Path = _PROC) -> None:
+    def __init__(self, processes: Sequence[Local], proc: Path = _PROC, *, since_start: bool = False) -> None:
         self._proc = proc
-        self._begun: dict[Local, Usage] = {}
-        for one in processes:
+        self._begun: dict[Local, Usage] = dict.fromkeys(processes, Usage(0.0, 0)) if since_start else {}
+        for one in () if since_start else processes:
             with suppress(OSError):
                 (proc / str(one.pid) / "clear_refs").write_text(_RESET_PEAK)  # the peak counts from now on
             usage = usage_of(one.pid, proc)
@@ -168,6 +173,15 @@ def _is_loopback(text: str) -> bool:
     raw = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
     address = ip_address(raw[12:] if raw[:12] == bytes(10) + b"\xff\xff" else raw)
     return address.is_loopback
+
+
+def _listening(sockets: Mapping[str, _Socket], owners: Mapping[str, int]) -> dict[int, list[int]]:
+    """port -> the processes that listen there."""
+    found: dict[int, list[int]] = {}
+    for inode, one in sockets.items():
+        if one.listens and inode in owners:
+            found.setdefault(one.port, []).append(owners[inode])
+    return found
 
 
 def _owners(sockets: Mapping[str, _Socket], proc: Path) -> dict[str, int]:

@@ -86,13 +86,20 @@ class Load:
         self._accept_first = accept_first
         self._sleep = sleep
         self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
+        self._trying = asyncio.Lock()
         self._in_flight = 0
         self.largest_in_flight = 0
         self.broken = 0  #: connections that broke, and were made again
         self.again = 0  #: answers that it cannot be done now, after which the call was made again
+        self._watched = 0
+        self._reached: Callable[[], None] = lambda: None
         #: jobs that the node has acknowledged -> when, by time.monotonic()
         self.accepted: dict[str, float] = {}
         self.ended: list[Ended] = []
+
+    def when_accepted(self, jobs: int, reached: Callable[[], None]) -> None:
+        """Have `reached` called once, when the node has acknowledged so many jobs."""
+        self._watched, self._reached = jobs, reached
 
     async def run(self) -> None:
         """Make all calls; `ended` has them in the order of their ends."""
@@ -134,6 +141,8 @@ class Load:
             return connection, None if status == 200 else code_of(status, body)
         if status in (200, 202):
             self.accepted[call.job] = time.monotonic()
+            if len(self.accepted) == self._watched:
+                self._reached()
         while status == 202:  # it was accepted, or takes longer than a call may wait
             look = self._origin.request("GET", f"/v1/api-jobs/{call.job}?wait={_WAIT_SECONDS}")
             connection, status, body = await self._exchange(connection, look, place)
@@ -150,13 +159,23 @@ class Load:
                 if status != _UNAVAILABLE or time.monotonic() > until:
                     return connection, status, body
                 self.again += 1
+                await self._sleep(_AGAIN_SECONDS)
             except ConnectionError:
                 self._lost()
-                with suppress(CliError):
-                    connection = await self._origin.connect(place)
                 if time.monotonic() > until:
                     raise
-            await self._sleep(_AGAIN_SECONDS)
+                connection = await self._connect_again(place, until)
+
+    async def _connect_again(self, place: int, until: float) -> Connection:
+        """Reach the node again. One tries, and the others wait for it: a thousand that try keep a node from starting."""
+        async with self._trying:
+            while True:
+                try:
+                    return await self._origin.connect(place)
+                except CliError as error:
+                    if time.monotonic() > until:
+                        raise ConnectionResetError(error.problem.detail) from error
+                await self._sleep(_AGAIN_SECONDS)
 
     def _lost(self) -> None:
         self.broken += 1

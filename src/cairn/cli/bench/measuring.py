@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from cairn.cli import output
-from cairn.cli.bench.around import Local, Meter, around
+from cairn.cli.bench.around import Local, Meter, around, listeners
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
 from cairn.cli.bench.load import Ended
 from cairn.cli.bench.wire import Origin
@@ -79,12 +79,22 @@ class Measuring:
             vms=total(self.client, "VmInstance"),
         )
 
+    @property
+    def entry(self) -> set[int]:
+        """The processes that listen on the address that calls go to."""
+        return set(listeners([self.client.url]))
+
+    def all_time(self) -> list[Process]:
+        """What each process on this machine has used since it was started; the load's own is the last."""
+        return [*Meter(self.local, since_start=True).read(), self._bench()]
+
     def processes(self) -> list[Process]:
         """What each process on this machine has used since this object was made; the load's own is the last."""
-        own = Process(
-            name="bench", cpu_seconds=round(time.process_time() - self._own, 2), peak_memory_bytes=own_peak_bytes()
-        )
-        return [*self._meter.read(), own]
+        return [*self._meter.read(), self._bench()]
+
+    def _bench(self) -> Process:
+        cpu = round(time.process_time() - self._own, 2)
+        return Process(name="bench", cpu_seconds=cpu, peak_memory_bytes=own_peak_bytes())
 
 
 def total(client: Client, entity: str, *conditions: str) -> int:
@@ -96,7 +106,7 @@ def others(client: Client) -> list[str]:
     """The addresses of the cloud's nodes that are not the client's own."""
     scheme = client.url.partition(":")[0]
     rows = client.query("ManagementNode", []).inventories
-    urls = [f"{scheme}://{row['address']}" for row in rows if row.get("address")]
+    urls = [f"{scheme}://{row['hostName']}:{row['port']}" for row in rows if row.get("hostName")]
     return [url for url in urls if url != client.url.rstrip("/")]
 
 

@@ -13,11 +13,11 @@ CLOUD = Cloud(store="sqlite", durable=True, bus="memory", nodes=1, hosts=2, vms=
 
 
 def test_the_other_nodes_are_reached_as_they_advertise(client: Client, node: FakeNode) -> None:
-    own = node.url.removeprefix("http://")
+    own = node.url.removeprefix("http://").split(":")
     node.rows["/v1/management-nodes"] = [
-        {"uuid": "1", "address": own},
-        {"uuid": "2", "address": "10.0.0.2:8080"},
-        {"uuid": "3", "address": ""},
+        {"uuid": "1", "hostName": own[0], "port": int(own[1])},
+        {"uuid": "2", "hostName": "10.0.0.2", "port": 8080},
+        {"uuid": "3"},
     ]
 
     assert others(client) == ["http://10.0.0.2:8080"]
