@@ -47,6 +47,10 @@ class Measuring:
         self.origin = Origin(client.url, self.session, context.ca_file)
         self._gauge = Gauge(client.http, context.data_dir, headers={"Authorization": f"OAuth {self.session}"})
         self.local = around([client.url, *others(client)])
+        self.begin()
+
+    def begin(self) -> None:
+        """Count what processes use from now on."""
         self._meter = Meter(self.local)
         self._own = time.process_time()
 
