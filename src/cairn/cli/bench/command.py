@@ -20,6 +20,7 @@ from cairn.cli.bench.failover import failover
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
 from cairn.cli.bench.hosts import hosts as add_hosts
 from cairn.cli.bench.load import remove
+from cairn.cli.bench.mixed import mixed
 from cairn.cli.bench.ping import ping
 from cairn.cli.bench.populate import populate
 from cairn.cli.bench.query import query
@@ -75,6 +76,7 @@ bench.add_command(populate)
 bench.add_command(query)
 bench.add_command(add_hosts)
 bench.add_command(ping)
+bench.add_command(mixed)
 bench.add_command(restart)
 bench.add_command(failover)
 
