@@ -156,7 +156,7 @@ def _change(kind: str, vm: str) -> Call:
     return Call(kind=kind, verb="PUT", target=f"{place}/actions", body=body, subject=vm, job=job)
 
 
-def _weights(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, int]:
+def _weights(context: click.Context, option: click.Parameter, words: tuple[str, ...]) -> dict[str, int]:
     given = dict(WEIGHTS)
     for word in words:
         kind, _, number = word.partition("=")
