@@ -15,11 +15,13 @@ import uvloop
 from msgspec import Struct
 
 from cairn.cli import output
+from cairn.cli.bench.around import Meter, around
 from cairn.cli.bench.creation import Creation, Ended, Template
 from cairn.cli.bench.failover import failover
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
 from cairn.cli.bench.hosts import hosts as add_hosts
 from cairn.cli.bench.load import remove
+from cairn.cli.bench.measuring import others, total
 from cairn.cli.bench.mixed import mixed
 from cairn.cli.bench.ping import ping
 from cairn.cli.bench.populate import populate
@@ -63,6 +65,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     durable: bool | None  #: None: the node does not say
     bus: str
     nodes: int
+    vms: int  #: in the cloud afterwards
     errors: dict[str, int]  #: code -> how often
     left: int = 0  #: VMs that could not be removed
 
@@ -156,6 +159,7 @@ def _measure(
     concurrency, connections = at_once
     creation = Creation(origin, template, count, concurrency, connections, lambda: uuid.uuid4().hex)
     gauge.reset_peak()
+    meter = Meter(around([client.url, *others(client)]))
     before = gauge.read()
     gc.set_threshold(100_000, 50, 100)
     started, begun, own = time.perf_counter(), datetime.now(UTC), time.process_time()
@@ -183,17 +187,14 @@ def _measure(
         node_cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
         node_peak_memory_bytes=gauge.peak_bytes(after),
         processes=[
-            Process(
-                name="node",
-                cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
-                peak_memory_bytes=gauge.peak_bytes(after),
-            ),
+            *meter.read(),
             Process(name="bench", cpu_seconds=round(own, 2), peak_memory_bytes=own_peak_bytes()),
         ],
         store=after.store,
         durable=after.durable,
         bus=after.bus,
-        nodes=client.query("ManagementNode", options=(("count", "true"),)).total or 1,
+        nodes=total(client, "ManagementNode") or 1,
+        vms=total(client, "VmInstance"),
         errors=dict(Counter(one.error for one in creation.ended if one.error is not None)),
         left=left,
     )
