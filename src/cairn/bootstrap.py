@@ -46,7 +46,7 @@ from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.renewal import keep_certificate, keep_up
 from cairn.kernel.deploy.wheels import wheel_set
 from cairn.kernel.error import CairnError
-from cairn.kernel.files import connections, open_more
+from cairn.kernel.files import connections, open_more, to_agents
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
 from cairn.kernel.likeness import Likeness
@@ -214,7 +214,7 @@ class Node:
         await join(store, settings.data_dir, ids, running_version())
         authority = await Authority.open(store, settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
-            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
+            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256, total=to_agents())
             agent_transport = http
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)

@@ -67,6 +67,22 @@ async def test_stop_ends_open_streams_and_frees_the_address() -> None:
     await cloud.store.close()
 
 
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    pass
+
+
+async def test_idle_server_wakes_once_a_second_only() -> None:
+    server = HttpServer(_nothing)
+    loop = asyncio.get_running_loop()
+    await server.start([("127.0.0.1", 0)])
+    try:
+        await asyncio.sleep(0)
+        timers = [timer.when() - loop.time() for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        assert min(timers) > 0.5
+    finally:
+        await asyncio.wait_for(server.stop(), 2)
+
+
 async def test_address_that_is_taken_is_named() -> None:
     cloud = await world(SystemClock())
     taken = await cloud.gateway.serve([("127.0.0.1", 0)])
