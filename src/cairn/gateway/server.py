@@ -27,6 +27,7 @@ KEEP_ALIVE_SECONDS: Final = 120
 #: Thousands of clients may connect in the same moment.
 BACKLOG: Final = 8192
 _GRACE_SECONDS: Final = 5
+_PARTING: Final = (b"connection", b"close")
 
 Address = tuple[str, int]
 
@@ -87,6 +88,13 @@ class HttpServer:
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets), name="http server")
         await self._server.ready.wait()
         return [one.getsockname()[:2] for one in sockets]
+
+    def part(self) -> None:
+        """Close each connection after its next answer, which says so: its client comes again elsewhere. Safe to repeat."""
+        if _PARTING not in self._config.encoded_headers:
+            self._config.encoded_headers.append(_PARTING)  # the server makes its headers of these, once a second
+            if self._server is not None:
+                self._server.server_state.default_headers.append(_PARTING)
 
     async def stop(self) -> None:
         """Stop accepting, give running requests some seconds to end, and close all connections. Safe to repeat."""
