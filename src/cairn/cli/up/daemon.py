@@ -98,13 +98,17 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**environment, MARK: str(self._pid_file)},
+                env=self.marked(environment),
                 cwd="/",
                 start_new_session=True,
             )
         made = PidFile(pid=process.pid, started=self._started(process.pid) or "", url=url)
         self._pid_file.write_bytes(msgspec.json.encode(made))
         return made
+
+    def marked(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment for what belongs to the program, so that it ends with it: tools that prepare something for it."""
+        return {**environment, MARK: str(self._pid_file)}
 
     def await_ready(self, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
         """Wait until the program answers (exit code 1, with the last lines of its log, when it ends or takes too long)."""
@@ -125,7 +129,7 @@ class Daemon:
             return "(there is no log)"
         return "\n".join(f"  {line[:500]}" for line in lines[-_LAST_LINES:])
 
-    def signal(self, number: signal.Signals) -> None:
+    def tell(self, number: signal.Signals) -> None:
         """Send the program a signal, if it runs, and do not wait."""
         found = self.running()
         if found is not None:

@@ -75,6 +75,7 @@ def test_number_of_an_old_pid_file_that_another_program_has_now_is_left_alone(da
 def test_program_whose_pid_file_was_never_written_is_found_and_stopped(daemon: Daemon, tmp_path: Path) -> None:
     started = daemon.start(SLEEPER, os.environ, "http://x")
     (tmp_path / "run" / "node.pid").unlink()
+    assert wait_until(lambda: daemon.running() is not None, 10)  # a program that has only just begun shows nothing yet
     found = daemon.running()
     assert found is not None
     assert (found.pid, found.started) == (started.pid, started.started)
@@ -106,9 +107,9 @@ def test_program_that_takes_its_time_is_killed(daemon: Daemon) -> None:
 
 
 def test_signal_reaches_a_program_that_runs(daemon: Daemon) -> None:
-    daemon.signal(signal.SIGTERM)
+    daemon.tell(signal.SIGTERM)
     daemon.start(SLEEPER, os.environ, "http://x")
-    daemon.signal(signal.SIGTERM)
+    daemon.tell(signal.SIGTERM)
     assert wait_until(lambda: daemon.running() is None, 10)
 
 
