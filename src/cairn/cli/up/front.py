@@ -25,6 +25,7 @@ from cairn.kernel.words import titled
 _CONFIG = """global
     log stderr format raw daemon notice
     fd-hard-limit 200000
+    hard-stop-after 400s
 defaults
     log global
     timeout connect 2s
@@ -36,6 +37,8 @@ defaults
     http-error status 502 content-type application/problem+json string '{lost}'
     http-error status 503 content-type application/problem+json string '{none}' hdr Retry-After 2
     http-error status 504 content-type application/problem+json string '{late}'
+    # when the file is taken again, a kept connection is closed after an answer, never under a request
+    option idle-close-on-response
     option redispatch 1
     retries 3
     default-server inter 500ms fastinter 200ms fall 3 rise 1
