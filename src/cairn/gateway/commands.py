@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Final, Protocol, cast
 
@@ -213,10 +214,7 @@ class Commands:
 
     async def _outcome(self, job: JobId, wait_seconds: float, caller: Caller | None) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
-        try:
-            row = await self._look(job, wait_seconds)
-        except Stopping:
-            return _accepted(job, JobState.WAITING)
+        row = await self._look(job, wait_seconds)
         if row.state in OPEN or wait_seconds <= 0:
             return _accepted(job, row.state)
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
@@ -239,9 +237,11 @@ class Commands:
         )
 
     async def _look(self, job: JobId, wait_seconds: float) -> Job:
-        if wait_seconds <= 0:
-            return await self._jobs.look(job)
-        return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        """The job as it is when it ends within `wait_seconds`, or when that time is over, or when this node stops."""
+        if wait_seconds > 0:
+            with suppress(Stopping):
+                return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        return await self._jobs.look(job)
 
     def _answer(self, row: Job, caller: Caller | None) -> bytes:
         return answer_of(self._query, row, Scope(owner="") if caller is None else caller.scope)

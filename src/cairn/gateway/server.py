@@ -29,6 +29,7 @@ BACKLOG: Final = 8192
 _GRACE_SECONDS: Final = 5
 #: between two looks of the server at the time, for the header with the date
 _TICK_SECONDS: Final = 1.0
+_PARTING: Final = (b"connection", b"close")
 
 Address = tuple[str, int]
 
@@ -89,6 +90,13 @@ class HttpServer:
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets), name="http server")
         await self._server.ready.wait()
         return [one.getsockname()[:2] for one in sockets]
+
+    def part(self) -> None:
+        """Close each connection after its next answer, which says so: its client comes again elsewhere. Safe to repeat."""
+        if _PARTING not in self._config.encoded_headers:
+            self._config.encoded_headers.append(_PARTING)  # the server makes its headers of these, once a second
+            if self._server is not None:
+                self._server.server_state.default_headers.append(_PARTING)
 
     async def stop(self) -> None:
         """Stop accepting, give running requests some seconds to end, and close all connections. Safe to repeat."""

@@ -261,6 +261,23 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
+    async def drain(self) -> bool:
+        """Own no keys any more, before this node leaves: what it has not begun is the others' from now on. Safe to repeat.
+
+        Returns:
+            False: there is no other node that takes work, or this one is no member any more; nothing was changed.
+        """
+        if len(self._ring.alive) < 2:
+            return False
+
+        def fn(tx: Tx) -> bool:
+            others = tx.count(ManagementNode, state=NodeState.RUNNING) - tx.count(
+                ManagementNode, uuid=self._node, state=NodeState.RUNNING
+            )
+            return others > 0 and change_state(tx, self._node, NodeState.DRAINING)
+
+        return await self._store.write(fn) and await self.beat()
+
     def trouble(self) -> str | None:
         """Why this node may be no member any more, in a sentence; None: it is one."""
         silence = self._clock.monotonic() - self._last_beat

@@ -253,3 +253,23 @@ async def _until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110 (what another task sees on a socket has no event)
             await asyncio.sleep(0)
+
+
+async def test_server_that_parts_closes_each_connection_after_its_next_answer() -> None:
+    cloud = await world(SystemClock())
+    server = HttpServer(cloud.gateway)
+    ((host, port),) = await server.start([("127.0.0.1", 0)])
+    reader, writer = await asyncio.open_connection(host, port)
+    for last in (False, True):
+        if last:
+            server.part()
+            server.part()
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert head.lower().count(b"connection: close") == (1 if last else 0)
+        await reader.readexactly(len(b'{"status":"ok"}'))
+    assert await reader.read() == b""
+    writer.close()
+    await server.stop()
+    await cloud.store.close()

@@ -519,3 +519,27 @@ async def test_of_two_with_different_plugins_that_start_at_once_one_joins(cloud:
 
     assert [type(end).__name__ for end in ends] == ["_News", "CairnError"]
     assert await cloud.rows() == ["a"]
+
+
+async def test_node_that_drains_itself_owns_nothing_at_once_and_the_others_hear_of_it(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    a = await cloud.start("a")
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(b.membership.drain())
+    assert (members(b), len(b.ring.alive)) == ("a", 2)
+    await clock.advance(1)
+    assert members(a) == "a"
+    assert await clock.run(b.membership.drain())
+
+
+async def test_last_node_that_takes_work_does_not_drain_itself(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    assert not await a.membership.drain()
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(a.membership.drain())
+    assert not await clock.run(b.membership.drain())
+    await clock.advance(2)
+    assert (members(a), members(b)) == ("b", "b")
