@@ -496,6 +496,7 @@ class MariadbDriver:
 
     def __init__(self, address: ServerAddress) -> None:
         self.address = address
+        self.writers = address.writers
         self._module = client()
         try:
             raw = self._connect()
