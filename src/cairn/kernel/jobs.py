@@ -218,7 +218,7 @@ class Jobs:
             return True
 
         with self._open.entering(actor):
-            return await self._store.write(fn)
+            return await self._store.write(fn, own=key)
 
     def _accepted(self, opened: OpenJob, row: Job) -> None:
         opened.claim, opened.row = row.claim, replace(row, request=b"")

@@ -54,6 +54,7 @@ from cairn.kernel.ids import NodeId
 from cairn.kernel.likeness import Likeness
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
+from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
@@ -209,9 +210,8 @@ class Membership:
         self._alone = alone
         self._survey: Survey = lambda tx: lambda: None
         self._joined = 0
-        self._looked: tuple[tuple[int, int], int] | None = (
-            None  #: when the fence was looked at last, and the epoch then
-        )
+        #: by writer: when the fence was looked at last, and the epoch then
+        self._looked: dict[Changes, tuple[tuple[int, int], int]] = {}
         self._seen: dict[NodeId, _Seen] = {}
         self._dead: list[ManagementNode] = []  #: with other plugins; they stood still while this node watched, if ever
         self._tasks = Tasks()
@@ -303,10 +303,11 @@ class Membership:
         if not tx.writable:
             return fence(tx, self._node, self._joined)
         now = (tx.changes.begun, tx.changes.stamp(_TABLES))
-        if self._looked is None or self._looked[0] != now:
-            self._looked = (now, fence(tx, self._node, self._joined))
+        looked = self._looked.get(tx.changes)
+        if looked is None or looked[0] != now:
+            looked = self._looked[tx.changes] = (now, fence(tx, self._node, self._joined))
             tx.changes.hear_anew()  # it may have waited for somebody who has changed what is remembered
-        return self._looked[1]
+        return looked[1]
 
     async def beat(self) -> bool:
         """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""

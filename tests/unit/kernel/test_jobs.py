@@ -191,8 +191,8 @@ async def test_accepted_job_runs_although_its_caller_went_away(site: Site) -> No
         def __init__(self, store: Store) -> None:
             self._real = store
 
-        async def write(self, fn):  # type: ignore[no-untyped-def]
-            await self._real.write(fn)
+        async def write(self, fn, **options):  # type: ignore[no-untyped-def]
+            await self._real.write(fn, **options)
             raise asyncio.CancelledError
 
     real = site.store
@@ -473,7 +473,7 @@ async def test_job_whose_undo_failed_says_what_is_left(site: Site) -> None:
     assert row.error.details["undoPending"] == (await site.world.rows())[0].uuid
 
 
-async def broken(fn: object) -> object:
+async def broken(fn: object, *, own: str | None = None) -> object:
     raise CairnError("store.full", "The disk is full.", kind=ErrorKind.UNAVAILABLE)
 
 
@@ -511,10 +511,10 @@ async def test_job_whose_end_cannot_be_written_ends_when_it_can_and_is_not_done_
         def __init__(self, store: Store) -> None:
             self._real = store
 
-        async def write(self, fn):  # type: ignore[no-untyped-def]
+        async def write(self, fn, **options):  # type: ignore[no-untyped-def]
             if self.on:
                 raise CairnError("store.full", "The disk is full.", kind=ErrorKind.EXHAUSTED)
-            return await self._real.write(fn)
+            return await self._real.write(fn, **options)
 
         async def look(self, fn):  # type: ignore[no-untyped-def]
             return await self._real.look(fn)

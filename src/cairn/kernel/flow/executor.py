@@ -104,7 +104,8 @@ class Executor:
             self._enter(tx, run, position, data, epoch)
             return data, epoch
 
-        run.data, epoch = await self._journal(run, fn, position)
+        own = all(step.own_rows for step in batch)
+        run.data, epoch = await self._journal(run, fn, position, own=own)
         run.row = replace(run.row, epoch=epoch)
         run.note, run.fraction = "", 0.0
 
@@ -119,7 +120,7 @@ class Executor:
                 self._enter(tx, run, position, run.data, epoch)
                 return epoch
 
-            run.row = replace(run.row, epoch=await self._journal(run, fn, position))
+            run.row = replace(run.row, epoch=await self._journal(run, fn, position, own=True))
             run.check()
         made = await self._surely(run, step, fill(step.input, run.data))
         data = dict(run.data)
@@ -127,7 +128,9 @@ class Executor:
         if entry_can_wait(run.effective.steps, run.noted, position + 1):
             run.row = replace(run.row, position=position + 1)
         else:
-            await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1)
+            await self._journal(
+                run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1, own=True
+            )
         run.data = data
         run.note, run.fraction = "", 0.0
 
@@ -192,10 +195,14 @@ class Executor:
         if run.row.concludes and run.row.job_uuid is not None:
             self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.effective.workflow.answer, data)))
 
-    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
-        """Write, and only when that is durable believe it: `position` is where the run stands then."""
+    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None, *, own: bool = False) -> T:
+        """Write, and only when that is durable believe it: `position` is where the run stands then.
+
+        Args:
+            own: nothing but rows of the run, its job and its resource are written.
+        """
         self._probe.journal(run.row.workflow, "before")
-        result = await self._store.write(fn)
+        result = await self._store.write(fn, own=run.row.uuid if own else None)
         run.persisted = True
         if position is not None:
             run.row = replace(run.row, position=position)

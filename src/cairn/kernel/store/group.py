@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -183,8 +184,26 @@ def _lost() -> CairnError:
 _TICK = timedelta(microseconds=1)
 
 
+class Instants:
+    """What `Tx.now` is in transactions that write: all writers of a store ask here, so that no two get the same."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: datetime | None = None
+
+    def next(self) -> datetime:
+        """Now, or a moment behind the one that was given last."""
+        with self._lock:
+            now = self._clock.now()
+            if self._last is not None and now <= self._last:
+                now = self._last + _TICK
+            self._last = now
+        return now
+
+
 class TransactionRunner:
-    """Runs functions on a connection, for writer, readers and the inline mode alike."""
+    """Runs functions on a connection, for writer, readers and the inline mode alike. Each writer has one of its own."""
 
     def __init__(
         self,
@@ -206,15 +225,18 @@ class TransactionRunner:
         self.closing = threading.Event()  #: set: nothing that was interrupted is tried again
         self._pause: Pause = pause or self.closing.wait
         self._marks_left = 0  #: so many functions more get a mark of their own
-        self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
+        self.instants = Instants(clock)
+
+    def another(self) -> TransactionRunner:
+        """One for a further writer of the same store. What a writer knows of its own transactions is not shared."""
+        made = copy(self)
+        made.numbering = Numbering(self.driver, self.statements)
+        made.changes = Changes(one_writer=self.driver.one_writer)
+        return made
 
     def tx(self, connection: Connection, *, writable: bool) -> Tx:
-        """A transaction to hand to one function. No two that write have the same `now`: it tells their order."""
-        now = self.clock.now()
-        if writable:
-            if self._last is not None and now <= self._last:
-                now = self._last + _TICK
-            self._last = now
+        """A transaction to hand to one function. No two that write have the same `now`: a writer's tell their order."""
+        now = self.instants.next() if writable else self.clock.now()
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
     def _run_until(

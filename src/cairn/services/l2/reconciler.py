@@ -38,6 +38,7 @@ from functools import partial
 import structlog
 from msgspec import Struct
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,

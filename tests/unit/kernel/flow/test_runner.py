@@ -115,9 +115,9 @@ class SlowStore(Store):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def write(self, fn):  # type: ignore[no-untyped-def]
+    async def write(self, fn, **options):  # type: ignore[no-untyped-def]
         await self.gate.wait()
-        return await self._real.write(fn)
+        return await self._real.write(fn, **options)
 
     async def read(self, fn):  # type: ignore[no-untyped-def]
         return await self._real.read(fn)

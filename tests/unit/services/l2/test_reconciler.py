@@ -15,6 +15,7 @@ from tests.unit.services.network_rig import (
     unreachable,
 )
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import HostFacts
 from cairn.agents.protocol.network import ChangeVxlanPeers, EnsureVxlan, tunnel_generation
 from cairn.kernel.error import CairnError
