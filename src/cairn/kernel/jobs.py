@@ -43,7 +43,7 @@ from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
 from cairn.kernel.job import OPEN, Job, JobState, digest_of, is_open, key_of, read, turn_of
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.open_jobs import OpenJob, OpenJobs
+from cairn.kernel.open_jobs import OpenJob, OpenJobs, Waiter
 from cairn.kernel.ownership import Claim, Ownership, change, lost
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
@@ -266,6 +266,20 @@ class Jobs:
             return None
         await opened.wait(self._clock, seconds)
         return opened.row if opened.finished else None
+
+    def watch(self, job: JobId, waiter: Waiter) -> bool:
+        """Wake `waiter` once, when a job of this node ends or goes to another one. False: it is not here."""
+        opened = self._open.get(job)
+        if opened is None or self._stopping:
+            return False
+        opened.watch(waiter)
+        return True
+
+    def unwatch(self, job: JobId, waiter: Waiter) -> None:
+        """Do not wake it any more. Safe to repeat."""
+        opened = self._open.get(job)
+        if opened is not None:
+            opened.unwatch(waiter)
 
     def progress(self, job: JobId) -> Progress | None:
         """The step that a running job of this node is at; None when it waits, has ended, or is not here."""

@@ -354,6 +354,46 @@ async def test_each_who_waits_is_answered_when_its_own_patience_ends(site: Site)
     assert waiters[0].result().state is JobState.RUNNING
 
 
+class Woken:
+    """One that counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def wake(self) -> None:
+        self.times += 1
+
+
+async def test_who_watches_a_job_is_woken_once_by_its_end(site: Site) -> None:
+    gate = asyncio.Event()
+    site.handler = gate_handler(gate)
+    await site.submit()
+    one, other, gone = Woken(), Woken(), Woken()
+    assert all(site.jobs.watch(job_id(), waiter) for waiter in (one, other, gone))
+    site.jobs.unwatch(job_id(), gone)
+    await site.clock.settle()
+    assert one.times == 0
+
+    gate.set()
+    await site.clock.settle()
+
+    assert (one.times, other.times, gone.times) == (1, 1, 0)
+    assert not site.jobs.watch(job_id(), one), "it has ended"
+    site.jobs.unwatch(job_id(), one)
+
+
+async def test_who_watches_a_job_is_woken_when_the_node_stops(site: Site) -> None:
+    site.handler = gate_handler(asyncio.Event())
+    await site.submit()
+    one = Woken()
+    assert site.desk.watch(job_id(), one)
+
+    await site.jobs.stop()
+
+    assert one.times == 1
+    assert not site.desk.watch(job_id(), one)
+
+
 async def test_unknown_job_is_said_not_to_be_there(site: Site) -> None:
     for call in (site.desk.look(job_id(7), 5.0), site.desk.cancel(job_id(7))):
         with pytest.raises(CairnError, match=r"job\.not-found"):

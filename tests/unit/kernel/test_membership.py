@@ -426,7 +426,7 @@ async def test_who_takes_something_away_comes_behind_all_that_is_just_being_begu
     fence_of = a.membership.fence
 
     def begins(tx: Tx) -> None:
-        a.membership._looked = None
+        a.membership._looked = {}
         if tx.count(ManagementNode, port=1) == 0:  # as if it were remembered: no statement that waits
             fence_of(tx)
             tx.update(ManagementNode, a.id, version="begun")
