@@ -221,7 +221,7 @@ class Jobs:
             return await self._store.write(fn, own=key)
 
     def _accepted(self, opened: OpenJob, row: Job) -> None:
-        opened.claim, opened.row = row.claim, replace(row, request=b"")
+        opened.claim, opened.row = row.claim, replace(row, request=NOTHING)
         self._enqueue(opened)
 
     async def _is_repeated(self, job: JobId, digest: str) -> bool:
@@ -573,7 +573,7 @@ class Jobs:
                 begun=row.uuid in begun or error is not None,
                 cancelled=row.cancel_requested,
                 error=error,
-                row=replace(row, request=b""),
+                row=replace(row, request=NOTHING),
             )
             self._enqueue(opened)
 

@@ -32,8 +32,12 @@ from cairn.kernel.turns import Turn
 class Waiter(Protocol):
     """One that waits for the end of a job."""
 
-    def wake(self) -> None:
-        """Called once, when the job has ended or is on another node."""
+    def wake(self, ended: Job | None = None) -> None:
+        """Called once, when the job has ended or is on another node.
+
+        Args:
+            ended: its row, if it ended here and that is durable; None: look into the database.
+        """
 
 
 class _Wake:
@@ -44,7 +48,7 @@ class _Wake:
     def __init__(self) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def wake(self) -> None:
+    def wake(self, ended: Job | None = None) -> None:
         """Let it go on."""
         if not self.done.done():
             self.done.set_result(None)
@@ -124,11 +128,12 @@ class OpenJob(Struct, kw_only=True, eq=False):
     def wake(self) -> None:
         """Wake everything that waits for its end."""
         there, self.waiters = self.waiters, None
+        ended = self.row if self.finished else None
         if isinstance(there, set):
             for waiter in there:
-                waiter.wake()
+                waiter.wake(ended)
         elif there is not None:
-            there.wake()
+            there.wake(ended)
 
 
 @cache

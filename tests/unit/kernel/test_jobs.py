@@ -359,9 +359,11 @@ class Woken:
 
     def __init__(self) -> None:
         self.times = 0
+        self.ended: Job | None = None
 
-    def wake(self) -> None:
+    def wake(self, ended: Job | None = None) -> None:
         self.times += 1
+        self.ended = ended
 
 
 async def test_who_watches_a_job_is_woken_once_by_its_end(site: Site) -> None:
@@ -378,6 +380,7 @@ async def test_who_watches_a_job_is_woken_once_by_its_end(site: Site) -> None:
     await site.clock.settle()
 
     assert (one.times, other.times, gone.times) == (1, 1, 0)
+    assert one.ended == await site.desk.look(job_id()), "it is told what it would find"
     assert not site.jobs.watch(job_id(), one), "it has ended"
     site.jobs.unwatch(job_id(), one)
 
@@ -390,7 +393,7 @@ async def test_who_watches_a_job_is_woken_when_the_node_stops(site: Site) -> Non
 
     await site.jobs.stop()
 
-    assert one.times == 1
+    assert (one.times, one.ended) == (1, None)
     assert not site.desk.watch(job_id(), one)
 
 
