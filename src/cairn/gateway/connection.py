@@ -236,7 +236,7 @@ class Connection(Expiring, asyncio.Protocol):
         self._reading = _Reading.BODY
         version, verb = parser.get_http_version(), parser.get_method()
         last = version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
-        exchange = Exchange(self, last=last, expected=self._expects, bodiless=verb == b"HEAD")
+        exchange = Exchange(self, last=last, expected=self._expects, bodiless=verb == b"HEAD", chunks=version != "1.0")
         scope = self._scope(exchange, version, verb)
         before, self._exchange = self._exchange, exchange
         self._target, self._headers = b"", None
@@ -441,6 +441,7 @@ class Exchange:
         "_bodiless",
         "_body",
         "_chunked",
+        "_chunks",
         "_connection",
         "_ended",
         "_expected",
@@ -455,8 +456,13 @@ class Exchange:
         "started",
     )
 
-    def __init__(self, connection: Connection, *, last: bool, expected: bool, bodiless: bool) -> None:
+    def __init__(
+        self, connection: Connection, *, last: bool, expected: bool, bodiless: bool, chunks: bool = True
+    ) -> None:
         self._connection = connection
+        self._chunks = (
+            chunks  #: the client knows chunks; else the end of the connection is that of a body of unknown length
+        )
         self._bodiless = bodiless  #: the answer has no body, whatever the app says
         self.last = last  #: of its connection
         self._expected = expected  #: the client waits for a word before it sends the body
@@ -569,7 +575,7 @@ class Exchange:
         self.started = True
         status: int = message["status"]
         self._bodiless = self._bodiless or status in _BODILESS
-        self._chunked = not self._bodiless
+        self._chunked = self._chunks and not self._bodiless
         lines: list[bytes] = []
         for name, value in message.get("headers", ()):
             name = name.lower()
