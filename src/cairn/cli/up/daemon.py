@@ -115,7 +115,10 @@ class Daemon:
         wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, sleep=self._sleep)
         if is_ready():
             return
-        state = "does not answer" if self.running() else "has ended"
+        found = self.running()
+        state = "has ended"
+        if found is not None:
+            state = f"does not answer. If it hangs: kill -9 {found.pid}, and repeat the command"
         raise refused(
             f"The {self.name} {state}. The end of its log, {self.log}:\n{self.last_lines()}",
             code=f"up.{self.name}-failed",

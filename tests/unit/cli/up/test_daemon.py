@@ -60,6 +60,12 @@ def test_program_that_ends_is_told_with_the_end_of_its_log(daemon: Daemon) -> No
     assert "no room" in caught.value.problem.detail
 
 
+def test_program_that_hangs_is_told_with_what_to_do(daemon: Daemon) -> None:
+    pid = daemon.start(SLEEPER, os.environ, "http://x").pid
+    with pytest.raises(CliError, match=f"kill -9 {pid}"):
+        daemon.await_ready(lambda: False, 0.2)
+
+
 def test_number_of_an_old_pid_file_that_another_program_has_now_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:
     other = subprocess.Popen(SLEEPER, stdout=subprocess.DEVNULL)
     file = tmp_path / "run" / "node.pid"
