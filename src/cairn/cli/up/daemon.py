@@ -186,14 +186,17 @@ class Daemon:
             os.kill(pid, number)
 
     def _started(self, pid: int) -> str | None:
-        """When the process started, in the kernel's ticks; None when it is gone, or a zombie."""
+        """When the process started, in the kernel's ticks; None when it is gone, or a zombie of which no thread is left.
+
+        As long as one is, its files are open, and its locks are held.
+        """
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         try:
             fields = (self._proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
-        return None if fields[0] in ("Z", "X") else fields[19]
+        return None if fields[0] in ("Z", "X") and int(fields[17]) < 2 else fields[19]
 
 
 def _leads(pid: int) -> bool:
