@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ class Users:
         self._numbers = itertools.count(1)
         self.done: Counter[str] = Counter()  #: what was asked for -> how often it was answered
         self.failed: list[str] = []
+        self.slowest_seconds = 0.0  #: but for those that wait for a job
         login: Json = {"logInByAccount": {"accountName": "admin", "password": password}}
         _, answer = self._ask(self._connection(), "PUT", "/v1/accounts/login", login)
         session = str(cast("Json", answer["inventory"])["uuid"])
@@ -115,9 +117,12 @@ class Users:
     ) -> tuple[int, Json]:
         known = getattr(self, "_headers", {"Content-Type": "application/json"})
         raw = None if body is None else json.dumps(body)
+        begun = time.monotonic()
         connection.request(verb, path, raw, {**known, **(headers or {})})
         answer = connection.getresponse()
         text = answer.read()
+        if "wait=" not in path:
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - begun)
         try:
             return answer.status, cast("Json", json.loads(text or b"{}"))
         except ValueError:

@@ -115,7 +115,10 @@ class Daemon:
         wait_until(lambda: is_ready() or self.running() is None, timeout_seconds, sleep=self._sleep)
         if is_ready():
             return
-        state = "does not answer" if self.running() else "has ended"
+        found = self.running()
+        state = "has ended"
+        if found is not None:
+            state = f"does not answer. If it hangs: kill -9 {found.pid}, and repeat the command"
         raise refused(
             f"The {self.name} {state}. The end of its log, {self.log}:\n{self.last_lines()}",
             code=f"up.{self.name}-failed",
@@ -183,14 +186,17 @@ class Daemon:
             os.kill(pid, number)
 
     def _started(self, pid: int) -> str | None:
-        """When the process started, in the kernel's ticks; None when it is gone, or a zombie."""
+        """When the process started, in the kernel's ticks; None when it is gone, or a zombie of which no thread is left.
+
+        As long as one is, its files are open, and its locks are held.
+        """
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         try:
             fields = (self._proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
-        return None if fields[0] in ("Z", "X") else fields[19]
+        return None if fields[0] in ("Z", "X") and int(fields[17]) < 2 else fields[19]
 
 
 def _leads(pid: int) -> bool:

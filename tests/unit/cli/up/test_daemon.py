@@ -60,6 +60,25 @@ def test_program_that_ends_is_told_with_the_end_of_its_log(daemon: Daemon) -> No
     assert "no room" in caught.value.problem.detail
 
 
+@pytest.mark.parametrize(
+    ("state", "threads", "runs"), [("S", 1, True), ("Z", 1, False), ("Z", 3, True), ("X", 1, False)]
+)
+def test_process_is_there_until_its_last_thread_is_gone(tmp_path: Path, state: str, threads: int, runs: bool) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "node.pid").write_bytes(msgspec.json.encode(PidFile(pid=2**22, started="77", url="")))
+    process = tmp_path / "proc" / str(2**22)
+    process.mkdir(parents=True)
+    fields = [state, *["0"] * 16, str(threads), "0", "77"]
+    (process / "stat").write_text(f"{2**22} (a node) {' '.join(fields)}")
+    assert (Daemon("node", tmp_path, proc=tmp_path / "proc").running() is not None) is runs
+
+
+def test_program_that_hangs_is_told_with_what_to_do(daemon: Daemon) -> None:
+    pid = daemon.start(SLEEPER, os.environ, "http://x").pid
+    with pytest.raises(CliError, match=f"kill -9 {pid}"):
+        daemon.await_ready(lambda: False, 0.2)
+
+
 def test_number_of_an_old_pid_file_that_another_program_has_now_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:
     other = subprocess.Popen(SLEEPER, stdout=subprocess.DEVNULL)
     file = tmp_path / "run" / "node.pid"

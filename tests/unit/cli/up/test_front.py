@@ -47,6 +47,15 @@ def test_errors_of_the_proxy_read_as_those_of_nodes() -> None:
     assert all(problem["status"] == status for status, problem in problems.items())
 
 
+def test_the_file_in_the_guide_says_what_this_one_says() -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "production.md").read_text()
+    (shown,) = re.findall("```haproxy\n(.*?)```", guide, re.S)
+    here = [line.strip() for line in configuration([PLAIN]).splitlines()]
+    ours = {line for line in here if not line.startswith(("#", "http-error", "listen", "bind", "server"))}
+    missing = {line for line in ours if line not in shown}
+    assert missing == set()
+
+
 def test_program_is_started_once_and_takes_changes_without_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
