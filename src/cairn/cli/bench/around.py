@@ -7,12 +7,13 @@ is connected to. Processes of other users, and those on other machines, are not 
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
@@ -22,6 +23,8 @@ _PROC = Path("/proc")
 _LISTEN, _ESTABLISHED = "0A", "01"
 _KINDS = {"mariadbd": "database", "mysqld": "database", "beam.smp": "broker", "haproxy": "proxy"}
 _RESET_PEAK = "5"
+_SOCKET_FILE = re.compile(rb"mysql://[^\0]*[?&]unix_socket=([^&\0]+)")
+_ACCEPTS = "00010000"  #: the flag of sockets that listen on a file
 
 
 class _Socket(Struct, frozen=True):
@@ -62,6 +65,7 @@ def around(urls: Sequence[str], proc: Path = _PROC) -> list[Local]:
         for inode, one in sockets.items():
             if owners.get(inode) == pid and not one.listens and one.peer_is_here:
                 waiting += listening.get(one.peer_port, [])
+        waiting += _behind_files(pid, proc)
     return _named(found)
 
 
@@ -101,6 +105,8 @@ def usage_of(pid: int, proc: Path = _PROC) -> Usage | None:
         lines = (proc / str(pid) / "status").read_text().splitlines()
     except OSError:
         return None
+    if fields[0] in ("Z", "X"):
+        return None  # it is dead, and its parent has not looked
     peak = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
     return Usage((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak)
 
@@ -184,7 +190,22 @@ def _listening(sockets: Mapping[str, _Socket], owners: Mapping[str, int]) -> dic
     return found
 
 
-def _owners(sockets: Mapping[str, _Socket], proc: Path) -> dict[str, int]:
+def _behind_files(pid: int, proc: Path) -> list[int]:
+    """The processes that listen on the socket file of a node's database, which its settings name."""
+    with suppress(OSError):
+        words = (proc / str(pid) / "environ").read_bytes() + (proc / str(pid) / "cmdline").read_bytes()
+        named = _SOCKET_FILE.search(words)
+        if named is not None:
+            path = unquote(named[1].decode())
+            lines = (proc / "net" / "unix").read_text().splitlines()[1:]
+            files = {
+                fields[6]: fields[7] for line in lines if len(fields := line.split()) > 7 and fields[3] == _ACCEPTS
+            }
+            return [owner for inode, owner in _owners(files, proc).items() if files[inode] == path]
+    return []
+
+
+def _owners(sockets: Mapping[str, object], proc: Path) -> dict[str, int]:
     """socket -> the process that has it."""
     owners: dict[str, int] = {}
     for folder in proc.iterdir():

@@ -80,6 +80,24 @@ def test_the_nodes_and_what_they_are_connected_to_are_found(kernel: Kernel) -> N
     ]
 
 
+def test_a_database_behind_a_socket_file_is_found_by_the_nodes_settings(kernel: Kernel) -> None:
+    kernel.process(10, "cairn serve")
+    kernel.process(13, "/usr/sbin/mariadbd", "mariadbd")
+    kernel.socket(10, port(8081))
+    address = "mysql://cairn@localhost/cairn?charset=x&unix_socket=/run/my_db.sock"
+    (kernel.folder / "10" / "environ").write_bytes(b"A=b\0CAIRN_DATABASE=" + address.encode() + b"\0")
+    os.symlink("socket:[900]", kernel.folder / "13" / "fd" / "5")
+    lines = [
+        "Num RefCount Protocol Flags Type St Inode Path",
+        "0: 00000002 00000000 00010000 0001 01 900 /run/my_db.sock",
+        "0: 00000003 00000000 00000000 0001 03 901 /run/my_db.sock",
+        "0: 00000003 00000000 00000000 0001 03 902",
+    ]
+    (kernel.folder / "net" / "unix").write_text("\n".join(lines) + "\n")
+
+    assert around(["http://127.0.0.1:8081"], kernel.folder) == [Local("node", 10), Local("database", 13)]
+
+
 def test_an_address_that_nobody_here_listens_on_has_no_processes(kernel: Kernel) -> None:
     kernel.process(10, "cairn serve")
     kernel.socket(10, port(8081))
@@ -103,7 +121,7 @@ def test_what_is_used_is_counted_from_the_beginning(kernel: Kernel) -> None:
     kernel.uses(10, 5.0, 2048)
     meter = Meter([Local("node", 10), Local("node-2", 11), Local("gone", 99)], kernel.folder)
     kernel.uses(10, 7.5, 4096)
-    (kernel.folder / "11" / "stat").unlink()
+    (kernel.folder / "11" / "stat").write_text("11 (python) Z 1 0\n")
 
     (used,) = meter.read()
 
