@@ -9,6 +9,10 @@ That an app may answer later is an extension of ASGI: ``scope["extensions"][LATE
 returns without an answer. The server then keeps the connection until `send` is called, by whomever, and tells the app if the
 client goes before that.
 
+A request that changes something takes most memory between its coming and its acceptance. So at most `MOST_AT_WORK` of them are
+at work; what others have sent is kept as it came until one of them is through (`Site.at_work`). Reading requests never wait for
+that, nor do those count whose app waits for something that may take long: it says so (the extension `WAITS`).
+
 There is an end to all waiting for a client: to its request, its next request, and its reading of what it is sent.
 """
 
@@ -41,12 +45,17 @@ from cairn.kernel.words import titled
 KEEP_ALIVE_SECONDS: Final = 120.0
 #: the name of the extension with which an app answers later
 LATER: Final = "cairn.later"
+#: the name of the extension with which an app says that it waits for long now
+WAITS: Final = "cairn.waits"
+#: requests that change something, between their coming and their acceptance
+MOST_AT_WORK: Final = 1000
 #: of a body that the app has not taken yet; more is not read
 _MOST_UNTAKEN_BYTES: Final = 1 << 16
 #: of requests that are sent before those before them were answered
 _MOST_AHEAD: Final = 100
 _STATUS_LINES: Final = {one.value: b"HTTP/1.1 %d %s\r\n" % (one.value, one.phrase.encode()) for one in HTTPStatus}
 _PROBLEM: Final = b"application/problem+json"
+_READS: Final = (b"GET ", b"HEAD ")
 _BODILESS: Final = frozenset((204, 304))
 _GONE: Final[Message] = {"type": "http.disconnect"}
 _log = structlog.get_logger("cairn.gateway")
@@ -73,8 +82,24 @@ class Site:
         self.tasks: set[asyncio.Task[None]] = set()
         self.parting = False  #: each answer is the last of its connection
         self.left: Callable[[], None] | None = None  #: called when a connection has gone
+        self.at_work = 0  #: requests that came whole, change something, and are neither answered nor waiting
+        self._parked: deque[Connection] = deque()  #: that have sent such a request, which is not looked at yet
         self._date = b""
         self._date_of = 0
+
+    def is_full(self) -> bool:
+        """Whether no more requests that change something should begin."""
+        return self.at_work >= MOST_AT_WORK
+
+    def park(self, connection: Connection) -> None:
+        """Have a connection go on (`Connection.unpark`) once there is room for its request."""
+        self._parked.append(connection)
+
+    def settled(self) -> None:
+        """One that was at work is so no more."""
+        self.at_work -= 1
+        while self._parked and not self.is_full():
+            self._parked.popleft().unpark()
 
     def date(self) -> bytes:
         """The line of a header with the time of day."""
@@ -105,6 +130,7 @@ class Connection(Expiring, asyncio.Protocol):
         "_expects",
         "_headers",
         "_held_up",
+        "_parked",
         "_parser",
         "_peer",
         "_reading",
@@ -133,6 +159,7 @@ class Connection(Expiring, asyncio.Protocol):
         self._ahead: deque[tuple[Exchange, Scope]] | None = None  #: that wait until those before them are answered
         self._deaf = False  #: nothing that comes is looked at any more
         self._held_up = False  #: nothing is read for now
+        self._parked: bytes | None = None  #: what it has sent, not looked at yet
         self.stalled = False  #: the client does not read what it is sent
         self._drained: asyncio.Future[None] | None = None
 
@@ -159,7 +186,7 @@ class Connection(Expiring, asyncio.Protocol):
         site = self._site
         site.door.leave(self)
         site.wheel.discard(self)
-        self._deaf, self._parser = True, None
+        self._deaf, self._parser, self._parked = True, None, None
         self._wake_writer()
         for exchange in (self._exchange, *(one for one, _ in self._ahead or ())):
             if exchange is not None:
@@ -173,6 +200,9 @@ class Connection(Expiring, asyncio.Protocol):
         if self._deaf:
             return
         if self._parser is None:
+            if self._site.is_full() and not data.startswith(_READS) and not self._is_waited_for():
+                self._park(data)
+                return
             self._parser = httptools.HttpRequestParser(self)
         self._silent_bytes += len(data)
         try:
@@ -189,6 +219,26 @@ class Connection(Expiring, asyncio.Protocol):
             self.refuse(431, "api.header-too-large", f"The header is larger than {most} bytes. Send less.")
             return
         self._watch()
+
+    def _is_waited_for(self) -> bool:
+        """Whether a request of this connection is at work."""
+        return self._exchange is not None and not self._exchange.complete
+
+    def _park(self, data: bytes) -> None:
+        self._parked = data
+        self.hold_up()
+        site = self._site
+        site.door.busy(self)
+        site.wheel.discard(self)
+        self._timed = None
+        site.park(self)
+
+    def unpark(self) -> None:
+        """Look at what was sent now, unless the client has gone."""
+        data, self._parked = self._parked, None
+        if data is not None and not self._transport.is_closing():
+            self.go_on()
+            self.data_received(data)
 
     def eof_received(self) -> bool:
         """The client sends no more: it has gone."""
@@ -236,7 +286,15 @@ class Connection(Expiring, asyncio.Protocol):
         self._reading = _Reading.BODY
         version, verb = parser.get_http_version(), parser.get_method()
         last = version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
-        exchange = Exchange(self, last=last, expected=self._expects, bodiless=verb == b"HEAD", chunks=version != "1.0")
+        exchange = Exchange(
+            self,
+            self._site,
+            last=last,
+            expected=self._expects,
+            reads=verb in (b"GET", b"HEAD"),
+            bodiless=verb == b"HEAD",
+            chunks=version != "1.0",
+        )
         scope = self._scope(exchange, version, verb)
         before, self._exchange = self._exchange, exchange
         self._target, self._headers = b"", None
@@ -285,11 +343,12 @@ class Connection(Expiring, asyncio.Protocol):
             "query_string": url.query or b"",
             "headers": self._headers,
             "state": {"peer": self._peer} if self._site.peers else {},
-            "extensions": {LATER: exchange.later},
+            "extensions": {LATER: exchange.later, WAITS: exchange.wait},
         }
 
     def _begin(self, exchange: Exchange, scope: Scope) -> None:
         tasks = self._site.tasks
+        exchange.begin()
         task = asyncio.get_running_loop().create_task(exchange.run(self._site.app, scope), context=Context())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -373,10 +432,11 @@ class Connection(Expiring, asyncio.Protocol):
 
     def part(self) -> None:
         """Close it, now if nothing is asked, else after the answer."""
-        if self._exchange is None or self._exchange.complete:
-            self.close()
-        else:
+        if self._is_waited_for():
+            assert self._exchange is not None, "it is waited for"
             self._exchange.last = True
+        elif self._parked is None:
+            self.close()
 
     def refuse(self, status: int, code: str, detail: str) -> None:
         """Say why, unless an answer is awaited or has begun already, and close."""
@@ -431,24 +491,28 @@ class Connection(Expiring, asyncio.Protocol):
         """Whether an earlier request of the connection is still at work."""
         if self._reading is _Reading.BODY:
             return bool(self._ahead)
-        return self._exchange is not None and not self._exchange.complete
+        return self._is_waited_for()
 
 
 class Exchange:
     """A request and its answer: the two functions that an ASGI app is given."""
 
     __slots__ = (
+        "_begun",
         "_bodiless",
         "_body",
         "_chunked",
         "_chunks",
         "_connection",
+        "_counted",
         "_ended",
         "_expected",
         "_gone",
         "_head",
         "_left_bytes",
         "_reader",
+        "_reads",
+        "_site",
         "_told",
         "complete",
         "last",
@@ -457,12 +521,23 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: Connection, *, last: bool, expected: bool, bodiless: bool, chunks: bool = True
+        self,
+        connection: Connection,
+        site: Site,
+        *,
+        last: bool,
+        expected: bool,
+        reads: bool,
+        bodiless: bool,
+        chunks: bool = True,
     ) -> None:
         self._connection = connection
-        self._chunks = (
-            chunks  #: the client knows chunks; else the end of the connection is that of a body of unknown length
-        )
+        self._site = site
+        self._reads = reads  #: it changes nothing
+        self._begun = False  #: the app has it
+        self._counted = False  #: it is at work
+        #: the client knows chunks; else the end of the connection is that of a body of unknown length
+        self._chunks = chunks
         self._bodiless = bodiless  #: the answer has no body, whatever the app says
         self.last = last  #: of its connection
         self._expected = expected  #: the client waits for a word before it sends the body
@@ -490,13 +565,31 @@ class Exchange:
     def end(self) -> None:
         """All of it has come."""
         self._ended = True
+        self._count()
         self._wake()
+
+    def begin(self) -> None:
+        """The app gets it."""
+        self._begun = True
+        self._count()
+
+    def _count(self) -> None:
+        if self._begun and self._ended and not (self._reads or self.started or self.lost):
+            self._counted = True
+            self._site.at_work += 1
+
+    def wait(self) -> None:
+        """The app waits for long now, or is through with it (the extension `WAITS`). Safe to repeat."""
+        if self._counted:
+            self._counted = False
+            self._site.settled()
 
     def lose(self) -> None:
         """The client has gone."""
         if self.complete:
             return
         self.lost = True
+        self.wait()
         self._wake()
         gone, self._gone = self._gone, None
         if gone is not None:
@@ -541,10 +634,13 @@ class Exchange:
             if not self.complete and not self.lost and self._gone is None:
                 _log.error("gateway.app-failed", path=scope["path"], error="it gave no whole answer")
                 await self._fail()
+        finally:
+            self.wait()
 
     def later(self, gone: Callable[[], None]) -> None:
         """The app answers after it has returned. `gone` is called if the client goes before that (the extension `LATER`)."""
         self._gone = gone
+        self.wait()
 
     async def _fail(self) -> None:
         if self.started:
@@ -573,6 +669,7 @@ class Exchange:
         if self.started:
             raise RuntimeError("the answer has begun already")
         self.started = True
+        self.wait()
         status: int = message["status"]
         self._bodiless = self._bodiless or status in _BODILESS
         self._chunked = self._chunks and not self._bodiless

@@ -188,6 +188,7 @@ class Gateway:
             if isinstance(response, Later):
                 if send is not None and self._hold(request, response, send):
                     return None
+                request.waits()
                 response = await response.answer(response.seconds, None)
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
@@ -312,6 +313,7 @@ class Gateway:
         missing = await self._references.missing(binding, message, Eyes() if caller is None else caller.scope)
         if missing:
             raise self._references.not_found(binding, missing)
+        request.waits()
         with entered(context_of(caller, request.address(self._proxies))):
             answer = await self._bus.call(message, timeout_seconds=timeout_seconds)
         return Reply(body_of(answer))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from cairn.gateway.connection import WAITS
 from cairn.gateway.problem import RETRY_AFTER, HttpError, problem, status_of
 from cairn.gateway.proxies import Proxies
 from cairn.gateway.waiting import Later
@@ -19,6 +20,7 @@ JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
 #: of a query string: room for a list of 10,000 uuids, and more than for one
 MOST_QUERY_BYTES: Final = 2**20
+_NONE: Final[Mapping[str, Any]] = {}
 _TEXTS: Final = (JSON, b"text/json")
 
 
@@ -46,6 +48,12 @@ class HttpRequest:
     def forget(self) -> None:
         """Keep no more of it than what an answer is counted and logged by."""
         self.scope, self.headers, self.receive, self._query = {}, {}, _nothing, None
+
+    def waits(self) -> None:
+        """Say that what is done now may take long, if the server wants to know."""
+        say: Callable[[], None] | None = self.scope.get("extensions", _NONE).get(WAITS)
+        if say is not None:
+            say()
 
     def header(self, name: bytes) -> str | None:
         """A header's text by its lower-case name."""

@@ -87,6 +87,7 @@ class HttpServer:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self._site.parting = True
         for connection in list(self.door):
             connection.part()
         with suppress(TimeoutError):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cairn.gateway.connection import KEEP_ALIVE_SECONDS, LATER, Connection, Site
+from cairn.gateway.connection import KEEP_ALIVE_SECONDS, LATER, WAITS, Connection, Site
 from cairn.gateway.door import Limits
 from cairn.testing.clock import VirtualClock
 
@@ -395,3 +395,77 @@ async def test_server_that_parts_says_so_with_each_answer(clock: VirtualClock) -
     await told(connection, clock, GET)
     assert wire.told.count(b"connection: close") == 1
     assert wire.closed
+
+
+# -- many at once -------------------------------------------------------------------------------------------------
+
+
+async def test_requests_beyond_those_at_work_wait_unread_and_reading_ones_do_not(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cairn.gateway.connection.MOST_AT_WORK", 2)
+    go, begun = asyncio.Event(), list[str]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await receive())["body"]
+        begun.append(scope["method"])
+        if scope["method"] == "POST":
+            await go.wait()
+        await reply(send, body)
+
+    site = Site(app, Limits(), clock, scheme="http", peers=False)
+    wires = [Wire() for _ in range(6)]
+    connections = [Connection(site) for _ in wires]
+    for connection, wire in zip(connections, wires, strict=True):
+        connection.connection_made(wire)
+    for connection in connections[:5]:
+        await told(connection, clock, POST)
+    await told(connections[5], clock, GET)
+
+    assert begun == ["POST", "POST", "GET"]
+    assert [wire.reads for wire in wires] == [True, True, False, False, False, True]
+    assert [connection._parser for connection in connections] == [None] * 6
+    connections[3].connection_lost(None)
+    await clock.advance(1000)  # they wait for the node, not the node for them
+    go.set()
+    await clock.settle()
+
+    assert [wire.bodies() for wire in wires] == [[b"body"], [b"body"], [b"body"], [], [b"body"], [b""]]
+    assert site.at_work == 0
+    assert all(wire.reads for wire in (wires[2], wires[4]))
+
+
+async def test_app_that_waits_for_long_or_answers_later_is_not_at_work(clock: VirtualClock) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if scope["path"] == "/waits":
+            scope["extensions"][WAITS]()
+            scope["extensions"][WAITS]()
+            await go.wait()
+        elif scope["path"] == "/streams":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await go.wait()
+        else:
+            scope["extensions"][LATER](lambda: None)
+
+    site = Site(app, Limits(), clock, scheme="http", peers=False)
+    for path in (b"/waits", b"/streams", b"/later"):
+        connection = Connection(site)
+        connection.connection_made(Wire())
+        await told(connection, clock, POST.replace(b"/things", path))
+        assert site.at_work == 0
+        connection.connection_lost(None)
+    go.set()
+    await clock.settle()
+    assert site.at_work == 0
+
+
+async def test_half_a_body_and_requests_behind_one_that_waits_are_not_at_work(clock: VirtualClock) -> None:
+    connection, _ = connected(clock, App())
+    await told(connection, clock, POST[:-2])
+    assert connection._site.at_work == 0
+    connection, _ = connected(clock, App())
+    await told(connection, clock, POST.replace(b"/things", b"/later") + POST * 3)
+    assert connection._site.at_work == 0

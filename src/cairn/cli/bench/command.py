@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 import uuid
@@ -17,6 +18,7 @@ from msgspec import Struct
 from cairn.cli import output
 from cairn.cli.bench.around import Meter, around
 from cairn.cli.bench.creation import Creation, Ended, Template
+from cairn.cli.bench.crowd import Crowd, processes_for
 from cairn.cli.bench.failover import failover
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
 from cairn.cli.bench.hosts import hosts as add_hosts
@@ -94,6 +96,14 @@ bench.add_command(failover)
     type=click.IntRange(1),
     help="On how many connections; default: one for each call in flight. Fewer than that are cheaper for the node.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="From how many processes; default: as few as the system's limit of files to a process allows.",
+)
+@click.option(
+    "--to", "also", multiple=True, metavar="URL", help="One more node that calls go to, in turn; may be repeated."
+)
 @click.option("--hosts", type=click.IntRange(1), help="With --simulator-url: how many hosts there are to be.")
 @click.option("--simulator-url", help="A simulator; the cloud on it is made, or completed.")
 @click.option("--image", help="Name or uuid; default: what `cairn up` made.")
@@ -106,6 +116,8 @@ def vm(
     count: int,
     concurrency: int | None,
     connections: int | None,
+    processes: int | None,
+    also: tuple[str, ...],
     hosts: int | None,
     simulator_url: str | None,
     image: str | None,
@@ -119,8 +131,12 @@ def vm(
     template = template_of(context, api, image, network)
     found = len(api.find("Host", "status=Connected"))
     at_once = min(concurrency or _MOST_AT_ONCE, count)
-    _check_files(connections or at_once)
-    measured = _measure(context, template, count, (at_once, connections or at_once), found, keep=keep)
+    own = connections is None or connections >= at_once  # each call in flight has a connection of its own
+    processes = (processes or processes_for(at_once)) if own else 1
+    if processes == 1:
+        _check_files(connections or at_once)
+    creation = _creation(context, template, count, (at_once, connections or at_once), processes, also)
+    measured = _measure(context, creation, count, (at_once, connections or at_once), found, keep=keep)
     if context.as_json:
         output.print_json(measured)
     else:
@@ -149,22 +165,38 @@ def _check_files(connections: int) -> None:
         )
 
 
+def _creation(
+    context: Context,
+    template: Template,
+    count: int,
+    at_once: tuple[int, int],
+    processes: int,
+    also: Sequence[str],
+) -> Creation | Crowd:
+    client = context.client
+    session = client.session_uuid()
+    concurrency, connections = at_once
+    if processes > 1 or also:
+        return Crowd([client.url, *also], session, context.ca_file, template, count, concurrency, processes)
+    origin = Origin(client.url, session, context.ca_file)
+    return Creation(origin, template, count, concurrency, connections, lambda: uuid.uuid4().hex)
+
+
 def _measure(
-    context: Context, template: Template, count: int, at_once: tuple[int, int], hosts: int, *, keep: bool
+    context: Context, creation: Creation | Crowd, count: int, at_once: tuple[int, int], hosts: int, *, keep: bool
 ) -> Measured:
     client = context.client
     session = client.session_uuid()
     origin = Origin(client.url, session, context.ca_file)
     gauge = Gauge(client.http, context.data_dir, headers={"Authorization": f"OAuth {session}"})
     concurrency, connections = at_once
-    creation = Creation(origin, template, count, concurrency, connections, lambda: uuid.uuid4().hex)
     gauge.reset_peak()
     meter = Meter(around([client.url, *others(client)]))
     before = gauge.read()
     gc.set_threshold(100_000, 50, 100)
-    started, begun, own = time.perf_counter(), datetime.now(UTC), time.process_time()
+    started, begun, own = time.perf_counter(), datetime.now(UTC), _own_cpu_seconds()
     _run(creation)
-    wall, own = time.perf_counter() - started, time.process_time() - own
+    wall, own = time.perf_counter() - started, _own_cpu_seconds() - own
     after = gauge.read()
     created = [one.vm for one in creation.ended if one.error is None]
     left = 0 if keep else uvloop.run(remove(origin, created))
@@ -211,7 +243,12 @@ def _accepted(client: Client, begun: datetime) -> float | None:
     return round((datetime.fromisoformat(str(found[0]["createDate"])) - begun).total_seconds(), 3)
 
 
-def _run(creation: Creation) -> None:
+def _own_cpu_seconds() -> float:
+    """Of this process and of those that it has started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def _run(creation: Creation | Crowd) -> None:
     try:
         uvloop.run(creation.run())
     except BaseExceptionGroup as group:

@@ -3,7 +3,7 @@
 There are two ways:
 
 * On as many connections as there are calls in flight, each call waits for its own end (``Prefer: wait``), as callers do: one
-  request a VM, and the caller's own clock.
+  request a VM, and the caller's own clock. All connections are opened first.
 * On fewer connections than that, calls are answered 202 at once, and the ends are read off the list of jobs, ten times a second,
   from where the last look ended: some hundred bytes a VM instead of a connection, so that the node spends no time on being
   watched. A VM's time then runs from the caller's sending to the end that the node has written down, so both clocks have to
@@ -93,6 +93,8 @@ class Creation:
         self._sleep = sleep
         self._room = asyncio.Semaphore(self._concurrency)
         self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
+        self._unconnected = self._connections
+        self._all_connected = asyncio.Event()
         self._in_flight = 0
         self.largest_in_flight = 0
         self.broken = 0  #: connections that broke, and were made again
@@ -115,9 +117,17 @@ class Creation:
 
     # -- each on a connection of its own ---------------------------------------------------------------------------------
 
+    async def connected(self) -> None:
+        """Called when all connections are there; when it returns, the calls begin."""
+
     async def _waiting_worker(self, place: int) -> None:
         async with self._opening:
             connection = await self._origin.connect(place)
+        self._unconnected -= 1
+        if not self._unconnected:
+            await self.connected()
+            self._all_connected.set()
+        await self._all_connected.wait()
         for number in self._numbers:
             vm, job = self._new_id(), self._new_id()
             request = self._request(number, vm, job, _WAIT)
