@@ -34,6 +34,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.address import ServerAddress
+from cairn.kernel.store.ddl import adapt
 from cairn.kernel.store.driver import KEY_NAME, Connection, Mark, Row, Trouble
 from cairn.kernel.store.names import with_short_names
 from cairn.kernel.store.record import Key, Record, SqlValue, TableMeta
@@ -506,7 +507,7 @@ class MariadbDriver:
         raw.close()
         self.is_mariadb = "mariadb" in version.lower()
         self.dialect: Dialect = MySQLDialect(paramstyle="qmark", is_mariadb=self.is_mariadb)
-        allow_long_names(self.dialect)
+        adapt(self.dialect)
 
     def connect(self, *, read_only: bool) -> Connection:
         """A session for its use."""
@@ -601,11 +602,6 @@ class MariadbDriver:
 
     def close(self) -> None:
         """Nothing is left."""
-
-
-def allow_long_names(dialect: Dialect) -> None:
-    """Leave it to `names.with_short_names` to cut them."""
-    dialect.max_identifier_length = dialect.max_index_name_length = dialect.max_constraint_name_length = 255
 
 
 #: so long may a transaction that writes do nothing; less than nodes wait for a heartbeat

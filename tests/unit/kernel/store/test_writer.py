@@ -89,7 +89,11 @@ async def test_functions_are_gathered_while_the_first_writer_is_busy_and_not_els
         running.set()
         assert go.wait(SECONDS)
 
-    writers = Writers(runner, lambda items: [answered[item.own].set() for item in items])  # type: ignore[func-returns-value]
+    def answer(items: list[WorkItem[object]]) -> None:
+        for item in items:
+            answered[item.own].set()
+
+    writers = Writers(runner, answer)
     writers.start()
     writers.put(WorkItem(hold, None))
     assert await asyncio.to_thread(running.wait, SECONDS)
