@@ -56,6 +56,8 @@ _USES_UNPREPARED = 8
 _MOST_PREPARED = 128
 _LONGEST_PREPARED = 8192
 _TOO_MANY_PREPARED = 1461
+_COUNT_MARK = "UPDATE commit_mark SET number = ?, marked_seconds = UNIX_TIMESTAMP() WHERE uuid = ?"
+_MAKE_MARK = "INSERT INTO commit_mark (number, uuid, marked_seconds) VALUES (?, ?, UNIX_TIMESTAMP())"
 
 _DEADLOCK = frozenset({1020, 1213})
 _LOCK_WAIT = 1205
@@ -237,11 +239,9 @@ class MariadbConnection:
 
     def _mark(self) -> Mark:
         number = self._number + 1
-        set_to = f"number = {number}, marked_seconds = UNIX_TIMESTAMP()"
-        self._send(f"UPDATE commit_mark SET {set_to} WHERE uuid = '{self._name}'".encode())  # noqa: S608 (a name and a number of ours)
+        self._send(self._text(_COUNT_MARK, (number, self._name)))
         if self._raw.affected_rows() == 0:
-            row = f"('{self._name}', {number}, UNIX_TIMESTAMP())"
-            self._send(f"INSERT INTO commit_mark (uuid, number, marked_seconds) VALUES {row}".encode())  # noqa: S608 (the same)
+            self._send(self._text(_MAKE_MARK, (number, self._name)))
         self._number = number
         return Mark(connection=self._name, number=number)
 
