@@ -67,10 +67,13 @@ class NoMetrics:
 class WorkItem(Generic[R]):
     """One function on its way, and its result. It runs in its caller's context (job, actor), whatever the thread."""
 
-    __slots__ = ("after", "context", "durable", "error", "function", "future", "late", "result")
+    __slots__ = ("after", "context", "durable", "error", "function", "future", "late", "own", "result")
 
-    def __init__(self, function: Callable[[Tx], R], future: asyncio.Future[R] | None) -> None:
+    def __init__(
+        self, function: Callable[[Tx], R], future: asyncio.Future[R] | None, *, own: str | None = None
+    ) -> None:
         self.function = function
+        self.own = own  #: the one thing whose rows it writes; see `Store.write`
         self.context = copy_context()
         self.future = future
         self.result: R | None = None

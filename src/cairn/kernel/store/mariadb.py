@@ -34,6 +34,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.address import ServerAddress
+from cairn.kernel.store.ddl import adapt
 from cairn.kernel.store.driver import KEY_NAME, Connection, Mark, Row, Trouble
 from cairn.kernel.store.names import with_short_names
 from cairn.kernel.store.record import Key, Record, SqlValue, TableMeta
@@ -55,6 +56,8 @@ _USES_UNPREPARED = 8
 _MOST_PREPARED = 128
 _LONGEST_PREPARED = 8192
 _TOO_MANY_PREPARED = 1461
+_COUNT_MARK = "UPDATE commit_mark SET number = ?, marked_seconds = UNIX_TIMESTAMP() WHERE uuid = ?"
+_MAKE_MARK = "INSERT INTO commit_mark (number, uuid, marked_seconds) VALUES (?, ?, UNIX_TIMESTAMP())"
 
 _DEADLOCK = frozenset({1020, 1213})
 _LOCK_WAIT = 1205
@@ -236,11 +239,9 @@ class MariadbConnection:
 
     def _mark(self) -> Mark:
         number = self._number + 1
-        set_to = f"number = {number}, marked_seconds = UNIX_TIMESTAMP()"
-        self._send(f"UPDATE commit_mark SET {set_to} WHERE uuid = '{self._name}'".encode())  # noqa: S608 (a name and a number of ours)
+        self._send(self._text(_COUNT_MARK, (number, self._name)))
         if self._raw.affected_rows() == 0:
-            row = f"('{self._name}', {number}, UNIX_TIMESTAMP())"
-            self._send(f"INSERT INTO commit_mark (uuid, number, marked_seconds) VALUES {row}".encode())  # noqa: S608 (the same)
+            self._send(self._text(_MAKE_MARK, (number, self._name)))
         self._number = number
         return Mark(connection=self._name, number=number)
 
@@ -522,7 +523,7 @@ class MariadbDriver:
         raw.close()
         self.is_mariadb = "mariadb" in version.lower()
         self.dialect: Dialect = MySQLDialect(paramstyle="qmark", is_mariadb=self.is_mariadb)
-        allow_long_names(self.dialect)
+        adapt(self.dialect)
 
     def connect(self, *, read_only: bool) -> Connection:
         """A session for its use."""
@@ -617,11 +618,6 @@ class MariadbDriver:
 
     def close(self) -> None:
         """Nothing is left."""
-
-
-def allow_long_names(dialect: Dialect) -> None:
-    """Leave it to `names.with_short_names` to cut them."""
-    dialect.max_identifier_length = dialect.max_index_name_length = dialect.max_constraint_name_length = 255
 
 
 #: so long may a transaction that writes do nothing; less than nodes wait for a heartbeat

@@ -203,8 +203,8 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=True)
-        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
-        self._writers.of(own).put(cast("WorkItem[object]", item))
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future(), own=own)
+        self._writers.put(cast("WorkItem[object]", item))
         return await cast("asyncio.Future[R]", item.future)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
@@ -284,7 +284,7 @@ class Store:
             self._writer.connection().optimize()
             return
         item: WorkItem[object] = WorkItem(lambda _: self._writer.connection().optimize(), self._loop.create_future())
-        self._writers.first.put(item)
+        self._writers.put(item)
         await cast("asyncio.Future[object]", item.future)
 
     async def close(self) -> None:
@@ -353,6 +353,7 @@ class Store:
 
     def _answer_all(self, items: list[WorkItem[object]]) -> None:
         for item in items:
+            self._writers.answered(item)
             item.answer()
         if any(item.tells for item in items):
             self._told()

@@ -20,7 +20,8 @@ from sqlalchemy.pool import NullPool
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.store.address import ServerAddress
-from cairn.kernel.store.mariadb import allow_long_names, code_of
+from cairn.kernel.store.ddl import adapt
+from cairn.kernel.store.mariadb import code_of
 from cairn.kernel.store.names import with_short_names
 
 VERSION_TABLE: Final = "alembic_version_"
@@ -161,7 +162,7 @@ def _engine(address: ServerAddress) -> sa.Engine:
         **(tls if address.ssl_ca else {}),
     }
     engine = sa.create_engine("mysql+mysqldb://", connect_args=arguments, poolclass=NullPool)
-    allow_long_names(engine.dialect)
+    adapt(engine.dialect)
 
     @sa.event.listens_for(engine, "connect")
     def modes(raw: object, _: object) -> None:

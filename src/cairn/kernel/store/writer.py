@@ -3,9 +3,13 @@
 A database that takes several writers is given some (`Driver.writers`), so that one goes on while another waits for the
 server. The **first** runs whatever may meet others at the same rows: capacities, addresses, names, settings. There functions run
 one after the other, and never wait for each other's locks. What writes the rows of one thing only, as the journal of a
-run does, says whose they are (``own``) and goes to one of the **others**, the same for the same thing: so functions of one
-thing keep their order, and two writers have nothing to wait for but the numbers of logs, which are taken right before the
-commit (`numbering.py`).
+run does, says whose they are (``own``) and goes to one of the **others**, so that two writers have nothing to wait for but the
+numbers of logs, which are taken right before the commit (`numbering.py`). Functions of one thing keep their order: as long as
+one is not answered, the next goes to the same writer.
+
+A commit costs some statements and a flush, whatever it holds. So a further writer is used only where enough waits for those
+before it, and as long as the first one is busy, which is when there is load, the others gather for a moment what they commit
+together.
 
 Writers of one node know no more of each other than those of several nodes: each has its own `TransactionRunner`.
 """
@@ -21,15 +25,26 @@ from cairn.kernel.store.line import Line
 
 #: a commit that takes longer than this is trouble
 _SLOW_SECONDS = 30.0
+#: a writer for which so many functions wait has enough to do
+_ENOUGH = 32
+#: so long what is committed together is gathered, as long as there are no more than so many
+_GATHER_SECONDS, _FEW = 0.005, 8
 #: is given those that were run together, each with its result, durable, or its error
 Answer = Callable[[list[WorkItem[object]]], None]
 
 
 class Writer:
-    """One of them. Its thread runs from `start` to `close`; without, `line` is the caller's."""
+    """One of them. Its thread runs from `start` to `close`; without, `line` is the caller's.
 
-    def __init__(self, runner: TransactionRunner, answer: Answer) -> None:
+    Args:
+        runner: runs the functions.
+        answer: see `Answer`.
+        first: another one; as long as that is busy this one gathers functions.
+    """
+
+    def __init__(self, runner: TransactionRunner, answer: Answer, first: Writer | None = None) -> None:
         self.runner = runner
+        self._first = first
         self.line = Line(runner.driver, read_only=False)
         self._answer = answer
         self._waiting: queue.SimpleQueue[WorkItem[object] | None] = queue.SimpleQueue()
@@ -40,6 +55,16 @@ class Writer:
         """Begin to work, in a thread of that name."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction of it is open."""
+        return self._since is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many functions wait for it."""
+        return self._waiting.qsize()
 
     def put(self, item: WorkItem[object]) -> None:
         """Have a function run, behind those that were given before."""
@@ -73,6 +98,8 @@ class Writer:
     def _work(self) -> None:
         waiting, monotonic = self._waiting, self.runner.clock.monotonic
         while (first := waiting.get()) is not None:
+            if self._first is not None and self._first.is_busy and self.waiting < _FEW:
+                self.runner.closing.wait(_GATHER_SECONDS)
             self._since = monotonic()
             items = self.runner.write(self.line, first, self._next)
             self._since = None
@@ -89,7 +116,7 @@ class Writer:
 
 
 class Writers:
-    """All writers of a store.
+    """All writers of a store. `put` and `answered` are called on the event loop.
 
     Args:
         runner: the first one's.
@@ -97,10 +124,13 @@ class Writers:
     """
 
     def __init__(self, runner: TransactionRunner, answer: Answer, *, several: bool = True) -> None:
+        self._at: dict[
+            str, tuple[Writer, int]
+        ] = {}  #: whose functions are not answered yet: where they are, and how many
         self._all = [Writer(runner, answer)]
         try:
             for _ in range(runner.driver.writers - 1 if several else 0):
-                self._all.append(Writer(runner.another(), answer))
+                self._all.append(Writer(runner.another(), answer, self.first))
         except BaseException:
             self.close()
             raise
@@ -110,11 +140,29 @@ class Writers:
         """Where functions go that may meet others."""
         return self._all[0]
 
-    def of(self, own: str | None) -> Writer:
-        """Where a function goes that writes what is `own`ed by one thing; None: it may meet others."""
+    def put(self, item: WorkItem[object]) -> Writer:
+        """Have a function run, by the writer that is its place. Returns that."""
+        own = item.own
         if own is None or len(self._all) == 1:
-            return self._all[0]
-        return self._all[1 + hash(own) % (len(self._all) - 1)]
+            writer = self.first
+        else:
+            writer, count = self._at.get(own) or (self._free(), 0)
+            self._at[own] = (writer, count + 1)
+        writer.put(item)
+        return writer
+
+    def answered(self, item: WorkItem[object]) -> None:
+        """Note that a function has been run; nothing of those that were not `put` here."""
+        if item.own is None or item.own not in self._at:
+            return
+        writer, count = self._at.pop(item.own)
+        if count > 1:
+            self._at[item.own] = (writer, count - 1)
+
+    def _free(self) -> Writer:
+        """The one that takes what belongs to one thing: the foremost that has not enough to do, else that with the least."""
+        others = self._all[1:]
+        return next((one for one in others if one.waiting < _ENOUGH), None) or min(others, key=lambda one: one.waiting)
 
     def start(self) -> None:
         """Begin to work."""

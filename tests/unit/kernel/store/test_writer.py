@@ -32,14 +32,6 @@ async def store() -> AsyncIterator[Store]:
     await made.close()
 
 
-def of_different_writers(store: Store) -> tuple[str, str]:
-    """Two things whose functions different writers run."""
-    writers = store._writers
-    names = [f"thing-{number}" for number in range(64)]
-    other = next(name for name in names if writers.of(name) is not writers.of(names[0]))
-    return names[0], other
-
-
 async def both(*work: asyncio.Future[object] | asyncio.Task[object]) -> list[object]:
     return list(await asyncio.wait_for(asyncio.gather(*work), SECONDS))
 
@@ -48,15 +40,74 @@ def begin(store: Store, fn: Callable[[Tx], object], own: str | None = None) -> a
     return asyncio.create_task(store.write(fn, own=own))
 
 
-async def test_functions_of_different_things_run_at_the_same_time(store: Store) -> None:
-    meeting = threading.Barrier(3)
+async def test_what_belongs_to_one_thing_runs_at_the_same_time_as_the_rest(store: Store) -> None:
+    meeting = threading.Barrier(2)
 
     def meet(tx: Tx) -> int:
         return meeting.wait(SECONDS)
 
-    first, second = of_different_writers(store)
-    met = await both(begin(store, meet), begin(store, meet, first), begin(store, meet, second))
-    assert sorted(map(str, met)) == ["0", "1", "2"]
+    met = await both(begin(store, meet), begin(store, meet, "thing"))
+    assert sorted(map(str, met)) == ["0", "1"]
+
+
+async def test_where_enough_waits_for_one_writer_the_next_one_helps(store: Store) -> None:
+    running, go = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        running.set()
+        assert go.wait(SECONDS)
+
+    held = begin(store, hold, "held")
+    assert await asyncio.to_thread(running.wait, SECONDS)
+    waiting = [begin(store, lambda tx: tx.count(Zone), f"thing-{number}") for number in range(32)]
+    assert await asyncio.wait_for(store.write(lambda tx: tx.count(Zone), own="helped"), SECONDS) == 0
+    assert not any(one.done() for one in waiting)
+    go.set()
+    assert await both(held, *waiting) == [None, *[0] * 32]
+
+
+class Pauses(threading.Event):
+    """Notes for how long it is waited for, and is not waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return True
+
+
+async def test_functions_are_gathered_while_the_first_writer_is_busy_and_not_else() -> None:
+    driver = shared_server().driver(Schema([Zone]))
+    runner = TransactionRunner(driver, Schema([Zone]), VirtualClock(), NoMetrics())
+    pauses = runner.closing = Pauses()
+    answered: dict[str | None, threading.Event] = {name: threading.Event() for name in (None, "busy", "idle")}
+    running, go = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        running.set()
+        assert go.wait(SECONDS)
+
+    def answer(items: list[WorkItem[object]]) -> None:
+        for item in items:
+            answered[item.own].set()
+
+    writers = Writers(runner, answer)
+    writers.start()
+    writers.put(WorkItem(hold, None))
+    assert await asyncio.to_thread(running.wait, SECONDS)
+    writers.put(WorkItem(lambda _: None, None, own="busy"))
+    assert await asyncio.to_thread(answered["busy"].wait, SECONDS)
+    assert pauses.seconds == [0.005]
+    go.set()
+    assert await asyncio.to_thread(answered[None].wait, SECONDS)
+    writers.put(WorkItem(lambda _: None, None, own="idle"))
+    assert await asyncio.to_thread(answered["idle"].wait, SECONDS)
+    assert pauses.seconds == [0.005]
+    writers.finish()
+    await asyncio.to_thread(writers.close)
+    driver.close()
 
 
 @pytest.mark.parametrize("own", [None, "thing"])
@@ -81,7 +132,6 @@ async def test_no_two_transactions_have_the_same_now(store: Store) -> None:
 
 async def test_what_one_writer_remembers_another_does_not_see_before_the_commit(store: Store) -> None:
     names = Remembered[None, list[str]](lambda tx, _: sorted(one.name for one in tx.find(Zone)), (Zone,))
-    first, second = of_different_writers(store)
     made, looked = threading.Event(), threading.Event()
 
     def insert(tx: Tx) -> list[str]:
@@ -97,8 +147,8 @@ async def test_what_one_writer_remembers_another_does_not_see_before_the_commit(
         looked.set()
         return seen
 
-    assert await both(begin(store, insert, first), begin(store, look, second)) == [["a"], []]
-    assert await store.write(lambda tx: names.get(tx, None), own=second) == ["a"]
+    assert await both(begin(store, insert), begin(store, look, "thing")) == [["a"], []]
+    assert await store.write(lambda tx: names.get(tx, None), own="thing") == ["a"]
     assert await store.write(lambda tx: names.get(tx, None)) == ["a"]
 
 
@@ -124,7 +174,9 @@ async def test_a_writer_whose_trouble_is_over_is_told_so() -> None:
 
     writers = Writers(runner, answer)
     writers.start()
-    other = writers.of("thing")
+    other = writers.put(WorkItem(lambda _: None, None, own="thing"))
+    assert await asyncio.to_thread(answered.wait, SECONDS)
+    answered.clear()
     other.line.drop(OSError("the line was cut"))
     assert writers.trouble() == "the database cannot be written; the log says why"
     assert await asyncio.to_thread(answered.wait, SECONDS)
@@ -134,15 +186,30 @@ async def test_a_writer_whose_trouble_is_over_is_told_so() -> None:
     driver.close()
 
 
-async def test_the_first_writer_runs_what_belongs_to_no_one_thing() -> None:
+async def test_each_function_has_its_place() -> None:
     driver = shared_server().driver(Schema([Zone]))
-    several = Writers(TransactionRunner(driver, Schema([Zone]), VirtualClock(), NoMetrics()), lambda _: None)
-    assert several.of(None) is several.first
-    used = {several.of(f"thing-{number}") for number in range(200)}
-    assert several.first not in used
-    assert len(used) == driver.writers - 1
-    several.close()
-    single = Writers(several.first.runner, lambda _: None, several=False)
-    assert single.of("thing") is single.first
+    writers = Writers(TransactionRunner(driver, Schema([Zone]), VirtualClock(), NoMetrics()), lambda _: None)
+
+    def item(own: str | None) -> WorkItem[object]:
+        return WorkItem(lambda _: None, None, own=own)
+
+    assert writers.put(item(None)) is writers.first
+    mine = item("thing")
+    second = writers.put(mine)
+    assert second is not writers.first
+    assert {writers.put(item(f"other-{number}")) for number in range(31)} == {second}
+    third = writers.put(item("late"))
+    assert third not in (writers.first, second)
+    assert writers.put(item("thing")) is second  # its former one is not answered yet
+    writers.answered(mine)
+    assert writers.put(item("thing")) is second  # nor is that
+    for _ in range(2):
+        writers.answered(mine)
+    assert writers.put(item("thing")) is third
+    writers.answered(item("nobody's"))
+    writers.close()
+
+    single = Writers(writers.first.runner, lambda _: None, several=False)
+    assert single.put(item("thing")) is single.first
     single.close()
     driver.close()
