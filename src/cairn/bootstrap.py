@@ -11,7 +11,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,9 @@ from cairn.kernel.deploy.inventory import OperatorRoles
 from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.renewal import keep_certificate, keep_up
 from cairn.kernel.deploy.wheels import wheel_set
+from cairn.kernel.drain import Drain
 from cairn.kernel.error import CairnError
-from cairn.kernel.files import connections, open_more
+from cairn.kernel.files import connections, open_more, to_agents
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
 from cairn.kernel.likeness import Likeness
@@ -112,11 +113,14 @@ class Node:
         self._doors = servers
         self._closers = closers
         self._ready = False
+        self._leaving = False
 
     def readiness(self) -> Readiness:
         """Whether the node takes calls, and what is wrong with it. Asks memory only."""
         if not self._ready:
             return Readiness(reasons=["it is starting or stopping"])
+        if self._leaving:
+            return Readiness(reasons=["it is leaving, and takes calls for some seconds only"])
         found = (self.context.store.trouble(), self._membership.trouble())
         behind = [f"{loop.name}: last done {loop.age_seconds:.0f} s ago" for loop in self.context.loops.behind()]
         bus = self.context.bus.trouble()  # all nodes lose the broker at once, and each still does what is its own
@@ -214,7 +218,7 @@ class Node:
         await join(store, settings.data_dir, ids, running_version())
         authority = await Authority.open(store, settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
-            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
+            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256, total=to_agents())
             agent_transport = http
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
@@ -297,6 +301,26 @@ class Node:
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
         _log.info("node.ready", node=context.node, addresses=shown, resumed_jobs=resumed)
+
+    async def leave(self) -> bool:
+        """Prepare for `stop`: hand on to other nodes what has not begun, and end what has, as long as settings allow.
+
+        Calls are taken meanwhile; each is the last of its connection. Without other nodes nothing is done. It may be cancelled.
+
+        Returns:
+            Whether nothing is at work here any more.
+        """
+        context = self.context
+        settings = context.settings
+        if settings.drain_seconds == 0 or len(context.ring.alive) < 2:
+            return False
+        self._leaving = True
+        for server, _ in self._doors:
+            server.part()
+        drain = Drain(
+            membership=self._membership, ring=context.ring, jobs=context.jobs, bus=context.bus, clock=context.clock
+        )
+        return await drain.run(settings.drain_seconds, settings.drain_notice_seconds)
 
     async def stop(self) -> None:
         """Stop. Work under way is dropped where it stands, and goes on at the next start."""
@@ -497,17 +521,29 @@ def _with_files(settings: Settings) -> Settings:
 
 async def _serve(settings: Settings) -> int:
     """Be a member until a signal says otherwise. A node that was fenced begins anew: nothing of its former self is trusted."""
-    ended = asyncio.Event()
+    end = _End()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, ended.set)
-    while not ended.is_set():
-        await _live(settings, ended)
+        loop.add_signal_handler(name, end.ask)
+    while not end.asked.is_set():
+        await _live(settings, end)
     return 0
 
 
-async def _live(settings: Settings, ended: asyncio.Event) -> None:
-    """One life of the node, until it `ended` or is fenced."""
+class _End:
+    """What signals have asked for: an end, and when they repeat it, an end at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def ask(self) -> None:
+        """A signal has come."""
+        (self.at_once if self.asked.is_set() else self.asked).set()
+
+
+async def _live(settings: Settings, end: _End) -> None:
+    """One life of the node, until it is to `end` or is fenced."""
     over = asyncio.Event()
 
     def fenced(error: CairnError) -> None:
@@ -520,8 +556,18 @@ async def _live(settings: Settings, ended: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    waits = [asyncio.ensure_future(event.wait()) for event in (ended, over)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    await _until_one(end.asked.wait(), over.wait())
+    if not over.is_set():
+        await _until_one(node.leave(), end.at_once.wait(), over.wait())
     await node.stop()
+
+
+async def _until_one(*work: Coroutine[object, object, object]) -> None:
+    """Do all of this until one ends, and drop the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(error, Exception):
+            _log.error("node.end-failed", error=repr(error), exc_info=error)

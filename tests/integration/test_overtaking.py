@@ -104,13 +104,13 @@ async def overtaken(cloud: Cloud, found: list[str], *, locking: bool = True) -> 
     """
     inner, others, tried = cloud.store.write, Others(cloud).all(), [0]
 
-    async def write(fn: Callable[[Tx], T]) -> T:
+    async def write(fn: Callable[[Tx], T], *, own: str | None = None) -> T:
         tried[0] += 1
         for other in others:
             for first, second in ((fn, other), (other, fn)):
                 places = anomalies(cloud.store, lambda: (first, second), ignoring=CHOSEN, locking=locking)  # noqa: B023 (used at once)
                 found.extend(f"{fn.__qualname__} and {other.__name__} {place}" for place in places)
-        return await inner(fn)
+        return await inner(fn, own=own)
 
     cloud.store.write = write  # type: ignore[method-assign]
     try:
@@ -160,7 +160,7 @@ async def transaction_of(cloud: Cloud, api: str, **fields: object) -> Function:
     """The first transaction of a call, which is not done."""
     seen: list[Function] = []
 
-    async def write(fn: Function) -> None:
+    async def write(fn: Function, *, own: str | None = None) -> None:
         seen.append(fn)
         raise CairnError("test.caught", "that is enough")
 

@@ -16,6 +16,9 @@ The first row of a job or a run is written only if the list of members *in the d
 this node (`Membership.begin`). So once an epoch is committed, nobody but the new owner can begin work on a key; what the old
 one had begun is told by its rows, which the new one reads together with the list (`survey`), before it begins anything.
 
+Agents remember the highest epoch of each resource, and refuse what is of a lower one. A database that was restored, in whatever
+way, knows less than they do. So a node that joins counts up to the seconds since 2026 at least, by its clock: never less than
+any epoch before, since members do not change once a second for long.
 A node whose plugins are not those of the members that are alive does not become one (`Likeness`).
 
 A node that is being drained stays alive and ends what it has, but owns no keys any more.
@@ -34,7 +37,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -51,6 +54,7 @@ from cairn.kernel.ids import NodeId
 from cairn.kernel.likeness import Likeness
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
+from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
@@ -97,6 +101,8 @@ RECORDS: tuple[type[Record], ...] = (ManagementNode, RingEpoch)
 
 _TABLES = tuple(record.meta.table for record in RECORDS)
 _EPOCH_KEY = "ring"
+#: a database that was restored must not count what agents have heard already
+_COUNTED_FROM = datetime(2026, 1, 1, tzinfo=UTC)
 _NOTHING_SPECIAL = Likeness()
 _node = table_of(ManagementNode)
 _epoch = table_of(RingEpoch)
@@ -204,9 +210,8 @@ class Membership:
         self._alone = alone
         self._survey: Survey = lambda tx: lambda: None
         self._joined = 0
-        self._looked: tuple[tuple[int, int], int] | None = (
-            None  #: when the fence was looked at last, and the epoch then
-        )
+        #: by writer: when the fence was looked at last, and the epoch then
+        self._looked: dict[Changes, tuple[tuple[int, int], int]] = {}
         self._seen: dict[NodeId, _Seen] = {}
         self._dead: list[ManagementNode] = []  #: with other plugins; they stood still while this node watched, if ever
         self._tasks = Tasks()
@@ -256,6 +261,23 @@ class Membership:
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
 
+    async def drain(self) -> bool:
+        """Own no keys any more, before this node leaves: what it has not begun is the others' from now on. Safe to repeat.
+
+        Returns:
+            False: there is no other node that takes work, or this one is no member any more; nothing was changed.
+        """
+        if len(self._ring.alive) < 2:
+            return False
+
+        def fn(tx: Tx) -> bool:
+            others = tx.count(ManagementNode, state=NodeState.RUNNING) - tx.count(
+                ManagementNode, uuid=self._node, state=NodeState.RUNNING
+            )
+            return others > 0 and change_state(tx, self._node, NodeState.DRAINING)
+
+        return await self._store.write(fn) and await self.beat()
+
     def trouble(self) -> str | None:
         """Why this node may be no member any more, in a sentence; None: it is one."""
         silence = self._clock.monotonic() - self._last_beat
@@ -281,10 +303,11 @@ class Membership:
         if not tx.writable:
             return fence(tx, self._node, self._joined)
         now = (tx.changes.begun, tx.changes.stamp(_TABLES))
-        if self._looked is None or self._looked[0] != now:
-            self._looked = (now, fence(tx, self._node, self._joined))
+        looked = self._looked.get(tx.changes)
+        if looked is None or looked[0] != now:
+            looked = self._looked[tx.changes] = (now, fence(tx, self._node, self._joined))
             tx.changes.hear_anew()  # it may have waited for somebody who has changed what is remembered
-        return self._looked[1]
+        return looked[1]
 
     async def beat(self) -> bool:
         """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""
@@ -381,7 +404,7 @@ class Membership:
         tx.delete(ManagementNode, self._node)
         if self._alone:
             tx.delete_where(ManagementNode)
-        epoch = _next_epoch(tx)
+        epoch = _next_epoch(tx, at_least=int((tx.now - _COUNTED_FROM).total_seconds()))
         self._refuse_unlike(tx)
         tx.insert(
             ManagementNode(
@@ -537,13 +560,15 @@ def _locked(folder: Path, name: str) -> int:
         os.close(file)
 
 
-def _next_epoch(tx: Tx) -> int:
+def _next_epoch(tx: Tx, *, at_least: int = 0) -> int:
     """Count up first, then read: so two nodes never read the same number."""
     if not tx.execute(_COUNT_UP):
         tx.insert(RingEpoch(uuid=_EPOCH_KEY, epoch=1))
     row = tx.get(RingEpoch, _EPOCH_KEY)
     assert row is not None, "it was written just now"
-    return row.epoch
+    if row.epoch < at_least:
+        tx.update(RingEpoch, _EPOCH_KEY, epoch=at_least)
+    return max(row.epoch, at_least)
 
 
 def _fenced(node: NodeId) -> CairnError:

@@ -113,6 +113,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
     files_bytes: int = 0  #: of the disk, by volumes and images
     kept: dict[str, dict[str, str]] = {}  #: what the commands of plugins keep there, by the plugin's name
+    epochs: dict[str, int] = {}  #: the highest that it was commanded in, by resource (`cairn.agents.protocol.fence`)
     anonymous: bool = False  #: it cannot tell which machine it is
 
     @property

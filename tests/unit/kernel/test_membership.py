@@ -426,7 +426,7 @@ async def test_who_takes_something_away_comes_behind_all_that_is_just_being_begu
     fence_of = a.membership.fence
 
     def begins(tx: Tx) -> None:
-        a.membership._looked = None
+        a.membership._looked = {}
         if tx.count(ManagementNode, port=1) == 0:  # as if it were remembered: no statement that waits
             fence_of(tx)
             tx.update(ManagementNode, a.id, version="begun")
@@ -468,6 +468,21 @@ async def test_a_row_is_taken_out_unless_its_heart_has_beaten(cloud: Cloud, cloc
     assert members(a) == "a"
 
 
+async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    await clock.advance(1000)
+    heard = (await cloud.start("a")).membership.joined
+    await clock.advance(60)
+    backup = 3
+    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
+
+    again = (await cloud.start("b")).membership.joined
+
+    assert again > heard > backup
+    assert (await cloud.start("c")).membership.joined == again + 1
+
+
 async def test_node_with_other_plugins_than_those_that_live_does_not_join(cloud: Cloud) -> None:
     a = await cloud.start("a", plugins="xy")
     epoch = a.ring.epoch
@@ -504,3 +519,27 @@ async def test_of_two_with_different_plugins_that_start_at_once_one_joins(cloud:
 
     assert [type(end).__name__ for end in ends] == ["_News", "CairnError"]
     assert await cloud.rows() == ["a"]
+
+
+async def test_node_that_drains_itself_owns_nothing_at_once_and_the_others_hear_of_it(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    a = await cloud.start("a")
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(b.membership.drain())
+    assert (members(b), len(b.ring.alive)) == ("a", 2)
+    await clock.advance(1)
+    assert members(a) == "a"
+    assert await clock.run(b.membership.drain())
+
+
+async def test_last_node_that_takes_work_does_not_drain_itself(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    assert not await a.membership.drain()
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(a.membership.drain())
+    assert not await clock.run(b.membership.drain())
+    await clock.advance(2)
+    assert (members(a), members(b)) == ("b", "b")

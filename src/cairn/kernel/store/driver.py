@@ -144,6 +144,7 @@ class Driver(Protocol):
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
     near: bool  #: a look-up by key takes less than handing it to a thread would
     readers: int  #: how many connections read for the node itself
+    writers: int  #: how many write, at the same time
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection; a reader gets one that refuses to write. Only the first may make a database that is not there."""

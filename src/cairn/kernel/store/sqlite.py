@@ -190,6 +190,7 @@ class SqliteDriver:
     row_order: str | None = "rowid"
     near = True
     readers = 2
+    writers = 1
 
     def __init__(self, path: Path | None, *, shared: bool = False, content: bytes | None = None) -> None:
         self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")

@@ -51,10 +51,13 @@ class HostSyncs(Protocol):
     async def sync(
         self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
     ) -> bool:
-        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again. Raises nothing.
+        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again.
 
         Args:
             work: does the same with what the caller has looked up already; None: the work that was registered.
+
+        Raises:
+            CairnError: ``agent.stale-epoch`` alone: another node has taken over what it was done for.
         """
 
     def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:

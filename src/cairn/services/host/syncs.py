@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Select, bindparam, select
 
+from cairn.agents.protocol.codes import STALE_EPOCH
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.tasks import Tasks
@@ -97,6 +98,8 @@ class Syncs(HostSyncs):
         try:
             await (self._works[kind](host, subject) if work is None else work())
         except CairnError as error:
+            if error.code == STALE_EPOCH:
+                raise  # whoever asked has lost its work: that says nothing of the host
             await self._failed(part, str(error))
         except Exception as error:  # noqa: BLE001 (whatever a part raises, it is that part alone that has failed)
             _log.exception("host.sync-bug", host=host, kind=kind, subject=subject)
