@@ -16,7 +16,8 @@ from tests.benchmarks.meter import Timed, counted
 from tests.benchmarks.population import Population, add_hosts, add_vms, copy_of_host
 from tests.flows.statements import noted, whole_tables
 
-from cairn.testing.cloud import ORIGIN, Cloud, Refused
+from cairn.testing.cloud import Cloud, Refused
+from cairn.testing.mortal import ORIGIN
 
 SMALL, LARGE = Population(hosts=100, vms=1_000), Population(hosts=10_000, vms=100_000)
 #: a large cloud's cost to a small one's

@@ -13,7 +13,8 @@ from cairn.cli.bench.populate import fill
 from cairn.cli.bench.population import Size
 from cairn.cli.up.report import Report
 from cairn.simulator.world import host_name
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 FEW, MANY = 10, 80
 #: what one of many costs to one of few

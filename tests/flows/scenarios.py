@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from msgspec import Struct
 
-from cairn.testing.cloud import ORIGIN, Cloud, address
+from cairn.testing.cloud import Cloud, address
+from cairn.testing.mortal import ORIGIN
 
 Prepare = Callable[[Cloud], Awaitable[None]]
 Fields = Callable[[Cloud], dict[str, object]]

@@ -25,7 +25,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.flow.step import ActionStep, AnyStep
 from cairn.kernel.settings import load
-from cairn.testing.cloud import Cloud, Killed, Refused, Saved
+from cairn.testing.cloud import Cloud, Refused, Saved
+from cairn.testing.mortal import Killed
 
 RETRY_SECONDS = 61
 PING_SECONDS = 61

@@ -11,7 +11,8 @@ from cairn.services.primary_storage.model import ImageCache, PrimaryStorage, Pri
 from cairn.services.vm.model import VmInstance
 from cairn.services.volume.model import Volume
 from cairn.simulator.dials import Dial
-from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused, address
+from cairn.testing.cloud import Cloud, Json, Refused, address
+from cairn.testing.mortal import ORIGIN
 
 LOST = "sim-0001"
 

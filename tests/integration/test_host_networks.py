@@ -7,7 +7,8 @@ import pytest
 from cairn.services.vm.model import VmInstance
 from cairn.simulator.dials import Dial
 from cairn.simulator.world import host_name
-from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused, address
+from cairn.testing.cloud import Cloud, Json, Refused, address
+from cairn.testing.mortal import ORIGIN
 
 HOST = "sim-0001"
 

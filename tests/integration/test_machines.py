@@ -10,7 +10,8 @@ from tests.flows.world import broken_rules
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.plugins.simulator.driver import SimulatorHypervisor
 from cairn.services.host.model import Host
-from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused
+from cairn.testing.cloud import Cloud, Json, Refused
+from cairn.testing.mortal import ORIGIN
 
 INTERVAL = 60
 

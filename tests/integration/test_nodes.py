@@ -25,18 +25,8 @@ from cairn.simulator.agents import SimulatedAgents
 from cairn.simulator.control import inspect_host
 from cairn.simulator.world import World
 from cairn.testing.clock import VirtualClock
-from cairn.testing.cloud import (
-    ADMIN_PASSWORD,
-    SEALS,
-    Json,
-    Life,
-    MortalStore,
-    MortalTransport,
-    Saved,
-    StandInInstaller,
-    asgi,
-    parts_of,
-)
+from cairn.testing.cloud import ADMIN_PASSWORD, SEALS, Json, Saved, asgi, parts_of
+from cairn.testing.mortal import Life, MortalStore, MortalTransport, StandInInstaller
 from cairn.testing.stores import private_store
 from cairn.testing.transport import MemoryTransport
 

@@ -14,7 +14,8 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.loader import _folders
 from cairn.kernel.settings import load
 from cairn.simulator.dials import Dial
-from cairn.testing.cloud import ORIGIN, Cloud, address
+from cairn.testing.cloud import Cloud, address
+from cairn.testing.mortal import ORIGIN
 
 PLUGINS = _folders(cairn.plugins)
 

@@ -15,7 +15,8 @@ from cairn.plugins.local_storage.totals import CAPACITIES
 from cairn.services.host.model import Host
 from cairn.services.primary_storage.model import ImageCache
 from cairn.simulator.dials import Dial
-from cairn.testing.cloud import ORIGIN, Cloud, Json, Refused
+from cairn.testing.cloud import Cloud, Json, Refused
+from cairn.testing.mortal import ORIGIN
 from cairn.testing.stores import on_mariadb
 
 GIB = 1 << 30

@@ -31,8 +31,7 @@ class Duties:
         Args:
             duty: its kind and name, ``loop:session sweep``; a resource's uuid is the duty to look after that.
         """
-        ring = self._ring
-        return ring is None or (bool(ring.members) and ring.node_of(duty) == self.node)
+        return self._ring is None or self._ring.owns(self.node, duty)
 
     def listen(self, call: Callable[[], None]) -> None:
         """Call `call`, which must not raise, after each change of the members."""

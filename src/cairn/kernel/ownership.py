@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple, Protocol
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
-from cairn.kernel.store.record import Doc, Key, Record
+from cairn.kernel.store.record import Doc, Key, Record, info
 from cairn.kernel.store.tx import Tx
 
 
@@ -46,8 +46,8 @@ class Ownership(Protocol):
 class Claim(NamedTuple):
     """A row and whose it is, as a node knows it."""
 
-    uuid: str
-    node_uuid: NodeId
+    key: str
+    node_uuid: NodeId | None  #: None: nobody's just now
     epoch: int
 
 
@@ -71,28 +71,41 @@ def is_living(owners: Ownership, claim: Claim) -> bool:
     return claim.node_uuid in owners.alive
 
 
-def change(tx: Tx, kind: type[Owned], claim: Claim, /, **values: object) -> None:
+def change_if(tx: Tx, kind: type[Record], claim: Claim, /, **values: object) -> bool:
+    """Set fields of a row, if it is still claimed so. False: it has changed hands, or has gone.
+
+    Args:
+        kind: has the fields of `Owned` beside a key of its own.
+    """
+    return tx.update_where(kind, _seen(kind, claim), **values) > 0
+
+
+def change(tx: Tx, kind: type[Record], claim: Claim, /, **values: object) -> None:
     """Set fields of a row, if it is still claimed so (``node.fenced``)."""
-    if not tx.update_where(kind, claim._asdict(), **values):
+    if not change_if(tx, kind, claim, **values):
         raise lost(kind, claim)
 
 
-def remove(tx: Tx, kind: type[Owned], claim: Claim) -> None:
+def remove(tx: Tx, kind: type[Record], claim: Claim) -> None:
     """Delete a row, if it is still claimed so (``node.fenced``)."""
-    if not tx.delete_where(kind, **claim._asdict()):
+    if not tx.delete_where(kind, **_seen(kind, claim)):
         raise lost(kind, claim)
 
 
-def take(tx: Tx, kind: type[Owned], claim: Claim, node: NodeId, epoch: int) -> bool:
-    """Have a row belong to `node`. False: it has changed hands since it was read, or has gone."""
-    return tx.update_where(kind, claim._asdict(), node_uuid=node, epoch=epoch) > 0
+def take(tx: Tx, kind: type[Record], claim: Claim, node: NodeId, epoch: int, /, **values: object) -> bool:
+    """Have a row belong to `node`, and set fields of it. False: it has changed hands since it was read, or has gone."""
+    return change_if(tx, kind, claim, node_uuid=node, epoch=epoch, **values)
 
 
-def lost(kind: type[Owned], claim: Claim) -> CairnError:
+def _seen(kind: type[Record], claim: Claim) -> dict[str, object]:
+    return {info(kind).key.name: claim.key, "node_uuid": claim.node_uuid, "epoch": claim.epoch}
+
+
+def lost(kind: type[Record], claim: Claim) -> CairnError:
     """``node.fenced``: a row is not this node's any more."""
     return CairnError(
         "node.fenced",
-        f"Another node has taken over {kind.meta.entity} {claim.uuid}. This one does nothing more for it.",
+        f"Another node has taken over {kind.meta.entity or kind.__name__} {claim.key}. This one does nothing more for it.",
         kind=ErrorKind.UNAVAILABLE,
-        details={"uuid": claim.uuid},
+        details={"uuid": claim.key},
     )

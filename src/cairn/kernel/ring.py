@@ -57,6 +57,10 @@ class Ring:
         place = bisect_left(self._hashes, int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big"))
         return self._owners[place] if place < len(self._owners) else self._owners[0]
 
+    def owns(self, node: NodeId, key: str) -> bool:
+        """Whether `node` owns `key`. While there are no members nobody owns anything."""
+        return bool(self.members) and self.node_of(key) == node
+
     def set_members(
         self,
         members: Iterable[NodeId],

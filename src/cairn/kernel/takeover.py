@@ -122,7 +122,7 @@ class Takeover:
         return row.queue_key is not None and self._owns(resource_of(row.queue_key))
 
     def _owns(self, key: str) -> bool:
-        return bool(self._ring.members) and self._owners.owner_of(key) == self._owners.node
+        return self._ring.owns(self._owners.node, key)
 
     # -- rounds ---------------------------------------------------------------------------------------------------
 

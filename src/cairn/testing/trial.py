@@ -30,7 +30,8 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.flow.run import FlowProbe
 from cairn.kernel.flow.step import ActionStep, AnyStep
-from cairn.testing.cloud import Cloud, Killed, Refused, Saved
+from cairn.testing.cloud import Cloud, Refused, Saved
+from cairn.testing.mortal import Killed
 from cairn.testing.snapshot import differences, snapshot
 
 #: until an undo that failed is tried again, and hosts have been pinged

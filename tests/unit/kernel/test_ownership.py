@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pytest
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import NodeId
-from cairn.kernel.ownership import Claim, Owned, change, is_living, remove, take
-from cairn.kernel.store.record import TableMeta
+from cairn.kernel.ownership import Claim, Owned, change, change_if, is_living, remove, take
+from cairn.kernel.store.record import Key, Record, TableMeta
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store
 from cairn.testing.clock import VirtualClock
@@ -23,9 +23,20 @@ class Work(Owned, frozen=True, kw_only=True):
     done: int = 0
 
 
+class Post(Record, frozen=True, kw_only=True):
+    """Something that one node has, found by a name, and sometimes nobody's."""
+
+    meta: ClassVar[TableMeta] = TableMeta(table="post")
+
+    name: Annotated[str, Key()]
+    node_uuid: NodeId | None = None
+    epoch: int = 0
+    done: int = 0
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
-    store = await Store.memory(Schema([Work]), VirtualClock(), inline=True)
+    store = await Store.memory(Schema([Work, Post]), VirtualClock(), inline=True)
     await store.write(lambda tx: tx.insert(Work(uuid="w", node_uuid=A, epoch=3)))
     yield store
     await store.close()
@@ -62,6 +73,18 @@ async def test_of_two_that_take_a_row_one_has_it(store: Store) -> None:
     taken = await row(store)
     assert taken is not None
     assert taken.claim == Claim("w", B, 4)
+
+
+async def test_a_row_with_a_key_of_its_own_is_guarded_in_the_same_way(store: Store) -> None:
+    nobodys, ones = Claim("p", None, 0), Claim("p", A, 4)
+    await store.write(lambda tx: tx.insert(Post(name="p")))
+    assert not await store.write(lambda tx: change_if(tx, Post, ones, done=1))
+    assert await store.write(lambda tx: take(tx, Post, nobodys, A, 4, done=2))
+    assert not await store.write(lambda tx: take(tx, Post, nobodys, B, 5))
+    assert await store.write(lambda tx: change_if(tx, Post, ones, node_uuid=None))
+    with pytest.raises(CairnError, match=r"taken over Post p"):
+        await store.write(lambda tx: remove(tx, Post, ones))
+    assert await store.read(lambda tx: tx.get(Post, "p")) == Post(name="p", epoch=4, done=2)
 
 
 def test_rows_of_this_nodes_former_process_are_of_a_dead_one() -> None:

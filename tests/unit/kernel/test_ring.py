@@ -30,6 +30,14 @@ def test_empty_ring_says_that_no_node_is_in_service() -> None:
     assert caught.value.code == "ring.empty"
 
 
+def test_one_node_owns_a_key_and_nobody_does_without_members() -> None:
+    ring = Ring()
+    assert not ring.owns(NodeId("a"), "key")
+    ring.set_members([NodeId("a"), NodeId("b")], 1)
+    for key in ("one", "two", "three"):
+        assert [node for node in ("a", "b") if ring.owns(NodeId(node), key)] == [ring.node_of(key)]
+
+
 def test_single_member_owns_everything() -> None:
     assert {ring_of("a").node_of(key) for key in KEYS[:100]} == {"a"}
 

@@ -7,33 +7,8 @@ import threading
 import msgspec
 import pytest
 
-from cairn.kernel.store.store import Store
 from cairn.services.identity.passwords import Passwords
-from cairn.testing.cloud import Cloud, Killed, Life, MortalStore, Refused
-
-
-def test_mortal_store_has_all_that_the_store_has() -> None:
-    public = {
-        name
-        for name, value in vars(Store).items()
-        if not name.startswith("_") and not isinstance(value, (classmethod, staticmethod))
-    }
-    assert {"read", "write", "schema"} <= public
-    assert public - set(vars(MortalStore)) == set(), "what the store has since then, and a node of a test's cloud lacks"
-
-
-async def test_mortal_store_does_nothing_more_once_the_node_is_dead() -> None:
-    async with Cloud.open() as cloud:
-        life = Life()
-        store = MortalStore(cloud.store, life)
-        assert store.content() == cloud.store.content()
-        await store.optimize()
-        life.dead = True
-        for call in (store.read, store.write, store.look):
-            with pytest.raises(Killed):
-                await call(lambda tx: None)
-        with pytest.raises(Killed):
-            await store.optimize()
+from cairn.testing.cloud import Cloud, Refused
 
 
 async def test_login_takes_no_time_of_the_cloud_however_slow_its_thread_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,8 +178,18 @@ class Bus:
         return cast("R", await self._perform(self._proxy(type(message)), message, timeout_seconds))
 
     def owns(self, key: str) -> bool:
-        """Whether this node owns `key`, as far as it knows. What belongs to a resource is done by its owner (``ring.empty``)."""
-        return self._ring.node_of(key) == self.node
+        """Whether this node owns `key`, as far as it knows. What belongs to a resource is done by its owner."""
+        return self._ring.owns(self.node, key)
+
+    async def at_owner(self, message: Command[R] | Query[R], here: Callable[[], Awaitable[R]]) -> R:
+        """Have something done on the node that owns the message's key: by `here` if that is this one, which costs no call.
+
+        Errors are those of `here`, or those of `call`.
+        """
+        assert message.route is not None, f"{type(message).__name__} is not routed"
+        if self.owns(getattr(message, message.route)):
+            return await here()
+        return await self.call(message)
 
     async def here(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
         """Have this node handle the message, whatever the ring says: for work that was begun here and ends here.

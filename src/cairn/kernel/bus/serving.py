@@ -234,7 +234,7 @@ class Serving:
 
     def _check_owner(self, message: Message) -> None:
         key = getattr(message, message.route) if message.route is not None else None
-        if key is not None and self._ring.node_of(key) != self._node:
+        if key is not None and not self._ring.owns(self._node, key):
             raise not_owner(tag_of(message), self._node)
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from cairn.kernel.ids import NodeId
+from cairn.kernel.ownership import Claim
 from cairn.kernel.store.record import Doc, Index, Key, Record, TableMeta, Text, Visible
 
 
@@ -35,6 +36,11 @@ class EventCursor(Record, frozen=True, kw_only=True):
     alive_date: Annotated[datetime | None, Doc("when a node had this subscriber last")] = None
     node_uuid: Annotated[NodeId | None, Doc("the node that tells it")] = None
     epoch: Annotated[int, Doc("of the list of nodes in which that node took it")] = 0
+
+    @property
+    def claim(self) -> Claim:
+        """Whose it is."""
+        return Claim(self.name, self.node_uuid, self.epoch)
 
 
 class DeliveryState(StrEnum):

@@ -19,6 +19,7 @@ from cairn.kernel.bus.transport import NOT_OWNER
 from cairn.kernel.duty import Duties
 from cairn.kernel.error import CairnError
 from cairn.kernel.event.model import EventCursor
+from cairn.kernel.ownership import Claim, change_if, take
 from cairn.kernel.store.store import Tx
 
 #: how long a member that is to give a cursor up may take for that
@@ -67,8 +68,7 @@ class Turn:
         another_has_it = found.node_uuid != self._duties.node and found.node_uuid in self._duties.members
         if another_has_it and not overdue:
             return None
-        seen = {"name": self._subscriber, "node_uuid": found.node_uuid, "epoch": found.epoch}
-        if not tx.update_where(EventCursor, seen, node_uuid=self._duties.node, epoch=epoch, alive_date=tx.now):
+        if not take(tx, EventCursor, found.claim, self._duties.node, epoch, alive_date=tx.now):
             return None
         self._epoch = epoch
         return found
@@ -88,14 +88,16 @@ class Turn:
         Raises:
             NotOursError: it has not.
         """
-        own = {"name": self._subscriber, "node_uuid": self._duties.node, "epoch": self._epoch}
-        if not tx.update_where(EventCursor, own, **values, alive_date=tx.now):
+        if not change_if(tx, EventCursor, self._claim, **values, alive_date=tx.now):
             raise NotOursError(self._subscriber)
 
     def give_up(self, tx: Tx) -> None:
         """Leave the cursor to another node. Safe to repeat."""
-        own = {"name": self._subscriber, "node_uuid": self._duties.node, "epoch": self._epoch}
-        tx.update_where(EventCursor, own, node_uuid=None)
+        change_if(tx, EventCursor, self._claim, node_uuid=None)
+
+    @property
+    def _claim(self) -> Claim:
+        return Claim(self._subscriber, self._duties.node, self._epoch)
 
 
 def duty_of(subscriber: str) -> str:

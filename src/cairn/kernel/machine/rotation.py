@@ -14,7 +14,6 @@ does not answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -77,7 +76,7 @@ class Rotation:
         phase = self.phase
         if phase is Phase.SETTLED:
             return
-        if self._ring.members and self._ring.node_of(RING_KEY) != self._node:
+        if not self._is_mine(RING_KEY):
             await self._report()
             return
         if await self.behind():
@@ -112,11 +111,11 @@ class Rotation:
             return tx.find(client.kind.record, status=MachineStatus.CONNECTED)
 
         rows = await self._store.read(connected)
-        return sum(not self._has_taken_part(client.shown.get(uuid)) for uuid in self._mine(row.uuid for row in rows))
+        return sum(self._is_mine(row.uuid) and not self._has_taken_part(client.shown.get(row.uuid)) for row in rows)
 
-    def _mine(self, uuids: Iterable[str]) -> Iterable[str]:
-        """Those that this node pings: the ring says which."""
-        return (uuid for uuid in uuids if not self._ring.members or self._ring.node_of(uuid) == self._node)
+    def _is_mine(self, key: str) -> bool:
+        """Whether the ring gives it to this node: a machine that it pings, or the change itself. Before it has joined all is."""
+        return not self._ring.members or self._ring.owns(self._node, key)
 
     def _has_taken_part(self, shown: AgentCertificate | None) -> bool:
         """Whether an agent shows and trusts what it should. One without TLS does; one that was not heard yet does not."""

@@ -168,13 +168,12 @@ class LocalStorageDriver(PrimaryStorageDriver, HostConnected, HostMeasured, Host
 
     async def cache_image(self, storage: PrimaryStorageId, host: HostId, image: ImageSpec) -> CachedImage:
         """Have the image on the host's disk."""
-        if self._bus.owns(host):
-            return await self._caches.get(storage, host, image)
-        return await self._bus.call(CacheImage(host=host, storage=storage, image=image))
+        message = CacheImage(host=host, storage=storage, image=image)
+        return await self._bus.at_owner(message, lambda: self.cache_here(message))
 
     @handles(CacheImage)
-    async def asked_to_cache(self, message: CacheImage) -> CachedImage:
-        """Another node needs an image on a host that belongs to this one."""
+    async def cache_here(self, message: CacheImage) -> CachedImage:
+        """An image is needed on a host that belongs to this node."""
         return await self._caches.get(PrimaryStorageId(message.storage), HostId(message.host), message.image)
 
     async def drop_image(self, storage: PrimaryStorageId, image: ImageId) -> None:

@@ -104,7 +104,7 @@ class FileDebts(BackupStorageDebts):
 
     def _collectable(self, tx: Tx) -> list[BackupStorageId]:
         connected = tx.find(BackupStorage, status=MachineStatus.CONNECTED)
-        mine = [row.uuid for row in connected if self._ring.node_of(row.uuid) == self._node]
+        mine = [row.uuid for row in connected if self._ring.owns(self._node, row.uuid)]
         return [uuid for uuid in mine if tx.count(BackupStorageDebt, backup_storage_uuid=uuid)]
 
     async def _try(self, storage: BackupStorageId) -> None:

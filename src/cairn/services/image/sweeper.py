@@ -46,4 +46,4 @@ class ImageSweeper:
             return []
         deleted = tx.find(Image, status=ImageStatus.DELETED, order_by="last_op_date", limit=_MOST)
         until = tx.now - timedelta(seconds=seconds)
-        return [row.uuid for row in deleted if row.last_op_date <= until and self._ring.node_of(row.uuid) == self._node]
+        return [row.uuid for row in deleted if row.last_op_date <= until and self._ring.owns(self._node, row.uuid)]

@@ -36,12 +36,10 @@ class L2Registry(L2Networks):
 
     async def ensure(self, host: HostId, l2_networks: Iterable[L2NetworkId]) -> None:
         """See that networks are there on a host."""
-        if self._bus.owns(host):
-            await self._reconciler.ensure(host, l2_networks)
-        else:
-            await self._bus.call(EnsureL2Networks(host=host, l2_networks=list(l2_networks)))
+        message = EnsureL2Networks(host=host, l2_networks=list(l2_networks))
+        await self._bus.at_owner(message, lambda: self.ensure_here(message))
 
     @handles(EnsureL2Networks)
-    async def asked_to_ensure(self, message: EnsureL2Networks) -> None:
-        """Another node needs networks on a host that belongs to this one."""
+    async def ensure_here(self, message: EnsureL2Networks) -> None:
+        """Networks are needed on a host that belongs to this node."""
         await self._reconciler.ensure(HostId(message.host), [L2NetworkId(uuid) for uuid in message.l2_networks])

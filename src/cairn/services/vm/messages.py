@@ -283,51 +283,33 @@ class ListVmNetworks(Query[VmNetworkList], frozen=True, kw_only=True, tag="vm.li
     host_uuid: str
 
 
-class ObserveVm(Command[None], frozen=True, kw_only=True, tag="vm.observe"):
-    """A hypervisor reported a VM's state; make the database true. Safe to repeat; transitional states are left alone."""
+class _VmOnHost(Command[None], frozen=True, kw_only=True):
+    """About a VM and a host; done in the VM's turn, on its node."""
 
+    abstract: ClassVar[bool] = True
     route: ClassVar[str | None] = "vm"
 
     vm: str
     host: str
+
+
+class ObserveVm(_VmOnHost, frozen=True, kw_only=True, tag="vm.observe"):
+    """A hypervisor reported a VM's state; make the database true. Safe to repeat; transitional states are left alone."""
+
     power: str
     reason: str | None = None
 
 
-class LeaveHost(Command[None], frozen=True, kw_only=True, tag="vm.leave-host"):
+class LeaveHost(_VmOnHost, frozen=True, kw_only=True, tag="vm.leave-host"):
     """A host goes for good: stop the VM there, and if the host cannot be reached, take it for stopped."""
 
-    route: ClassVar[str | None] = "vm"
 
-    vm: str
-    host: str
-
-
-class ServeVmNetworks(Command[None], frozen=True, kw_only=True, tag="vm.serve-networks"):
-    """Have a host serve a VM's networks. Safe to repeat."""
-
-    route: ClassVar[str | None] = "host"
-
-    host: str
-    vm: VmNetworks
+class TakeOffHost(_VmOnHost, frozen=True, kw_only=True, tag="vm.take-off-host"):
+    """Destroy what a host still runs under a VM's uuid, unless the VM has its place there. Safe to repeat."""
 
 
-class ReleaseVmNetworks(Command[None], frozen=True, kw_only=True, tag="vm.release-networks"):
-    """Have a host serve a VM's networks no more. Safe to repeat."""
-
-    route: ClassVar[str | None] = "host"
-
-    host: str
-    vm: VmNetworks
-
-
-class TakeOffHost(Command[None], frozen=True, kw_only=True, tag="vm.take-off-host"):
-    """Destroy what a host still runs under a VM's uuid, in the VM's turn, unless the VM has its place there. Safe to repeat."""
-
-    route: ClassVar[str | None] = "vm"
-
-    vm: str
-    host: str
+class FollowVm(_VmOnHost, frozen=True, kw_only=True, tag="vm.follow"):
+    """Have a host serve a VM's networks if the VM has its place there, and else no more. Safe to repeat."""
 
 
 class TakeStray(Command[None], frozen=True, kw_only=True, tag="vm.take-stray"):
@@ -342,13 +324,22 @@ class TakeStray(Command[None], frozen=True, kw_only=True, tag="vm.take-stray"):
     stray: str
 
 
-class FollowVm(Command[None], frozen=True, kw_only=True, tag="vm.follow"):
-    """Have a host serve a VM's networks if the VM has its place there, and else no more; in the VM's turn. Safe to repeat."""
+class _NetworksOnHost(Command[None], frozen=True, kw_only=True):
+    """About a VM's networks and a host; done on the host's node."""
 
-    route: ClassVar[str | None] = "vm"
+    abstract: ClassVar[bool] = True
+    route: ClassVar[str | None] = "host"
 
-    vm: str
     host: str
+    vm: VmNetworks
+
+
+class ServeVmNetworks(_NetworksOnHost, frozen=True, kw_only=True, tag="vm.serve-networks"):
+    """Have a host serve a VM's networks. Safe to repeat."""
+
+
+class ReleaseVmNetworks(_NetworksOnHost, frozen=True, kw_only=True, tag="vm.release-networks"):
+    """Have a host serve a VM's networks no more. Safe to repeat."""
 
 
 class VmPlaceSeen(Event, frozen=True, kw_only=True, tag="vm.place-seen"):

@@ -12,7 +12,8 @@ from cairn.cli.errors import CliError, Exit
 from cairn.cli.up.report import Report
 from cairn.kernel.config import GlobalConfigRow
 from cairn.services.vm.model import VmInstance
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 SMALL = Size(hosts=2, vms=10, accounts=2)
 

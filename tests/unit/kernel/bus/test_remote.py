@@ -136,6 +136,16 @@ async def test_named_node_is_asked_until_the_deadline(cloud: Cloud, garden: Gard
     assert garden.ended == [cloud.b.id]
 
 
+async def test_the_owner_does_work_without_a_call_and_others_send_it(cloud: Cloud, garden: Garden) -> None:
+    async def here() -> Watered:
+        return Watered(by=NodeId("here"), litres=0)
+
+    for asker in cloud.nodes:
+        message = WaterPlant(plant=cloud.key_of(cloud.b))
+        answer = await cloud.clock.run(asker.bus.at_owner(message, here))
+        assert answer.by == ("here" if asker is cloud.b else cloud.b.id)
+
+
 async def test_work_for_here_is_done_here_although_another_owns_the_resource(cloud: Cloud, garden: Garden) -> None:
     assert (await cloud.a.bus.here(WaterPlant(plant=cloud.key_of(cloud.b)))).by == cloud.a.id
 

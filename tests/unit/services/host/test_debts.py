@@ -5,7 +5,8 @@ from cairn.kernel.store.store import Tx
 from cairn.services.host.model import HostDebt
 from cairn.services.host.provided import FILE_DEBT, HostDebts
 from cairn.services.ids import HostId
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 LOST = CairnError("agent.unreachable", "It does not answer.", kind=ErrorKind.UNAVAILABLE)
 

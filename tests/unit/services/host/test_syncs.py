@@ -11,7 +11,8 @@ from cairn.services.host.model import HostFault
 from cairn.services.host.provided import HostSyncs
 from cairn.services.host.syncs import Syncs
 from cairn.services.ids import HostId
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 
 class Part:

@@ -19,32 +19,28 @@ class ServedVms:
 
     async def serve(self, vm: VmNetworks) -> None:
         """Have every service serve the VM, in the order in which plugins were loaded. Safe to repeat."""
-        if not self._bus.owns(vm.host_uuid):
-            await self._bus.call(ServeVmNetworks(host=vm.host_uuid, vm=vm))
-            return
-        for service in self._extensions.of(VmNetworkService):
-            await service.apply(vm)
+        message = ServeVmNetworks(host=vm.host_uuid, vm=vm)
+        await self._bus.at_owner(message, lambda: self.serve_here(message))
 
     async def release(self, vm: VmNetworks) -> None:
         """Have every service stop serving the VM, in reverse order; if one fails, the others are still asked."""
-        if not self._bus.owns(vm.host_uuid):
-            await self._bus.call(ReleaseVmNetworks(host=vm.host_uuid, vm=vm))
-            return
+        message = ReleaseVmNetworks(host=vm.host_uuid, vm=vm)
+        await self._bus.at_owner(message, lambda: self.release_here(message))
+
+    @handles(ServeVmNetworks)
+    async def serve_here(self, message: ServeVmNetworks) -> None:
+        """A VM is started on a host that belongs to this node."""
+        for service in self._extensions.of(VmNetworkService):
+            await service.apply(message.vm)
+
+    @handles(ReleaseVmNetworks)
+    async def release_here(self, message: ReleaseVmNetworks) -> None:
+        """A VM was taken off a host that belongs to this node."""
         first: CairnError | None = None
         for service in reversed(self._extensions.of(VmNetworkService)):
             try:
-                await service.release(vm)
+                await service.release(message.vm)
             except CairnError as error:
                 first = first or error
         if first is not None:
             raise first
-
-    @handles(ServeVmNetworks)
-    async def asked_to_serve(self, message: ServeVmNetworks) -> None:
-        """Another node starts a VM on a host that belongs to this one."""
-        await self.serve(message.vm)
-
-    @handles(ReleaseVmNetworks)
-    async def asked_to_release(self, message: ReleaseVmNetworks) -> None:
-        """Another node has taken a VM off a host that belongs to this one."""
-        await self.release(message.vm)

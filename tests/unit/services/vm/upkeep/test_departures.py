@@ -11,7 +11,8 @@ from cairn.services.ids import HostId
 from cairn.services.vm.messages import LeaveHost, VmPlaceSeen
 from cairn.services.vm.model import VmInstance, VmState
 from cairn.simulator.dials import Dial
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 HOST = "sim-0001"
 

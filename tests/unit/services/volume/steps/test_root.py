@@ -24,7 +24,8 @@ from cairn.services.volume.steps.root import (
     LoadRootInput,
     LoadRootOutput,
 )
-from cairn.testing.cloud import ORIGIN, Cloud
+from cairn.testing.cloud import Cloud
+from cairn.testing.mortal import ORIGIN
 
 
 async def load(cloud: Cloud, vm: str) -> LoadRootOutput:
