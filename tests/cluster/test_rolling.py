@@ -84,15 +84,21 @@ class UpCloud:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpCloud]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpCloud]:
     if not installed() or program("mariadbd") is None or program("haproxy") is None:
         pytest.skip("several nodes need mariadb-server, rabbitmq-server and haproxy: make packages")
     made = UpCloud(tmp_path_factory.mktemp("up") / "cloud")
     try:
-        made.up("--nodes", "3")
         yield made
     finally:
         made.cairn("down", "--yes")
+
+
+@pytest.fixture
+def cloud(shared: UpCloud) -> UpCloud:
+    """Three nodes, whatever the test before has left."""
+    shared.up("--nodes", "3")
+    return shared
 
 
 def books(cloud: UpCloud) -> None:

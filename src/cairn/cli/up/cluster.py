@@ -112,7 +112,10 @@ class Cluster:
             )
         own = {} if database else MARIADB_PROGRAMS
         require({**own, **({} if broker else RABBITMQ_PROGRAMS), **HAPROXY_PROGRAMS}, self._environment)
-        if self._front.daemon.running() is None and not is_free(self._host, self._port):
+        if self._front.daemon.running() is not None:
+            return
+        self._front.daemon.stop(0)  # a part of one that was killed may still be there
+        if not is_free(self._host, self._port):
             raise refused(
                 f"Another program listens at {self._host}:{self._port}, where clients are to come. Stop it, or choose another "
                 "address: --url http://127.0.0.1:PORT.",

@@ -96,6 +96,16 @@ async def test_request_is_done_in_its_context_and_answered(bakery: Bakery) -> No
     assert msgpack.decode(answer.body, type=Loaf) == Loaf(grams=500)
 
 
+async def test_requests_at_work_are_counted(bakery: Bakery) -> None:
+    await bakery.take(bakery.request(BakeBread(minutes=1)))
+    await bakery.take(bakery.request(BakeBread(minutes=2), id="r2", sender=OTHER))
+    assert bakery.serving.count == 2
+    await bakery.clock.advance(60)
+    assert bakery.serving.count == 1
+    await bakery.clock.advance(60)
+    assert bakery.serving.count == 0
+
+
 async def test_request_that_comes_again_is_done_once_and_answered_as_often(bakery: Bakery) -> None:
     request = bakery.request(BakeBread(minutes=1))
     await bakery.take(request)
