@@ -17,13 +17,13 @@ from msgspec import Struct
 
 from cairn.cli import output
 from cairn.cli.bench.around import Meter, around
-from cairn.cli.bench.creation import Creation, Ended, Template
+from cairn.cli.bench.creation import Creation, Template
 from cairn.cli.bench.crowd import Crowd, processes_for
 from cairn.cli.bench.failover import failover
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
 from cairn.cli.bench.hosts import hosts as add_hosts
-from cairn.cli.bench.load import remove
-from cairn.cli.bench.measuring import others, total
+from cairn.cli.bench.load import remove, times
+from cairn.cli.bench.measuring import check_files, others, total
 from cairn.cli.bench.mixed import mixed
 from cairn.cli.bench.ping import ping
 from cairn.cli.bench.populate import populate
@@ -36,11 +36,9 @@ from cairn.cli.context import Context, common, pass_context
 from cairn.cli.errors import Exit, refused
 from cairn.cli.up.api import Api, ClientApi
 from cairn.cli.up.report import Report
-from cairn.kernel.files import open_more
 
 #: no more are in flight unless asked for: a node takes no more jobs than its backlog (`job.backlog`)
 _MOST_AT_ONCE = 10_000
-_OTHER_FILES = 100
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -134,7 +132,7 @@ def vm(
     own = connections is None or connections >= at_once  # each call in flight has a connection of its own
     processes = (processes or processes_for(at_once)) if own else 1
     if processes == 1:
-        _check_files(connections or at_once)
+        check_files(connections or at_once)
     creation = _creation(context, template, count, (at_once, connections or at_once), processes, also)
     measured = _measure(context, creation, count, (at_once, connections or at_once), found, keep=keep)
     if context.as_json:
@@ -143,26 +141,6 @@ def vm(
         _show(measured)
     if measured.failed:
         sys.exit(Exit.REFUSED)
-
-
-def summary(ended: Sequence[Ended]) -> tuple[float | None, float | None, float | None]:
-    """Median, 99th percentile and maximum of those that succeeded, in milliseconds; None when none did."""
-    times = sorted(one.seconds * 1000 for one in ended if one.error is None)
-    if not times:
-        return None, None, None
-    # The nearest rank: an observed value, even of few.
-    p50, p99 = (times[max(0, -(-len(times) * percent // 100) - 1)] for percent in (50, 99))
-    return round(p50, 3), round(p99, 3), round(times[-1], 3)
-
-
-def _check_files(connections: int) -> None:
-    files = open_more(connections + _OTHER_FILES)
-    if files < connections + _OTHER_FILES:
-        raise refused(
-            f"{connections} connections take as many files, and this process may have {files}. Raise the limit (ulimit -n), or "
-            f"say --connections {max(files - _OTHER_FILES, 1)}.",
-            code="bench.few-files",
-        )
 
 
 def _creation(
@@ -200,7 +178,7 @@ def _measure(
     after = gauge.read()
     created = [one.vm for one in creation.ended if one.error is None]
     left = 0 if keep else uvloop.run(remove(origin, created))
-    p50, p99, longest = summary(creation.ended)
+    p50, p99, longest = times(creation.ended)
     return Measured(
         count=count,
         concurrency=concurrency,

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -261,7 +261,19 @@ def code_of(status: int, body: bytes) -> str:
         return f"http.{status}"
 
 
-def times(ended: Iterable[Ended]) -> tuple[float | None, float | None, float | None]:
+class HowLong(Protocol):
+    """What has taken some time."""
+
+    @property
+    def seconds(self) -> float:
+        """How long."""
+
+    @property
+    def error(self) -> str | None:
+        """The code; None: it succeeded."""
+
+
+def times(ended: Iterable[HowLong]) -> tuple[float | None, float | None, float | None]:
     """Median, 99th percentile and maximum of those that succeeded, in milliseconds; None when none did."""
     values = sorted(one.seconds * 1000 for one in ended if one.error is None)
     if not values:

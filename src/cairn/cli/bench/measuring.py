@@ -120,7 +120,7 @@ def check_files(connections: int) -> None:
     if files < connections + _OTHER_FILES:
         raise refused(
             f"{connections} connections take as many files, and this process may have {files}. Raise the limit (ulimit -n), or "
-            f"have {max(files - _OTHER_FILES, 1)} in flight.",
+            f"ask for {max(files - _OTHER_FILES, 1)} connections: --connections with `bench vm`, else --concurrency.",
             code="bench.few-files",
         )
 
