@@ -14,10 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.books import disorder
 from tests.broker.server import RabbitServer, installed
 from tests.ports import free_port
 
+from cairn.simulator.agents import Commanded
 from cairn.testing.mariadb import Server
 
 PASSWORD = "Three-nodes-4711"
@@ -93,6 +96,11 @@ class Cluster:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.simulator}/inspect", timeout=10) as answer:
             found = json.loads(answer.read())
         return sum(len(host.get("vms", {})) for host in found.values())
+
+    def book(self) -> list[Commanded]:
+        """Who commanded what."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.simulator}/commands", timeout=30) as answer:
+            return msgspec.json.decode(answer.read(), type=dict[str, list[Commanded]])["commands"]
 
     def members(self) -> list[str]:
         return [str(row["state"]) for row in self.rows("ManagementNode")]
@@ -171,6 +179,13 @@ def test_every_accepted_call_ends_whatever_goes_away(cluster: Cluster) -> None:
     assert [vm["state"] for vm in cluster.rows("VmInstance")] == ["Running"]  # the first one
     assert cluster.vms_on_hosts() == 1
     cluster.cairn("db", "check")
+
+    book = cluster.book()
+    assert disorder(book) == []
+    starts = [line for line in book if line.command == "vm.start"]
+    assert len(starts) >= 1200
+    assert all(line.resource and line.epoch for line in starts)
+    assert len({line.node for line in starts}) == 3
 
 
 def test_nodes_go_on_when_their_database_was_away(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cairn.kernel.health import Finding, Health
 from cairn.kernel.store.dump import restore, verify, write_dump
@@ -91,6 +92,26 @@ async def test_all_records_of_a_cloud_come_back(tmp_path: Path, name: str) -> No
     before = await _records(tmp_path / "a.db", cloud, seals)
     assert await _records(tmp_path / "b.db", cloud, seals) == before
     assert {"vm_instance", "host", "job", "event", "session"} <= told
+
+
+async def test_hosts_obey_a_cloud_whose_database_was_put_back() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        await cloud.make_site()
+        vm = str((await cloud.create_vm("vm"))["uuid"])
+        backup = cloud.save()
+        for _ in range(3):
+            await cloud.revive()  # each start counts up
+        await cloud.call("StopVmInstance", uuid=vm)
+        await cloud.call("StartVmInstance", uuid=vm)
+        heard = cloud.world.hosts["sim-0001"].epochs[f"vm:{vm}"]
+        await cloud.quiet(60)
+        restored = replace(cloud.save(), content=backup.content)
+
+    async with Cloud.open(saved=restored) as again:
+        await again.call("StopVmInstance", uuid=vm)
+
+        (line,) = [line for line in again.agents.book if line.resource == f"vm:{vm}" and line.command == "vm.stop"]
+        assert (line.refused, line.epoch > heard) == (False, True)
 
 
 async def _records(path: Path, cloud: Cloud, seals: Seals) -> dict[str, list[Record]]:

@@ -10,14 +10,17 @@ from typing import cast
 
 import msgspec
 import pytest
+from tests.books import disorder
 from tests.integration.test_nodes import NODES, Nodes, three_nodes
 
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import NodeId
 from cairn.kernel.job import OPEN, Job, JobState
-from cairn.kernel.membership import NodeState, change_state
+from cairn.kernel.membership import ManagementNode, NodeState, change_state
 from cairn.kernel.ring import Ring
+from cairn.services.host.model import Host
 from cairn.services.vm.model import VmInstance
+from cairn.services.zone.model import Zone
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
 
@@ -263,6 +266,21 @@ async def test_node_that_was_paused_can_write_nothing_when_it_wakes(cloud: Nodes
     assert await cloud.broken_rules() == []
 
 
+async def test_node_that_was_declared_gone_and_does_not_know_it_changes_nothing(cloud: Nodes) -> None:
+    await cloud.store.write(lambda tx: tx.delete(ManagementNode, C))
+
+    names = [f"zone-{number}" for number in range(12)]
+    for name in names:
+        await cloud.request(C, "POST", "/zones", {"params": {"name": name}})
+
+    made = [row.name for row in await cloud.store.read(lambda tx: tx.find(Zone)) if row.name in names]
+    rows = await cloud.store.read(lambda tx: tx.find(Job, api="CreateZone", order_by="create_date"))
+    assert 0 < len(made) < len(names)  # those of the other nodes' were passed on to them
+    assert [row.state for row in rows[-len(made) :]] == [JobState.SUCCEEDED] * len(made)
+    assert {row.state for row in rows} == {JobState.SUCCEEDED}
+    assert C not in {row.node_uuid for row in rows}
+
+
 async def test_drained_node_ends_what_it_has_and_gets_nothing_new(cloud: Nodes) -> None:
     names = await begun_by_all(cloud)
     at_work = {run.uuid for run in await runs(cloud) if run.node_uuid == C}
@@ -299,4 +317,43 @@ async def test_jobs_that_wait_follow_the_ring(cloud: Nodes) -> None:
     cloud.agents.dials.clear()
     await cloud.clock.advance(400)
     assert await states(cloud) == {JobState.SUCCEEDED}
+    assert await cloud.broken_rules() == []
+
+
+async def owners_of_hosts(cloud: Nodes) -> list[NodeId]:
+    hosts = await cloud.store.read(lambda tx: tx.find(Host))
+    return [cloud.nodes[B].context.ring.node_of(host.uuid) for host in hosts]
+
+
+async def test_commands_name_the_turn_and_its_owner_whichever_node_the_host_belongs_to(cloud: Nodes) -> None:
+    await begun_by_all(cloud)
+    claimed = {run.queue_key: (run.node_uuid, run.epoch) for run in await runs(cloud)}
+    assert set(await owners_of_hosts(cloud)) < {node for node, _ in claimed.values()}
+
+    await cloud.clock.advance(60)
+
+    starts = [line for line in cloud.agents.book if line.command == "vm.start"]
+    assert {line.resource: (line.node, line.epoch) for line in starts} == claimed
+    assert disorder(cloud.agents.book) == []
+
+
+async def test_paused_node_commands_nothing_when_it_wakes_and_others_have_taken_over(cloud: Nodes) -> None:
+    names = await begun_by_all(cloud)
+    paused = (await owners_of_hosts(cloud))[0]  # it calls the agent there by itself
+    cloud.pause(paused)
+    cloud.agents.dials.clear()
+    for host in cloud.world.hosts:
+        cloud.agents.restart_agent(host)  # it has forgotten the tasks, so they are sent again
+    await cloud.clock.advance(20)
+    assert await vms(cloud) == dict.fromkeys(names, "Running")
+    written = len(cloud.agents.book)
+
+    cloud.wake(paused)
+    await cloud.clock.advance(60)
+
+    woken = [line for line in list(cloud.agents.book)[written:] if line.node == paused]
+    assert {(line.command, line.refused) for line in woken} == {("vm.start", True)}
+    assert disorder(cloud.agents.book) == []
+    assert await vms(cloud) == dict.fromkeys(names, "Running")
+    assert await runs(cloud) == []
     assert await cloud.broken_rules() == []

@@ -15,6 +15,7 @@ from cairn.agents.clock import Clock, SystemClock
 from cairn.agents.commands import Registry
 from cairn.agents.config import AgentConfig, Role
 from cairn.agents.delivery import Delivery, HttpPoster
+from cairn.agents.epochs import Epochs
 from cairn.agents.plugins import areas_of_plugins
 from cairn.agents.programs import SubprocessRunner
 from cairn.agents.protocol.machine import identity_here
@@ -41,7 +42,10 @@ class Agent:
         self._delivery = Delivery(self._poster, clock)
         self._role = make_role(config, role, self._delivery, clock, self._trust.for_machines())
         self._tasks = TaskTable(
-            Registry((*self._role.areas, self._trust, *areas_of_plugins(role))), self._delivery, clock
+            Registry((*self._role.areas, self._trust, *areas_of_plugins(role))),
+            self._delivery,
+            clock,
+            Epochs(Path(config.data_dir) / "epochs"),
         )
         server = Server(self._tasks, self._pong, trusted=config.tls is None)
         self._role.add_routes(server.app)

@@ -5,6 +5,7 @@ both find it absent. A task that passes its deadline is answered at once with ``
 in a thread cannot be stopped, and goes on, holding its locks, until it ends by itself (see `blocking.in_thread`).
 A task that its caller takes back is cancelled and over only when its work has ended, clean-up included. If it was never
 seen it is written down as cancelled, so that a request that was overtaken on its way begins nothing.
+A command of a node that has lost the work to another one is refused before it begins (`Epochs`).
 Replies are kept for an hour, at most 10,000 of them; running tasks are never forgotten.
 """
 
@@ -18,6 +19,7 @@ from cairn.agents import log
 from cairn.agents.clock import Clock
 from cairn.agents.commands import Registry
 from cairn.agents.delivery import Delivery
+from cairn.agents.epochs import Epochs
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.wire import Reply, Request, Result
@@ -54,6 +56,7 @@ class TaskTable:
         registry: Registry,
         delivery: Delivery,
         clock: Clock,
+        epochs: Epochs,
         *,
         keep_count: int = KEEP_COUNT,
         keep_seconds: float = KEEP_SECONDS,
@@ -61,6 +64,7 @@ class TaskTable:
         self._registry = registry
         self._delivery = delivery
         self._clock = clock
+        self._epochs = epochs
         self._keep_count = keep_count
         self._keep_seconds = keep_seconds
         self._running: dict[str, Task] = {}
@@ -138,7 +142,7 @@ class TaskTable:
         self._finish(task, Reply(task=task_id, error=_cancelled("it").failure()))
 
     async def _run(self, task: Task, request: Request) -> None:
-        log.current.set({"task": task.id, "command": task.command, **({"job": request.job} if request.job else {})})
+        log.current.set(_named(task, request))
         started = self._clock.monotonic()
         reply = await self._reply(task, request)
         self._finish(task, reply)
@@ -159,6 +163,8 @@ class TaskTable:
         return Reply(task=request.task, result=msgspec.Raw(msgspec.json.encode(result)))
 
     async def _within_deadline(self, task: Task, request: Request) -> Result:
+        if request.fence is not None:
+            await self._epochs.admit(request.fence)
         if task.taken_back:
             raise _cancelled(request.command)
         work = asyncio.create_task(self._registry.run(request.command, request.body), name=f"work {request.task}")
@@ -197,6 +203,16 @@ class TaskTable:
             if len(self._finished) <= self._keep_count and task.finished_at >= oldest:
                 return
             del self._finished[task.id]
+
+
+def _named(task: Task, request: Request) -> dict[str, str]:
+    """What lines of the log say of a task."""
+    named = {"task": task.id, "command": task.command}
+    if request.job:
+        named["job"] = request.job
+    if request.fence is not None:
+        named |= {"resource": request.fence.resource, "epoch": str(request.fence.epoch), "node": request.fence.node}
+    return named
 
 
 def _ended(task: Task) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Final, Protocol, cast
@@ -197,8 +198,8 @@ class Commands:
             return Later(job, asked.wait, partial(self._shown, job, caller))
         return await self._shown(job, caller, 0.0)
 
-    async def _shown(self, job: JobId, caller: Caller, wait_seconds: float) -> Response:
-        row = await self._look(job, wait_seconds)
+    async def _shown(self, job: JobId, caller: Caller, wait_seconds: float, ended: Job | None = None) -> Response:
+        row = ended or await self._look(job, wait_seconds)
         progress = await self._jobs.progress(row) if row.state in OPEN else None
         return json_reply(self._view(row, progress, caller))
 
@@ -226,13 +227,12 @@ class Commands:
             return False
         return row.api == binding.name and row.account_uuid == (None if caller is None else caller.account_uuid)
 
-    async def _outcome(self, job: JobId, caller: Caller | None, wait_seconds: float) -> Response:
+    async def _outcome(
+        self, job: JobId, caller: Caller | None, wait_seconds: float, ended: Job | None = None
+    ) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
-        try:
-            row = await self._look(job, wait_seconds)
-        except Stopping:
-            return _accepted(job, JobState.WAITING)
-        if row.state in OPEN or wait_seconds <= 0:
+        row = ended or await self._look(job, wait_seconds)
+        if row.state in OPEN or (ended is None and wait_seconds <= 0):
             return _accepted(job, row.state)
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
         if row.error is None:
@@ -254,9 +254,11 @@ class Commands:
         )
 
     async def _look(self, job: JobId, wait_seconds: float) -> Job:
-        if wait_seconds <= 0:
-            return await self._jobs.look(job)
-        return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        """The job as it is when it ends within `wait_seconds`, or when that time is over, or when this node stops."""
+        if wait_seconds > 0:
+            with suppress(Stopping):
+                return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        return await self._jobs.look(job)
 
     def _answer(self, row: Job, caller: Caller | None) -> bytes:
         return answer_of(self._query, row, Scope(owner="") if caller is None else caller.scope)

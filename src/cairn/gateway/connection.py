@@ -286,8 +286,15 @@ class Connection(Expiring, asyncio.Protocol):
         self._reading = _Reading.BODY
         version, verb = parser.get_http_version(), parser.get_method()
         last = version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
-        reads = verb in (b"GET", b"HEAD")
-        exchange = Exchange(self, self._site, last=last, expected=self._expects, reads=reads, bodiless=verb == b"HEAD")
+        exchange = Exchange(
+            self,
+            self._site,
+            last=last,
+            expected=self._expects,
+            reads=verb in (b"GET", b"HEAD"),
+            bodiless=verb == b"HEAD",
+            chunks=version != "1.0",
+        )
         scope = self._scope(exchange, version, verb)
         before, self._exchange = self._exchange, exchange
         self._target, self._headers = b"", None
@@ -495,6 +502,7 @@ class Exchange:
         "_bodiless",
         "_body",
         "_chunked",
+        "_chunks",
         "_connection",
         "_counted",
         "_ended",
@@ -513,13 +521,23 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: Connection, site: Site, *, last: bool, expected: bool, reads: bool, bodiless: bool
+        self,
+        connection: Connection,
+        site: Site,
+        *,
+        last: bool,
+        expected: bool,
+        reads: bool,
+        bodiless: bool,
+        chunks: bool,
     ) -> None:
         self._connection = connection
         self._site = site
         self._reads = reads  #: it changes nothing
         self._begun = False  #: the app has it
         self._counted = False  #: it is at work
+        #: the client knows chunks; else the end of the connection is that of a body of unknown length
+        self._chunks = chunks
         self._bodiless = bodiless  #: the answer has no body, whatever the app says
         self.last = last  #: of its connection
         self._expected = expected  #: the client waits for a word before it sends the body
@@ -654,7 +672,7 @@ class Exchange:
         self.wait()
         status: int = message["status"]
         self._bodiless = self._bodiless or status in _BODILESS
-        self._chunked = not self._bodiless
+        self._chunked = self._chunks and not self._bodiless
         lines: list[bytes] = []
         for name, value in message.get("headers", ()):
             name = name.lower()

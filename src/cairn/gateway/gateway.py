@@ -33,7 +33,7 @@ from cairn.gateway.references import References
 from cairn.gateway.render import body_of
 from cairn.gateway.route import Router
 from cairn.gateway.server import Address, HttpServer
-from cairn.gateway.waiting import Later, Waiting
+from cairn.gateway.waiting import Answer, Later, Waiting
 from cairn.gateway.words import nearest
 from cairn.kernel.admission import Admission
 from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiQuery
@@ -46,6 +46,7 @@ from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.event import Events
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
+from cairn.kernel.job import Job
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope as Eyes
@@ -188,7 +189,7 @@ class Gateway:
                 if send is not None and self._hold(request, response, send):
                     return None
                 request.waits()
-                response = await response.answer(response.seconds)
+                response = await response.answer(response.seconds, None)
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
                 _log.error("gateway.internal-error", path=request.path, code=error.code, error=str(error))
@@ -213,10 +214,8 @@ class Gateway:
         request.forget()
         return True
 
-    def _resume(
-        self, request: HttpRequest, answer: Callable[[float], Awaitable[Response]], send: Send, left: float
-    ) -> None:
-        self._answers.start(self._finish(request, answer(left), send), "held answer")
+    def _resume(self, request: HttpRequest, answer: Answer, send: Send, left: float, ended: Job | None) -> None:
+        self._answers.start(self._finish(request, answer(left, ended), send), "held answer")
 
     async def _finish(self, request: HttpRequest, work: Awaitable[Response], send: Send) -> None:
         response = await self._answer(request, work)

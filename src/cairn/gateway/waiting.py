@@ -17,9 +17,12 @@ from cairn.kernel.bus.deadline import DeadlineWheel, Expiring
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import Job
 from cairn.kernel.open_jobs import Waiter
 
 T = TypeVar("T")
+Answer = Callable[[float, Job | None], Awaitable[Response]]
+Begin = Callable[[float, Job | None], None]
 
 
 class Stopping(CairnError):
@@ -49,12 +52,13 @@ class Later:
     Args:
         job: the job.
         seconds: how long the answer may wait.
-        answer: makes it, and waits so many seconds more if the job is open still. It raises what the endpoint raises.
+        answer: makes it, and waits so many seconds more if the job is open still. It is given the job's row, if that has
+            ended and is known. It raises what the endpoint raises.
     """
 
     __slots__ = ("answer", "job", "seconds")
 
-    def __init__(self, job: JobId, seconds: float, answer: Callable[[float], Awaitable[Response]]) -> None:
+    def __init__(self, job: JobId, seconds: float, answer: Answer) -> None:
         self.job = job
         self.seconds = seconds
         self.answer = answer
@@ -65,18 +69,18 @@ class Held(Expiring):
 
     __slots__ = ("_begin", "_waiting", "job")
 
-    def __init__(self, waiting: Waiting, job: JobId, at: float, begin: Callable[[float], None]) -> None:
+    def __init__(self, waiting: Waiting, job: JobId, at: float, begin: Begin) -> None:
         super().__init__(at)
         self.job = job
         self._waiting = waiting
-        self._begin: Callable[[float], None] | None = begin
+        self._begin: Begin | None = begin
 
-    def wake(self) -> None:
+    def wake(self, ended: Job | None = None) -> None:
         """Begin the answer. Safe to repeat."""
         begin, self._begin = self._begin, None
         left = self._waiting.release(self)
         if begin is not None:
-            begin(left)
+            begin(left, ended)
 
     def expire(self) -> None:
         """The time is over."""
@@ -128,12 +132,12 @@ class Waiting:
             self._tasks.discard(task)
             task.cancel()
 
-    def hold(self, later: Later, begin: Callable[[float], None]) -> Held | None:
+    def hold(self, later: Later, begin: Begin) -> Held | None:
         """Hold a request until its job ends, its time is over, or the node stops.
 
         Args:
             later: what it waits for.
-            begin: begins the answer, with the seconds that are left of its time. Called once at most.
+            begin: begins the answer, with the seconds that are left of its time, and the job as it ended. Called once at most.
 
         Returns:
             What is held; None: it cannot be, because its job is not on this node, or not any more.

@@ -178,8 +178,8 @@ class JobDesk:
     async def look(self, job: JobId, wait_seconds: float = 0.0) -> Job:
         """The job as it is, or as it is when it ends within `wait_seconds` (``job.not-found``)."""
         until = self._clock.monotonic() + wait_seconds
-        if wait_seconds > 0:
-            await self._jobs.wait(job, wait_seconds)
+        if wait_seconds > 0 and (ended := await self._jobs.wait(job, wait_seconds)) is not None:
+            return ended
         while True:
             row = await self._row(job)
             left = until - self._clock.monotonic()

@@ -23,6 +23,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import Job
 from cairn.kernel.ownership import Claim
 from cairn.kernel.slots import Slots
 from cairn.kernel.turns import Turn
@@ -31,8 +32,12 @@ from cairn.kernel.turns import Turn
 class Waiter(Protocol):
     """One that waits for the end of a job."""
 
-    def wake(self) -> None:
-        """Called once, when the job has ended or is on another node."""
+    def wake(self, ended: Job | None = None) -> None:
+        """Called once, when the job has ended or is on another node.
+
+        Args:
+            ended: its row, if it ended here and that is durable; None: look into the database.
+        """
 
 
 class _Wake:
@@ -43,7 +48,7 @@ class _Wake:
     def __init__(self) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def wake(self) -> None:
+    def wake(self, ended: Job | None = None) -> None:
         """Let it go on."""
         if not self.done.done():
             self.done.set_result(None)
@@ -79,8 +84,10 @@ class OpenJob(Struct, kw_only=True, eq=False):
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
     at_work: bool = False
-    #: its success is durable
+    #: its end is durable
     finished: bool = False
+    #: its row, without the request: as it began, and once it has finished as it ended
+    row: Job | None = None
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
     #: it waits for creations on other nodes before it may even wait for the others
@@ -121,11 +128,12 @@ class OpenJob(Struct, kw_only=True, eq=False):
     def wake(self) -> None:
         """Wake everything that waits for its end."""
         there, self.waiters = self.waiters, None
+        ended = self.row if self.finished else None
         if isinstance(there, set):
             for waiter in there:
-                waiter.wake()
+                waiter.wake(ended)
         elif there is not None:
-            there.wake()
+            there.wake(ended)
 
 
 @cache

@@ -2,13 +2,15 @@
 
 The rules of a task are those of a real agent: it is run at most once; repeated, it is answered with the same reply;
 work that takes longer than the caller wants to hold the exchange open is answered with 202 and reported by call-back;
-a task that is cancelled (`DELETE`) is never done, unless it is done already.
+a task that is cancelled (`DELETE`) is never done, unless it is done already; one of a lower epoch than the host has heard
+for its resource is refused, also if that was heard only while it waited for its delay to pass. A book tells who commanded what.
 Without a dial that says otherwise everything is done and answered at once, in one call.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -17,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import note, refusal
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, Failure, Pong, Reply, Report, Request, Result, Space
 from cairn.kernel.clock import Clock
@@ -31,6 +34,7 @@ Send = Callable[[str, bytes], Awaitable[None]]
 _WORKING: Final = b""
 _EMPTY: Final = b"{}"
 _REMEMBERED: Final = 100_000  #: tasks, for each host
+_BOOKED: Final = 50_000  #: commands, of all hosts
 
 _encoder = msgspec.json.Encoder()
 _request_decoder = msgspec.json.Decoder(Request)
@@ -41,6 +45,20 @@ class _Success(Struct, frozen=True, kw_only=True):
 
     task: str
     result: Result
+
+
+class Commanded(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A line of the book: a command that was carried out, or that was refused because of its epoch."""
+
+    time: float  #: seconds since the epoch of time
+    host: str  #: the name of the simulated host
+    command: str
+    task: str
+    job: str | None
+    resource: str | None  #: in whose turn it was given; None: in nobody's
+    epoch: int
+    node: str
+    refused: bool = False
 
 
 class Exchange(Protocol):
@@ -81,6 +99,8 @@ class SimulatedAgents:
             0  #: how many requests may have changed the world, so that the saving loop knows whether to save it
         )
         self._tasks: dict[str, dict[str, bytes]] = {name: {} for name in world.hosts}
+        #: who commanded what, in the order in which it was carried out or refused; the last so many
+        self.book: deque[Commanded] = deque(maxlen=_BOOKED)
         self._stops: dict[tuple[str, str], Callable[[], None]] = {}  #: by host and task that is being worked on
         self._sending: set[asyncio.Task[None]] = set()
         self.certificate_ends = 0.0  #: when their certificates end, as they say; 0: they have none
@@ -155,6 +175,7 @@ class SimulatedAgents:
         self.dials.clear()
         self._tasks = {name: {} for name in world.hosts}
         self._stops = {}
+        self.book.clear()
         self.changes += 1
 
     # Tasks.
@@ -194,12 +215,43 @@ class SimulatedAgents:
 
     def _run(self, host: SimHost, request: Request) -> bytes:
         """Carry out the command, and keep the reply for repetitions of its task."""
+        stale = self._stale(host, request)
+        if stale is not None:
+            return stale
+        self._enter(host, request)
         try:
             result = commands.apply(self.world, host, request.command, request.body, self._more)
         except Refused as refused:
             return self._remember(host, _encoder.encode(Reply(task=request.task, error=refused.failure)), request.task)
         self.changes += 1
         return self._remember(host, _encoder.encode(_Success(task=request.task, result=result)), request.task)
+
+    def _stale(self, host: SimHost, request: Request) -> bytes | None:
+        """The reply to a command of a node that has lost the work to another one; else its epoch is remembered."""
+        if request.fence is None:
+            return None
+        why = refusal(host.epochs, request.fence)
+        if why is None:
+            note(host.epochs, request.fence)
+            return None
+        self._enter(host, request, refused=True)
+        return self._fail(host, request.task, codes.STALE_EPOCH, why)
+
+    def _enter(self, host: SimHost, request: Request, *, refused: bool = False) -> None:
+        fence = request.fence
+        self.book.append(
+            Commanded(
+                time=self.clock.now().timestamp(),
+                host=host.name,
+                command=request.command,
+                task=request.task,
+                job=request.job,
+                resource=None if fence is None else fence.resource,
+                epoch=0 if fence is None else fence.epoch,
+                node="" if fence is None else fence.node,
+                refused=refused,
+            )
+        )
 
     def _fail(self, host: SimHost, task: str, code: str, message: str) -> bytes:
         reply = Reply(task=task, error=Failure(code=code, message=message))
@@ -218,6 +270,10 @@ class SimulatedAgents:
         delay = self.dials.delay(dial)
         if delay <= 0 and not dial.slow:
             self._answer(exchange, self._run_or_fail(host, request, dial), dial)
+            return
+        stale = self._stale(host, request)
+        if stale is not None:
+            self._answer(exchange, stale, dial)
             return
         tasks = self._tasks[host.name]
         tasks[request.task] = _WORKING

@@ -3,6 +3,7 @@
 =============================== ==========================================================================
 ``GET /inspect[?host=NAME]``    everything there is, by host
 ``GET /inspect/summary``        how much of each there is, all together
+``GET /commands[?host=NAME]``   who commanded what, in which epoch, in this order: the last 50,000
 ``GET /hosts``                  name, URL, uuid of each
 ``GET /dials``                  the dials that are turned, with what is left of their counts
 ``POST /dials``                 a `Dial`, or a list: each takes the place of the one for the same host and command
@@ -62,6 +63,8 @@ class Control:
                     return self._inspect(parse_qs(url.query).get("host", []))
                 case "GET", "/inspect/summary":
                     return 200, _encoder.encode(summary(self._agents.world))
+                case "GET", "/commands":
+                    return self._commands(parse_qs(url.query).get("host", []))
                 case "GET", "/hosts":
                     return 200, _encoder.encode(_hosts(self._agents.world))
                 case "GET", "/dials":
@@ -84,6 +87,10 @@ class Control:
         if unknown:
             return 404, _encoder.encode({"error": f"there is no host {unknown[0]}"})
         return 200, _encoder.encode({name: inspect_host(hosts[name]) for name in names or hosts})
+
+    def _commands(self, names: list[str]) -> Answer:
+        lines = [line for line in self._agents.book if not names or line.host in names]
+        return 200, _encoder.encode({"commands": lines})
 
     def _dials(self) -> Answer:
         return 200, _encoder.encode({"dials": self._agents.dials.all()})

@@ -106,12 +106,14 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     consoles: dict[str, str] = {}  #: by VM uuid; stays when the VM stops
     bridges: dict[str, SimBridge] = {}
     peers_told: int = 0  #: addresses of tunnels' ends that it was told, all together
+    names_told: int = 0  #: names of VMs on other hosts that it was told, all together
     dhcp: dict[str, SimDhcp] = {}  #: by network
     metadata: dict[str, dict[str, MetadataEntry]] = {}  #: by network, then address
     next_vnc_port: int = 5900
     used_bytes: int = _BUILT_ON_BYTES  #: of the disk
     files_bytes: int = 0  #: of the disk, by volumes and images
     kept: dict[str, dict[str, str]] = {}  #: what the commands of plugins keep there, by the plugin's name
+    epochs: dict[str, int] = {}  #: the highest that it was commanded in, by resource (`cairn.agents.protocol.fence`)
     anonymous: bool = False  #: it cannot tell which machine it is
 
     @property

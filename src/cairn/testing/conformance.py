@@ -18,9 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,
+    CompareNames,
     DhcpEntry,
     EnsureBridge,
     EnsureDhcp,
@@ -118,22 +120,35 @@ class Site(Struct, frozen=True, kw_only=True):
     bad: dict[str, Download] = {}
     timeout_seconds: float = 120.0
 
-    async def do(self, command: AgentCommand[R], *, task: str | None = None) -> R:
+    async def do(self, command: AgentCommand[R], *, task: str | None = None, fence: Fence | None = None) -> R:
         """Have the agent carry out a command that must succeed."""
-        return await self.client.call(self.endpoint, command, task=task, timeout_seconds=self.timeout_seconds)
+        return await self.client.call(
+            self.endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fence=fence
+        )
 
-    async def refused(self, command: AgentCommand[Any], code: str, *, task: str | None = None) -> None:
+    async def refused(
+        self, command: AgentCommand[Any], code: str, *, task: str | None = None, fence: Fence | None = None
+    ) -> None:
         """Have the agent carry out a command that must fail with `code`."""
-        await self._refused(self.endpoint, command, code, task)
+        await self._refused(self.endpoint, command, code, task, fence)
 
     async def backup_refused(self, command: AgentCommand[Any], code: str) -> None:
         """The same for the backup server."""
         assert self.backup is not None
-        await self._refused(self.backup, command, code, None)
+        await self._refused(self.backup, command, code)
 
-    async def _refused(self, endpoint: AgentEndpoint, command: AgentCommand[Any], code: str, task: str | None) -> None:
+    async def _refused(
+        self,
+        endpoint: AgentEndpoint,
+        command: AgentCommand[Any],
+        code: str,
+        task: str | None = None,
+        fence: Fence | None = None,
+    ) -> None:
         try:
-            result = await self.client.call(endpoint, command, task=task, timeout_seconds=self.timeout_seconds)
+            result = await self.client.call(
+                endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fence=fence
+            )
         except CairnError as error:
             found = error
         else:
@@ -281,6 +296,17 @@ async def task_taken_back_before_it_comes_is_never_run(site: Site) -> None:
 
 
 @_check("protocol")
+async def command_of_a_lower_epoch_than_one_before_is_refused(site: Site) -> None:
+    """For the same resource only; commands in nobody's turn are done."""
+    one, other = (f"vm:{RandomIds().new()}" for _ in range(2))
+    command = InitStorage(path=site.storage)
+    for resource, epoch in ((one, 5), (one, 5), (one, 7), (other, 1)):
+        await site.do(command, fence=Fence(resource=resource, epoch=epoch, node="n"))
+    await site.do(command)
+    await site.refused(command, codes.STALE_EPOCH, fence=Fence(resource=one, epoch=6, node="m"))
+
+
+@_check("protocol")
 async def unknown_command_is_told_apart_from_a_bad_one(site: Site) -> None:
     """Both are failures of the task, not of the exchange."""
     await site.refused(_NoSuchCommand(), codes.UNKNOWN_COMMAND)
@@ -387,6 +413,10 @@ async def dhcp_entries_are_added_and_removed_twice(site: Site) -> None:
         await site.do(
             SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}, gone=["198.18.254.98"], only=True)
         )
+    for _ in range(2):
+        await site.do(CompareNames(network=NETWORK, buckets=4))
+        await site.do(SetNames(network=NETWORK, names={"198.18.254.97": "anew"}, anew=[0, 1, 2, 3], buckets=4))
+    await site.refused(CompareNames(network=NETWORK, buckets=0), codes.BAD_REQUEST)
     for kept in ([entries[1].mac], [entries[1].mac], []):
         await site.do(KeepDhcp(macs={NETWORK: kept}))
     await site.do(KeepDhcp(macs={}))

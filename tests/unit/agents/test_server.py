@@ -18,6 +18,7 @@ from tests.unit.agents.fakes import FakeClock, FakePoster
 from cairn.agents.commands import Registry, handles
 from cairn.agents.config import TlsFiles
 from cairn.agents.delivery import Delivery
+from cairn.agents.epochs import Epochs
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.storage import Capacity, GetCapacity
@@ -43,11 +44,11 @@ class Area:
 
 
 class World:
-    def __init__(self, clock: FakeClock, *, trusted: bool = True) -> None:
+    def __init__(self, clock: FakeClock, folder: Path, *, trusted: bool = True) -> None:
         self.clock = clock
         self.poster = FakePoster()
         self.healthy = True
-        table = TaskTable(Registry([Area(clock)]), Delivery(self.poster, clock), clock)
+        table = TaskTable(Registry([Area(clock)]), Delivery(self.poster, clock), clock, Epochs(folder / "epochs"))
         self.server = Server(table, self.ping, trusted=trusted)
 
     async def ping(self) -> Pong:
@@ -64,8 +65,8 @@ def body(task: str = "t", path: str = "/", callback: str | None = None) -> bytes
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[tuple[World, TestClient[web.Request, web.Application]]]:
-    made = World(FakeClock())
+async def world(tmp_path: Path) -> AsyncIterator[tuple[World, TestClient[web.Request, web.Application]]]:
+    made = World(FakeClock(), tmp_path)
     async with TestClient(TestServer(made.server.app)) as client:
         yield made, client
 
@@ -83,8 +84,8 @@ async def test_quick_command_is_answered_at_once(world: Fixture) -> None:
         }
 
 
-async def test_slow_command_is_accepted_and_called_back_when_it_is_done() -> None:
-    made = World(FakeClock())
+async def test_slow_command_is_accepted_and_called_back_when_it_is_done(tmp_path: Path) -> None:
+    made = World(FakeClock(), tmp_path)
     async with TestClient(TestServer(made.server.app)) as client:
         request = body(path="slow", callback="https://node/cb").replace(b'"waitSeconds":5.0', b'"waitSeconds":0')
         posted = asyncio.ensure_future(_answer(client.post("/v1/commands", data=request)))
@@ -102,8 +103,8 @@ async def test_task_never_heard_of_is_404(world: Fixture) -> None:
     assert await _answer(client.get("/v1/tasks/none")) == (404, {})
 
 
-async def test_task_is_taken_back() -> None:
-    made = World(FakeClock())
+async def test_task_is_taken_back(tmp_path: Path) -> None:
+    made = World(FakeClock(), tmp_path)
     async with TestClient(TestServer(made.server.app)) as client:
         assert await _answer(client.delete("/v1/tasks/none")) == (404, {})
         request = body(path="slow").replace(b'"waitSeconds":5.0', b'"waitSeconds":0')
@@ -176,7 +177,7 @@ async def tls(tmp_path: Path) -> AsyncIterator[Tls]:
 
     authority = TestAuthority(tmp_path / "pki")
     files, revoked = authority.issue("host1", HOST_1), set[int]()
-    made = World(FakeClock(), trusted=False)
+    made = World(FakeClock(), tmp_path, trusted=False)
     made.server.app.router.add_get("/v1/images/x", image)
     runner = web.AppRunner(made.server.app)
     await runner.setup()

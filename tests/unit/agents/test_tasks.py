@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,8 +9,10 @@ from tests.unit.agents.fakes import FakeClock, FakePoster, settle
 
 from cairn.agents.commands import Registry, handles
 from cairn.agents.delivery import Delivery
+from cairn.agents.epochs import Epochs
 from cairn.agents.errors import AgentError
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.storage import Capacity, GetCapacity
 from cairn.agents.protocol.wire import Request
 from cairn.agents.tasks import Task, TaskTable
@@ -45,7 +48,7 @@ class Area:
 
 
 class World:
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, folder: Path, **limits: float) -> None:
         self.clock = FakeClock()
         self.poster = FakePoster()
         self.area = Area()
@@ -53,14 +56,15 @@ class World:
             Registry([self.area]),
             Delivery(self.poster, self.clock),
             self.clock,
+            Epochs(folder / "epochs"),
             keep_count=int(limits.get("keep_count", 10)),
             keep_seconds=limits.get("keep_seconds", 3600.0),
         )
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 def request(task: str = "t1", path: str = "/", command: str = "storage.capacity", deadline: float = 300.0) -> Request:
@@ -136,8 +140,8 @@ async def test_failure_is_a_reply_with_its_code(world: World, sent: Request, cod
     assert not bytes(reply.result)
 
 
-async def test_finished_tasks_are_forgotten_after_their_time() -> None:
-    world = World(keep_seconds=60)
+async def test_finished_tasks_are_forgotten_after_their_time(tmp_path: Path) -> None:
+    world = World(tmp_path, keep_seconds=60)
     world.area.gate.set()
     await world.table.wait(world.table.submit(request()), 5)
     await world.clock.advance(59)
@@ -146,8 +150,10 @@ async def test_finished_tasks_are_forgotten_after_their_time() -> None:
     assert world.table.find("t1") is None
 
 
-async def test_oldest_finished_tasks_are_forgotten_when_there_are_too_many_but_running_ones_never() -> None:
-    world = World(keep_count=2)
+async def test_oldest_finished_tasks_are_forgotten_when_there_are_too_many_but_running_ones_never(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, keep_count=2)
     running = world.table.submit(request("running", path="slow"))
     world.area.gate.set()
     for name in ("a", "b", "c"):
@@ -234,3 +240,27 @@ async def test_task_taken_back_before_it_came_is_refused(world: World) -> None:
     assert code(world.table.submit(request())) == codes.CANCELLED
     assert code(await world.table.cancel("t1", 5)) == codes.CANCELLED
     assert world.area.runs == 0
+
+
+async def test_command_of_a_lower_epoch_is_refused_before_it_begins(world: World) -> None:
+    world.area.gate.set()
+    for task, epoch in (("t1", 5), ("t2", 7), ("t3", 6)):
+        sent = msgspec.structs.replace(request(task), fence=Fence(resource="vm:a", epoch=epoch, node="n"))
+        reply = await world.table.wait(world.table.submit(sent), 5)
+    assert reply is not None
+    assert reply.error is not None
+    assert reply.error.code == codes.STALE_EPOCH
+    assert world.area.runs == 2
+    assert await world.table.wait(world.table.submit(request("t3")), 5) is reply, "it is not run when it comes again"
+
+
+async def test_task_that_is_taken_back_while_its_epoch_is_written_begins_nothing(world: World) -> None:
+    world.area.gate.set()
+    sent = msgspec.structs.replace(request(), fence=Fence(resource="vm:a", epoch=5))
+    task = world.table.submit(sent)
+    await asyncio.sleep(0)
+    await world.table.cancel("t1", 5)
+    reply = await world.table.wait(task, 5)
+    assert reply is not None
+    assert reply.error is not None
+    assert (reply.error.code, world.area.runs) == (codes.CANCELLED, 0)

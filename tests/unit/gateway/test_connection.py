@@ -153,6 +153,22 @@ async def test_answer_to_head_has_the_length_and_no_body(clock: VirtualClock) ->
     assert b"content-length: 11" in wire.told
 
 
+async def test_client_that_knows_no_chunks_is_told_the_end_of_a_body_by_that_of_the_connection(
+    clock: VirtualClock,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part, more in ((b"one", True), (b"two", False)):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+    connection, wire = connected(clock, app)
+    await told(connection, clock, GET.replace(b"/1.1", b"/1.0"))
+
+    assert b"chunked" not in wire.told
+    assert wire.bodies() == [b"onetwo"]
+    assert wire.closed
+
+
 @pytest.mark.parametrize(
     "asked", [GET.replace(b"/1.1", b"/1.0"), GET.replace(b"X-Thing: 7", b"Connection: close")], ids=["1.0", "close"]
 )

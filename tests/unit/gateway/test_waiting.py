@@ -7,6 +7,7 @@ import pytest
 from cairn.gateway.http import Reply
 from cairn.gateway.waiting import Later, Stopping, Waiting
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import Job
 from cairn.kernel.open_jobs import Waiter
 from cairn.testing.clock import VirtualClock
 
@@ -33,7 +34,7 @@ class Jobs:
             waiter.wake()
 
 
-async def answer(left: float) -> Reply:
+async def answer(left: float, ended: Job | None) -> Reply:
     return Reply(b"{}")
 
 
@@ -92,7 +93,7 @@ async def test_held_request_is_answered_once_when_its_job_ends(
     waiting: Waiting, jobs: Jobs, clock: VirtualClock
 ) -> None:
     begun: list[float] = []
-    held = waiting.hold(later(), begun.append)
+    held = waiting.hold(later(), lambda left, ended: begun.append(left))
     assert held is not None
     assert len(waiting) == 1
     await clock.advance(10)
@@ -110,7 +111,7 @@ async def test_held_request_is_answered_when_its_time_is_over(
     waiting: Waiting, jobs: Jobs, clock: VirtualClock
 ) -> None:
     begun: list[float] = []
-    waiting.hold(later(seconds=30), begun.append)
+    waiting.hold(later(seconds=30), lambda left, ended: begun.append(left))
 
     await clock.advance(29)
     assert begun == []
@@ -121,7 +122,7 @@ async def test_held_request_is_answered_when_its_time_is_over(
 
 
 async def test_request_for_a_job_of_another_node_is_not_held(waiting: Waiting) -> None:
-    assert waiting.hold(later(ELSEWHERE), lambda left: None) is None
+    assert waiting.hold(later(ELSEWHERE), lambda left, ended: None) is None
     assert len(waiting) == 0
 
 
@@ -129,7 +130,7 @@ async def test_nothing_is_left_of_a_held_request_whose_client_goes(
     waiting: Waiting, jobs: Jobs, clock: VirtualClock
 ) -> None:
     begun: list[float] = []
-    held = waiting.hold(later(), begun.append)
+    held = waiting.hold(later(), lambda left, ended: begun.append(left))
     assert held is not None
 
     held.drop()
@@ -143,10 +144,10 @@ async def test_nothing_is_left_of_a_held_request_whose_client_goes(
 
 async def test_node_that_stops_answers_what_it_holds_and_holds_no_more(waiting: Waiting) -> None:
     begun: list[float] = []
-    waiting.hold(later(), begun.append)
+    waiting.hold(later(), lambda left, ended: begun.append(left))
 
     waiting.stop()
 
     assert len(begun) == 1
-    assert waiting.hold(later(), begun.append) is None
+    assert waiting.hold(later(), lambda left, ended: begun.append(left)) is None
     assert len(waiting) == 0

@@ -8,6 +8,7 @@ import pytest
 from cairn.kernel.api import ApiCommand, ApiCreate, Reference, action, post
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId, NodeId
+from cairn.kernel.job import Job
 from cairn.kernel.limits import BACKLOG_ACCOUNT
 from cairn.kernel.open_jobs import OpenJob, OpenJobs
 from cairn.kernel.ownership import Claim
@@ -171,9 +172,11 @@ async def test_who_waits_for_a_job_is_woken_by_its_end_or_after_a_while() -> Non
 class Woken:
     def __init__(self) -> None:
         self.times = 0
+        self.ended: Job | None = None
 
-    def wake(self) -> None:
+    def wake(self, ended: Job | None = None) -> None:
         self.times += 1
+        self.ended = ended
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

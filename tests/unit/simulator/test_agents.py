@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import EnsureBridge
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
@@ -33,7 +34,12 @@ class Site:
         self.sent.append((self.clock.monotonic(), url, msgspec.json.decode(body)))
 
     def ask(
-        self, command: AgentCommand[Any] = BRIDGE, task: str = "t", host: str = HOST, deadline: float = 300.0
+        self,
+        command: AgentCommand[Any] = BRIDGE,
+        task: str = "t",
+        host: str = HOST,
+        deadline: float = 300.0,
+        fence: Fence | None = None,
     ) -> asyncio.Task[tuple[int, bytes]]:
         request = Request(
             task=task,
@@ -41,12 +47,13 @@ class Site:
             body=msgspec.Raw(msgspec.json.encode(command)),
             callback="http://node/callback",
             deadline_seconds=deadline,
+            fence=fence,
         )
         work = self.agents.handle("POST", f"/hosts/{host}/v1/commands", msgspec.json.encode(request))
         return asyncio.ensure_future(work)
 
-    async def done(self, command: AgentCommand[Any] = BRIDGE, task: str = "t") -> Any:
-        status, body = await self.clock.run(self.ask(command, task))
+    async def done(self, command: AgentCommand[Any] = BRIDGE, task: str = "t", fence: Fence | None = None) -> Any:
+        status, body = await self.clock.run(self.ask(command, task, fence=fence))
         assert status == 200
         return msgspec.json.decode(body)
 
@@ -237,3 +244,61 @@ async def test_agent_that_was_restarted_does_not_know_what_it_worked_on() -> Non
     assert (await site.take_back())[0] == 404
     await site.clock.advance(5)
     assert isinstance(answer.exception(), ConnectionResetError)
+
+
+def of(epoch: int, resource: str = "vm:a", node: str = "n") -> Fence:
+    return Fence(resource=resource, epoch=epoch, node=node)
+
+
+async def test_lower_epoch_is_refused_and_changes_nothing() -> None:
+    site = Site()
+    await site.done(GetFacts(), "t1", of(7))
+    assert (await site.done(BRIDGE, "t2", of(6)))["error"]["code"] == codes.STALE_EPOCH
+    assert not site.agents.world.hosts[HOST].bridges
+    assert (await site.done(BRIDGE, "t2", of(6)))["error"]["code"] == codes.STALE_EPOCH
+    assert "result" in await site.done(BRIDGE, "t3", of(6, "vm:b"))
+
+
+async def test_epochs_outlive_the_agent_and_are_the_hosts_own() -> None:
+    site = Site()
+    await site.done(GetFacts(), "t1", of(7))
+    site.agents.restart_agent(HOST)
+    assert "error" in await site.done(BRIDGE, "t2", of(6))
+    status, body = await site.clock.run(site.ask(BRIDGE, "t3", "sim-0002", fence=of(6)))
+    assert (status, "result" in msgspec.json.decode(body)) == (200, True)
+
+
+async def test_command_that_was_overtaken_while_it_waited_is_not_carried_out() -> None:
+    site = Site()
+    site.agents.dials.turn(Dial(command=BRIDGE.name, delay_seconds=3))
+    late = site.ask(BRIDGE, "t1", fence=of(5))
+    await site.clock.advance(1)
+    await site.done(GetFacts(), "t2", of(7))
+    await site.clock.advance(3)
+    assert msgspec.json.decode((await late)[1])["error"]["code"] == codes.STALE_EPOCH
+    assert not site.agents.world.hosts[HOST].bridges
+
+
+async def test_slow_command_of_a_lower_epoch_is_refused_at_once() -> None:
+    site = Site()
+    await site.done(GetFacts(), "t1", of(7))
+    site.agents.dials.turn(Dial(command=BRIDGE.name, delay_seconds=3))
+    assert "error" in await site.done(BRIDGE, "t2", of(5))
+    assert site.clock.monotonic() == 0
+
+
+async def test_book_tells_who_commanded_what_when_and_in_which_epoch() -> None:
+    site = Site()
+    await site.done(GetFacts(), "t1", of(7, node="new"))
+    await site.clock.advance(2)
+    await site.done(BRIDGE, "t2", of(6, node="old"))
+    await site.done(BRIDGE, "t3")
+    await site.done(BRIDGE, "t3")
+    lines = [(one.task, one.command, one.resource, one.epoch, one.node, one.refused) for one in site.agents.book]
+    assert lines == [
+        ("t1", GetFacts.name, "vm:a", 7, "new", False),
+        ("t2", BRIDGE.name, "vm:a", 6, "old", True),
+        ("t3", BRIDGE.name, None, 0, "", False),
+    ]
+    first, second, _ = (one.time for one in site.agents.book)
+    assert second - first == 2

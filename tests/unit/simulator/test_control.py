@@ -11,7 +11,7 @@ from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, M
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
 from cairn.agents.protocol.vm import Disk, Hardware, StartVm
 from cairn.agents.protocol.wire import AgentCommand
-from cairn.simulator.agents import SimulatedAgents
+from cairn.simulator.agents import Commanded, SimulatedAgents
 from cairn.simulator.commands import apply
 from cairn.simulator.control import Control
 from cairn.simulator.world import new_world
@@ -134,3 +134,24 @@ def test_what_is_not_known_is_404_with_what_is(method: str, target: str) -> None
 
 def test_unknown_host_to_inspect_is_404() -> None:
     Site().ask("GET", "/inspect?host=nobody", status=404)
+
+
+def test_commands_tell_who_gave_them_on_each_host() -> None:
+    site = Site()
+    for host, task in ((HOST, "t1"), ("sim-0002", "t2")):
+        site.agents.book.append(
+            Commanded(
+                time=1.0, host=host, command="c", task=task, job=None, resource="vm:a", epoch=3, node="n", refused=True
+            )
+        )
+    assert [line["task"] for line in site.ask("GET", "/commands")["commands"]] == ["t1", "t2"]
+    (line,) = site.ask("GET", f"/commands?host={HOST}")["commands"]
+    assert (line["host"], line["resource"], line["epoch"], line["node"], line["refused"]) == (
+        HOST,
+        "vm:a",
+        3,
+        "n",
+        True,
+    )
+    site.ask("POST", "/reset")
+    assert site.ask("GET", "/commands") == {"commands": []}

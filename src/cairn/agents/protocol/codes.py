@@ -86,6 +86,9 @@ MISSING_ACCELERATOR: Final = "agent.missing-accelerator"
 NO_MEMORY: Final = "agent.no-memory"
 """The machine has not enough free memory to start the VM."""
 
+STALE_EPOCH: Final = "agent.stale-epoch"
+"""The command's epoch is lower than one that was heard for its resource: another node has taken over. Nothing was done."""
+
 HYPERVISOR_UNAVAILABLE: Final = "agent.hypervisor-unavailable"
 """libvirtd does not answer; also the answer to a ping then, with status 503."""
 
@@ -121,6 +124,7 @@ ALL: Final = frozenset(
         MISSING_INTERFACE,
         MISSING_ACCELERATOR,
         NO_MEMORY,
+        STALE_EPOCH,
         HYPERVISOR_UNAVAILABLE,
     }
 )

@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.wire import AgentCommand, Failure, Pong, Reply, Request, Result
 from cairn.kernel.agent.http import AgentTransport, TransportError
 from cairn.kernel.clock import Clock
@@ -72,6 +73,7 @@ _WORDS: Final = {
     codes.BUSY: "what it is about is in use",
     codes.DEADLINE: "the machine that was to do it did not finish in time",
     codes.CANCELLED: "it was taken back",
+    codes.STALE_EPOCH: "another management node has taken this over",
 }
 _NO_WORDS: Final = "the machine that was to do it could not"
 
@@ -140,6 +142,7 @@ class _PendingCommand:
         "command",
         "deadline",
         "endpoint",
+        "fence",
         "heard",
         "job",
         "name",
@@ -154,6 +157,7 @@ class _PendingCommand:
         command: bytes,
         task: str,
         job: str | None,
+        fence: Fence | None,
         deadline: float,
         now: float,
     ) -> None:
@@ -162,6 +166,7 @@ class _PendingCommand:
         self.command = msgspec.Raw(command)
         self.task = task
         self.job = job
+        self.fence = fence
         self.deadline = deadline
         self.heard = now  #: when the agent last answered anything (to begin with: when the call began)
         self.answered = False  #: whether the agent has answered anything
@@ -217,6 +222,7 @@ class AgentClient:
         task: str | None = None,
         timeout_seconds: float,
         job: str | None = None,
+        fence: Fence | None = None,
     ) -> R:
         """Have the agent carry out `command`, and return what it answers.
 
@@ -230,15 +236,24 @@ class AgentClient:
                 is refused for good.
             timeout_seconds: for everything, repetitions included. The agent gives the work up after as long.
             job: on whose behalf, for the agent's log.
+            fence: in whose turn, and since which epoch; None: the agent does it for whoever asks.
 
         Raises:
             CairnError: ``agent.unreachable`` (unavailable): it does not answer at all. ``agent.timeout`` (timeout): it
                 is there, and not done. ``agent.bad-answer`` (internal): it does not speak this protocol. Any of
-                `cairn.agents.protocol.codes`: the agent's own failure.
+                `cairn.agents.protocol.codes`: the agent's own failure; after ``agent.stale-epoch`` (conflict) another
+                node has the work, and nothing was done.
         """
         now = self._clock.monotonic()
         call = _PendingCommand(
-            endpoint, command.name, _encoder.encode(command), task or self._ids.new(), job, now + timeout_seconds, now
+            endpoint,
+            command.name,
+            _encoder.encode(command),
+            task or self._ids.new(),
+            job,
+            fence,
+            now + timeout_seconds,
+            now,
         )
         self._calls[call.task] = call
         try:
@@ -342,6 +357,7 @@ class AgentClient:
             wait_seconds=wait,
             deadline_seconds=left,
             job=call.job,
+            fence=call.fence,
         )
         answer = await self._exchange(call, "POST", "/v1/commands", _encoder.encode(request), min(wait + 10.0, left))
         return None if answer is None else self._read(call, *answer)

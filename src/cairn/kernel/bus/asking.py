@@ -204,6 +204,7 @@ class Asking:
             actor=context.actor,
             origin=context.origin,
             parent=context.parent,
+            fence=context.fence,
             named=named,
         )
         return _Open(node, tag, request, deadline, self._repeat)

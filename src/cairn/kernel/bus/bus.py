@@ -206,6 +206,11 @@ class Bus:
         self._subscribers.deliver(event, context)
         self._remote.announce(event, context)
 
+    @property
+    def serving(self) -> int:
+        """How many calls of other nodes are at work here."""
+        return self._remote.serving
+
     def trouble(self) -> str | None:
         """Why other nodes cannot be reached, in words for everybody; None: they can. Calls on this node are not hurt by it."""
         return self._remote.trouble()
@@ -242,7 +247,9 @@ class Bus:
         elif deadline is None or started + timeout_seconds < deadline:
             deadline = started + timeout_seconds
         stack = (*outer.stack, handler.tag)
-        token = CONTEXT.set(CallContext(outer.job, stack, deadline, outer.actor, outer.origin, outer.parent))
+        token = CONTEXT.set(
+            CallContext(outer.job, stack, deadline, outer.actor, outer.origin, outer.parent, outer.fence)
+        )
         series = handler.failed
         try:
             if deadline <= started:

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from msgspec import Struct
 
+from cairn.agents.protocol.fence import Fence
 from cairn.kernel.ids import JobId
 
 
@@ -36,12 +37,20 @@ class CallContext(Struct, frozen=True, gc=False):
     origin: Origin | None = None
     #: uuid of the workflow run that this is a part of; what it starts are its inner runs. The bus only hands it on
     parent: str | None = None
+    #: in whose turn it is done, and since which epoch: goes along with commands to agents. The bus only hands it on
+    fence: Fence | None = None
 
     def child(self, task_name: str, deadline: float | None = None) -> CallContext:
         """The context of a task inside this one. Deadlines only shrink: the nearer one holds."""
         if deadline is None or (self.deadline is not None and self.deadline < deadline):
             deadline = self.deadline
-        return CallContext(self.job, (*self.stack, task_name), deadline, self.actor, self.origin, self.parent)
+        return CallContext(
+            self.job, (*self.stack, task_name), deadline, self.actor, self.origin, self.parent, self.fence
+        )
+
+    def fenced(self, fence: Fence | None) -> CallContext:
+        """The same context, for work that is done in that turn."""
+        return CallContext(self.job, self.stack, self.deadline, self.actor, self.origin, self.parent, fence)
 
 
 NOWHERE = CallContext()

@@ -111,6 +111,11 @@ class Serving:
         self._answered.clear()
         self._askers.clear()
 
+    @property
+    def count(self) -> int:
+        """How many requests are at work."""
+        return sum(len(asker.tasks) for asker in self._askers.values())
+
     def take(self, request: Request) -> None:
         """A request has come in."""
         if self._stopping or not self._incarnation():
@@ -234,7 +239,9 @@ class Serving:
 
 
 def _context_of(request: Request, deadline: float) -> CallContext:
-    return CallContext(request.job, request.stack, deadline, request.actor, request.origin, request.parent)
+    return CallContext(
+        request.job, request.stack, deadline, request.actor, request.origin, request.parent, request.fence
+    )
 
 
 def _answer_of(node: NodeId, request: Request, body: bytes) -> Answer:

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta, Struct
 
+from cairn.agents.protocol.fence import Fence
 from cairn.kernel.bus.context import Origin
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord
@@ -71,6 +72,7 @@ class Request(Struct, frozen=True, kw_only=True, tag="request", omit_defaults=Tr
     actor: str | None = None
     origin: Origin | None = None
     parent: str | None = None
+    fence: Fence | None = None
     #: this very node is meant, whatever the ring says of the message's route
     named: bool = False
 

@@ -168,7 +168,10 @@ class MachineClient(MachineAgents[str]):
         seconds = timeout_seconds or float(self._settings.get(settings.command_timeout))
 
         async def work() -> R:
-            return await self._agents.call(endpoint, command, timeout_seconds=seconds, job=current().job)
+            context = current()
+            return await self._agents.call(
+                endpoint, command, timeout_seconds=seconds, job=context.job, fence=context.fence
+            )
 
         factor = _IDLE_FACTOR if idle else 1
         try:
@@ -203,7 +206,10 @@ class MachineClient(MachineAgents[str]):
         if pong.protocol != PROTOCOL_VERSION:
             raise self._incompatible(known.endpoint, pong.protocol)
         await self._store.look(lambda tx: check_identity(tx, self.kind, uuid, pong.machine, accept=accept))
-        answer = await self._agents.call(known.endpoint, command, timeout_seconds=60.0, job=current().job)
+        context = current()
+        answer = await self._agents.call(
+            known.endpoint, command, timeout_seconds=60.0, job=context.job, fence=context.fence
+        )
         self._lost.pop(uuid, None)
         seen = AgentSeen(
             agent_boot=pong.boot,

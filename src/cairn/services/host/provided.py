@@ -51,10 +51,13 @@ class HostSyncs(Protocol):
     async def sync(
         self, host: HostId, kind: str, subject: str = "", *, work: Callable[[], Awaitable[None]] | None = None
     ) -> bool:
-        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again. Raises nothing.
+        """Do the part's work. If it fails, a `HostFault` says why until it succeeds, and it is tried again.
 
         Args:
             work: does the same with what the caller has looked up already; None: the work that was registered.
+
+        Raises:
+            CairnError: ``agent.stale-epoch`` alone: another node has taken over what it was done for.
         """
 
     def later(self, host: HostId, kind: str, subject: str = "", *, reason: str) -> None:
@@ -67,6 +70,11 @@ class HostSyncs(Protocol):
 def network_queue(host: HostId) -> str:
     """The queue in which all that changes a host's networks takes its turn: bridges, DHCP, metadata."""
     return queue_key("host-network", host)
+
+
+def lacks_command(error: CairnError) -> bool:
+    """Tell whether a host's agent is of a version that does not know the command; it is replaced in its turn."""
+    return error.code == "host.agent-lacks-command"
 
 
 def is_out_of_reach(error: CairnError) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Select, bindparam, select
 
+from cairn.agents.protocol.codes import STALE_EPOCH
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.handlers import handles
 from cairn.kernel.bus.tasks import Tasks
@@ -97,6 +98,8 @@ class Syncs(HostSyncs):
         try:
             await (self._works[kind](host, subject) if work is None else work())
         except CairnError as error:
+            if error.code == STALE_EPOCH:
+                raise  # whoever asked has lost its work: that says nothing of the host
             await self._failed(part, str(error))
         except Exception as error:  # noqa: BLE001 (whatever a part raises, it is that part alone that has failed)
             _log.exception("host.sync-bug", host=host, kind=kind, subject=subject)
@@ -174,11 +177,15 @@ class Syncs(HostSyncs):
         await self.reread()
 
     async def reread(self, keys: Keys = None) -> None:
-        """Take over what other nodes have noted: what fails now, and what does not any more."""
+        """Take over what is noted: what fails now, and what does not any more.
+
+        On hosts of other nodes nothing else fails. On this node's own there may be what is not written down, or not yet.
+        """
         rows = await self._store.read(lambda tx: tx.find(HostFault))
         noted = {_Part(row.host_uuid, row.kind, row.subject): row.reason for row in rows}
-        for part in self._noted - noted.keys():
-            self._failing.pop(part, None)
+        for part in self._failing.keys() - noted.keys():
+            if part in self._noted or not self._bus.owns(part.host):
+                self._failing.pop(part, None)
         self._failing |= noted
         self._noted = set(noted)
 

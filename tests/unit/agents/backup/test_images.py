@@ -16,6 +16,7 @@ from cairn.agents.backup.images import BackupImages
 from cairn.agents.commands import Registry
 from cairn.agents.delivery import Delivery
 from cairn.agents.downloads import Downloader
+from cairn.agents.epochs import Epochs
 from cairn.agents.errors import AgentError
 from cairn.agents.files import Folders, PreparedFolders
 from cairn.agents.programs import SubprocessRunner
@@ -39,7 +40,7 @@ class World:
         self.images = BackupImages(folders, Downloader(None, [folder / "in"]), SubprocessRunner())
         clock = FakeClock()
         registry = Registry([self.images, Storage(folders)])
-        self.tasks = TaskTable(registry, Delivery(FakePoster(), clock), clock)
+        self.tasks = TaskTable(registry, Delivery(FakePoster(), clock), clock, Epochs(folder / "epochs"))
 
     def submit(self, task: str, command: AgentCommand[Any]) -> Task:
         body = msgspec.Raw(msgspec.json.encode(command))

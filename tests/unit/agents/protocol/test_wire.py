@@ -12,7 +12,8 @@ import pytest
 from msgspec import Struct, inspect
 
 import cairn.agents.protocol
-from cairn.agents.protocol.wire import AgentCommand, Done, Part, Result
+from cairn.agents.protocol.fence import Fence
+from cairn.agents.protocol.wire import AgentCommand, Done, Part, Request, Result
 
 for module in pkgutil.iter_modules(cairn.agents.protocol.__path__):
     import_module(f"cairn.agents.protocol.{module.name}")
@@ -94,3 +95,17 @@ def test_an_agent_of_the_version_before_does_what_needs_no_new_field_and_refuses
     else:
         with pytest.raises(msgspec.ValidationError, match="unknown field"):
             msgspec.json.decode(sent, type=Start)
+
+
+class FormerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A request as agents know it that do not know of fences."""
+
+    task: str
+    command: str
+    body: msgspec.Raw
+
+
+def test_an_agent_that_does_not_know_of_fences_passes_over_them() -> None:
+    sent = Request(task="t", command="c", body=msgspec.Raw(b"{}"), fence=Fence(resource="vm:a", epoch=7, node="n"))
+    read = msgspec.json.decode(msgspec.json.encode(sent), type=FormerRequest)
+    assert (read.task, read.command) == ("t", "c")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import EnsureBridge
 from cairn.agents.protocol.storage import DeleteFile, DownloadImage
@@ -504,3 +505,28 @@ def test_endpoint_tells_address_and_tls() -> None:
     assert endpoint.tls
     assert endpoint.address == "198.18.0.11:7171"
     assert not HOST.tls
+
+
+async def test_command_of_an_owner_that_was_overtaken_is_refused_in_words_for_each() -> None:
+    cloud = Cloud()
+    new, old = (Fence(resource="vm:a", epoch=epoch, node="n") for epoch in (7, 6))
+    await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=new))
+
+    with pytest.raises(CairnError) as caught:
+        await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=old))
+
+    error = caught.value
+    assert (error.code, error.kind) == (codes.STALE_EPOCH, ErrorKind.CONFLICT)
+    assert "another management node has taken this over" in error.message
+    assert "epoch 7" in str(error.operator)
+    assert "epoch" not in error.message
+    assert cloud.changes == 1
+
+
+async def test_command_that_is_sent_again_has_its_fence_still() -> None:
+    cloud = Cloud()
+    cloud.transport.lose_requests = 1
+    await cloud.clock.run(
+        cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=Fence(resource="vm:a", epoch=7, node="n"))
+    )
+    assert [(line.resource, line.epoch) for line in cloud.agents.book] == [("vm:a", 7)]

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
+from cairn.agents.protocol.fence import Fence
 from cairn.kernel.bus.context import NOWHERE, CallContext, child, current, entered
 from cairn.kernel.ids import JobId
 
-JOB = CallContext(job=JobId("job"), stack=("vm.create",), deadline=100.0, actor="account", parent="run")
+FENCE = Fence(resource="vm:a", epoch=3, node="n")
+JOB = CallContext(job=JobId("job"), stack=("vm.create",), deadline=100.0, actor="account", parent="run", fence=FENCE)
 
 
 def test_outside_of_any_call_the_context_is_empty() -> None:
@@ -28,9 +32,15 @@ def test_deadlines_only_shrink() -> None:
     assert NOWHERE.child("step", 200.0).deadline == 200.0
 
 
-def test_child_keeps_job_actor_and_run() -> None:
+def test_child_keeps_job_actor_run_and_fence() -> None:
     inner = JOB.child("step")
-    assert (inner.job, inner.actor, inner.parent) == ("job", "account", "run")
+    assert (inner.job, inner.actor, inner.parent, inner.fence) == ("job", "account", "run", FENCE)
+
+
+def test_work_in_another_turn_keeps_the_rest() -> None:
+    other = Fence(resource="host:h", epoch=4)
+    assert JOB.fenced(other) == replace(JOB, fence=other)
+    assert JOB.fenced(None).fence is None
 
 
 async def test_context_follows_into_tasks_and_does_not_leak_out_of_them() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from msgspec import Struct, structs
 
+from cairn.agents.protocol.fence import Fence
 from cairn.kernel.bus.context import CallContext, Origin, current, entered
 from cairn.kernel.bus.message import Command, Event, encode_message
 from cairn.kernel.bus.transport import Announcement, Answer, Returned, pack
@@ -94,7 +95,13 @@ async def test_message_whose_routing_field_is_none_stays_here(cloud: Cloud, gard
 async def test_context_and_remaining_time_travel_along(cloud: Cloud, garden: Garden) -> None:
     cloud.network.delay_seconds = 2.0
     here = CallContext(
-        JobId("job"), ("job",), 30.0, actor="account", origin=Origin(address="192.0.2.1", session="s"), parent="run"
+        JobId("job"),
+        ("job",),
+        30.0,
+        actor="account",
+        origin=Origin(address="192.0.2.1", session="s"),
+        parent="run",
+        fence=Fence(resource="vm:a", epoch=3, node="n"),
     )
     with entered(here):
         await cloud.clock.run(cloud.a.bus.call(WaterPlant(plant=cloud.key_of(cloud.b))))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from cairn.agents.protocol.fence import Fence
 from cairn.kernel.bus.context import Origin
 from cairn.kernel.bus.transport import (
     MAX_ENVELOPE_BYTES,
@@ -55,6 +56,7 @@ async def wire(clock: VirtualClock) -> Wire:
             age=5.0,
             sent=6.0,
             parent="p",
+            fence=Fence(resource="vm:a", epoch=4, node="n"),
             named=True,
             origin=Origin(address="192.0.2.1"),
         ),

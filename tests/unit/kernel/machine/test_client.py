@@ -6,8 +6,10 @@ from typing import ClassVar
 import pytest
 from tests.unit.services.image_site import Site
 
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.storage import GetCapacity
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
+from cairn.kernel.bus.context import current, entered
 from cairn.kernel.error import CairnError
 from cairn.kernel.machine.machines import Machines
 from cairn.kernel.machine.model import MachineStatus
@@ -218,3 +220,15 @@ async def test_a_machine_that_is_gone_is_forgotten_and_one_that_is_being_connect
 
 async def _set(site: Site, storage: BackupStorageId, status: MachineStatus) -> None:
     await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=status))
+
+
+async def test_commands_tell_agents_in_whose_turn_they_are_given_and_pings_do_not(site: Site) -> None:
+    storage = await site.add_storage()
+    agents = site.context.need(BackupStorageAgents)
+    before = len(site.agents.book)
+    with entered(current().fenced(Fence(resource="image:i", epoch=7, node="n"))):
+        await agents.call(storage, COMMAND)
+    await agents.call(storage, COMMAND)
+
+    lines = [(line.resource, line.epoch) for line in list(site.agents.book)[before:]]
+    assert lines == [("image:i", 7), (None, 0)]

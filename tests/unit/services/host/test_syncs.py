@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from cairn.agents.protocol.codes import STALE_EPOCH
 from cairn.kernel.error import CairnError
 from cairn.kernel.event import EventRow
 from cairn.services.host.model import HostFault
@@ -153,3 +156,33 @@ async def test_what_another_node_has_noted_is_known_here_and_what_it_has_put_rig
 
         assert syncs.failing(host, "part", "one") is None
         assert syncs.failing(host, "part", "mine") == "not tried yet"
+
+
+async def test_an_asker_that_has_lost_its_work_is_no_fault_of_the_host() -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        part = Part(cloud)
+        part.error = CairnError(STALE_EPOCH, "Another node has taken this over.")
+
+        with pytest.raises(CairnError, match=STALE_EPOCH):
+            await part.syncs.sync(host, "part", "one")
+
+        assert faults(cloud) == []
+        assert part.syncs.failing(host, "part", "one") is None
+
+
+async def test_what_failed_here_is_over_once_the_host_s_new_node_has_put_it_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        part = Part(cloud)
+        part.error = ValueError("broken")
+        assert not await part.syncs.sync(host, "part", "one")
+        part.syncs.later(host, "part", "two", reason="not tried yet")
+        monkeypatch.setattr(cloud.node.context.bus, "owns", lambda key: False)
+
+        await cloud.store.write(lambda tx: tx.delete_where(HostFault))
+        await part.syncs.reread()
+
+        assert [part.syncs.failing(host, "part", subject) for subject in ("one", "two")] == [None, None]
