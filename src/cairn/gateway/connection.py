@@ -529,7 +529,7 @@ class Exchange:
         expected: bool,
         reads: bool,
         bodiless: bool,
-        chunks: bool = True,
+        chunks: bool,
     ) -> None:
         self._connection = connection
         self._site = site
