@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from cairn.agents.protocol.codes import UNKNOWN_COMMAND
+from cairn.agents.protocol.codes import STALE_EPOCH, UNKNOWN_COMMAND
 from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Pong, Result
 from cairn.kernel.agent.client import TIMEOUT, UNREACHABLE, AgentClient, AgentEndpoint
@@ -31,6 +31,8 @@ from cairn.kernel.store.store import Store, Tx
 R = TypeVar("R", bound=Result)
 #: a machine's clock may be that far off before somebody is warned
 _SKEW_SECONDS: Final = 60.0
+#: within so many seconds a node knows of a new list of members, if it is one of them
+_MOVED_SECONDS: Final = 2.0
 #: how many more calls there may be at a time if they leave the machine idle
 _IDLE_FACTOR = 10
 #: machines that are read again in one look
@@ -185,6 +187,8 @@ class MachineClient(MachineAgents[str]):
                 parallelism=lambda: factor * self._settings.get(settings.parallelism),
             )
         except CairnError as error:
+            if error.code == STALE_EPOCH and await self._has_moved(uuid):
+                return answer_of(command, await self._bus.call(message()))
             if error.code in (UNREACHABLE, TIMEOUT):
                 self._suspect(uuid, error.whole)
             if error.code == UNKNOWN_COMMAND:
@@ -200,6 +204,11 @@ class MachineClient(MachineAgents[str]):
         if own is None or own.epoch != epoch:
             own = self._own[uuid] = Fence(resource=f"machine:{uuid}", epoch=epoch, node=self._bus.node)
         return own
+
+    async def _has_moved(self, uuid: str) -> bool:
+        """Whether a machine whose agent has refused a command is another node's by now; this one hears of it a moment later."""
+        await self._clock.sleep(_MOVED_SECONDS)
+        return not self._bus.owns(uuid)
 
     async def connect(self, uuid: str, command: AgentCommand[R], *, accept: bool = False) -> tuple[R, AgentSeen]:
         """The one call that is made to a machine that is not connected, once it is certain who answers.

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 from tests.unit.services.image_site import Site
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.storage import GetCapacity
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
@@ -252,3 +253,20 @@ async def test_machine_that_goes_to_another_node_while_a_command_waits_is_comman
     assert not second.done() or isinstance(second.exception(), CairnError)
     assert len(site.agents.book) == before + 1
     second.cancel()
+
+
+async def test_command_that_was_refused_because_the_machine_has_moved_is_handed_on_to_its_node(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    ring = site.context.ring
+    site.agents.world.hosts["backup"].epochs[f"machine:{storage}"] = ring.epoch + 1  # its node was quicker
+    for hears in (False, True):
+        call = asyncio.ensure_future(client.call(storage, COMMAND))
+        await site.clock.advance(1)
+        assert site.agents.book[-1].refused
+        if hears:
+            ring.set_members([NodeId("elsewhere")], ring.epoch + 1)
+        await site.clock.advance(30)
+        error = call.exception()
+        assert isinstance(error, CairnError)
+        assert error.code == ("bus.node-gone" if hears else codes.STALE_EPOCH)
