@@ -387,6 +387,21 @@ def test_lock_whose_file_was_deleted_while_it_was_waited_for_is_made_anew(
     lock.release()
 
 
+async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    await clock.advance(1000)
+    heard = (await cloud.start("a")).membership.joined
+    await clock.advance(60)
+    backup = 3
+    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
+
+    again = (await cloud.start("b")).membership.joined
+
+    assert again > heard > backup
+    assert (await cloud.start("c")).membership.joined == again + 1
+
+
 async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_change(cloud: Cloud) -> None:
     a = await cloud.start("a")
 
@@ -431,18 +446,3 @@ async def test_a_row_is_taken_out_unless_its_heart_has_beaten(cloud: Cloud, cloc
         assert await cloud.store.write(lambda tx: take_out(tx, now))
     assert await a.membership.beat()
     assert members(a) == "a"
-
-
-async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
-    cloud: Cloud, clock: VirtualClock
-) -> None:
-    await clock.advance(1000)
-    heard = (await cloud.start("a")).membership.joined
-    await clock.advance(60)
-    backup = 3
-    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
-
-    again = (await cloud.start("b")).membership.joined
-
-    assert again > heard > backup
-    assert (await cloud.start("c")).membership.joined == again + 1

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cairn.kernel.bus.context import CONTEXT, CallContext, current, entered
+from cairn.kernel.bus.context import CallContext, current, entered
 from cairn.kernel.bus.deadline import DeadlineWheel, limit
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorRecord, internal
@@ -151,19 +151,18 @@ class Executor:
 
     async def _do(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
         self._probe.doing(run.row.workflow, step)
-        made = await step.do(given)
-        for _ in range(self._probe.times(step) - 1):
+        with entered(current().fenced(fence_of(run))):
             made = await step.do(given)
+            for _ in range(self._probe.times(step) - 1):
+                made = await step.do(given)
         self._probe.done(run.row.workflow, step)
         return made
 
     async def _action(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
         """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
         result: list[Struct] = []
-        fence = fence_of(run)
 
         async def keep() -> None:
-            CONTEXT.set(current().fenced(fence))
             result.append(await self._do(run, step, given))
 
         run.action = asyncio.get_running_loop().create_task(keep(), name=f"step of {run.row.workflow}")
