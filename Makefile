@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HOSTS ?= 2
+NODES ?=
 STAMP := $(VENV)/.installed
 WHEELS := $(VENV)/share/cairn/wheels
 # Tests that need no lab are spread over all processors, one by one; those that need one follow, alone: there is one lab.
@@ -15,14 +16,16 @@ ON_MARIADB := CAIRN_TEST_DATABASE=mariadb
 ON_BOTH := not (failure_at_each or undo_that_fails or killed_again or waits_for_the_resource or run_that_fails)
 
 # What a management node needs on a Debian 12 machine; lab hosts share these, so the packages of KVM hosts are among them. The last
-# line is for a database on MariaDB: the server, which tests start by themselves, and what the client is built with.
+# line is for several nodes: broker, database and proxy, which tests and `make up` start by themselves, and what the database's client
+# is built with.
 PACKAGES := python3 python3-venv openssh-client sshpass iproute2 iputils-ping nftables procps util-linux mount \
 	openssh-server qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
 	python3-libvirt dnsmasq-base \
 	busybox-static cpio syslinux syslinux-common mtools dosfstools parted \
-	rabbitmq-server mariadb-server gcc pkgconf python3-dev libmariadb-dev
+	rabbitmq-server mariadb-server gcc pkgconf python3-dev libmariadb-dev haproxy
 # What Debian starts when it installs one of these, package:unit; it is stopped again: tests and `make up` start their own.
-NOT_STARTED := mariadb-server:mariadb.service rabbitmq-server:rabbitmq-server.service rabbitmq-server:epmd.socket rabbitmq-server:epmd.service
+NOT_STARTED := mariadb-server:mariadb.service rabbitmq-server:rabbitmq-server.service rabbitmq-server:epmd.socket rabbitmq-server:epmd.service \
+	haproxy:haproxy.service
 
 .PHONY: help
 help: ## what there is to make
@@ -61,12 +64,12 @@ $(WHEELS)/.built: $(STAMP) $(shell find src/cairn -type f -not -name '*.pyc')
 setup: packages $(STAMP) $(WHEELS)/.built ## only install: Debian packages, .venv, the agents' wheels
 
 .PHONY: up
-up: setup ## a cloud on a lab of real hosts on this machine, with a first VM (HOSTS=2)
-	@$(BIN)/cairn up --hosts $(HOSTS)
+up: setup ## a cloud on a lab of real hosts on this machine, with a first VM (HOSTS=2 NODES=1)
+	@$(BIN)/cairn up --hosts $(HOSTS) $(if $(NODES),--nodes $(NODES))
 
 .PHONY: simulated
-simulated: $(STAMP) ## a cloud on simulated hosts; needs no root (HOSTS=2)
-	@$(BIN)/cairn up --simulated --hosts $(HOSTS)
+simulated: $(if $(NODES),packages) $(STAMP) ## a cloud on simulated hosts; needs no root (HOSTS=2 NODES=1)
+	@$(BIN)/cairn up --simulated --hosts $(HOSTS) $(if $(NODES),--nodes $(NODES))
 
 .PHONY: down
 down: ## stop everything that `make up` started, and leave nothing behind

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,13 @@ from cairn.kernel.deploy.installer import AgentInstaller
 from cairn.kernel.deploy.inventory import OperatorRoles
 from cairn.kernel.deploy.known_hosts import KnownHosts
 from cairn.kernel.deploy.renewal import keep_certificate, keep_up
+from cairn.kernel.deploy.wheels import wheel_set
+from cairn.kernel.drain import Drain
 from cairn.kernel.error import CairnError
-from cairn.kernel.files import connections, open_more
+from cairn.kernel.files import connections, open_more, to_agents
 from cairn.kernel.flow.engine import FlowProbe
 from cairn.kernel.ids import IdSource, NodeId, RandomIds
+from cairn.kernel.likeness import Likeness
 from cairn.kernel.machine.rotation import LOOK_SECONDS, Rotation
 from cairn.kernel.membership import FolderLock, Membership, lock_database
 from cairn.kernel.metrics import Metrics
@@ -63,7 +66,7 @@ from cairn.kernel.store.address import database_at
 from cairn.kernel.store.key_watch import LOOK_SECONDS as KEY_LOOK_SECONDS
 from cairn.kernel.store.key_watch import KeyWatch
 from cairn.kernel.store.migrations import check_columns, upgrade
-from cairn.kernel.store.sealing import open_seals, seal_database
+from cairn.kernel.store.sealing import claim_key, open_seals, seal_database
 from cairn.kernel.store.store import Store
 from cairn.kernel.tag_sealing import seal_tags
 from cairn.kernel.takeover import Takeover
@@ -74,9 +77,12 @@ _log = structlog.get_logger("cairn.node")
 
 def load_plugins(settings: Settings, *, scripts: bool = True) -> Loaded:
     """All services and plugins that these settings ask for. `scripts`: as in `find`."""
-    extra = [name.strip() for name in settings.plugins_extra.split(",") if name.strip()]
-    disabled = [name.strip() for name in settings.plugins_disabled.split(",") if name.strip()]
+    extra, disabled = _names(settings.plugins_extra), _names(settings.plugins_disabled)
     return find(cairn.services, cairn.plugins, extra, disabled, scripts=scripts)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def migration_folders(loaded: Loaded) -> list[Path]:
@@ -107,11 +113,14 @@ class Node:
         self._doors = servers
         self._closers = closers
         self._ready = False
+        self._leaving = False
 
     def readiness(self) -> Readiness:
         """Whether the node takes calls, and what is wrong with it. Asks memory only."""
         if not self._ready:
             return Readiness(reasons=["it is starting or stopping"])
+        if self._leaving:
+            return Readiness(reasons=["it is leaving, and takes calls for some seconds only"])
         found = (self.context.store.trouble(), self._membership.trouble())
         behind = [f"{loop.name}: last done {loop.age_seconds:.0f} s ago" for loop in self.context.loops.behind()]
         bus = self.context.bus.trouble()  # all nodes lose the broker at once, and each still does what is its own
@@ -209,7 +218,7 @@ class Node:
         await join(store, settings.data_dir, ids, running_version())
         authority = await Authority.open(store, settings.data_dir / "pki", node=own, clock=clock)
         if agent_transport is None:
-            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256)
+            http = HttptoolsTransport(clock, tls=authority.client_context(), per_address=256, total=to_agents())
             agent_transport = http
             closers.insert(0, http.aclose)
         agents = AgentClient(agent_transport, clock, ids, _agent_url(settings, CALLBACK_PATH), metrics.agents)
@@ -223,7 +232,7 @@ class Node:
             bus.node,
             host_name=advertised(settings)[0],
             port=advertised(settings)[1],
-            version=running_version(),
+            likeness=await _likeness(settings, loaded, real=own_store),
             on_fenced=given.on_fenced or (lambda error: None),
             predecessor_dead=given.predecessor_dead or own_store,
             alone=alone,
@@ -292,6 +301,26 @@ class Node:
         self._ready = True
         shown = [f"{host}:{port}" for host, port in self.addresses]
         _log.info("node.ready", node=context.node, addresses=shown, resumed_jobs=resumed)
+
+    async def leave(self) -> bool:
+        """Prepare for `stop`: hand on to other nodes what has not begun, and end what has, as long as settings allow.
+
+        Calls are taken meanwhile; each is the last of its connection. Without other nodes nothing is done. It may be cancelled.
+
+        Returns:
+            Whether nothing is at work here any more.
+        """
+        context = self.context
+        settings = context.settings
+        if settings.drain_seconds == 0 or len(context.ring.alive) < 2:
+            return False
+        self._leaving = True
+        for server, _ in self._doors:
+            server.part()
+        drain = Drain(
+            membership=self._membership, ring=context.ring, jobs=context.jobs, bus=context.bus, clock=context.clock
+        )
+        return await drain.run(settings.drain_seconds, settings.drain_notice_seconds)
 
     async def stop(self) -> None:
         """Stop. Work under way is dropped where it stands, and goes on at the next start."""
@@ -367,6 +396,7 @@ async def open_store(settings: Settings, loaded: Loaded, clock: Clock, metrics: 
     except Exception as error:
         # A failed upgrade is rolled back as a whole, or goes on where it stopped, so whose fault it was is found out one by one.
         raise await asyncio.to_thread(blame, loaded, attempt, error) from error
+    await asyncio.to_thread(claim_key, path, seals, secret_key_file(settings))
     await asyncio.to_thread(seal_tags, path, loaded.tags, seals)
     await asyncio.to_thread(seal_database, path, schema, seals)
     return await Store.open(path, schema, clock, metrics.store, seals=seals)
@@ -386,6 +416,24 @@ def _node_id(settings: Settings, ids: IdSource) -> NodeId:
     if not path.exists():
         path.write_text(ids.new() + "\n", encoding="ascii")
     return NodeId(path.read_text(encoding="ascii").strip())
+
+
+async def _likeness(settings: Settings, loaded: Loaded, *, real: bool) -> Likeness:
+    """What this node has to have in common with the others. `real`: it puts agents on machines."""
+    wheels = await asyncio.to_thread(_wheels, settings) if real else ""
+    return Likeness(
+        version=running_version(),
+        plugins={one.name: one.version for one in loaded.manifests if one.name in loaded.plugins},
+        wheels=wheels,
+        rolling=frozenset(_names(settings.plugins_rolling)),
+    )
+
+
+def _wheels(settings: Settings) -> str:
+    try:
+        return wheel_set(Path(settings.wheels_dir) if settings.wheels_dir else None).checksum
+    except CairnError:
+        return ""  # there are none: who adds a host is told
 
 
 def _transport(settings: Settings, node: NodeId, clock: Clock, metrics: Metrics) -> Transport:
@@ -473,17 +521,29 @@ def _with_files(settings: Settings) -> Settings:
 
 async def _serve(settings: Settings) -> int:
     """Be a member until a signal says otherwise. A node that was fenced begins anew: nothing of its former self is trusted."""
-    ended = asyncio.Event()
+    end = _End()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, ended.set)
-    while not ended.is_set():
-        await _live(settings, ended)
+        loop.add_signal_handler(name, end.ask)
+    while not end.asked.is_set():
+        await _live(settings, end)
     return 0
 
 
-async def _live(settings: Settings, ended: asyncio.Event) -> None:
-    """One life of the node, until it `ended` or is fenced."""
+class _End:
+    """What signals have asked for: an end, and when they repeat it, an end at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def ask(self) -> None:
+        """A signal has come."""
+        (self.at_once if self.asked.is_set() else self.asked).set()
+
+
+async def _live(settings: Settings, end: _End) -> None:
+    """One life of the node, until it is to `end` or is fenced."""
     over = asyncio.Event()
 
     def fenced(error: CairnError) -> None:
@@ -496,8 +556,18 @@ async def _live(settings: Settings, ended: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    waits = [asyncio.ensure_future(event.wait()) for event in (ended, over)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    await _until_one(end.asked.wait(), over.wait())
+    if not over.is_set():
+        await _until_one(node.leave(), end.at_once.wait(), over.wait())
     await node.stop()
+
+
+async def _until_one(*work: Coroutine[object, object, object]) -> None:
+    """Do all of this until one ends, and drop the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(error, Exception):
+            _log.error("node.end-failed", error=repr(error), exc_info=error)

@@ -44,6 +44,7 @@ class Day:
             "create, destroy and expunge a VM": self.remove,
             "reconnect a host": self.reconnect,
             "add and delete a host": self.add_host,
+            "create the first VM of a host": self.first_vm,
         }
 
     def _next(self) -> int:
@@ -84,7 +85,7 @@ class Day:
     async def reconnect(self) -> None:
         await self._cloud.call("ReconnectHost", uuid=self._cloud.site["host-2"])
 
-    async def add_host(self) -> None:
+    async def _add_host(self) -> str:
         """In a cluster without tunnels: those of a network must be told of each new one."""
         added = await self._cloud.call(
             "AddSimulatorHost",
@@ -93,7 +94,18 @@ class Day:
             cluster_uuid=self._cloud.site["plain"],
             url=f"{ORIGIN}/hosts/sim-0003",
         )
-        await self._cloud.call("DeleteHost", uuid=added["uuid"])
+        return str(added["uuid"])
+
+    async def add_host(self) -> None:
+        await self._cloud.call("DeleteHost", uuid=await self._add_host())
+
+    async def first_vm(self) -> None:
+        """The host fetches the image, which all other hosts have."""
+        host = await self._add_host()
+        vm = await self._create(host_uuid=host, l3_network_uuids=[self._cloud.site["plain-l3"]])
+        await self._cloud.call("DestroyVmInstance", uuid=vm)
+        await self._cloud.call("ExpungeVmInstance", uuid=vm)
+        await self._cloud.call("DeleteHost", uuid=host)
 
 
 @asynccontextmanager
@@ -107,6 +119,7 @@ async def populated(population: Population) -> AsyncIterator[Cloud]:
             "AttachPrimaryStorageToCluster", cluster_uuid=plain["uuid"], primary_storage_uuid=site["storage"]
         )
         site["plain"] = str(plain["uuid"])
+        site["plain-l3"] = await plain_network(cloud)
         crowd = await cloud.call("CreateL3Network", name="crowd", l2_network_uuid=site["l2"])
         await cloud.call(
             "AddIpRange",
@@ -123,6 +136,24 @@ async def populated(population: Population) -> AsyncIterator[Cloud]:
         add_hosts(cloud, site["host-1"], population.hosts)
         add_vms(cloud, str(first["uuid"]), population.vms, population.hosts)
         yield cloud
+
+
+async def plain_network(cloud: Cloud) -> str:
+    """A network without tunnels, in the cluster that has none."""
+    zone = cloud.site["zone"]
+    l2 = await cloud.call("CreateL2NoVlanNetwork", name="plain", zone_uuid=zone, physical_interface="eth0")
+    await cloud.call("AttachL2NetworkToCluster", l2_network_uuid=l2["uuid"], cluster_uuid=cloud.site["plain"])
+    l3 = await cloud.call("CreateL3Network", name="plain", l2_network_uuid=l2["uuid"])
+    await cloud.call(
+        "AddIpRange",
+        l3_network_uuid=l3["uuid"],
+        name="plain",
+        start_ip="10.200.0.10",
+        end_ip="10.200.0.250",
+        netmask="255.255.255.0",
+        gateway="10.200.0.1",
+    )
+    return str(l3["uuid"])
 
 
 async def test_nothing_of_a_day_costs_more_in_a_large_cloud() -> None:

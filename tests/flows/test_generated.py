@@ -23,7 +23,7 @@ from cairn.kernel.api import AnyApi, ApiCommand, ApiCreate, ApiDelete
 from cairn.kernel.assembly import workflow_sources
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.engine import FlowProbe
-from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.step import ActionStep, AnyStep
 from cairn.kernel.settings import load
 from cairn.testing.cloud import Cloud, Killed, Refused, Saved
 
@@ -49,8 +49,11 @@ class Probe(FlowProbe):
         self.fail_before: str | None = None
         self.fail_after: str | None = None
         self.fail_undo: str | None = None
+        self.fail_next = False
+        self.kill_after: str | None = None
         self.kill_at: tuple[int, str] | None = None
         self.die: Callable[[], None] = lambda: None
+        self.killed = False
         self.writes = 0
         self.undone: list[str] = []
 
@@ -67,12 +70,21 @@ class Probe(FlowProbe):
         return self.repeat if self.armed else 1
 
     def doing(self, workflow: str, step: AnyStep) -> None:
-        if self.armed and workflow == self.workflow and step.name == self.fail_before:
+        if not self.armed or workflow != self.workflow:
+            return
+        if step.name == self.fail_before or self.fail_next:
+            self.fail_next = False
             raise Broken
 
     def done(self, workflow: str, step: AnyStep) -> None:
-        if self.armed and workflow == self.workflow and step.name == self.fail_after:
+        if not self.armed or workflow != self.workflow:
+            return
+        if step.name == self.fail_after:
             raise Broken
+        if step.name == self.kill_after and isinstance(step, ActionStep):
+            self.killed = True
+            self.die()
+            raise Killed
 
     def undoing(self, workflow: str, step: AnyStep) -> None:
         if self.armed and workflow == self.workflow:
@@ -296,6 +308,29 @@ async def _killed_while_it_fails(workflow: str, write: int, moment: str) -> bool
         else:
             assert_unchanged(cloud, before)
         return True
+
+
+@pytest.mark.parametrize(("workflow", "step"), STEPS)
+async def test_run_that_fails_when_it_goes_on_undoes_actions_that_the_journal_did_not_see(
+    workflow: str, step: str
+) -> None:
+    """The node is killed right after an action, whose entry may have been left to a later one. The next life fails at once."""
+    async with prepared(workflow) as (cloud, probe, scenario):
+        before = snapshot(cloud)
+        probe.kill_after = step
+        status, answer = await cloud.send(scenario.api, **scenario.fields(cloud))
+        assert status == 202, answer
+        await cloud.quiet()
+        if not probe.killed:
+            return  # it is a transaction, which makes its own entry
+        second = Probe(workflow)
+        second.armed, second.fail_next = True, True
+        await cloud.revive(second)
+        assert not await ended_well(cloud, str(answer["uuid"]))
+        if scenario.only_forward:
+            await _settle_by_trying_again(cloud, second, scenario)
+        else:
+            assert_unchanged(cloud, before)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

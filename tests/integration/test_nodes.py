@@ -16,7 +16,9 @@ from tests.integration.conftest import saved_site
 
 from cairn.bootstrap import Node
 from cairn.kernel.bus.transport import MemoryNetwork
+from cairn.kernel.error import CairnError
 from cairn.kernel.ids import NodeId, RandomIds
+from cairn.kernel.membership import ManagementNode
 from cairn.kernel.settings import load
 from cairn.kernel.store.store import Store, Tx
 from cairn.simulator.agents import SimulatedAgents
@@ -56,12 +58,12 @@ class Nodes:
         self.lives: dict[NodeId, Life] = {}
         self.nodes: dict[NodeId, Node] = {}
 
-    async def start(self, node: NodeId) -> None:
+    async def start(self, node: NodeId, **settings: str) -> None:
         """Bring a node up."""
         life = self.lives[node] = Life()
-        loaded, _ = parts_of("", "")
+        loaded, _ = parts_of(settings.get("plugins_disabled", ""), "")
         built = await Node.build(
-            load({}, data_dir=self.folder / node, admin_password=ADMIN_PASSWORD),
+            load({}, data_dir=self.folder / node, admin_password=ADMIN_PASSWORD, **settings),
             clock=self.clock,
             ids=RandomIds(1000 + len(self.nodes)),  # none of those of the site
             store=MortalStore(self.store, life),
@@ -219,3 +221,20 @@ async def test_node_that_dies_is_noticed_and_the_others_do_its_work(cloud: Nodes
     _, answer = await cloud.request(NODES[0], "GET", "/management-nodes")
     assert sorted(str(row["uuid"]) for row in cast("list[Json]", answer["inventories"])) == NODES[:2]
     assert await cloud.broken_rules() == []
+
+
+async def test_node_with_other_plugins_is_refused_unless_they_are_changed_node_by_node(cloud: Nodes) -> None:
+    cloud.kill(NODES[2])
+    await cloud.clock.advance(NOTICED_SECONDS)
+
+    with pytest.raises(CairnError, match=r"node\.plugins-differ"):
+        await cloud.start(NODES[2], plugins_disabled="flat_network")
+    assert [node.uuid for node in await cloud.store.read(lambda tx: tx.find(ManagementNode))] == NODES[:2]
+
+    await cloud.start(NODES[2], plugins_disabled="flat_network", plugins_rolling="flat_network")
+    rows = await cloud.store.read(lambda tx: tx.find(ManagementNode))
+    assert {row.uuid: "flat_network" in (row.plugins or {}) for row in rows} == {
+        NODES[0]: True,
+        NODES[1]: True,
+        NODES[2]: False,
+    }

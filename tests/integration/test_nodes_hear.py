@@ -20,8 +20,9 @@ from cairn.kernel.machine.machines import Machines
 from cairn.services.host.config import MACHINE
 from cairn.services.host.messages import ReconnectHost
 from cairn.services.host.model import Host
-from cairn.services.host.provided import HostAgents
+from cairn.services.host.provided import HostAgents, HostSyncs
 from cairn.services.ids import HostId
+from cairn.services.l2.model import L2Network
 from cairn.services.vm.messages import StrangeVmSeen
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
@@ -333,6 +334,42 @@ async def test_queues_of_all_nodes_are_shown_by_any_and_one_that_does_not_answer
     cloud.network.cut(A, B)
     _, answer = await cloud.request(A, "GET", "/resource-queues")
     assert list(cast("Json", answer["silent"])) == [B]
+
+
+async def failing(cloud: Nodes) -> dict[NodeId, set[tuple[str, str]]]:
+    """By node: the hosts, and their L2 networks, that it takes for failing."""
+    networks = [row.uuid for row in await cloud.store.read(lambda tx: tx.find(L2Network))]
+    names = {row.uuid: name for name, row in (await hosts(cloud)).items()}
+    return {
+        node: {
+            (names[host], l2)
+            for host in names
+            for l2 in networks
+            if built.context.need(HostSyncs).failing(HostId(host), "l2", l2) is not None
+        }
+        for node, built in cloud.nodes.items()
+    }
+
+
+async def test_all_nodes_know_what_fails_on_a_host_and_when_it_does_not_any_more(cloud: Nodes) -> None:
+    bad = "sim-0001"
+    host = (await hosts(cloud))[bad].uuid
+    (l2,) = [row.uuid for row in await cloud.store.read(lambda tx: tx.find(L2Network))]
+    for command in ("network.ensure-vxlan", "network.change-vxlan-peers"):
+        cloud.agents.dials.turn(Dial(host=bad, command=command, error_rate=1.0))
+    silence(cloud)  # nobody is told on the bus
+    owner = cloud.nodes[A].context.ring.node_of(host)
+    await cloud.clock.run(cloud.nodes[owner].context.bus.here(ReconnectHost(uuid=host)))
+    await cloud.clock.advance(1.5)
+    assert await failing(cloud) == {key: {(bad, l2)} for key in NODES}
+
+    cloud.network.drop = lambda source, target, envelope: False
+    cloud.kill(owner)
+    await cloud.clock.advance(NOTICED_SECONDS)
+    assert await failing(cloud) == {key: {(bad, l2)} for key in cloud.nodes}
+    cloud.agents.dials.clear()
+    await cloud.clock.advance(62)
+    assert await failing(cloud) == {key: set() for key in cloud.nodes}
 
 
 def told_names(cloud: Nodes, host: str) -> list[str]:

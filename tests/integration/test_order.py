@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cairn.kernel.error import CairnError, ErrorKind
+from cairn.kernel.flow.run import FlowProbe
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud, Refused
 
@@ -151,6 +153,42 @@ async def test_an_undo_that_was_owed_before_the_kill_never_takes_a_later_start_a
         assert await state(cloud) == "Running"
         assert running(cloud) == [VM]
         assert await cloud.query("WorkflowRun") == []
+
+
+class FullDisk(FlowProbe):
+    """A disk that takes no journal of a start while it is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.refused = 0
+
+    def journal(self, workflow: str, moment: str) -> None:
+        if self.full and moment == "before" and workflow == "vm.start":
+            self.refused += 1
+            raise CairnError("store.full", "The disk is full.", kind=ErrorKind.EXHAUSTED)
+
+
+async def test_what_waits_behind_an_undo_that_cannot_be_written_goes_on_waiting() -> None:
+    disk = FullDisk()
+    async with Cloud.open(hosts=1, probe=disk) as cloud:
+        await cloud.make_site()
+        await ending(cloud, await begin_vm(cloud))
+        await ending(cloud, await begin(cloud, "StopVmInstance"))
+        cloud.agents.dials.turn(Dial(command="vm.start", delay_seconds=3, error_rate=1.0))
+        started = await begin(cloud, "StartVmInstance")
+        await cloud.quiet(1)
+        destroyed = await begin(cloud, "DestroyVmInstance")
+        disk.full = True
+        await cloud.quiet(3)
+        assert disk.refused > 0
+        assert await state(cloud) == "Starting"
+        disk.full = False
+        cloud.agents.dials.clear()
+
+        assert await ending(cloud, started) not in ("Succeeded", "store.full")
+        assert await ending(cloud, destroyed) == "Succeeded"
+        assert await state(cloud) == "Destroyed"
+        assert running(cloud) == []
 
 
 async def test_a_host_is_disabled_at_once_however_long_its_commands_take() -> None:

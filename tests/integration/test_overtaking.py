@@ -104,13 +104,13 @@ async def overtaken(cloud: Cloud, found: list[str], *, locking: bool = True) -> 
     """
     inner, others, tried = cloud.store.write, Others(cloud).all(), [0]
 
-    async def write(fn: Callable[[Tx], T]) -> T:
+    async def write(fn: Callable[[Tx], T], *, own: str | None = None) -> T:
         tried[0] += 1
         for other in others:
             for first, second in ((fn, other), (other, fn)):
                 places = anomalies(cloud.store, lambda: (first, second), ignoring=CHOSEN, locking=locking)  # noqa: B023 (used at once)
                 found.extend(f"{fn.__qualname__} and {other.__name__} {place}" for place in places)
-        return await inner(fn)
+        return await inner(fn, own=own)
 
     cloud.store.write = write  # type: ignore[method-assign]
     try:
@@ -160,7 +160,7 @@ async def transaction_of(cloud: Cloud, api: str, **fields: object) -> Function:
     """The first transaction of a call, which is not done."""
     seen: list[Function] = []
 
-    async def write(fn: Function) -> None:
+    async def write(fn: Function, *, own: str | None = None) -> None:
         seen.append(fn)
         raise CairnError("test.caught", "that is enough")
 
@@ -352,7 +352,32 @@ async def vm_pairs(cloud: Cloud, others: Others) -> dict[str, Pair]:
     }
 
 
-@pytest.mark.parametrize("pairs", [network_pairs, people_pairs, place_pairs, vm_pairs])
+async def detaching_pairs(cloud: Cloud, others: Others) -> dict[str, Pair]:
+    """Neither has to be looked at by a VM that comes: those that take something from a cluster wait for who has begun."""
+    add_vm = await transaction_of(cloud, "CreateVmInstance", **cloud.vm_fields("comes", resource_uuid=new_uuid(cloud)))
+    return {
+        "storage is detached, a VM comes": Pair(
+            await transaction_of(
+                cloud,
+                "DetachPrimaryStorageFromCluster",
+                primary_storage_uuid=cloud.site["storage"],
+                cluster_uuid=cloud.site["cluster"],
+            ),
+            add_vm,
+        ),
+        "a network is detached, a VM comes": Pair(
+            await transaction_of(
+                cloud,
+                "DetachL2NetworkFromCluster",
+                l2_network_uuid=cloud.site["l2"],
+                cluster_uuid=cloud.site["cluster"],
+            ),
+            add_vm,
+        ),
+    }
+
+
+@pytest.mark.parametrize("pairs", [network_pairs, people_pairs, place_pairs, vm_pairs, detaching_pairs])
 async def test_two_that_are_done_at_the_same_time(
     pairs: Callable[[Cloud, Others], Awaitable[dict[str, Pair]]],
 ) -> None:

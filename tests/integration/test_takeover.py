@@ -16,10 +16,11 @@ from tests.integration.test_nodes import NODES, Nodes, three_nodes
 from cairn.kernel.flow.journal import FlowRun
 from cairn.kernel.ids import NodeId
 from cairn.kernel.job import OPEN, Job, JobState
-from cairn.kernel.membership import NodeState, change_state
+from cairn.kernel.membership import ManagementNode, NodeState, change_state
 from cairn.kernel.ring import Ring
 from cairn.services.host.model import Host
 from cairn.services.vm.model import VmInstance
+from cairn.services.zone.model import Zone
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Json
 
@@ -263,6 +264,21 @@ async def test_node_that_was_paused_can_write_nothing_when_it_wakes(cloud: Nodes
     assert await runs(cloud) == []
     assert await vms(cloud) == dict.fromkeys(names, "Running")
     assert await cloud.broken_rules() == []
+
+
+async def test_node_that_was_declared_gone_and_does_not_know_it_changes_nothing(cloud: Nodes) -> None:
+    await cloud.store.write(lambda tx: tx.delete(ManagementNode, C))
+
+    names = [f"zone-{number}" for number in range(12)]
+    for name in names:
+        await cloud.request(C, "POST", "/zones", {"params": {"name": name}})
+
+    made = [row.name for row in await cloud.store.read(lambda tx: tx.find(Zone)) if row.name in names]
+    rows = await cloud.store.read(lambda tx: tx.find(Job, api="CreateZone", order_by="create_date"))
+    assert 0 < len(made) < len(names)  # those of the other nodes' were passed on to them
+    assert [row.state for row in rows[-len(made) :]] == [JobState.SUCCEEDED] * len(made)
+    assert {row.state for row in rows} == {JobState.SUCCEEDED}
+    assert C not in {row.node_uuid for row in rows}
 
 
 async def test_drained_node_ends_what_it_has_and_gets_nothing_new(cloud: Nodes) -> None:

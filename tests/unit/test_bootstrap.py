@@ -253,3 +253,41 @@ def test_a_node_in_the_foreground_ends_by_a_signal(
     finally:
         os.umask(umask)
         structlog.reset_defaults()
+
+
+def test_a_second_signal_ends_a_node_that_is_leaving_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Node.start
+
+    async def start_and_end(node: Node, *, serve: bool = True) -> None:
+        await start(node, serve=serve)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    left: list[bool] = []
+
+    async def leave(node: Node) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append(True)
+        return False
+
+    monkeypatch.setattr(Node, "start", start_and_end)
+    monkeypatch.setattr(Node, "leave", leave)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
+    umask = os.umask(0o022)
+    try:
+        assert bootstrap.serve(settings(tmp_path)) == 0
+    finally:
+        os.umask(umask)
+        structlog.reset_defaults()
+    assert left == [True]
+
+
+async def test_a_node_that_is_alone_leaves_at_once(tmp_path: Path) -> None:
+    node = await Node.build(settings(tmp_path))
+    await node.start(serve=False)
+    assert not await node.leave()
+    assert node.readiness().ready
+    await node.stop()

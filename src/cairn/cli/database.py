@@ -33,7 +33,7 @@ def database() -> None:
     """The database that the settings name: upgrade, check, dump, restore. No node is needed."""
 
 
-class _Place:
+class Place:
     """The database, and what belongs to it."""
 
     def __init__(self, context: Context) -> None:
@@ -117,7 +117,7 @@ class _Place:
 @pass_context
 def upgrade(context: Context) -> None:
     """Bring the database up to date with this cairn, as a node does at its start. Safe to repeat."""
-    place = _Place(context)
+    place = Place(context)
     with place.alone():
         place.upgrade()
     scripts = place.scripts()
@@ -135,7 +135,7 @@ def check(context: Context) -> None:
 
     It ends with 1 if it finds something. What is booked may be off for a moment beside a node that works: look again.
     """
-    findings = _findings(_Place(context), quiet=context.as_json)
+    findings = _findings(Place(context), quiet=context.as_json)
     if context.as_json:
         output.print_json({"findings": findings})
     elif findings:
@@ -145,7 +145,7 @@ def check(context: Context) -> None:
     output.say("Nothing is wrong.")
 
 
-def _findings(place: _Place, *, quiet: bool) -> list[Finding]:
+def _findings(place: Place, *, quiet: bool) -> list[Finding]:
     from cairn.kernel.health import Health, behind, damaged, missing, unknown
     from cairn.kernel.settings import secret_key_file
     from cairn.kernel.store.dump import seal_keys
@@ -188,7 +188,7 @@ def dump(context: Context, file: Path) -> None:
     from cairn.kernel.clock import SystemClock
     from cairn.kernel.store.dump import write_dump
 
-    place = _Place(context)
+    place = Place(context)
     _check_scripts(place)
     content = write_dump(
         file,
@@ -203,7 +203,7 @@ def dump(context: Context, file: Path) -> None:
     _tell(context, content, file, f"{file} has {{rows}} rows of {{tables}} tables. {kept}")
 
 
-def _check_scripts(place: _Place) -> None:
+def _check_scripts(place: Place) -> None:
     from cairn.kernel.health import behind
 
     if found := behind(place.scripts(), place.newest):
@@ -226,7 +226,7 @@ def restore(context: Context, file: Path, force: bool) -> None:
     from cairn.kernel.store.dump import verify
     from cairn.kernel.store.sealing import require_keys
 
-    place = _Place(context)
+    place = Place(context)
     with place.alone():
         content = verify(file, place.newest, place.schema)
         require_keys(secret_key_file(place.settings), set(content.header.seal_keys))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from typing import cast
 
 import click
 import msgspec
@@ -25,12 +27,14 @@ def node() -> None:
 @common
 @pass_context
 def list_(context: Context) -> None:
-    """List the nodes: where each is reached, its state and version, and how long ago its heart has beaten."""
+    """List the nodes: where each is reached, its state and version, how long ago its heart has beaten, and what differs."""
     nodes = _nodes(context.client)
     if context.as_json:
         output.print_json(nodes)
     else:
         output.table(_COLUMNS, [_row(one) for one in nodes])
+        for line in _differences(nodes):
+            output.say(line)
 
 
 @node.command("drain")
@@ -93,6 +97,20 @@ def _row(one: Json) -> list[str]:
         f"{one['heartBeatAge']} s ago",
     )
     return [output.plain(str(cell)) for cell in told]
+
+
+def _differences(nodes: list[Json]) -> Iterator[str]:
+    """What nodes that should be alike have different, a line each."""
+    told = {str(one["uuid"])[:8]: cast("dict[str, str]", one["plugins"]) for one in nodes if one.get("plugins")}
+    for name in sorted({name for plugins in told.values() for name in plugins}):
+        versions = {
+            uuid: plugins[name] or "cairn's own" if name in plugins else "none" for uuid, plugins in told.items()
+        }
+        if len(set(versions.values())) > 1:
+            yield f"The plugin {name} differs: {', '.join(f'{uuid} has {found}' for uuid, found in versions.items())}."
+    wheels = {str(one["uuid"])[:8]: str(one["wheels"])[:12] for one in nodes if one.get("wheels")}
+    if len(set(wheels.values())) > 1:
+        yield f"The wheels of agents differ: {', '.join(f'{uuid} has {found}' for uuid, found in wheels.items())}."
 
 
 def _call(context: Context, api: str, given: str) -> str:

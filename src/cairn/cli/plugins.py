@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from pathlib import Path
-
 import click
 
 from cairn.cli import output
@@ -45,36 +42,28 @@ def reference(context: Context, name: str) -> None:
 def purge(context: Context, name: str, yes: bool) -> None:
     """Show what the plugin NAME has left in the database, or remove it: tables, resources, settings, tags.
 
-    The node must not run, and the plugin must be taken out or disabled. It cannot be undone: make a backup first.
+    No node may run, and the plugin must be taken out or disabled on all of them. It cannot be undone: make a backup first.
     """
-    from cairn.bootstrap import load_plugins
-    from cairn.kernel.membership import FolderLock, lock_database
+    from cairn.cli.database import Place, shown
     from cairn.kernel.plugin.purge import plugins_with_traces
     from cairn.kernel.plugin.purge import purge as remove
-    from cairn.kernel.settings import load
-    from cairn.kernel.store.address import database_at
 
-    settings = load(context.environment, data_dir=context.data_dir)
-    path = database_at(settings.database or settings.data_dir / "cairn.db")
-    if not isinstance(path, Path):
-        raise usage(
-            "What a plugin left is removed from a file of SQLite only. The database is on a server: remove the tables there.",
-            code="cli.not-on-a-server",
-        )
-    known = plugins_with_traces(path)
+    place = Place(context)
+    known = plugins_with_traces(place.where)
     if name not in known:
         there = ", ".join(known) or "none"
-        raise usage(f"No plugin {name!r} has left anything in {path}; there are: {there}.", code="cli.no-such-plugin")
-    if yes and name in {manifest.name for manifest in load_plugins(settings).manifests}:
+        raise usage(
+            f"No plugin {name!r} has left anything in {shown(place.where)}; there are: {there}.",
+            code="cli.no-such-plugin",
+        )
+    if yes and name in {manifest.name for manifest in place.loaded.manifests}:
         raise usage(
             f"The plugin {name} would be loaded at the next start, and make it all anew. Take it out, or name it in "
             "CAIRN_PLUGINS_DISABLED.",
             code="cli.plugin-in-use",
         )
-    with ExitStack() as held:
-        held.callback(FolderLock(settings.data_dir).release)
-        held.callback(lock_database(path).release)
-        left = remove(path, name, really=yes)
+    with place.alone():
+        left = remove(place.where, name, really=yes)
     if context.as_json:
         output.print_json(left)
         return

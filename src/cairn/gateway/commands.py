@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final, Protocol, cast
 
 import msgspec
@@ -28,7 +30,7 @@ from cairn.gateway.proxies import Proxies
 from cairn.gateway.references import References
 from cairn.gateway.render import answer_of
 from cairn.gateway.shape import Shape
-from cairn.gateway.waiting import Stopping, Waiting
+from cairn.gateway.waiting import Later, Stopping, Waiting
 from cairn.kernel.admission import Admission, check_call
 from cairn.kernel.api import Access, ApiCommand
 from cairn.kernel.bus.context import entered
@@ -36,6 +38,7 @@ from cairn.kernel.error import CairnError, ErrorKind, from_record
 from cairn.kernel.ids import IdSource, JobId, is_uuid
 from cairn.kernel.job import OPEN, Job, JobState
 from cairn.kernel.jobs import Progress
+from cairn.kernel.open_jobs import Waiter
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope
 from cairn.kernel.slots import BACKLOG_FULL
@@ -70,6 +73,12 @@ class JobControl(Protocol):
 
     async def cancel(self, job: JobId) -> None:
         """Ask a job to end."""
+
+    def watch(self, job: JobId, waiter: Waiter) -> bool:
+        """Wake `waiter` once, when a job of this node ends or goes to another one. False: it is not here."""
+
+    def unwatch(self, job: JobId, waiter: Waiter) -> None:
+        """Do not wake it any more. Safe to repeat."""
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -128,7 +137,7 @@ class Commands:
 
     async def submit(
         self, request: HttpRequest, binding: ApiBinding, message: ApiCommand[object], caller: Caller | None
-    ) -> Response:
+    ) -> Response | Later:
         """Accept a call.
 
         Raises:
@@ -155,7 +164,9 @@ class Commands:
         fresh = not missing and await self._accept(request, job, message, caller, timeout_seconds)
         if fresh and wait_seconds <= 0:
             return _accepted(job, JobState.WAITING)
-        return await self._outcome(job, wait_seconds, caller)
+        if wait_seconds <= 0:
+            return await self._outcome(job, caller, 0.0)
+        return Later(job, wait_seconds, partial(self._outcome, job, caller))
 
     async def _accept(
         self,
@@ -179,11 +190,16 @@ class Commands:
                 raise _try_later(error) from error
             raise
 
-    async def show(self, request: HttpRequest) -> Response:
+    async def show(self, request: HttpRequest) -> Response | Later:
         """``GET /v1/api-jobs/{uuid}?wait=30``: how a job stands, or how it ends if that is within `wait` seconds."""
         job, caller = await self._visible(request)
         asked = self._wait_query.of_query(request.query)
-        row = await self._look(job, asked.wait)
+        if asked.wait > 0:
+            return Later(job, asked.wait, partial(self._shown, job, caller))
+        return await self._shown(job, caller, 0.0)
+
+    async def _shown(self, job: JobId, caller: Caller, wait_seconds: float, ended: Job | None = None) -> Response:
+        row = ended or await self._look(job, wait_seconds)
         progress = await self._jobs.progress(row) if row.state in OPEN else None
         return json_reply(self._view(row, progress, caller))
 
@@ -211,13 +227,12 @@ class Commands:
             return False
         return row.api == binding.name and row.account_uuid == (None if caller is None else caller.account_uuid)
 
-    async def _outcome(self, job: JobId, wait_seconds: float, caller: Caller | None) -> Response:
+    async def _outcome(
+        self, job: JobId, caller: Caller | None, wait_seconds: float, ended: Job | None = None
+    ) -> Response:
         """The job's result if it ends in time; else that it is accepted."""
-        try:
-            row = await self._look(job, wait_seconds)
-        except Stopping:
-            return _accepted(job, JobState.WAITING)
-        if row.state in OPEN or wait_seconds <= 0:
+        row = ended or await self._look(job, wait_seconds)
+        if row.state in OPEN or (ended is None and wait_seconds <= 0):
             return _accepted(job, row.state)
         headers = {"Location": f"{JOBS_PATH}/{job}", "Preference-Applied": "wait"}
         if row.error is None:
@@ -239,9 +254,11 @@ class Commands:
         )
 
     async def _look(self, job: JobId, wait_seconds: float) -> Job:
-        if wait_seconds <= 0:
-            return await self._jobs.look(job)
-        return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        """The job as it is when it ends within `wait_seconds`, or when that time is over, or when this node stops."""
+        if wait_seconds > 0:
+            with suppress(Stopping):
+                return await self._waiting.on(self._jobs.look(job, wait_seconds))
+        return await self._jobs.look(job)
 
     def _answer(self, row: Job, caller: Caller | None) -> bytes:
         return answer_of(self._query, row, Scope(owner="") if caller is None else caller.scope)

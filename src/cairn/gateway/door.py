@@ -8,7 +8,7 @@ HTTP server's protocol (`cairn.gateway.server`) tells what it sees.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
@@ -46,6 +46,10 @@ class Door(Generic[C]):
 
     def __len__(self) -> int:
         return len(self._of)
+
+    def __iter__(self) -> Iterator[C]:
+        """All connections."""
+        return iter(self._of)
 
     def enter(self, connection: C, address: str | None) -> bool:
         """A connection is there; whether it may stay. If all places are taken, the one that is idle for longest goes."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cairn.gateway.auth import Authenticator, Caller, admit, context_of
 from cairn.gateway.binding import ApiBinding
 from cairn.gateway.commands import JOBS_PATH, Commands, JobControl, seconds_of
+from cairn.gateway.connection import LATER
 from cairn.gateway.events import EventStreams
 from cairn.gateway.http import Disconnected, Endpoint, HttpRequest, Reply, json_reply, problem_reply
 from cairn.gateway.measures import has_token, metrics_reply
@@ -31,18 +33,20 @@ from cairn.gateway.references import References
 from cairn.gateway.render import body_of
 from cairn.gateway.route import Router
 from cairn.gateway.server import Address, HttpServer
-from cairn.gateway.waiting import Waiting
+from cairn.gateway.waiting import Answer, Later, Waiting
 from cairn.gateway.words import nearest
 from cairn.kernel.admission import Admission
 from cairn.kernel.api import Access, AnyApi, ApiCommand, ApiQuery
 from cairn.kernel.bus.bus import Bus
 from cairn.kernel.bus.context import entered
+from cairn.kernel.bus.tasks import Tasks
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import AnySetting
 from cairn.kernel.error import CairnError, ErrorKind, internal
 from cairn.kernel.event import Events
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import IdSource
+from cairn.kernel.job import Job
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.query.engine import QueryEngine
 from cairn.kernel.query.plan import Scope as Eyes
@@ -110,7 +114,8 @@ class Gateway:
         self._proxies = Proxies(settings.trusted_proxies)
         self._metrics_token = settings.metrics_token
         self._max_body_bytes = settings.max_body_bytes
-        self._waiting = Waiting()
+        self._waiting = Waiting(clock, jobs)
+        self._answers = Tasks()  #: that make the answers of requests that were held
         self._references = References(store, query)
         admission = Admission(store, guards or Guards())
         self._commands = Commands(
@@ -161,17 +166,29 @@ class Gateway:
             if mounted is not None:
                 await mounted(scope, receive, send)
                 return
+        request = HttpRequest(scope, receive)
+        request.started = self._clock.monotonic()
         try:
-            response = await self._answer(HttpRequest(scope, receive))
+            response = await self._answer(request, self._reach(request), send)
         except Disconnected:
             return
-        await response(scope, receive, send)
+        if response is not None:
+            await response(scope, receive, send)
 
-    async def _answer(self, request: HttpRequest) -> Response:
-        started = self._clock.monotonic()
+    async def _reach(self, request: HttpRequest) -> Response | Later:
+        endpoint, request.variables = self._router.find(request.verb, request.path)
+        return await endpoint(request)
+
+    async def _answer(
+        self, request: HttpRequest, work: Awaitable[Response | Later], send: Send | None = None
+    ) -> Response | None:
+        """The answer that `work` makes, whatever goes wrong; None: it comes later, through `send`."""
         try:
-            endpoint, request.variables = self._router.find(request.verb, request.path)
-            response = await endpoint(request)
+            response = await work
+            if isinstance(response, Later):
+                if send is not None and self._hold(request, response, send):
+                    return None
+                response = await response.answer(response.seconds, None)
         except CairnError as error:
             if error.kind is ErrorKind.INTERNAL:
                 _log.error("gateway.internal-error", path=request.path, code=error.code, error=str(error))
@@ -181,8 +198,28 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 (the edge: whatever it is, the caller is answered)
             _log.exception("gateway.bug", verb=request.verb, path=request.path)
             response = problem_reply(internal(f"{request.verb} {request.path}", error), to_admin=request.from_admin)
-        self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - started)
+        self._seconds.of(request.name, str(response.status_code)).observe(self._clock.monotonic() - request.started)
         return response
+
+    def _hold(self, request: HttpRequest, later: Later, send: Send) -> bool:
+        """Have the answer come later, if the server can do that. Then nothing of the request is kept but this."""
+        may_come: Callable[[Callable[[], None]], None] | None = request.scope.get("extensions", {}).get(LATER)
+        if may_come is None:
+            return False
+        held = self._waiting.hold(later, partial(self._resume, request, later.answer, send))
+        if held is None:
+            return False
+        may_come(held.drop)
+        request.forget()
+        return True
+
+    def _resume(self, request: HttpRequest, answer: Answer, send: Send, left: float, ended: Job | None) -> None:
+        self._answers.start(self._finish(request, answer(left, ended), send), "held answer")
+
+    async def _finish(self, request: HttpRequest, work: Awaitable[Response], send: Send) -> None:
+        response = await self._answer(request, work)
+        assert response is not None, "it is not held again"
+        await response(request.scope, request.receive, send)
 
     # -- routes -----------------------------------------------------------------------------------------------------
 
@@ -223,14 +260,14 @@ class Gateway:
     # -- APIs -------------------------------------------------------------------------------------------------------
 
     def _of_body(self, binding: ApiBinding) -> Endpoint:
-        async def endpoint(request: HttpRequest) -> Response:
+        async def endpoint(request: HttpRequest) -> Response | Later:
             body = await self._object(request)
             return await self._perform(request, binding, lambda: binding.of_body(body, request.variables))
 
         return endpoint
 
     def _of_query(self, binding: ApiBinding) -> Endpoint:
-        async def endpoint(request: HttpRequest) -> Response:
+        async def endpoint(request: HttpRequest) -> Response | Later:
             return await self._perform(request, binding, lambda: binding.of_query(request.query, request.variables))
 
         return endpoint
@@ -244,7 +281,7 @@ class Gateway:
         if len(bindings) == 1:
             return self._of_body(bindings[0])
 
-        async def endpoint(request: HttpRequest) -> Response:
+        async def endpoint(request: HttpRequest) -> Response | Later:
             body = await self._object(request)
             binding = _chosen(by_key, body, request.path)
             return await self._perform(request, binding, lambda: binding.of_body(body, request.variables))
@@ -259,7 +296,7 @@ class Gateway:
             return body
         raise HttpError("api.malformed-json", "The body is JSON, but not an object; send {…}.", status=400)
 
-    async def _perform(self, request: HttpRequest, binding: ApiBinding, read: Callable[[], AnyApi]) -> Response:
+    async def _perform(self, request: HttpRequest, binding: ApiBinding, read: Callable[[], AnyApi]) -> Response | Later:
         request.name = binding.name
         caller = await admit(request, binding.access, self._authenticator, binding.name)
         message = read()

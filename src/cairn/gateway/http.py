@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from cairn.gateway.problem import RETRY_AFTER, HttpError, problem, status_of
 from cairn.gateway.proxies import Proxies
+from cairn.gateway.waiting import Later
 from cairn.kernel.error import CairnError, ErrorKind
 
 JSON: Final = b"application/json"
@@ -28,7 +29,7 @@ class HttpRequest:
     it, as far as is known.
     """
 
-    __slots__ = ("_query", "from_admin", "headers", "name", "path", "receive", "scope", "variables", "verb")
+    __slots__ = ("_query", "from_admin", "headers", "name", "path", "receive", "scope", "started", "variables", "verb")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -39,7 +40,12 @@ class HttpRequest:
         self.variables: tuple[str, ...] = ()
         self.name = ""
         self.from_admin = False
+        self.started = 0.0  #: when it came, by the clock's monotonic()
         self._query: list[tuple[str, str]] | None = None
+
+    def forget(self) -> None:
+        """Keep no more of it than what an answer is counted and logged by."""
+        self.scope, self.headers, self.receive, self._query = {}, {}, _nothing, None
 
     def header(self, name: bytes) -> str | None:
         """A header's text by its lower-case name."""
@@ -133,11 +139,16 @@ class Disconnected(Exception):
     """The client has gone, so no answer is needed."""
 
 
-Endpoint = Callable[[HttpRequest], Awaitable[Response]]
+Endpoint = Callable[[HttpRequest], Awaitable[Response | Later]]
 
 
 class Reply(Response):
     """An answer that is bytes already. Never kept by caches."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it (ASGI)."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
     def __init__(
         self,
@@ -185,6 +196,10 @@ def problem_reply(
         own.setdefault("Retry-After", str(error.details[RETRY_AFTER]))
     body = msgspec.json.encode(problem(error.record(), status=status, job=job, to_admin=to_admin))
     return Reply(body, status, media_type=PROBLEM, headers={**own, **(headers or {})})
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def _too_large(limit: int) -> HttpError:

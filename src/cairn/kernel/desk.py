@@ -27,7 +27,7 @@ from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import JobId, is_uuid
 from cairn.kernel.job import OPEN, Job, JobState, key_of
 from cairn.kernel.jobs import Jobs, Progress
-from cairn.kernel.open_jobs import OpenJob, named
+from cairn.kernel.open_jobs import OpenJob, Waiter, named
 from cairn.kernel.ownership import Ownership, take
 from cairn.kernel.resource import Resource
 from cairn.kernel.store.store import Store, Tx
@@ -178,8 +178,8 @@ class JobDesk:
     async def look(self, job: JobId, wait_seconds: float = 0.0) -> Job:
         """The job as it is, or as it is when it ends within `wait_seconds` (``job.not-found``)."""
         until = self._clock.monotonic() + wait_seconds
-        if wait_seconds > 0:
-            await self._jobs.wait(job, wait_seconds)
+        if wait_seconds > 0 and (ended := await self._jobs.wait(job, wait_seconds)) is not None:
+            return ended
         while True:
             row = await self._row(job)
             left = until - self._clock.monotonic()
@@ -189,6 +189,14 @@ class JobDesk:
         if row.state is JobState.WAITING and self._jobs.is_running(job):
             return replace(row, state=JobState.RUNNING)
         return row
+
+    def watch(self, job: JobId, waiter: Waiter) -> bool:
+        """Wake `waiter` once, when a job of this node ends or goes to another one. False: it is not here."""
+        return self._jobs.watch(job, waiter)
+
+    def unwatch(self, job: JobId, waiter: Waiter) -> None:
+        """Do not wake it any more. Safe to repeat."""
+        self._jobs.unwatch(job, waiter)
 
     async def progress(self, row: Job) -> Progress | None:
         """The step that a running job is at; None when it waits, has ended, or its node does not answer."""

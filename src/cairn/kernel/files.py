@@ -6,6 +6,8 @@ import resource
 from contextlib import suppress
 from typing import Final
 
+#: to agents at least
+_FEWEST_TO_AGENTS: Final = 4096
 _OTHERS: Final = 1_000  #: files at least that are no connections of clients: agents, the database, logs
 
 
@@ -26,3 +28,13 @@ def open_more(wanted: int) -> int:
 def connections(wanted: int, files: int) -> int:
     """How many of `wanted` connections a process can have with so many files; some are kept for all else that it opens."""
     return min(wanted, files - max(_OTHERS, files // 10))
+
+
+def to_agents() -> int:
+    """How many connections to agents this process may keep: a quarter of the files that it may have.
+
+    One is kept for each machine that is pinged. Where there are more machines than that, each ping opens a connection, and the
+    handshake of TLS costs some sixty times as much as the ping.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_FEWEST_TO_AGENTS, (1 << 20 if files == resource.RLIM_INFINITY else files) // 4)

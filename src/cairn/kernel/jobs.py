@@ -26,6 +26,7 @@ from typing import Protocol, TypeVar
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cairn.kernel.api import ApiCommand, ApiCreate
 from cairn.kernel.bus.bus import Bus
@@ -35,14 +36,14 @@ from cairn.kernel.bus.message import tag_of
 from cairn.kernel.bus.transport import NOT_OWNER
 from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
-from cairn.kernel.error import CairnError, ErrorKind, internal
+from cairn.kernel.error import CairnError, ErrorKind, ErrorRecord, internal
 from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
 from cairn.kernel.job import OPEN, Job, JobState, digest_of, is_open, key_of, read, turn_of
 from cairn.kernel.metrics import Metrics
-from cairn.kernel.open_jobs import OpenJob, OpenJobs
+from cairn.kernel.open_jobs import OpenJob, OpenJobs, Waiter
 from cairn.kernel.ownership import Claim, Ownership, change, lost
 from cairn.kernel.queue import ResourceQueues
 from cairn.kernel.resource import announce, retract
@@ -217,10 +218,10 @@ class Jobs:
             return True
 
         with self._open.entering(actor):
-            return await self._store.write(fn)
+            return await self._store.write(fn, own=key)
 
     def _accepted(self, opened: OpenJob, row: Job) -> None:
-        opened.claim = row.claim
+        opened.claim, opened.row = row.claim, replace(row, request=NOTHING)
         self._enqueue(opened)
 
     async def _is_repeated(self, job: JobId, digest: str) -> bool:
@@ -254,11 +255,31 @@ class Jobs:
         opened = self._open.get(job)
         return opened is not None and opened.task is not None
 
-    async def wait(self, job: JobId, seconds: float) -> None:
-        """Wait until a job of this node ends or goes to another one, but no longer than `seconds`. At once if it is not here."""
+    async def wait(self, job: JobId, seconds: float) -> Job | None:
+        """Wait until a job of this node ends or goes to another one, but no longer than `seconds`. At once if it is not here.
+
+        Returns:
+            Its row, if it ended here meanwhile; None: look into the database.
+        """
+        opened = self._open.get(job)
+        if opened is None:
+            return None
+        await opened.wait(self._clock, seconds)
+        return opened.row if opened.finished else None
+
+    def watch(self, job: JobId, waiter: Waiter) -> bool:
+        """Wake `waiter` once, when a job of this node ends or goes to another one. False: it is not here."""
+        opened = self._open.get(job)
+        if opened is None or self._stopping:
+            return False
+        opened.watch(waiter)
+        return True
+
+    def unwatch(self, job: JobId, waiter: Waiter) -> None:
+        """Do not wake it any more. Safe to repeat."""
         opened = self._open.get(job)
         if opened is not None:
-            await opened.wait(self._clock, seconds)
+            opened.unwatch(waiter)
 
     def progress(self, job: JobId) -> Progress | None:
         """The step that a running job of this node is at; None when it waits, has ended, or is not here."""
@@ -338,8 +359,21 @@ class Jobs:
         if opened is None or opened.message is None:
             raise lost(Job, Claim(job, self._owners.node, 0))
         body = self._render(tx, opened.message, answer)
-        change(tx, Job, opened.claim, state=JobState.SUCCEEDED, answer=body, finish_date=tx.now, request=NOTHING)
-        tx.after_commit(lambda: setattr(opened, "finished", True))
+        self._end(tx, opened, JobState.SUCCEEDED, answer=body)
+
+    def _end(
+        self, tx: Tx, opened: OpenJob, state: JobState, *, answer: bytes | None = None, error: ErrorRecord | None = None
+    ) -> None:
+        """Write a job's end, and keep it for those who wait once it is durable."""
+        now = tx.now
+        change(tx, Job, opened.claim, state=state, answer=answer, error=error, finish_date=now, request=NOTHING)
+
+        def durable() -> None:
+            opened.finished = True
+            if opened.row is not None:
+                opened.row = replace(opened.row, state=state, answer=answer, error=error, finish_date=now)
+
+        tx.after_commit(durable)
 
     # -- running ------------------------------------------------------------------------------------------------------------
 
@@ -497,7 +531,7 @@ class Jobs:
                 error.details.setdefault("undoPending", runs[0].uuid)
             if isinstance(opened.message, ApiCreate):
                 retract(tx, opened.message, job=job)
-            change(tx, Job, opened.claim, state=state, error=error.record(), finish_date=tx.now, request=NOTHING)
+            self._end(tx, opened, state, error=error.record())
             return True
 
         ended = await self._store.write(fn)
@@ -539,6 +573,7 @@ class Jobs:
                 begun=row.uuid in begun or error is not None,
                 cancelled=row.cancel_requested,
                 error=error,
+                row=replace(row, request=NOTHING),
             )
             self._enqueue(opened)
 

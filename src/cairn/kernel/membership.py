@@ -19,6 +19,7 @@ one had begun is told by its rows, which the new one reads together with the lis
 Agents remember the highest epoch of each resource, and refuse what is of a lower one. A database that was restored, in whatever
 way, knows less than they do. So a node that joins counts up to the seconds since 2026 at least, by its clock: never less than
 any epoch before, since members do not change once a second for long.
+A node whose plugins are not those of the members that are alive does not become one (`Likeness`).
 
 A node that is being drained stays alive and ends what it has, but owns no keys any more.
 
@@ -50,8 +51,10 @@ from cairn.kernel.bus.transport import not_owner
 from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
+from cairn.kernel.likeness import Likeness
 from cairn.kernel.ring import Ring
 from cairn.kernel.store.record import Doc, Key, Record, TableMeta, Text, Visible, table_of
+from cairn.kernel.store.remembered import Changes
 from cairn.kernel.store.store import Store
 from cairn.kernel.store.tx import Tx
 
@@ -81,6 +84,8 @@ class ManagementNode(Record, frozen=True, kw_only=True):
     join_date: datetime
     heart_beat: Annotated[datetime, Doc("when it was last heard of, by its own clock")]
     epoch: Annotated[int, Doc("the epoch in which it joined; another start has another one")]
+    plugins: Annotated[dict[str, str] | None, Doc("those that it runs, with versions; empty: that of cairn")] = None
+    wheels: Annotated[str | None, Doc("checksum of the wheels that it installs agents from")] = None
 
 
 class RingEpoch(Record, frozen=True, kw_only=True):
@@ -98,6 +103,7 @@ _TABLES = tuple(record.meta.table for record in RECORDS)
 _EPOCH_KEY = "ring"
 #: a database that was restored must not count what agents have heard already
 _COUNTED_FROM = datetime(2026, 1, 1, tzinfo=UTC)
+_NOTHING_SPECIAL = Likeness()
 _node = table_of(ManagementNode)
 _epoch = table_of(RingEpoch)
 _COUNT_UP = update(_epoch).where(_epoch.c.uuid == _EPOCH_KEY).values(epoch=_epoch.c.epoch + 1)
@@ -129,6 +135,16 @@ def fence(tx: Tx, node: NodeId, joined: int) -> int:
     return epoch
 
 
+def hold_beginnings(tx: Tx) -> None:
+    """Wait for all jobs and runs that are just being begun, on any node, and have none begun until the end of this transaction.
+
+    For who takes something away that whoever begins has only remembered (`Remembered`): call it before looking who uses it.
+    Who begins pays nothing for it: all share the row of the epoch (`fence`), which is had alone only here and when nodes come or
+    go.
+    """
+    tx.get(RingEpoch, _EPOCH_KEY, lock=True)
+
+
 class _News(NamedTuple):
     """A list of members as it was read, and what was read together with it."""
 
@@ -158,7 +174,7 @@ class Membership:
         node: this node.
         host_name: the address at which others reach it.
         port: the port of its API.
-        version: of the cairn that it runs.
+        likeness: what it has to have in common with the others.
         on_fenced: called once, from the event loop, when this node is no longer a member; it must stop the node.
         heartbeat_seconds: between heartbeats; read before each.
         predecessor_dead: it is known that no other process runs with this node's id (`FolderLock`): the row of such a process
@@ -175,7 +191,7 @@ class Membership:
         *,
         host_name: str,
         port: int,
-        version: str = "",
+        likeness: Likeness = _NOTHING_SPECIAL,
         on_fenced: Callable[[CairnError], None],
         heartbeat_seconds: Callable[[], float] = lambda: HEARTBEAT_SECONDS,
         predecessor_dead: bool = False,
@@ -187,17 +203,17 @@ class Membership:
         self._node = node
         self._host_name = host_name
         self._port = port
-        self._version = version
+        self._likeness = likeness
         self._on_fenced = on_fenced
         self._heartbeat_seconds = heartbeat_seconds
         self._predecessor_dead = predecessor_dead or alone
         self._alone = alone
         self._survey: Survey = lambda tx: lambda: None
         self._joined = 0
-        self._looked: tuple[tuple[int, int], int] | None = (
-            None  #: when the fence was looked at last, and the epoch then
-        )
+        #: by writer: when the fence was looked at last, and the epoch then
+        self._looked: dict[Changes, tuple[tuple[int, int], int]] = {}
         self._seen: dict[NodeId, _Seen] = {}
+        self._dead: list[ManagementNode] = []  #: with other plugins; they stood still while this node watched, if ever
         self._tasks = Tasks()
         self._last_beat = 0.0
 
@@ -224,9 +240,11 @@ class Membership:
         """Join, and keep the heart beating.
 
         Raises:
-            CairnError: ``node.already-running`` when another process is alive under this node's id.
+            CairnError: ``node.already-running`` when another process is alive under this node's id;
+                ``node.plugins-differ``: members that are alive have other plugins.
         """
         await self._await_dead_predecessor()
+        await self._compare()
         news = await self._store.write(self._join)
         members, epoch = news.members, news.epoch
         self._joined = epoch
@@ -242,6 +260,23 @@ class Membership:
             left = await self._store.write(self._leave)
             self._joined = 0
             _log.info("node.left", node=self._node, was_member=left)
+
+    async def drain(self) -> bool:
+        """Own no keys any more, before this node leaves: what it has not begun is the others' from now on. Safe to repeat.
+
+        Returns:
+            False: there is no other node that takes work, or this one is no member any more; nothing was changed.
+        """
+        if len(self._ring.alive) < 2:
+            return False
+
+        def fn(tx: Tx) -> bool:
+            others = tx.count(ManagementNode, state=NodeState.RUNNING) - tx.count(
+                ManagementNode, uuid=self._node, state=NodeState.RUNNING
+            )
+            return others > 0 and change_state(tx, self._node, NodeState.DRAINING)
+
+        return await self._store.write(fn) and await self.beat()
 
     def trouble(self) -> str | None:
         """Why this node may be no member any more, in a sentence; None: it is one."""
@@ -268,9 +303,11 @@ class Membership:
         if not tx.writable:
             return fence(tx, self._node, self._joined)
         now = (tx.changes.begun, tx.changes.stamp(_TABLES))
-        if self._looked is None or self._looked[0] != now:
-            self._looked = (now, fence(tx, self._node, self._joined))
-        return self._looked[1]
+        looked = self._looked.get(tx.changes)
+        if looked is None or looked[0] != now:
+            looked = self._looked[tx.changes] = (now, fence(tx, self._node, self._joined))
+            tx.changes.hear_anew()  # it may have waited for somebody who has changed what is remembered
+        return looked[1]
 
     async def beat(self) -> bool:
         """One round: beat, declare gone those that stood still, read the list. False: this node is fenced."""
@@ -343,17 +380,40 @@ class Membership:
                 kind=ErrorKind.CONFLICT,
             )
 
+    async def _compare(self) -> None:
+        """Watch the hearts of those that have other plugins: rows of dead ones are no reason to refuse."""
+        self._dead = await self._store.read(self._unlike)
+        if self._dead:
+            await self._clock.sleep(MISSED_HEARTBEATS * self._heartbeat_seconds())
+
+    def _unlike(self, tx: Tx) -> list[ManagementNode]:
+        others = [] if self._alone else tx.find(ManagementNode)
+        return [row for row in others if row.uuid != self._node and self._likeness.refuses(row)]
+
+    def _refuse_unlike(self, tx: Tx) -> None:
+        """In the transaction that joins, which no other join overtakes: of two that start at once and differ, one is refused."""
+        dead = {(row.uuid, row.epoch, row.heart_beat) for row in self._dead}
+        alive = [row for row in self._unlike(tx) if (row.uuid, row.epoch, row.heart_beat) not in dead]
+        if alive:
+            raise self._likeness.refusal(alive)
+        for row in tx.find(ManagementNode):
+            if row.uuid != self._node and (notes := self._likeness.notes(row)):
+                tx.after_commit(partial(_log.warning, "node.differs", node=self._node, other=row.uuid, differs=notes))
+
     def _join(self, tx: Tx) -> _News:
         tx.delete(ManagementNode, self._node)
         if self._alone:
             tx.delete_where(ManagementNode)
         epoch = _next_epoch(tx, at_least=int((tx.now - _COUNTED_FROM).total_seconds()))
+        self._refuse_unlike(tx)
         tx.insert(
             ManagementNode(
                 uuid=self._node,
                 host_name=self._host_name,
                 port=self._port,
-                version=self._version,
+                version=self._likeness.version,
+                plugins=self._likeness.plugins,
+                wheels=self._likeness.wheels,
                 join_date=tx.now,
                 heart_beat=tx.now,
                 epoch=epoch,

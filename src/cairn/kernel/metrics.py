@@ -156,6 +156,12 @@ class Metrics(Collector):
             "cairn_certificates_ending", "Certificates that should have been renewed by now.", "certificate"
         )
         self.agents = AgentCounts(self)
+        self.pings = self.counter(
+            "cairn_pings", "Pings of machines, by kind and outcome (ok, failed).", "kind", "outcome"
+        )
+        self.ping_wait = self.histogram(
+            "cairn_ping_wait_seconds", "How long pings of machines that answer waited for their place.", "kind"
+        )
         self.store = StoreCounts(self)
         self.broker = BrokerCounts(self)
         self.loop_failures = self.counter(

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -23,9 +23,35 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.config import Setting
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId
+from cairn.kernel.job import Job
 from cairn.kernel.ownership import Claim
 from cairn.kernel.slots import Slots
 from cairn.kernel.turns import Turn
+
+
+class Waiter(Protocol):
+    """One that waits for the end of a job."""
+
+    def wake(self, ended: Job | None = None) -> None:
+        """Called once, when the job has ended or is on another node.
+
+        Args:
+            ended: its row, if it ended here and that is durable; None: look into the database.
+        """
+
+
+class _Wake:
+    """A task that waits."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(self, ended: Job | None = None) -> None:
+        """Let it go on."""
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class OpenJob(Struct, kw_only=True, eq=False):
@@ -48,7 +74,8 @@ class OpenJob(Struct, kw_only=True, eq=False):
     since: float = 0.0
     #: its place, or its wait for one
     turn: Turn[OpenJob] | None = None
-    waiters: set[asyncio.Future[None]] = msgspec.field(default_factory=set)
+    #: one, as nearly always, or several
+    waiters: Waiter | set[Waiter] | None = None
     task: asyncio.Task[None] | None = None
     #: an earlier run of the node, or an earlier try, may have left a journal
     resumed: bool = False
@@ -57,8 +84,10 @@ class OpenJob(Struct, kw_only=True, eq=False):
     cancelled: bool = False
     #: from its first to its last step of work its task may be cancelled; not before, and not while its end is written
     at_work: bool = False
-    #: its success is durable
+    #: its end is durable
     finished: bool = False
+    #: its row, without the request: as it began, and once it has finished as it ended
+    row: Job | None = None
     #: what it failed with in a former try, whose end could not be written; or why it must not go on
     error: CairnError | None = None
     #: it waits for creations on other nodes before it may even wait for the others
@@ -70,19 +99,41 @@ class OpenJob(Struct, kw_only=True, eq=False):
 
     async def wait(self, clock: Clock, seconds: float) -> None:
         """Wait until it ends, but no longer than `seconds`."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiters.add(waiter)
-        timer = clock.call_later(seconds, lambda: _wake(waiter))
+        waiter = _Wake()
+        self.watch(waiter)
+        timer = clock.call_later(seconds, waiter.wake)
         try:
-            await waiter
+            await waiter.done
         finally:
             timer.cancel()
+            self.unwatch(waiter)
+
+    def watch(self, waiter: Waiter) -> None:
+        """Wake it at the job's end."""
+        there = self.waiters
+        if there is None:
+            self.waiters = waiter
+        elif isinstance(there, set):
+            there.add(waiter)
+        else:
+            self.waiters = {there, waiter}
+
+    def unwatch(self, waiter: Waiter) -> None:
+        """Do not wake it. Safe to repeat."""
+        if isinstance(self.waiters, set):
             self.waiters.discard(waiter)
+        elif self.waiters is waiter:
+            self.waiters = None
 
     def wake(self) -> None:
         """Wake everything that waits for its end."""
-        for waiter in self.waiters:
-            _wake(waiter)
+        there, self.waiters = self.waiters, None
+        ended = self.row if self.finished else None
+        if isinstance(there, set):
+            for waiter in there:
+                waiter.wake(ended)
+        elif there is not None:
+            there.wake(ended)
 
 
 @cache
@@ -104,11 +155,6 @@ def named(message: ApiCommand[object]) -> Iterator[str]:
 def _may_be_text(hint: object) -> bool:
     hint = getattr(hint, "__supertype__", hint)  # of a NewType
     return hint in (str, object, Any) or any(_may_be_text(part) for part in get_args(hint))
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class OpenJobs:

@@ -74,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     secret_key_file: str = ""
     #: plugins left out, separated by commas
     plugins_disabled: str = ""
+    #: plugins that other nodes may have or not have, separated by commas: while one is brought in or taken out node by node
+    plugins_rolling: str = ""
     #: modules of further plugins (each with a MANIFEST), separated by commas
     plugins_extra: str = ""
     #: folder of the operator's workflow files (``*.toml``); empty: ``workflows.d`` in the data folder
@@ -88,6 +90,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str = "json"
     #: how long sessions live without renewal, in seconds
     session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 7200
+    #: how long a node that is told to end goes on with what it has begun, while other nodes take the rest, in seconds; 0, and
+    #: where there is no other node: not at all
+    drain_seconds: Annotated[int, Meta(ge=0, le=3600)] = 20
+    #: how long such a node takes calls after ``/readyz`` has begun to say no, so that proxies find out, in seconds
+    drain_notice_seconds: Annotated[int, Meta(ge=0, le=300)] = 2
     #: addresses and networks of proxies before the API, separated by commas: what they say of their clients is believed
     trusted_proxies: str = ""
     #: most connections to the API at a time; where all are taken, an idle one makes room. Each is a file: a process that

@@ -14,13 +14,16 @@ import msgspec
 
 from cairn.agents.protocol import codes
 from cairn.agents.protocol.host import Connect, Forget, GetFacts, HostFacts
+from cairn.agents.protocol.names import MOST_BUCKETS, bucket_of, digests
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,
+    CompareNames,
     DhcpLeft,
     EnsureBridge,
     EnsureDhcp,
     EnsureVxlan,
     KeepDhcp,
+    NamesKnown,
     RemoveBridge,
     RemoveDhcp,
     RemoveDhcpEntries,
@@ -231,10 +234,22 @@ def set_names(world: World, host: SimHost, command: SetNames) -> Done:
     """Have the network's server answer names of VMs on other hosts."""
     server = host.dhcp.get(command.network)
     if server is not None:
-        server.names = {**({} if command.only else server.names), **command.names}
+        host.names_told += len(command.names)
+        anew = set(command.anew)
+        kept = {} if command.only else server.names
+        kept = {ip: name for ip, name in kept.items() if not anew or bucket_of(ip, command.buckets) not in anew}
+        server.names = {**kept, **command.names}
         for ip in command.gone:
             server.names.pop(ip, None)
     return _DONE
+
+
+def compare_names(world: World, host: SimHost, command: CompareNames) -> NamesKnown:
+    """Tell digests of the names that the network's server was told."""
+    if not 1 <= command.buckets <= MOST_BUCKETS:
+        raise Refused(codes.BAD_REQUEST, f"buckets: {command.buckets} was found; 1 to {MOST_BUCKETS} would fit.")
+    server = host.dhcp.get(command.network)
+    return NamesKnown(digests=[] if server is None else digests(server.names, command.buckets))
 
 
 def remove_dhcp(world: World, host: SimHost, command: RemoveDhcp) -> Done:
@@ -434,6 +449,7 @@ COMMANDS: Final = dict(
         entry(RemoveDhcpEntries, remove_dhcp_entries),
         entry(KeepDhcp, keep_dhcp),
         entry(SetNames, set_names),
+        entry(CompareNames, compare_names),
         entry(RemoveDhcp, remove_dhcp),
         entry(InitStorage, storage.init_storage),
         entry(GetCapacity, storage.get_capacity),

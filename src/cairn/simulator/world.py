@@ -106,6 +106,7 @@ class SimHost(Struct, kw_only=True, rename="camel"):
     consoles: dict[str, str] = {}  #: by VM uuid; stays when the VM stops
     bridges: dict[str, SimBridge] = {}
     peers_told: int = 0  #: addresses of tunnels' ends that it was told, all together
+    names_told: int = 0  #: names of VMs on other hosts that it was told, all together
     dhcp: dict[str, SimDhcp] = {}  #: by network
     metadata: dict[str, dict[str, MetadataEntry]] = {}  #: by network, then address
     next_vnc_port: int = 5900

@@ -164,7 +164,7 @@ class MortalStore(Store):
         """As of the store itself."""
         return self._inner.driver
 
-    async def write(self, fn: Callable[[Tx], T]) -> T:
+    async def write(self, fn: Callable[[Tx], T], *, own: str | None = None) -> T:
         """As of the store itself, while the node lives."""
         await self._life.awake()
         if self._rehearses:
@@ -178,7 +178,7 @@ class MortalStore(Store):
             tells = tx.tells
             return result
 
-        result = await self._inner.write(noted)
+        result = await self._inner.write(noted, own=own)
         if tells:
             self._on_told()
         return result

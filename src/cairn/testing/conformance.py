@@ -22,6 +22,7 @@ from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.host import Connect, GetFacts
 from cairn.agents.protocol.network import (
     ChangeVxlanPeers,
+    CompareNames,
     DhcpEntry,
     EnsureBridge,
     EnsureDhcp,
@@ -413,6 +414,10 @@ async def dhcp_entries_are_added_and_removed_twice(site: Site) -> None:
         await site.do(
             SetNames(network=NETWORK, names={"198.18.254.99": "elsewhere"}, gone=["198.18.254.98"], only=True)
         )
+    for _ in range(2):
+        await site.do(CompareNames(network=NETWORK, buckets=4))
+        await site.do(SetNames(network=NETWORK, names={"198.18.254.97": "anew"}, anew=[0, 1, 2, 3], buckets=4))
+    await site.refused(CompareNames(network=NETWORK, buckets=0), codes.BAD_REQUEST)
     for kept in ([entries[1].mac], [entries[1].mac], []):
         await site.do(KeepDhcp(macs={NETWORK: kept}))
     await site.do(KeepDhcp(macs={}))

@@ -15,8 +15,8 @@ not, a guard is missing::
 It needs no second database: `first` is run on a copy, what it reads is kept, and it is run again where `second` has been, with
 what it had read until then. The rules are those of the weakest isolation that cairn runs on (READ COMMITTED): a statement sees
 what is committed when it begins; rows that were written, or read with ``lock=True``, are the transaction's own until its end; a
-row that refers to another keeps that one from being written. A place where `second` would have had to wait for such a row is no
-place between: `second` comes after `first` there.
+row that refers to another keeps that one from being written, and so does reading it ``FOR SHARE``. A place where `second` would
+have had to wait for such a row is no place between: `second` comes after `first` there.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from cairn.testing.clock import VirtualClock
 Function = Callable[[Tx], object]
 _Held = tuple[str, object]  #: table and row
 _LOCK = " /* for update */"
+_SHARE = " /* for share */"
 _FROM = re.compile(r'\bFROM\s+"?(\w+)"?', re.IGNORECASE)
 _WRITES = re.compile(r'^\s*(INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+"?(\w+)"?', re.IGNORECASE)
 _UUID = re.compile(r"\b[0-9a-f]{32}\b")
@@ -96,7 +97,7 @@ class _Statement(Struct, kw_only=True):
     made: list[SqlValue] = []  #: rows that it inserted
     changed: list[SqlValue] = []  #: rows that it updated or deleted
     holds: frozenset[_Held] = frozenset()  #: rows that nobody else may write
-    leans: frozenset[_Held] = frozenset()  #: rows that nobody else may delete
+    leans: frozenset[_Held] = frozenset()  #: rows that nobody else may hold
 
     def ended(self) -> tuple[object, str | None]:
         """What whoever ran it has seen."""
@@ -226,7 +227,8 @@ class _Compiler(SQLiteCompiler):
     """Marks what would lock rows."""
 
     def for_update_clause(self, select: Select[Any], **kw: Any) -> str:
-        return _LOCK
+        asked = select._for_update_arg
+        return _SHARE if asked is not None and asked.read else _LOCK
 
 
 @lru_cache(maxsize=8)
@@ -332,12 +334,18 @@ class _Connection(SqliteConnection):
 
     def _read(self, statement: _Statement, values: Sequence[SqlValue]) -> list[Row]:
         sql = statement.sql
-        if _LOCK in sql:
-            plain = sql.replace(_LOCK, "")
+        for mark in (_LOCK, _SHARE):
+            if mark not in sql:
+                continue
+            plain = sql.replace(mark, "")
             begins = _FROM.search(plain)
             assert begins is not None
             rowids = self.inner.fetch(f"SELECT {begins[1]}.rowid {plain[begins.start() :]}", values)
-            statement.holds = frozenset((begins[1], row[0]) for row in rowids)
+            rows = frozenset((begins[1], row[0]) for row in rowids)
+            if mark == _LOCK:
+                statement.holds = rows
+            else:  # others may read it so, too
+                statement.leans = rows
         return self.inner.fetch(sql, values)
 
     def _insert(self, statement: _Statement, table: str, values: Sequence[SqlValue]) -> int:

@@ -122,6 +122,9 @@ SCHEMA: Json = {
         _entity("ManagementNode", "/v1/management-nodes", [_field("state")]),
         _entity("Job", "/v1/jobs", [_field("api"), _field("state"), _field("createDate", "time")]),
         _entity("Cluster", "/v1/clusters", []),
+        _entity("SimulatorHost", "/v1/hosts/simulators", [_field("url")]),
+        _entity("GlobalConfig", "/v1/global-configurations", [_field("value")]),
+        _entity("WorkflowRun", "/v1/workflow-runs", []),
         _entity("ManagementNode", "/v1/management-nodes", []),
     ],
 }  # fmt: skip

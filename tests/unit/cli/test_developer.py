@@ -78,3 +78,8 @@ def test_a_plugin_without_migrations_is_told_those_that_have_some(cli: Cli) -> N
     assert ran.code == Exit.USAGE
     assert "No plugin 'nobody' has migrations of its own; there are: " in ran.err
     assert "kvm" in ran.err
+
+
+@pytest.mark.parametrize("whose", [[], ["--plugin", "kvm"]])
+def test_scripts_and_records_that_agree_need_no_script(cli: Cli, whose: list[str]) -> None:
+    assert cli("migrations", "revision", "nothing", *whose).out == "Nothing differs between scripts and records.\n"

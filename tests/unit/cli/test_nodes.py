@@ -30,6 +30,21 @@ def test_nodes_are_listed_with_how_long_ago_each_was_heard_of(cli: Cli) -> None:
     assert [row["heartBeatAge"] for row in rows] == [2.5, 0.5]
 
 
+def test_what_should_be_alike_and_is_not_is_told(cli: Cli, node: FakeNode) -> None:
+    one, two = node.rows["/v1/management-nodes"]
+    one |= {"plugins": {"kvm": "", "audit": "1.0"}, "wheels": "a" * 64}
+    two |= {"plugins": {"kvm": "", "audit": "1.0"}, "wheels": "a" * 64}
+    assert "differ" not in cli("node", "list").err
+
+    two |= {"plugins": {"audit": "1.1"}, "wheels": "b" * 64}
+
+    assert cli("node", "list").err.splitlines() == [
+        f"The plugin audit differs: {ONE[:8]} has 1.0, {TWO[:8]} has 1.1.",
+        f"The plugin kvm differs: {ONE[:8]} has cairn's own, {TWO[:8]} has none.",
+        f"The wheels of agents differ: {ONE[:8]} has {'a' * 12}, {TWO[:8]} has {'b' * 12}.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "told"),
     [

@@ -67,6 +67,92 @@ async def test_stop_ends_open_streams_and_frees_the_address() -> None:
     await cloud.store.close()
 
 
+async def test_call_that_waits_for_its_job_has_no_task_and_is_answered_at_its_end() -> None:
+    cloud = await world(SystemClock())
+    (host, port) = (await cloud.gateway.serve([("127.0.0.1", 0)]))[0]
+    box = await cloud.box()
+    async with aiohttp.ClientSession(f"http://{host}:{port}", headers={**AS_ALICE, "Prefer": "wait=100"}) as client:
+        call = asyncio.create_task(
+            client.put(f"/v1/boxes/{box}/actions", json={"shakeBox": {}}, headers={"X-Job-UUID": "5" * 32})
+        )
+        await _until(lambda: len(cloud.gateway._waiting) == 1)
+        poll = asyncio.create_task(client.get(f"/v1/api-jobs/{'5' * 32}?wait=100"))
+        await _until(lambda: len(cloud.gateway._waiting) == 2)
+        server = cloud.gateway._server
+        assert server is not None
+        await _until(lambda: not server._site.tasks)
+        assert not call.done()
+
+        cloud.shaken.set()
+
+        async with asyncio.timeout(10):
+            assert (await call).status == 200
+            assert (await (await poll).json())["state"] == "Succeeded"
+    assert len(cloud.gateway._waiting) == 0
+    told = cloud.metrics.render().decode()
+    assert 'cairn_http_seconds_count{api="ShakeBox",status="200"} 1.0' in told
+    await cloud.gateway.stop()
+    await cloud.jobs.stop()
+    await cloud.store.close()
+
+
+async def test_call_that_waits_is_answered_when_the_node_stops() -> None:
+    cloud = await world(SystemClock())
+    (host, port) = (await cloud.gateway.serve([("127.0.0.1", 0)]))[0]
+    box = await cloud.box()
+    async with aiohttp.ClientSession(f"http://{host}:{port}", headers={**AS_ALICE, "Prefer": "wait=100"}) as client:
+        call = asyncio.create_task(client.put(f"/v1/boxes/{box}/actions", json={"shakeBox": {}}))
+        await _until(lambda: len(cloud.gateway._waiting) == 1)
+
+        async with asyncio.timeout(4):
+            await cloud.gateway.stop()
+            assert (await call).status == 202
+    await cloud.jobs.stop()
+    await cloud.store.close()
+
+
+async def test_nothing_is_left_of_a_call_whose_client_has_gone() -> None:
+    cloud = await world(SystemClock())
+    (host, port) = (await cloud.gateway.serve([("127.0.0.1", 0)]))[0]
+    box = await cloud.box()
+    body = b'{"shakeBox":{}}'
+    _, writer = await asyncio.open_connection(host, port)
+    head = f"PUT /v1/boxes/{box}/actions HTTP/1.1\r\nHost: x\r\nAuthorization: {AS_ALICE['authorization']}\r\n"
+    writer.write(f"{head}Prefer: wait=100\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    await _until(lambda: len(cloud.gateway._waiting) == 1)
+
+    writer.close()
+
+    await _until(lambda: len(cloud.gateway._waiting) == 0)
+    assert cloud.jobs.counts() == (1, 0), "the job goes on"
+    await cloud.gateway.stop()
+    await cloud.jobs.stop()
+    await cloud.store.close()
+
+
+async def test_idle_server_has_nothing_to_wake_for() -> None:
+    loop = asyncio.get_running_loop()
+    before = len(loop._scheduled)  # type: ignore[attr-defined]
+    async with _served():
+        await asyncio.sleep(0)
+        assert len(loop._scheduled) == before  # type: ignore[attr-defined]
+
+
+async def test_server_that_parts_closes_each_connection_after_its_next_answer() -> None:
+    async with _served() as (server, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        for last in (False, True):
+            if last:
+                server.part()
+                server.part()
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.count(b"connection: close") == (1 if last else 0)
+            assert await reader.readexactly(2) == b"ok"
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
 async def test_address_that_is_taken_is_named() -> None:
     cloud = await world(SystemClock())
     taken = await cloud.gateway.serve([("127.0.0.1", 0)])

@@ -47,3 +47,15 @@ def test_without_a_limit_there_are_as_many_as_asked_for(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("of", "possible"), [(1_000_000, 40_000), (20_000, 18_000), (4_000, 3_000)])
 def test_some_files_are_kept_for_what_is_no_connection(of: int, possible: int) -> None:
     assert files.connections(40_000, of) == possible
+
+
+@pytest.mark.parametrize(
+    ("soft", "found"), [(1024, 4096), (20_000, 5_000), (200_000, 50_000), (resource.RLIM_INFINITY, 1 << 18)]
+)
+def test_a_quarter_of_the_files_may_be_connections_to_agents(
+    soft: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = System(soft, superuser=False)
+    system.limits = (soft, soft)
+    monkeypatch.setattr(files, "resource", system)
+    assert files.to_agents() == found

@@ -191,8 +191,8 @@ async def test_accepted_job_runs_although_its_caller_went_away(site: Site) -> No
         def __init__(self, store: Store) -> None:
             self._real = store
 
-        async def write(self, fn):  # type: ignore[no-untyped-def]
-            await self._real.write(fn)
+        async def write(self, fn, **options):  # type: ignore[no-untyped-def]
+            await self._real.write(fn, **options)
             raise asyncio.CancelledError
 
     real = site.store
@@ -354,6 +354,49 @@ async def test_each_who_waits_is_answered_when_its_own_patience_ends(site: Site)
     assert waiters[0].result().state is JobState.RUNNING
 
 
+class Woken:
+    """One that counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.ended: Job | None = None
+
+    def wake(self, ended: Job | None = None) -> None:
+        self.times += 1
+        self.ended = ended
+
+
+async def test_who_watches_a_job_is_woken_once_by_its_end(site: Site) -> None:
+    gate = asyncio.Event()
+    site.handler = gate_handler(gate)
+    await site.submit()
+    one, other, gone = Woken(), Woken(), Woken()
+    assert all(site.jobs.watch(job_id(), waiter) for waiter in (one, other, gone))
+    site.jobs.unwatch(job_id(), gone)
+    await site.clock.settle()
+    assert one.times == 0
+
+    gate.set()
+    await site.clock.settle()
+
+    assert (one.times, other.times, gone.times) == (1, 1, 0)
+    assert one.ended == await site.desk.look(job_id()), "it is told what it would find"
+    assert not site.jobs.watch(job_id(), one), "it has ended"
+    site.jobs.unwatch(job_id(), one)
+
+
+async def test_who_watches_a_job_is_woken_when_the_node_stops(site: Site) -> None:
+    site.handler = gate_handler(asyncio.Event())
+    await site.submit()
+    one = Woken()
+    assert site.desk.watch(job_id(), one)
+
+    await site.jobs.stop()
+
+    assert (one.times, one.ended) == (1, None)
+    assert not site.desk.watch(job_id(), one)
+
+
 async def test_unknown_job_is_said_not_to_be_there(site: Site) -> None:
     for call in (site.desk.look(job_id(7), 5.0), site.desk.cancel(job_id(7))):
         with pytest.raises(CairnError, match=r"job\.not-found"):
@@ -473,7 +516,7 @@ async def test_job_whose_undo_failed_says_what_is_left(site: Site) -> None:
     assert row.error.details["undoPending"] == (await site.world.rows())[0].uuid
 
 
-async def broken(fn: object) -> object:
+async def broken(fn: object, *, own: str | None = None) -> object:
     raise CairnError("store.full", "The disk is full.", kind=ErrorKind.UNAVAILABLE)
 
 
@@ -511,10 +554,10 @@ async def test_job_whose_end_cannot_be_written_ends_when_it_can_and_is_not_done_
         def __init__(self, store: Store) -> None:
             self._real = store
 
-        async def write(self, fn):  # type: ignore[no-untyped-def]
+        async def write(self, fn, **options):  # type: ignore[no-untyped-def]
             if self.on:
                 raise CairnError("store.full", "The disk is full.", kind=ErrorKind.EXHAUSTED)
-            return await self._real.write(fn)
+            return await self._real.write(fn, **options)
 
         async def look(self, fn):  # type: ignore[no-untyped-def]
             return await self._real.look(fn)

@@ -10,7 +10,10 @@ import pytest
 
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.ids import NodeId
+from cairn.kernel.likeness import Likeness
 from cairn.kernel.membership import (
+    HEARTBEAT_SECONDS,
+    MISSED_HEARTBEATS,
     RECORDS,
     FolderLock,
     ManagementNode,
@@ -19,6 +22,7 @@ from cairn.kernel.membership import (
     RingEpoch,
     change_state,
     fence,
+    hold_beginnings,
     lock_database,
     take_out,
 )
@@ -26,6 +30,7 @@ from cairn.kernel.ring import Ring
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.store import Store, Tx
 from cairn.testing.clock import VirtualClock
+from cairn.testing.overtaking import anomalies
 
 
 class FlakyStore:
@@ -48,7 +53,15 @@ class Node:
     """One node: its ring, its membership, and whether it was told that it is fenced."""
 
     def __init__(
-        self, name: str, store: Store, clock: VirtualClock, *, dead: bool = False, port: int = 0, alone: bool = False
+        self,
+        name: str,
+        store: Store,
+        clock: VirtualClock,
+        *,
+        dead: bool = False,
+        port: int = 0,
+        alone: bool = False,
+        plugins: str = "",
     ) -> None:
         self.id = NodeId(name * 32)
         self.ring = Ring()
@@ -61,6 +74,7 @@ class Node:
             self.id,
             host_name="127.0.0.1",
             port=port or ord(name),
+            likeness=Likeness(plugins=dict.fromkeys(plugins, "1")),
             on_fenced=lambda error: self.fenced.append(error.code),
             predecessor_dead=dead,
             alone=alone,
@@ -75,8 +89,10 @@ class Cloud:
         self.clock = clock
         self.nodes: list[Node] = []
 
-    async def start(self, name: str, *, dead: bool = False, port: int = 0, alone: bool = False) -> Node:
-        node = Node(name, self.store, self.clock, dead=dead, port=port, alone=alone)
+    async def start(
+        self, name: str, *, dead: bool = False, port: int = 0, alone: bool = False, plugins: str = ""
+    ) -> Node:
+        node = Node(name, self.store, self.clock, dead=dead, port=port, alone=alone, plugins=plugins)
         self.nodes.append(node)
         await self.clock.run(node.membership.start())
         return node
@@ -387,21 +403,6 @@ def test_lock_whose_file_was_deleted_while_it_was_waited_for_is_made_anew(
     lock.release()
 
 
-async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
-    cloud: Cloud, clock: VirtualClock
-) -> None:
-    await clock.advance(1000)
-    heard = (await cloud.start("a")).membership.joined
-    await clock.advance(60)
-    backup = 3
-    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
-
-    again = (await cloud.start("b")).membership.joined
-
-    assert again > heard > backup
-    assert (await cloud.start("c")).membership.joined == again + 1
-
-
 async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_change(cloud: Cloud) -> None:
     a = await cloud.start("a")
 
@@ -418,6 +419,25 @@ async def test_fence_is_looked_at_once_in_a_transaction_and_again_after_each_cha
         await cloud.store.write(fn)
     assert caught.value.args == ([1, 1, 7],)
     assert await cloud.store.write(a.membership.fence) == 1, "what was taken back is not remembered"
+
+
+async def test_who_takes_something_away_comes_behind_all_that_is_just_being_begun(cloud: Cloud) -> None:
+    a = await cloud.start("a")
+    fence_of = a.membership.fence
+
+    def begins(tx: Tx) -> None:
+        a.membership._looked = {}
+        if tx.count(ManagementNode, port=1) == 0:  # as if it were remembered: no statement that waits
+            fence_of(tx)
+            tx.update(ManagementNode, a.id, version="begun")
+
+    def takes_away(tx: Tx) -> None:
+        hold_beginnings(tx)
+        if tx.count(ManagementNode, version="begun") == 0:
+            tx.update(ManagementNode, a.id, port=1)
+
+    assert anomalies(cloud.store, lambda: (takes_away, begins)) == []
+    assert anomalies(cloud.store, lambda: (takes_away, begins), locking=False) != []
 
 
 class Undone(Exception):
@@ -446,3 +466,80 @@ async def test_a_row_is_taken_out_unless_its_heart_has_beaten(cloud: Cloud, cloc
         assert await cloud.store.write(lambda tx: take_out(tx, now))
     assert await a.membership.beat()
     assert members(a) == "a"
+
+
+async def test_a_restored_database_counts_from_above_all_epochs_that_agents_have_heard(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    await clock.advance(1000)
+    heard = (await cloud.start("a")).membership.joined
+    await clock.advance(60)
+    backup = 3
+    await cloud.store.write(lambda tx: tx.update_where(RingEpoch, {}, epoch=backup))
+
+    again = (await cloud.start("b")).membership.joined
+
+    assert again > heard > backup
+    assert (await cloud.start("c")).membership.joined == again + 1
+
+
+async def test_node_with_other_plugins_than_those_that_live_does_not_join(cloud: Cloud) -> None:
+    a = await cloud.start("a", plugins="xy")
+    epoch = a.ring.epoch
+
+    with pytest.raises(CairnError, match=r"node a+ has y, which this node has not") as caught:
+        await cloud.start("b", plugins="x")
+
+    assert caught.value.code == "node.plugins-differ"
+    assert (await cloud.rows(), a.ring.epoch) == (["a"], epoch)
+    assert members(await cloud.start("c", plugins="xy")) == "ac"
+
+
+async def test_rows_of_dead_nodes_with_other_plugins_are_no_reason_to_refuse(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a", plugins="x")
+    a.membership.drop()
+    before = clock.monotonic()
+
+    b = await cloud.start("b", plugins="y")
+
+    assert clock.monotonic() - before >= MISSED_HEARTBEATS * HEARTBEAT_SECONDS
+    await clock.advance(10)
+    assert members(b) == "b"
+    assert members(await cloud.start("c", plugins="z", alone=True)) == "c"
+
+
+async def test_of_two_with_different_plugins_that_start_at_once_one_joins(cloud: Cloud, clock: VirtualClock) -> None:
+    nodes = [Node(name, cloud.store, clock, plugins=plugins) for name, plugins in (("a", "x"), ("b", "y"))]
+    cloud.nodes += nodes
+    looks = [asyncio.create_task(node.membership._compare()) for node in nodes]
+    await clock.advance(0)
+    assert all(look.done() for look in looks)  # neither has seen the other
+
+    ends = await asyncio.gather(*(cloud.store.write(node.membership._join) for node in nodes), return_exceptions=True)
+
+    assert [type(end).__name__ for end in ends] == ["_News", "CairnError"]
+    assert await cloud.rows() == ["a"]
+
+
+async def test_node_that_drains_itself_owns_nothing_at_once_and_the_others_hear_of_it(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    a = await cloud.start("a")
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(b.membership.drain())
+    assert (members(b), len(b.ring.alive)) == ("a", 2)
+    await clock.advance(1)
+    assert members(a) == "a"
+    assert await clock.run(b.membership.drain())
+
+
+async def test_last_node_that_takes_work_does_not_drain_itself(cloud: Cloud, clock: VirtualClock) -> None:
+    a = await cloud.start("a")
+    assert not await a.membership.drain()
+    b = await cloud.start("b")
+    await clock.advance(2)
+    assert await clock.run(a.membership.drain())
+    assert not await clock.run(b.membership.drain())
+    await clock.advance(2)
+    assert (members(a), members(b)) == ("b", "b")

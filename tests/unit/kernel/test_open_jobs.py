@@ -8,6 +8,7 @@ import pytest
 from cairn.kernel.api import ApiCommand, ApiCreate, Reference, action, post
 from cairn.kernel.error import CairnError
 from cairn.kernel.ids import JobId, NodeId
+from cairn.kernel.job import Job
 from cairn.kernel.limits import BACKLOG_ACCOUNT
 from cairn.kernel.open_jobs import OpenJob, OpenJobs
 from cairn.kernel.ownership import Claim
@@ -166,6 +167,33 @@ async def test_who_waits_for_a_job_is_woken_by_its_end_or_after_a_while() -> Non
     assert done == (True, False)
     assert long.done()
     assert not one.waiters
+
+
+class Woken:
+    def __init__(self) -> None:
+        self.times = 0
+        self.ended: Job | None = None
+
+    def wake(self, ended: Job | None = None) -> None:
+        self.times += 1
+        self.ended = ended
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_all_who_watch_a_job_are_woken_once_and_nobody_who_left(count: int) -> None:
+    one = job("a", Use(uuid="1"))
+    waiters = [Woken() for _ in range(count)]
+    left = Woken()
+    for waiter in [*waiters, left]:
+        one.watch(waiter)
+    one.unwatch(left)
+    one.unwatch(left)
+
+    one.wake()
+    one.wake()
+
+    assert [waiter.times for waiter in waiters] == [1] * count
+    assert left.times == 0
 
 
 def test_job_held_up_abroad_has_its_turn_only_after_it_has_arrived() -> None:

@@ -23,6 +23,7 @@ from cairn.agents.kvm.flat_config import (
     INNER,
     METADATA_IP,
     FlatNetwork,
+    check_buckets,
     dhcp_hosts,
     dns_names,
     dnsmasq_conf,
@@ -38,7 +39,17 @@ from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import MetadataServer, NamespaceSockets
 from cairn.agents.programs import ProgramRunner
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.network import DhcpLeft, EnsureDhcp, KeepDhcp, RemoveDhcp, RemoveDhcpEntries, SetNames
+from cairn.agents.protocol.names import digests
+from cairn.agents.protocol.network import (
+    CompareNames,
+    DhcpLeft,
+    EnsureDhcp,
+    KeepDhcp,
+    NamesKnown,
+    RemoveDhcp,
+    RemoveDhcpEntries,
+    SetNames,
+)
 from cairn.agents.protocol.wire import Done
 from cairn.agents.state import Records, write_atomically
 
@@ -135,6 +146,13 @@ class Flat:
                 self._save(after)
                 await self._converge(after)
         return Done()
+
+    @handles(CompareNames)
+    async def compare_names(self, command: CompareNames) -> NamesKnown:
+        """Tell digests of the names of VMs on other machines; none for a network without a server here."""
+        network = self._network(check_uuid("network", command.network))
+        buckets = check_buckets(command.buckets)
+        return NamesKnown(digests=digests(network.names, buckets) if network.entries else [])
 
     async def _change(self, before: FlatNetwork, after: FlatNetwork) -> None:
         """Bring the machine from `before` to `after`, which has less. Nothing is done where nothing changes."""

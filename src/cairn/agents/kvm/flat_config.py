@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
 from pathlib import Path
 
 import msgspec
@@ -13,12 +12,12 @@ from msgspec import Struct
 from cairn.agents.errors import AgentError
 from cairn.agents.ids import check_domain, check_interface, check_ip, check_mac, check_uuid
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.names import MOST_BUCKETS, bucket_of, host_name
 from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, SetNames
 
 METADATA_IP = "169.254.169.254"
 OUTER_PREFIX = "cfd"
 INNER = "eth0"
-_NOT_HOSTNAME = re.compile(r"[^a-z0-9-]+")
 
 
 class FlatNetwork(Struct, frozen=True, kw_only=True):
@@ -82,10 +81,27 @@ def with_names(before: FlatNetwork, command: SetNames) -> FlatNetwork:
         AgentError: ``agent.bad-request`` for what is not an address.
     """
     told = {check_ip("names", ip): host_name(name, ip) for ip, name in command.names.items()}
-    names = {**({} if command.only else before.names), **told}
+    names = {**_left(before.names, command), **told}
     for ip in command.gone:
         names.pop(ip, None)
     return msgspec.structs.replace(before, names=names)
+
+
+def _left(names: dict[str, str], command: SetNames) -> dict[str, str]:
+    """The names that stay before others are added."""
+    if command.only:
+        return {}
+    if not command.anew:
+        return names
+    buckets, anew = check_buckets(command.buckets), set(command.anew)
+    return {ip: name for ip, name in names.items() if bucket_of(ip, buckets) not in anew}
+
+
+def check_buckets(buckets: int) -> int:
+    """The number of buckets, if it is one (``agent.bad-request``)."""
+    if not 1 <= buckets <= MOST_BUCKETS:
+        raise AgentError(codes.BAD_REQUEST, f"buckets: {buckets} was found; 1 to {MOST_BUCKETS} would fit.")
+    return buckets
 
 
 def without(before: FlatNetwork, macs: set[str], vms: set[str]) -> FlatNetwork:
@@ -137,12 +153,6 @@ def _checked_entry(entry: DhcpEntry) -> DhcpEntry:
     return msgspec.structs.replace(
         entry, mac=check_mac("entries.mac", entry.mac), ip=ip, hostname=host_name(entry.hostname, ip)
     )
-
-
-def host_name(name: str, ip: str) -> str:
-    """A host name as in RFC 1123, made of any text; one of the address where nothing of the text can be used."""
-    usable = _NOT_HOSTNAME.sub("-", name.lower()).strip("-")[:63].strip("-")
-    return usable or f"ip-{ip.replace('.', '-')}"
 
 
 def dnsmasq_conf(network: FlatNetwork, dhcp: EnsureDhcp, folder: Path) -> str:

@@ -163,7 +163,8 @@ class SetNames(AgentCommand[Done], frozen=True, kw_only=True):
     """Names of VMs on other machines, which this machine's server of an L3 network answers beside those of its own entries.
 
     `names` are added (same address: replaced), then those of the addresses `gone` are taken away; `only` first forgets all
-    that were told before. A network without a server here ignores it: its names are told again when it has one.
+    that were told before, `anew` those in some of so many `buckets` (`cairn.agents.protocol.names`). A network without a
+    server here ignores it: its names are told again when it has one.
     """
 
     name: ClassVar[str] = "flat.set-names"
@@ -173,6 +174,24 @@ class SetNames(AgentCommand[Done], frozen=True, kw_only=True):
     names: dict[str, str] = {}  #: address -> host name
     gone: list[str] = []
     only: bool = False
+    anew: list[int] = []  #: an agent that knows `CompareNames` knows this
+    buckets: int = 0
+
+
+class NamesKnown(Result, frozen=True, kw_only=True):
+    """What a machine was told of names on other machines."""
+
+    digests: list[str] = []  #: of each bucket; none: the network has no server here
+
+
+class CompareNames(AgentCommand[NamesKnown], frozen=True, kw_only=True):
+    """Tell the digests of the names that this machine was told (`SetNames`), in so many buckets. Changes nothing."""
+
+    name: ClassVar[str] = "flat.compare-names"
+    answer: ClassVar[type[Result]] = NamesKnown
+
+    network: str  #: L3 network uuid
+    buckets: int  #: 1 to 1024
 
 
 class RemoveDhcp(AgentCommand[Done], frozen=True, kw_only=True):

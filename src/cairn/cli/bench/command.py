@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import secrets
 import sys
 import time
 import uuid
@@ -16,16 +15,24 @@ import uvloop
 from msgspec import Struct
 
 from cairn.cli import output
-from cairn.cli.bench.creation import Creation, Ended, Template, remove
+from cairn.cli.bench.around import Meter, around
+from cairn.cli.bench.creation import Creation, Ended, Template
+from cairn.cli.bench.failover import failover
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
+from cairn.cli.bench.hosts import hosts as add_hosts
+from cairn.cli.bench.load import remove
+from cairn.cli.bench.measuring import others, total
+from cairn.cli.bench.mixed import mixed
+from cairn.cli.bench.ping import ping
 from cairn.cli.bench.populate import populate
 from cairn.cli.bench.query import query
+from cairn.cli.bench.restart import restart
+from cairn.cli.bench.template import template_of
 from cairn.cli.bench.wire import Origin
 from cairn.cli.client import Client
 from cairn.cli.context import Context, common, pass_context
 from cairn.cli.errors import Exit, refused
-from cairn.cli.up.api import Api, ClientApi, uuid_of
-from cairn.cli.up.fixtures import REAL, SIMULATED, Naming, offering
+from cairn.cli.up.api import Api, ClientApi
 from cairn.cli.up.report import Report
 from cairn.kernel.files import open_more
 
@@ -58,6 +65,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     durable: bool | None  #: None: the node does not say
     bus: str
     nodes: int
+    vms: int  #: in the cloud afterwards
     errors: dict[str, int]  #: code -> how often
     left: int = 0  #: VMs that could not be removed
 
@@ -69,6 +77,11 @@ def bench() -> None:
 
 bench.add_command(populate)
 bench.add_command(query)
+bench.add_command(add_hosts)
+bench.add_command(ping)
+bench.add_command(mixed)
+bench.add_command(restart)
+bench.add_command(failover)
 
 
 @bench.command("vm")
@@ -103,7 +116,7 @@ def vm(
     api = ClientApi(context.client)
     if simulator_url is not None:
         _prepare(api, simulator_url.rstrip("/"), hosts, quiet=context.as_json)
-    template = _template(context, api, image, network)
+    template = template_of(context, api, image, network)
     found = len(api.find("Host", "status=Connected"))
     at_once = min(concurrency or _MOST_AT_ONCE, count)
     _check_files(connections or at_once)
@@ -146,6 +159,7 @@ def _measure(
     concurrency, connections = at_once
     creation = Creation(origin, template, count, concurrency, connections, lambda: uuid.uuid4().hex)
     gauge.reset_peak()
+    meter = Meter(around([client.url, *others(client)]))
     before = gauge.read()
     gc.set_threshold(100_000, 50, 100)
     started, begun, own = time.perf_counter(), datetime.now(UTC), time.process_time()
@@ -173,17 +187,14 @@ def _measure(
         node_cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
         node_peak_memory_bytes=gauge.peak_bytes(after),
         processes=[
-            Process(
-                name="node",
-                cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2),
-                peak_memory_bytes=gauge.peak_bytes(after),
-            ),
+            *meter.read(),
             Process(name="bench", cpu_seconds=round(own, 2), peak_memory_bytes=own_peak_bytes()),
         ],
         store=after.store,
         durable=after.durable,
         bus=after.bus,
-        nodes=client.query("ManagementNode", options=(("count", "true"),)).total or 1,
+        nodes=total(client, "ManagementNode") or 1,
+        vms=total(client, "VmInstance"),
         errors=dict(Counter(one.error for one in creation.ended if one.error is not None)),
         left=left,
     )
@@ -219,28 +230,6 @@ def _prepare(api: Api, simulator_url: str, hosts: int | None, *, quiet: bool) ->
 
     wanted = hosts or len(simulated.hosts(simulator_url))
     simulated.fill(api, simulator_url, wanted, Report(None if quiet else sys.stderr))
-
-
-def _template(context: Context, api: Api, image: str | None, network: str | None) -> Template:
-    naming = _naming(api)
-    return Template(
-        image=context.names.uuid("Image", image or naming.image),
-        network=context.names.uuid("L3Network", network or naming.network),
-        offering=offering(api, naming),
-        prefix=f"bench-{secrets.token_hex(3)}",
-    )
-
-
-def _naming(api: Api) -> Naming:
-    """The simulated cloud where there is one: it has room."""
-    for naming in (SIMULATED, REAL):
-        if any(uuid_of(zone) for zone in api.find("Zone", f"name={naming.zone}")):
-            return naming
-    raise refused(
-        "There is no cloud to create VMs in. Make one: cairn up --simulated --hosts 100; or name a simulator: "
-        "cairn bench vm --simulator-url URL --hosts 100",
-        code="bench.no-cloud",
-    )
 
 
 def _show(measured: Measured) -> None:

@@ -15,22 +15,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
+from cairn.cli.bench.load import OPENED_AT_ONCE, code_of, sent, status_of_job, together
 from cairn.cli.bench.wire import Connection, Origin
 from cairn.cli.errors import Problem
 
-#: that remove what was made
-_REMOVERS = 16
-#: that are opened at the same time: the system keeps some thousand for the node to accept
-_OPENED_AT_ONCE = 512
-#: before a call is made again whose connection broke: more may come at once than the system keeps for the node to accept
-_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 _WAIT = "Prefer: wait=300\r\n"
 _POLL_SECONDS = 0.1
 #: Ends are written in groups; one whose time lies a little before the last one seen may become visible after it.
@@ -98,7 +92,7 @@ class Creation:
         self._new_id = new_id
         self._sleep = sleep
         self._room = asyncio.Semaphore(self._concurrency)
-        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
         self._in_flight = 0
         self.largest_in_flight = 0
         self.broken = 0  #: connections that broke, and were made again
@@ -110,7 +104,7 @@ class Creation:
         """Create them all; `ended` has them in the order of their ends."""
         workers = range(self._connections)
         if self._concurrency == self._connections:
-            await _all(self._waiting_worker(number) for number in workers)
+            await together(self._waiting_worker(number) for number in workers)
             return
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(), name="watch jobs")
@@ -129,14 +123,14 @@ class Creation:
             request = self._request(number, vm, job, _WAIT)
             started = time.perf_counter()
             self._began(1)
-            connection, status, body = await _sent(self._origin, connection, request, place, self._lost)
+            connection, status, body = await sent(self._origin, connection, request, place, self._lost)
             while status == 202:  # it takes longer than a call may wait
                 look = self._origin.request("GET", f"/v1/api-jobs/{job}?wait=300")
-                connection, status, body = await _sent(self._origin, connection, look, place, self._lost)
-                status = _ended(status, body)
+                connection, status, body = await sent(self._origin, connection, look, place, self._lost)
+                status = status_of_job(status, body)
             self._began(-1)
             seconds = time.perf_counter() - started
-            self.ended.append(Ended(vm, seconds, None if status == 200 else _code(status, body)))
+            self.ended.append(Ended(vm, seconds, None if status == 200 else code_of(status, body)))
         connection.close()
 
     def _lost(self) -> None:
@@ -154,12 +148,11 @@ class Creation:
             await self._room.acquire()
             vm, job = self._new_id(), self._new_id()
             request = self._request(number, vm, job, "")
-            sent = time.time()
-            self._open[job] = (vm, sent)
+            self._open[job] = (vm, time.time())
             self._began(1)
-            connection, status, body = await _sent(self._origin, connection, request)
+            connection, status, body = await sent(self._origin, connection, request)
             if status != 202:
-                self._end(job, time.time(), _code(status, body))
+                self._end(job, time.time(), code_of(status, body))
         connection.close()
 
     async def _watch(self) -> None:
@@ -186,9 +179,9 @@ class Creation:
             ("limit", str(_PAGE)),
         ]
         request = self._origin.request("GET", f"/v1/jobs?{urlencode(query)}")
-        connection, status, body = await _sent(self._origin, connection, request)
+        connection, status, body = await sent(self._origin, connection, request)
         if status != 200:
-            raise ConnectionError(f"the list of jobs cannot be read: {_code(status, body)}")
+            raise ConnectionError(f"the list of jobs cannot be read: {code_of(status, body)}")
         latest = since
         for job in msgspec.json.decode(body, type=_Jobs).inventories:
             if job.finish_date is not None:
@@ -199,7 +192,7 @@ class Creation:
     async def _look_at_each(self, connection: Connection) -> Connection:
         for uuid in list(self._open)[:_PAGE]:
             request = self._origin.request("GET", f"/v1/api-jobs/{uuid}")
-            connection, status, body = await _sent(self._origin, connection, request)
+            connection, status, body = await sent(self._origin, connection, request)
             if status == 200:
                 self._take(msgspec.json.decode(body, type=_Job))
         return connection
@@ -211,9 +204,9 @@ class Creation:
         self._end(job.uuid, job.finish_date.timestamp() if job.finish_date else time.time(), error)
 
     def _end(self, job: str, finished: float, error: str | None) -> None:
-        vm, sent = self._open.pop(job)
+        vm, began = self._open.pop(job)
         self._began(-1)
-        self.ended.append(Ended(vm, max(finished - sent, 0.0), error))
+        self.ended.append(Ended(vm, max(finished - began, 0.0), error))
         self._room.release()
 
     def _request(self, number: int, vm: str, job: str, headers: str) -> bytes:
@@ -226,70 +219,3 @@ class Creation:
             "resourceUuid": vm,
         }
         return self._origin.request("POST", "/v1/vm-instances", {"params": params}, f"X-Job-UUID: {job}\r\n{headers}")
-
-
-async def remove(origin: Origin, vms: list[str]) -> int:
-    """Destroy and expunge these VMs. Returns how many could not be removed."""
-    left, numbers = 0, iter(vms)
-
-    async def worker() -> None:
-        nonlocal left
-        connection = await origin.connect()
-        for vm in numbers:
-            destroy = origin.request("DELETE", f"/v1/vm-instances/{vm}", headers=_WAIT)
-            expunge = origin.request("PUT", f"/v1/vm-instances/{vm}/actions", {"expungeVmInstance": {}}, _WAIT)
-            for request in (destroy, expunge):
-                connection, status, _ = await _sent(origin, connection, request)
-                if status >= 300:
-                    left += 1
-                    break
-        connection.close()
-
-    await _all(worker() for _ in range(min(_REMOVERS, len(vms))))
-    return left
-
-
-async def _sent(
-    origin: Origin, connection: Connection, request: bytes, place: int = 0, lost: Callable[[], None] = lambda: None
-) -> tuple[Connection, int, bytes]:
-    """Send, on a new connection if this one was closed, some times; calls that change something carry their job's uuid."""
-    for pause in _PAUSES:
-        try:
-            status, body = await connection.exchange(request)
-        except ConnectionError:
-            lost()
-            await asyncio.sleep(pause)
-            connection = await origin.connect(place)
-        else:
-            return connection, status, body
-    status, body = await connection.exchange(request)
-    return connection, status, body
-
-
-async def _all(workers: Iterator[Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for worker in workers:
-            group.create_task(_run(worker))
-
-
-async def _run(worker: Awaitable[None]) -> None:
-    await worker
-
-
-def _ended(status: int, body: bytes) -> int:
-    """The status that a call would have had which waited for the end of this job; 202 if it has none yet."""
-    if status != 200:
-        return status
-    state = msgspec.json.decode(body, type=_Job).state
-    return {"Waiting": 202, "Running": 202, "Succeeded": 200}.get(state, 409)
-
-
-def _code(status: int, body: bytes) -> str:
-    with suppress(msgspec.MsgspecError):
-        error = msgspec.json.decode(body, type=_Job).error
-        if error is not None and error.code:
-            return error.code
-    try:
-        return msgspec.json.decode(body, type=Problem).code or f"http.{status}"
-    except msgspec.MsgspecError:
-        return f"http.{status}"

@@ -12,17 +12,21 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
+import uvloop
 from msgspec import Struct
 
+from cairn.agents.protocol.host import Connect
 from cairn.cli import output
 from cairn.cli.bench.population import MOST_VMS_PER_HOST, Population, Size
 from cairn.cli.bench.query import PASSWORD_VARIABLE
 from cairn.cli.context import Context, common, pass_context
 from cairn.cli.errors import refused, usage
 from cairn.cli.up.report import Report
+from cairn.kernel.agent.client import AgentEndpoint
 from cairn.kernel.error import CairnError
 
 if TYPE_CHECKING:
+    from cairn.kernel.agent.client import AgentClient
     from cairn.kernel.plugin.context import NodeContext
     from cairn.kernel.store.record import Record
     from cairn.kernel.store.store import Store, Tx
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 #: in one commit
 _AT_A_TIME = 20_000
 _QUIET_SECONDS = "3600"
+_MET_AT_ONCE = 16
+_MEETING_SECONDS = 30.0
 
 
 class Populated(Struct, frozen=True, kw_only=True):
@@ -56,6 +62,9 @@ class Populated(Struct, frozen=True, kw_only=True):
 @click.option(
     "--direct", is_flag=True, help="Write the rows, past the services. Needed: services take a millisecond a VM."
 )
+@click.option(
+    "--meet", is_flag=True, help="Tell the simulator's hosts who they are: they can be pinged then. Without VMs only."
+)
 @click.option("--add", is_flag=True, help="Write beside what is there; the seed must be another one.")
 @common
 @pass_context
@@ -67,17 +76,21 @@ def populate(
     seed: int,
     simulator_url: str,
     direct: bool,
+    meet: bool,
     add: bool,
 ) -> None:
     """Fill the database of a node that does not run with a cloud of any size, to measure how it bears it.
 
-    The rows are those that services leave behind, and the books are checked at the end. No machine stands behind the hosts, so
-    they are pinged once an hour only; the same seed makes the same cloud. The accounts' password is CAIRN_BENCH_PASSWORD, or one
-    that nobody knows.
+    The rows are those that services leave behind, and the books are checked at the end. No machine stands behind the hosts unless
+    --meet says so, so they are pinged once an hour only; the same seed makes the same cloud. The accounts' password is
+    CAIRN_BENCH_PASSWORD, or one that nobody knows.
 
     \b
     cairn bench populate --direct --hosts 100000 --vms 1000000
     cairn serve & cairn bench query
+    cairn simulator --hosts 100000 & cairn bench populate --direct --hosts 100000 --vms 0 --meet \\
+        --simulator-url http://127.0.0.1:7190
+    cairn serve & cairn bench ping
     """
     if not direct:
         raise usage(
@@ -89,10 +102,12 @@ def populate(
         raise usage(
             f"{vms} VMs do not fit on {hosts} hosts; each takes at most {MOST_VMS_PER_HOST}.", code="bench.no-room"
         )
+    if meet and vms:
+        raise usage("--meet: the simulator's hosts have no VMs, so say --vms 0.", code="bench.no-vms")
     size = Size(hosts=hosts, vms=vms, accounts=accounts, seed=seed, simulator_url=simulator_url.rstrip("/"))
     report = Report(None if context.as_json else sys.stderr)
     try:
-        populated = asyncio.run(_populate(context, size, report, add=add))
+        populated = uvloop.run(_populate(context, size, report, add=add, meet=meet))
     except CairnError as error:
         raise refused(error.message, code=error.code) from error
     if context.as_json:
@@ -101,19 +116,26 @@ def populate(
         raise refused(f"The books do not agree: {'; '.join(populated.wrong)}.", code="bench.wrong-books")
 
 
-async def _populate(context: Context, size: Size, report: Report, *, add: bool) -> Populated:
+async def _populate(context: Context, size: Size, report: Report, *, add: bool, meet: bool) -> Populated:
     from cairn.bootstrap import Node
     from cairn.kernel.settings import load
 
     node = await Node.build(load(context.environment, data_dir=context.data_dir))
     try:
-        return await fill(node.context, size, report, context.environment.get(PASSWORD_VARIABLE), add=add)
+        password = context.environment.get(PASSWORD_VARIABLE)
+        return await fill(node.context, size, report, password, add=add, agents=node.context.agents if meet else None)
     finally:
         await node.stop()
 
 
 async def fill(
-    node: NodeContext, size: Size, report: Report, password: str | None = None, *, add: bool = False
+    node: NodeContext,
+    size: Size,
+    report: Report,
+    password: str | None = None,
+    *,
+    add: bool = False,
+    agents: AgentClient | None = None,
 ) -> Populated:
     """Write a cloud of this size into a node's database.
 
@@ -123,6 +145,7 @@ async def fill(
         report: is told of each step.
         password: of the accounts; None: one that nobody knows.
         add: whether there may be another cloud already.
+        agents: tells the hosts who they are; None: no machine stands behind them.
 
     Raises:
         CliError: there is one, and `add` does not say that there may be.
@@ -134,13 +157,17 @@ async def fill(
     admin = await store.read(partial(_ready, add=add))
     population = Population(size, admin, store.schema, await asyncio.to_thread(_hash, password))
     rows = 0
+    if agents is not None:
+        with report.step(f"tell {size.hosts} hosts who they are"):
+            await _meet(agents, population, report)
     with report.step("write the place"):
         rows += await _write(store, lambda _: population.place(), 1, report)
     with report.step(f"write {size.hosts} hosts"):
         rows += await _write(store, population.host, size.hosts, report)
     with report.step(f"write {size.vms} VMs"):
         rows += await _write(store, population.vm, size.vms, report)
-    await store.write(_quiet)
+    if agents is None:
+        await store.write(_quiet)
     with report.step("bring the statistics up to date"):
         await store.optimize()
     with report.step("check the books"):
@@ -158,6 +185,24 @@ async def fill(
         first_account=population.account(0),
         wrong=wrong,
     )
+
+
+async def _meet(agents: AgentClient, population: Population, report: Report) -> None:
+    """Do with each host's agent what connecting does, and note which start of it that was."""
+    numbers = iter(range(population.size.hosts))
+
+    async def worker() -> None:
+        for number in numbers:
+            endpoint = AgentEndpoint(population.agent_url(number))
+            command = Connect(host=population.uuid("host", number), report_url=None)
+            await agents.call(endpoint, command, timeout_seconds=_MEETING_SECONDS)
+            population.boots[number] = (await agents.ping(endpoint, _MEETING_SECONDS)).boot
+            if len(population.boots) % _AT_A_TIME == 0:
+                report.progress(len(population.boots), population.size.hosts)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_MET_AT_ONCE):
+            group.create_task(worker())
 
 
 def _ready(tx: Tx, *, add: bool) -> str:

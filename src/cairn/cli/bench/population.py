@@ -96,6 +96,7 @@ class Population:
 
     def __init__(self, size: Size, owner: str, schema: Schema, password_hash: str) -> None:
         self.size = size
+        self.boots: dict[int, str] = {}  #: of the agents of hosts that were met, by the host's number
         self._owner = AccountId(owner)
         self._schema = schema
         self._password_hash = password_hash
@@ -260,6 +261,7 @@ class Population:
                 management_ip=f"{self._name('host', number)}.invalid",
                 hypervisor_type="Simulator",
                 status=MachineStatus.CONNECTED,
+                agent_boot=self.boots.get(number, ""),
                 machine_identity=machine_identity(f"{self.size.seed}-{played}", ""),
                 architecture="x86_64",
                 cpu_num=64,
@@ -273,9 +275,13 @@ class Population:
                 last_op_date=_at(number),
             )
         )
-        yield from self._of("simulator_host", uuid=uuid, url=f"{self.size.simulator_url}/hosts/{played}")
+        yield from self._of("simulator_host", uuid=uuid, url=self.agent_url(number))
         yield self._cache(number, uuid, storage)
         yield from self._share(number, uuid, storage)
+
+    def agent_url(self, number: int) -> str:
+        """Where a host's agent is."""
+        return f"{self.size.simulator_url}/hosts/{host_name(number + 1)}"
 
     def _cache(self, number: int, host: HostId, storage: PrimaryStorageId) -> ImageCache:
         return ImageCache(

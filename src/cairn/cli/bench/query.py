@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -11,8 +12,10 @@ import uvloop
 from msgspec import Struct
 
 from cairn.cli import output
+from cairn.cli.bench.around import Meter, around
 from cairn.cli.bench.asking import OF_ACCOUNT, OF_ALL, Asking, Kind, Sample, Timed, deep, sample_of
 from cairn.cli.bench.gauge import Gauge, Process, own_peak_bytes
+from cairn.cli.bench.measuring import others
 from cairn.cli.bench.wire import Origin
 from cairn.cli.client import Client
 from cairn.cli.context import Context, common, pass_context
@@ -60,8 +63,7 @@ def query(context: Context, repeat: int, concurrency: int, samples: int, account
     found = _samples(client, samples)
     total = _total(client, "VmInstance")
     kinds = [*OF_ALL, *deep(total, _middle(client, total))]
-    gauge.reset_peak()
-    before = gauge.read()
+    meter = Meter(around([client.url, *others(client)]))
     timed = _ask(Asking(origin, found, repeat, concurrency, lambda: gauge.read().cpu_seconds), kinds)
     session, skipped = _session(context, account), list[str]()
     if session is not None:
@@ -70,7 +72,6 @@ def query(context: Context, repeat: int, concurrency: int, samples: int, account
     else:
         skipped = [f"{kind.name}: {PASSWORD_VARIABLE} has no password" for kind in OF_ACCOUNT]
     after = gauge.read()
-    cpu = round(after.cpu_seconds - before.cpu_seconds, 2)
     result = Queried(
         hosts=_total(client, "Host"),
         vms=total,
@@ -78,8 +79,8 @@ def query(context: Context, repeat: int, concurrency: int, samples: int, account
         queries=timed,
         skipped=skipped,
         processes=[
-            Process(name="node", cpu_seconds=cpu, peak_memory_bytes=gauge.peak_bytes(after)),
-            Process(name="bench", cpu_seconds=0.0, peak_memory_bytes=own_peak_bytes()),
+            *meter.read(),
+            Process(name="bench", cpu_seconds=round(time.process_time(), 2), peak_memory_bytes=own_peak_bytes()),
         ],
         store=after.store,
         durable=after.durable,

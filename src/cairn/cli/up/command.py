@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import starmap
 from pathlib import Path
 
 import click
@@ -17,12 +19,12 @@ from cairn.cli import output
 from cairn.cli.context import DEFAULT_URL, Context, common, pass_context
 from cairn.cli.errors import refused
 from cairn.cli.session import SessionStore, config_dir
-from cairn.cli.up import record, state
+from cairn.cli.up import cluster, record, state
 from cairn.cli.up.api import ClientApi
-from cairn.cli.up.daemon import Daemon
+from cairn.cli.up.daemon import GOODBYE_SECONDS, Daemon
 from cairn.cli.up.fixtures import REAL, SIMULATED
 from cairn.cli.up.holder import holder
-from cairn.cli.up.node import NodeProcess
+from cairn.cli.up.node import Management, NodeProcess
 from cairn.cli.up.real import Outcome, RealCloud
 from cairn.cli.up.report import Done, Report
 from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
@@ -30,9 +32,6 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.membership import NODE_LOCK, FolderLock
 from cairn.lab.lab import HostState, Lab
 from cairn.lab.layout import DEFAULT_NAME
-
-#: programs in the order in which they are stopped: their lock in the data folder, and how they are called
-_WORDS = {"simulator": (record.SIMULATOR_LOCK, "simulator"), "node": (NODE_LOCK, "serve")}
 
 _data_dir = click.option(
     "--data-dir",
@@ -50,6 +49,12 @@ class _UpResult(Struct, frozen=True, kw_only=True):
 
 @click.command("up")
 @click.option("--hosts", type=click.IntRange(1, 100_000), default=2, show_default=True, help="How many hosts.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, cluster.MOST_NODES),
+    help="How many management nodes, on MariaDB and RabbitMQ, behind one address. By default as many as there are, or one on "
+    "SQLite.",
+)
 @click.option("--simulated", is_flag=True, help="Simulated hosts: needs neither root nor QEMU.")
 @click.option(
     "--image", type=click.Path(path_type=Path, dir_okay=False), help="A guest image (qcow2) instead of cairn's."
@@ -59,18 +64,24 @@ class _UpResult(Struct, frozen=True, kw_only=True):
 @common
 @pass_context
 def up(
-    context: Context, hosts: int, simulated: bool, image: Path | None, simulator_port: int, data_dir: Path | None
+    context: Context,
+    hosts: int,
+    nodes: int | None,
+    simulated: bool,
+    image: Path | None,
+    simulator_port: int,
+    data_dir: Path | None,
 ) -> None:
-    """Start a cloud on this machine: a management node, hosts, a network, an image, a first VM.
+    """Start a cloud on this machine: a management node, or several, hosts, a network, an image, a first VM.
 
-    Hosts are real ones, in namespaces of this machine, with QEMU; that needs root. Repeat it to mend what is broken or to add
-    hosts. cairn down takes all of it away.
+    Hosts are real ones, in namespaces of this machine, with QEMU; that needs root. Repeat it to mend what is broken, or to add
+    hosts or nodes; nodes that are too many are taken out. cairn down takes all of it away.
     """
     folder = _folder(context, data_dir)
     report = Report(None if context.as_json else sys.stderr)
-    node = NodeProcess(folder, context.client.url, context.environment)
     api = ClientApi(context.client, report.watch)
     with _alone(folder):
+        node = _management(context, folder, nodes)
         if simulated:
             simulator = SimulatorProcess(folder, simulator_port, context.environment)
             outcome = SimulatedCloud(simulator, node, api, report, folder).up(hosts)
@@ -112,7 +123,16 @@ def down(context: Context, keep_data: bool, yes: bool, data_dir: Path | None) ->
 def _take_down(
     context: Context, folder: Path, made: record.Record | None, report: Report, *, keep_data: bool
 ) -> tuple[list[str], bool]:
-    stopped = [name for name in _WORDS if _stop(name, folder, report, by_hand=made is not None)]
+    programs = _programs(folder)
+    running = [program for program in programs if program.daemon(folder).running() is not None]
+    for program in running:
+        if program.word == "serve" and len(programs) > len(_ONE):
+            program.daemon(folder).tell(signal.SIGTERM)  # all at once, so that none waits for the others
+    stopped = []
+    for program in programs:
+        ran = program in running
+        if _stop(program, folder, report, ran=ran, by_hand=made is not None):
+            stopped.append(program.name)
     lab = _lab(context, folder)
     # A lab is known by its name; one of the same name in another folder is somebody else's.
     if os.geteuid() == 0 and (folder / "lab").exists() and (lab.hosts() or not keep_data):
@@ -132,7 +152,7 @@ def _take_down(
 @common
 @pass_context
 def status(context: Context, data_dir: Path | None) -> None:
-    """Show what runs on this machine: the node, the simulator, the lab's hosts, and what is in the cloud."""
+    """Show what runs on this machine: the nodes and what they need, the simulator, the lab's hosts, and what is in the cloud."""
     folder = _folder(context, data_dir)
     node = NodeProcess(folder, context.client.url, context.environment)
     found = state.look(folder, context.client, _lab(context, folder), node)
@@ -153,21 +173,65 @@ def _lab(context: Context, folder: Path) -> Lab:
     return Lab(folder, context.environment.get("CAIRN_LAB_NAME") or DEFAULT_NAME)
 
 
-def _stop(name: str, folder: Path, report: Report, *, by_hand: bool) -> bool:
-    """Stop the program that `up` started; `by_hand`: and the one that somebody else has started in the folder."""
-    lock, word = _WORDS[name]
-    daemon = Daemon(name, folder)
-    stopped = False
-    if daemon.running() is not None:
-        with report.step(f"stop the {name}"):
-            stopped = daemon.stop()
+class _Program(Struct, frozen=True, kw_only=True):
+    """A program that `down` stops."""
+
+    name: str
+    title: str
+    file: str  #: of its `Daemon`
+    lock: str = ""  #: that it holds in the data folder; empty: none
+    word: str = ""  #: how it is called
+    patience_seconds: float = GOODBYE_SECONDS
+
+    def daemon(self, folder: Path) -> Daemon:
+        """The program in the background."""
+        return Daemon(self.file, folder)
+
+
+_ONE = (
+    _Program(name="simulator", title="the simulator", file="simulator", lock=record.SIMULATOR_LOCK, word="simulator"),
+    _Program(name="node", title="the node", file="node", lock=NODE_LOCK, word="serve"),
+)
+
+
+def _programs(folder: Path) -> list[_Program]:
+    """The programs of a cloud in the order in which they are stopped."""
+    several = cluster.programs(folder)
+    return [_ONE[0], *starmap(_part, several.items())] if several else list(_ONE)
+
+
+def _part(name: str, daemon: Daemon) -> _Program:
+    """A program of a cloud of several nodes. A broker has nothing to keep, and would take its time."""
+    if not name.startswith("node "):
+        patience = 0 if daemon.name == "broker" else GOODBYE_SECONDS
+        return _Program(name=name, title=f"the {name}", file=daemon.name, patience_seconds=patience)
+    number = name.removeprefix("node ")
+    lock = NODE_LOCK if number == "1" else f"{record.NODES}/{number}/{NODE_LOCK}"
+    return _Program(name=name, title=name, file=daemon.name, lock=lock, word="serve")
+
+
+def _management(context: Context, folder: Path, wanted: int | None) -> Management:
+    """What is to answer the API: as many nodes as are wanted, or as there are."""
+    plan = cluster.read(folder)
+    if plan is None and wanted in (None, 1):
+        return NodeProcess(folder, context.client.url, context.environment)
+    made = cluster.Cluster(folder, context.client.url, context.environment, wanted or len(plan.ports if plan else ()))
+    made.check()
+    return made
+
+
+def _stop(program: _Program, folder: Path, report: Report, *, ran: bool, by_hand: bool) -> bool:
+    """Stop a program that `up` started, and `ran`; `by_hand`: and the one that somebody else has started in its place."""
+    if ran:
+        with report.step(f"stop {program.title}"):
+            program.daemon(folder).stop(program.patience_seconds)
     else:
-        daemon.stop()
-    found = holder(folder / lock) if by_hand else None
+        program.daemon(folder).stop(program.patience_seconds)
+    found = holder(folder / program.lock) if by_hand and program.lock else None
     if found is not None:
-        with report.step(f"stop the {name} that was started by hand"):
-            found.stop(word)
-    return stopped or found is not None
+        with report.step(f"stop {program.title} that was started by hand"):
+            found.stop(program.word)
+    return ran or found is not None
 
 
 @contextmanager
@@ -230,6 +294,10 @@ def _show(found: state.State) -> None:
             rows.append((name, f"{program.url}{pid}"))
         else:
             rows.append((name, "does not run"))
+    for name, program in found.parts.items():
+        rows.append(
+            (name, f"{program.url}, process {program.pid}, log {program.log}" if program.running else "does not run")
+        )
     rows += [(f"lab {host.name}", f"{host.address}, {host.state.value}") for host in found.lab]
     for entity, counts in found.counts.items():
         rows.append((entity, ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"))

@@ -11,7 +11,7 @@ from cairn.cli.client import Json
 from cairn.cli.up import first_vm, fixtures, guest, record
 from cairn.cli.up.api import Api
 from cairn.cli.up.fixtures import REAL, address_of
-from cairn.cli.up.node import NodeProcess
+from cairn.cli.up.node import Management
 from cairn.cli.up.report import Report
 from cairn.kernel.error import CairnError
 from cairn.lab.lab import Lab, LabStatus
@@ -35,13 +35,13 @@ class RealCloud:
 
     Args:
         lab: carries the hosts.
-        node: the management node.
+        node: the management node, or several of them.
         api: the cloud; used once the node is ready.
         report: is told of each step.
         data_dir: of lab and node.
     """
 
-    def __init__(self, lab: Lab, node: NodeProcess, api: Api, report: Report, data_dir: Path) -> None:
+    def __init__(self, lab: Lab, node: Management, api: Api, report: Report, data_dir: Path) -> None:
         self._lab = lab
         self._node = node
         self._api = api
@@ -67,9 +67,7 @@ class RealCloud:
         with step(f"start a lab of {hosts} hosts"):
             lab = self._lab.up(hosts)
             self._report.note(", ".join(f"{host.name} {host.address}" for host in lab.hosts))
-        with step("start the management node"):
-            started = self._node.ensure(lab.machine_address)
-            self._report.note(f"{self._node.url} ({'started' if started else 'runs already'})")
+        self._node.up(self._report, lab.machine_address)
         return self._fill(lab, file)
 
     def _fill(self, lab: LabStatus, image: Path) -> Outcome:

@@ -17,6 +17,8 @@ from cairn.kernel.membership import NODE_LOCK
 from cairn.simulator.world import LOCK_SUFFIX
 
 _NAME = "up.json"
+#: the folder of the data folders of further nodes
+NODES = "nodes"
 #: the world of the folder's simulator
 SIMULATOR_STATE = "simulator.json"
 SIMULATOR_LOCK = SIMULATOR_STATE + LOCK_SUFFIX
@@ -49,8 +51,10 @@ def read(data_dir: Path) -> Record | None:
 
 
 def locks(data_dir: Path) -> list[str]:
-    """The names of the locks that programs which work in the folder hold, or would hold."""
-    return sorted({NODE_LOCK, SIMULATOR_LOCK, *(path.name for path in data_dir.glob(f"*{LOCK_SUFFIX}"))})
+    """The locks that programs which work in the folder hold, or would hold, as paths below it."""
+    found = {str(path.relative_to(data_dir)) for path in data_dir.glob(f"*{LOCK_SUFFIX}")}
+    further = {str(path.relative_to(data_dir) / NODE_LOCK) for path in data_dir.glob(f"{NODES}/*") if path.is_dir()}
+    return sorted({NODE_LOCK, SIMULATOR_LOCK, *found, *further})
 
 
 def remove(data_dir: Path) -> bool:

@@ -16,7 +16,7 @@ from cairn.cli.up import fixtures, record
 from cairn.cli.up.api import Api
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.fixtures import SIMULATED, Place, address_of
-from cairn.cli.up.node import NodeProcess
+from cairn.cli.up.node import Management
 from cairn.cli.up.real import Outcome
 from cairn.cli.up.report import Report
 
@@ -116,9 +116,7 @@ def fill(api: Api, simulator_url: str, wanted: int, report: Report) -> tuple[Pla
 class SimulatedCloud:
     """The steps, in their order; each may be run again, and only does what is missing."""
 
-    def __init__(
-        self, simulator: SimulatorProcess, node: NodeProcess, api: Api, report: Report, data_dir: Path
-    ) -> None:
+    def __init__(self, simulator: SimulatorProcess, node: Management, api: Api, report: Report, data_dir: Path) -> None:
         self._simulator = simulator
         self._node = node
         self._api = api
@@ -132,9 +130,7 @@ class SimulatedCloud:
         with step(f"start a simulator of {wanted} hosts"):
             started = self._simulator.ensure(wanted)
             self._report.note(f"{self._simulator.url} ({_told(started)})")
-        with step("start the management node"):
-            started = self._node.ensure()
-            self._report.note(f"{self._node.url} ({_told(started)})")
+        self._node.up(self._report)
         place, image, offering = fill(self._api, self._simulator.url, wanted, self._report)
         with step("create the VM"):
             vm = fixtures.vm(self._api, image, place.network, offering)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from cairn.cli.client import Client, Request
 from cairn.cli.errors import CliError
+from cairn.cli.up import cluster
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.holder import holder
 from cairn.cli.up.node import NodeProcess
@@ -39,7 +40,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
     node: Program
     simulator: Program
     lab: list[HostStatus]
-    counts: dict[str, dict[str, int]]  #: entity -> state -> how many
+    parts: dict[str, Program] = {}  #: of a cloud of several nodes: each of these, the database, the broker, the proxy
+    counts: dict[str, dict[str, int]] = {}  #: entity -> state -> how many
     trouble: str = ""  #: why nothing could be counted
     behind: list[str] = []  #: what the node should have done in the background, and has not
     plugins: dict[str, str] = {}  #: those that are left out though nobody asked for it, or run in part: the reason
@@ -49,8 +51,8 @@ class State(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def is_empty(self) -> bool:
-        """Whether neither a node, nor a simulator, nor a lab is there."""
-        return not (self.node.running or self.simulator.running or self.lab)
+        """Whether neither a node, nor a simulator, nor a lab is there, nor was meant to be."""
+        return not (self.node.running or self.simulator.running or self.lab or self.parts)
 
 
 def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> State:
@@ -69,6 +71,10 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
     elif pid is not None:
         reasons = "" if told is None else f" It says: {'; '.join(told.reasons)}."
         trouble = f"The node's process is there, and it does not take calls (yet).{reasons}"
+    parts = {name: _program(daemon) for name, daemon in cluster.programs(data_dir).items()}
+    dead = [name for name, part in parts.items() if not part.running]
+    if dead:
+        trouble = f"{trouble} {', '.join(dead)}: does not run. cairn up starts it again.".strip()
     simulator = Daemon("simulator", data_dir)
     return State(
         data_dir=str(data_dir),
@@ -80,6 +86,7 @@ def look(data_dir: Path, client: Client, lab: Lab | None, node: NodeProcess) -> 
         ),
         simulator=_program(simulator),
         lab=_lab_hosts(lab),
+        parts=parts,
         counts=counts,
         trouble=trouble,
         behind=told.behind if told is not None else [],

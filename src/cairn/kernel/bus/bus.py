@@ -211,6 +211,11 @@ class Bus:
         self._subscribers.deliver(event, context)
         self._remote.announce(event, context)
 
+    @property
+    def serving(self) -> int:
+        """How many calls of other nodes are at work here."""
+        return self._remote.serving
+
     def trouble(self) -> str | None:
         """Why other nodes cannot be reached, in words for everybody; None: they can. Calls on this node are not hurt by it."""
         return self._remote.trouble()

@@ -98,6 +98,11 @@ class Remote:
         await self._serving.stop()
         await self._transport.stop()
 
+    @property
+    def serving(self) -> int:
+        """How many requests of other nodes are at work here."""
+        return self._serving.count
+
     def trouble(self) -> str | None:
         """Why other nodes cannot be reached; None: they can."""
         return self._transport.trouble()

@@ -111,6 +111,11 @@ class Serving:
         self._answered.clear()
         self._askers.clear()
 
+    @property
+    def count(self) -> int:
+        """How many requests are at work."""
+        return sum(len(asker.tasks) for asker in self._askers.values())
+
     def take(self, request: Request) -> None:
         """A request has come in."""
         if self._stopping or not self._incarnation():

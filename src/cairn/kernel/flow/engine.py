@@ -55,7 +55,7 @@ from cairn.kernel.error import CairnError, internal
 from cairn.kernel.flow.errors import cancelled, pending
 from cairn.kernel.flow.executor import Executor, Finisher
 from cairn.kernel.flow.journal import FlowRun, RunHead, RunState, fill, heads
-from cairn.kernel.flow.loading import load
+from cairn.kernel.flow.loading import load, may_have_begun
 from cairn.kernel.flow.owed import Owed
 from cairn.kernel.flow.places import Places
 from cairn.kernel.flow.run import RUN, FlowProbe, Run, context_of, report_progress
@@ -391,7 +391,7 @@ class FlowEngine:
         except Exception as error:  # a plugin has changed; the node must go on
             known = error if isinstance(error, CairnError) else internal(f"reading a run of {row.workflow}", error)
             _log.error("workflow.unreadable", workflow=row.workflow, run=row.uuid, error=str(known))
-            await self._executor.park(row, known)
+            await self._executor.park(row, known, may_have_begun(self.book, row))
             self._owed.later(row)
             self._places.leave(row.uuid)
             known.details["undoPending"] = row.uuid

@@ -20,6 +20,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, ErrorRecord, internal
 from cairn.kernel.flow.fencing import fence_of, is_refused, renew
 from cairn.kernel.flow.journal import FlowRun, RunState, encode_data, fill
+from cairn.kernel.flow.reach import entry_can_wait
 from cairn.kernel.flow.run import FlowProbe, Run
 from cairn.kernel.flow.step import ActionStep, AnyStep, TransactionStep
 from cairn.kernel.flow.workflow import conclusion
@@ -103,7 +104,8 @@ class Executor:
             self._enter(tx, run, position, data, epoch)
             return data, epoch
 
-        run.data, epoch = await self._journal(run, fn, position)
+        own = all(step.own_rows for step in batch)
+        run.data, epoch = await self._journal(run, fn, position, own=own)
         run.row = replace(run.row, epoch=epoch)
         run.note, run.fraction = "", 0.0
 
@@ -118,15 +120,17 @@ class Executor:
                 self._enter(tx, run, position, run.data, epoch)
                 return epoch
 
-            run.row = replace(run.row, epoch=await self._journal(run, fn, position))
+            run.row = replace(run.row, epoch=await self._journal(run, fn, position, own=True))
             run.check()
         made = await self._surely(run, step, fill(step.input, run.data))
         data = dict(run.data)
         _merge(data, made)
-        if _entry_can_wait(run.effective.steps, position + 1):
+        if entry_can_wait(run.effective.steps, run.noted, position + 1):
             run.row = replace(run.row, position=position + 1)
         else:
-            await self._journal(run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1)
+            await self._journal(
+                run, lambda tx: self._enter(tx, run, position + 1, data, run.row.epoch), position + 1, own=True
+            )
         run.data = data
         run.note, run.fraction = "", 0.0
 
@@ -151,26 +155,25 @@ class Executor:
 
     async def _do(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
         self._probe.doing(run.row.workflow, step)
-        with entered(current().fenced(fence_of(run))):
+        made = await step.do(given)
+        for _ in range(self._probe.times(step) - 1):
             made = await step.do(given)
-            for _ in range(self._probe.times(step) - 1):
-                made = await step.do(given)
         self._probe.done(run.row.workflow, step)
         return made
 
     async def _action(self, run: Run, step: ActionStep[Struct, Struct], given: Struct) -> Struct:
-        """Run an action in a task of its own, so that cancelling it leaves journal writes alone."""
-        result: list[Struct] = []
-
-        async def keep() -> None:
-            result.append(await self._do(run, step, given))
-
-        run.action = asyncio.get_running_loop().create_task(keep(), name=f"step of {run.row.workflow}")
+        """Run an action in the run's turn, in such a way that `Run.cancel` cancels it and leaves journal writes alone."""
+        task = run.action = asyncio.current_task()
+        assert task is not None
         try:
-            await run.action
+            with entered(current().fenced(fence_of(run))):
+                return await self._do(run, step, given)
+        except asyncio.CancelledError:
+            if run.cancelled:
+                task.uncancel()  # it was meant for the action; the task goes on with its undo
+            raise
         finally:
             run.action = None
-        return result[0]
 
     def _begun(self, tx: Tx, run: Run) -> int:
         """The epoch in which a run was begun; now, if it has no row yet."""
@@ -192,13 +195,18 @@ class Executor:
         if run.row.concludes and run.row.job_uuid is not None:
             self._finish(tx, JobId(run.row.job_uuid), conclusion(fill(run.effective.workflow.answer, data)))
 
-    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None) -> T:
-        """Write, and only when that is durable believe it: `position` is where the run stands then."""
+    async def _journal(self, run: Run, fn: Callable[[Tx], T], position: int | None = None, *, own: bool = False) -> T:
+        """Write, and only when that is durable believe it: `position` is where the run stands then.
+
+        Args:
+            own: nothing but rows of the run, its job and its resource are written.
+        """
         self._probe.journal(run.row.workflow, "before")
-        result = await self._store.write(fn)
+        result = await self._store.write(fn, own=run.row.uuid if own else None)
         run.persisted = True
         if position is not None:
             run.row = replace(run.row, position=position)
+            run.noted, run.reach = position, 0
         self._probe.journal(run.row.workflow, "after")
         return result
 
@@ -209,7 +217,7 @@ class Executor:
         if not run.persisted:
             return True
         await self._end_inner(run)
-        left = [index for index in run.row.undo_left if index < _begun(run)]
+        left = [index for index in run.row.undo_left if index < run.begun]
         row = replace(run.row, state=RunState.UNDOING, undo_left=left, error=error.record())
 
         def fn(tx: Tx) -> None:
@@ -318,11 +326,15 @@ class Executor:
                         "workflow.undo-given-up", workflow=run.row.workflow, run=run.row.uuid, error=str(error)
                     )
 
-    async def park(self, row: FlowRun, error: CairnError) -> None:
-        """Write down that a run can be taken neither forward nor back now; its undo is left to do."""
+    async def park(self, row: FlowRun, error: CairnError, reach: int) -> None:
+        """Write down that a run can be taken neither forward nor back now; its undo is left to do.
+
+        Args:
+            reach: how many of its steps may have been begun, if it still goes forward.
+        """
         left = row.undo_left or list(range(len(row.steps) - 1, -1, -1))
         if row.state is RunState.RUNNING:
-            left = [index for index in left if index <= row.position]
+            left = [index for index in left if index < reach]
         record: ErrorRecord = row.error or error.record()
 
         def fn(tx: Tx) -> None:
@@ -340,26 +352,9 @@ class Executor:
         await self._store.write(fn)
 
 
-def _begun(run: Run) -> int:
-    """How many of a run's steps were begun: an action at `position` may have been."""
-    position, steps = run.row.position, run.effective.steps
-    return position + 1 if position < len(steps) and isinstance(steps[position], ActionStep) else position
-
-
 def _merge(data: dict[str, object], made: Struct) -> None:
     for name in made.__struct_fields__:
         data[name] = getattr(made, name)
-
-
-def _entry_can_wait(steps: tuple[AnyStep, ...], position: int) -> bool:
-    """Whether the entry of the step before `position` can be made together with a later one.
-
-    It can when the step at `position` leaves nothing that an undo would have to know of: a transaction (whose commit makes
-    the entry), or an action without undo. A crash then costs a repetition of the steps in between, which they are made for.
-    """
-    return position < len(steps) and (
-        isinstance(steps[position], TransactionStep) or steps[position].nothing_to_undo is not None
-    )
 
 
 def _transactions(steps: tuple[AnyStep, ...], position: int) -> list[TransactionStep[Struct, Struct]]:

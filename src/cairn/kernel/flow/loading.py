@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import FlowRun, RunState, decode_data
+from cairn.kernel.flow.reach import reached
 from cairn.kernel.flow.run import Run
 from cairn.kernel.flow.step import ActionStep, AnyStep, Nothing
 from cairn.kernel.flow.workflow import (
@@ -83,6 +84,17 @@ def load(book: WorkflowBook, row: FlowRun) -> Run:
     if reason is not None and row.state is RunState.RUNNING:
         run.cancel(reason)
     return run
+
+
+def may_have_begun(book: WorkflowBook, row: FlowRun) -> int:
+    """How many steps of a run may have been begun that cannot be read. Steps that are not there any more count as actions."""
+    steps: list[AnyStep] = []
+    for name in row.steps:
+        try:
+            steps.append(book.step(name))
+        except CairnError:
+            steps.append(_Gone())
+    return reached(steps, row.position)
 
 
 def _stand_in(name: str, *, owing: bool) -> AnyStep:

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from cairn.kernel.bus.context import CallContext
 from cairn.kernel.error import CairnError
 from cairn.kernel.flow.journal import FlowRun, RunState
-from cairn.kernel.flow.step import AnyStep
+from cairn.kernel.flow.reach import reached
+from cairn.kernel.flow.step import ActionStep, AnyStep
 from cairn.kernel.flow.workflow import EffectiveWorkflow
 from cairn.kernel.ids import JobId
 
@@ -50,9 +51,13 @@ class Run:
         self.row = row
         self.data = data
         self.persisted = persisted
+        self.noted = row.position  #: where the journal says that it stands
+        #: how many steps a former process may have begun, as far as the journal tells; 0 once this one has made an entry
+        self.reach = reached(effective.steps, row.position) if persisted else 0
         self.cancelled = False
         self.reason: CairnError | None = None
-        self.action: asyncio.Task[None] | None = None
+        #: the task that an action is at work in, while it is
+        self.action: asyncio.Task[object] | None = None
         self.note = ""
         self.fraction = 0.0
         #: the transaction step at work; its batch is not at `row.position` but behind it
@@ -74,6 +79,13 @@ class Run:
         """Raise if it is to stop: before each step."""
         if self.cancelled:
             raise self.reason or asyncio.CancelledError
+
+    @property
+    def begun(self) -> int:
+        """How many of its steps were begun: an action at its position may have been."""
+        position, steps = self.row.position, self.effective.steps
+        here = position + 1 if position < len(steps) and isinstance(steps[position], ActionStep) else position
+        return max(here, self.reach)
 
     @property
     def percent(self) -> int:

@@ -86,6 +86,10 @@ class Step(Generic[I, O]):
 class TransactionStep(Step[I, O], Generic[I, O]):
     """A step inside one transaction; exactly once."""
 
+    #: `do` writes and locks nothing but rows of the resource that the workflow is about, so it need not wait for those that
+    #: may meet others: see `own` of `Store.write`
+    own_rows: ClassVar[bool] = False
+
     def do(self, tx: Tx, given: I) -> O:
         """Do the step's work. An error rolls this transaction back, so nothing of it stays."""
         raise NotImplementedError

@@ -74,6 +74,7 @@ def add_kind(node: NodeContext, kind: AnyKind) -> MachineClient:
             clock=node.clock,
             settings=node.config,
             loops=node.loops,
+            metrics=node.metrics,
         )
     )
     node.background.append(

@@ -47,6 +47,7 @@ from cairn.kernel.loop import Loops
 from cairn.kernel.machine.client import MachineClient
 from cairn.kernel.machine.messages import MachineSuspected
 from cairn.kernel.machine.model import Machine, MachineStatus
+from cairn.kernel.metrics import Metrics
 from cairn.kernel.ring import Ring, RingChange
 from cairn.kernel.store.store import Store, Tx
 
@@ -71,6 +72,7 @@ class _Watch(Expiring):
         "next_try",
         "pinging",
         "reconnecting",
+        "since",
         "tries",
         "using",
         "uuid",
@@ -85,6 +87,7 @@ class _Watch(Expiring):
         self.answers = True  #: whether the last ping was answered
         self.tries = 0  #: reconnects in a row that failed
         self.next_try = 0.0
+        self.since = at  #: when its last ping was due
         # what is going on: each of these at most once
         self.pinging = False
         self.using = False
@@ -154,6 +157,7 @@ class MachineMonitor:
         clock: Clock,
         settings: GlobalConfig,
         loops: Loops,
+        metrics: Metrics,
     ) -> None:
         self._client = client
         self._kind = client.kind
@@ -174,6 +178,8 @@ class MachineMonitor:
             _Places(partial(settings.get, setting), self._spawn, partial(loops.failed, self._name))
             for setting in (*[declared.ping_parallelism] * 3, declared.reconnect_parallelism)
         )
+        self._count = metrics.pings
+        self._waited = metrics.ping_wait.of(client.kind.noun)
         self._list = loops.every(f"list of {client.kind.title}s", self._interval, self._read_list, at_once=True)
         ring.listen(self._members_changed)
         bus.subscribe(MachineSuspected, self._suspected_elsewhere, self._name)
@@ -259,6 +265,7 @@ class MachineMonitor:
         watch.new = False
         if not watch.pinging:
             watch.pinging = True
+            watch.since = self._clock.monotonic()
             self._places(watch).take(partial(self._ping, watch))
 
     def _places(self, watch: _Watch) -> _Places:
@@ -270,12 +277,16 @@ class MachineMonitor:
     async def _ping(self, watch: _Watch) -> _Then | None:
         """Ping once. What follows from it is returned, since others wait for the place."""
         asked_at = self._clock.now()
+        if not watch.failures:
+            self._waited.observe(self._clock.monotonic() - watch.since)
         seconds = float(self._settings.get(self._kind.settings.ping_timeout))
         try:
             pong = await self._client.ping(watch.uuid, timeout_seconds=seconds)
         except CairnError as error:
+            self._count.add(self._kind.noun, "failed")
             return self._unanswered(watch, error.whole)
         else:
+            self._count.add(self._kind.noun, "ok")
             return partial(self._answered, watch, pong, asked_at)
         finally:
             watch.pinging = False

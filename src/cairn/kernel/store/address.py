@@ -6,6 +6,7 @@
     mysql://cairn@/cairn?unix_socket=/run/mysqld/mysqld.sock   a server on this machine
 
 ``mariadb://`` says the same as ``mysql://``. A password may lie in a file (``password_file=``) instead of in the address.
+``writers=`` says how many connections of a node write, from 1 to 16.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from cairn.kernel.error import CairnError, ErrorKind
 
 _PORT = 3306
 _FILES = ("ssl_ca", "ssl_cert", "ssl_key")
-_OPTIONS = ("unix_socket", "password_file", *_FILES)
+_OPTIONS = ("unix_socket", "password_file", "writers", *_FILES)
+#: connections of a node that write, unless the address says another number, and how many it may say
+WRITERS, _MOST_WRITERS = 4, 16
 
 
 class ServerAddress(Struct, frozen=True, kw_only=True):
@@ -32,6 +35,7 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
         ssl_ca: file of the authorities that the server's certificate must be of; empty: no TLS.
         ssl_cert: file of our own certificate, where the server asks for one.
         ssl_key: file of the key to it.
+        writers: how many connections of one node write.
     """
 
     database: str
@@ -43,6 +47,7 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
     ssl_ca: str = ""
     ssl_cert: str = ""
     ssl_key: str = ""
+    writers: int = WRITERS
 
     def __repr__(self) -> str:
         return f"ServerAddress({self})"
@@ -94,8 +99,15 @@ def _server(text: str) -> ServerAddress:
         host=parts.hostname or "",
         port=port,
         socket=socket,
+        writers=_writers(options.get("writers", str(WRITERS))),
         **{key: _file(key, options[key]) for key in _FILES if options.get(key)},
     )
+
+
+def _writers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST_WRITERS:
+        raise _bad(f"writers is {text[:20]!r}; a number from 1 to {_MOST_WRITERS} would fit")
+    return int(text)
 
 
 def _password(parts: SplitResult, options: dict[str, str]) -> str:

@@ -109,6 +109,13 @@ class Connection(Protocol):
     def columns(self) -> dict[str, set[str]]:
         """The names of all tables that there are, each with those of its columns."""
 
+    def references(self) -> dict[str, set[str]]:
+        """The tables whose rows refer to others, each with the tables that these are of."""
+
+    def watch_references(self, watch: bool) -> None:
+        """Whether what is deleted from here on is kept from being referred to, and takes along what refers to it. Outside of a
+        transaction only."""
+
     def damage(self) -> list[str]:
         """What is wrong with the database itself, a sentence each, not with what stands in it. It reads everything."""
 
@@ -137,6 +144,7 @@ class Driver(Protocol):
     row_order: str | None  #: a column of every table that follows the order of insertion; None: there is none
     near: bool  #: a look-up by key takes less than handing it to a thread would
     readers: int  #: how many connections read for the node itself
+    writers: int  #: how many write, at the same time
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection; a reader gets one that refuses to write. Only the first may make a database that is not there."""

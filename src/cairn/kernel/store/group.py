@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -183,8 +184,26 @@ def _lost() -> CairnError:
 _TICK = timedelta(microseconds=1)
 
 
+class Instants:
+    """What `Tx.now` is in transactions that write: all writers of a store ask here, so that no two get the same."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: datetime | None = None
+
+    def next(self) -> datetime:
+        """Now, or a moment behind the one that was given last."""
+        with self._lock:
+            now = self._clock.now()
+            if self._last is not None and now <= self._last:
+                now = self._last + _TICK
+            self._last = now
+        return now
+
+
 class TransactionRunner:
-    """Runs functions on a connection, for writer, readers and the inline mode alike."""
+    """Runs functions on a connection, for writer, readers and the inline mode alike. Each writer has one of its own."""
 
     def __init__(
         self,
@@ -206,15 +225,18 @@ class TransactionRunner:
         self.closing = threading.Event()  #: set: nothing that was interrupted is tried again
         self._pause: Pause = pause or self.closing.wait
         self._marks_left = 0  #: so many functions more get a mark of their own
-        self._last: datetime | None = None  #: the newest `Tx.now` of a transaction that wrote
+        self.instants = Instants(clock)
+
+    def another(self) -> TransactionRunner:
+        """One for a further writer of the same store. What a writer knows of its own transactions is not shared."""
+        made = copy(self)
+        made.numbering = Numbering(self.driver, self.statements)
+        made.changes = Changes(one_writer=self.driver.one_writer)
+        return made
 
     def tx(self, connection: Connection, *, writable: bool) -> Tx:
-        """A transaction to hand to one function. No two that write have the same `now`: it tells their order."""
-        now = self.clock.now()
-        if writable:
-            if self._last is not None and now <= self._last:
-                now = self._last + _TICK
-            self._last = now
+        """A transaction to hand to one function. No two that write have the same `now`: a writer's tell their order."""
+        now = self.instants.next() if writable else self.clock.now()
         return Tx(connection, self.driver, self.schema, self.statements, now, self.changes, writable=writable)
 
     def _run_until(
@@ -244,6 +266,29 @@ class TransactionRunner:
             if not self._read_once(line, item, over, seconds) or not tries.another():
                 break
         self.metrics.read(self.clock.monotonic() - started)
+
+    def look(self, line: Line, fn: Callable[[Tx], R]) -> R:
+        """Run a function on a snapshot, in its caller's own thread and context, and return its result. Raises as `Store.read`."""
+        started = self.clock.monotonic()
+        try:
+            connection = line.connection()
+            connection.begin()
+            try:
+                result = fn(self.tx(connection, writable=False))
+            finally:
+                connection.rollback()
+            self.metrics.read(self.clock.monotonic() - started)
+            return result
+        except CairnError as error:
+            if _is_broken(error):
+                line.drop(error)
+            raise
+        except Exception:  # noqa: BLE001 (what is wrong, with the line or with the function, is found out and told there)
+            item: WorkItem[R] = WorkItem(fn, None)
+        self.read(line, cast("WorkItem[object]", item))
+        if item.error is not None:
+            raise item.error
+        return cast("R", item.result)
 
     def _read_once(
         self, line: Line, item: WorkItem[object], over: Callable[[], bool] | None, seconds: float | None

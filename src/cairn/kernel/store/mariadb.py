@@ -10,6 +10,11 @@ do not see each other, all as in the standard and in SQLite.
 each transaction that changes something sets a number in a row of its connection's own (`CommitMark`). The next connection ends
 the lost one, if the server still has it (the lost one holds a named lock, which tells its number), waits until its row is
 free, and reads the number (`committed`).
+
+**Prepared statements.** Of what a statement costs the server, reading its text is a third. A text that comes again and again
+is prepared once for a connection, and from then on only its name and its values are sent (``EXECUTE … USING``). That is a
+statement like any other: values are quoted by the client library, rows come as text. MySQL takes variables only there, so it
+is sent whole texts.
 """
 
 from __future__ import annotations
@@ -45,6 +50,11 @@ _BULK_ROWS = 500
 _BULK_BYTES = 1 << 20
 _MARKS_KEPT_SECONDS = 7 * 86_400
 _KEPT_TEXTS = 4096
+#: a text that a connection has used so often is prepared, as long as there are no more than so many, each of so many letters
+_USES_UNPREPARED = 8
+_MOST_PREPARED = 128
+_LONGEST_PREPARED = 8192
+_TOO_MANY_PREPARED = 1461
 
 _DEADLOCK = frozenset({1020, 1213})
 _LOCK_WAIT = 1205
@@ -197,6 +207,9 @@ class MariadbConnection:
         self._changed = False
         self._name = "" if read_only else uuid.uuid4().hex
         self._number = 0
+        self._uses: dict[str, int] = {}  #: of texts that are not prepared
+        self._prepared: dict[str, bytes] = {}  #: what executes a text; empty: it is sent as it is
+        self._prepares = is_mariadb
         self.interrupted: BaseException | None = None
         self.doubtful: Mark | None = None
 
@@ -270,8 +283,39 @@ class MariadbConnection:
     def execute(self, sql: str, values: Sequence[SqlValue]) -> int:
         """Run a statement and return how many rows it found to change."""
         self._changed = True
-        self._send(_form(sql) % tuple(map(self._quoted, values)))
+        self._send(self._text(sql, values))
         return self._raw.affected_rows()
+
+    def _text(self, sql: str, values: Sequence[SqlValue]) -> bytes:
+        """What is sent for a statement with these values."""
+        execute = self._prepared.get(sql)
+        if execute is None and self._prepares:
+            execute = self._prepare(sql)
+        if not execute:
+            return _form(sql) % tuple(map(self._quoted, values))
+        return b"%s USING %s" % (execute, b",".join(map(self._quoted, values))) if values else execute
+
+    def _prepare(self, sql: str) -> bytes | None:
+        """Count a use, and prepare the text when there have been enough. What executes it; None: it is not prepared."""
+        uses = self._uses.get(sql, 0)
+        if uses < _USES_UNPREPARED:
+            if len(self._uses) >= _KEPT_TEXTS:
+                self._uses.clear()
+            self._uses[sql] = uses + 1
+            return None
+        execute = b"" if len(sql) > _LONGEST_PREPARED else b"EXECUTE s%d" % len(self._prepared)
+        if execute:
+            try:
+                self._send(b"PREPARE s%d FROM %s" % (len(self._prepared), self._literal(sql.encode())))
+            except self._error as error:
+                if self.interrupted is not None:
+                    raise
+                execute = b""  # the server prepares no such statement, or no more: what is wrong with the text it will say again
+                self._prepares = code_of(error) != _TOO_MANY_PREPARED
+        self._uses.pop(sql, None)
+        self._prepared[sql] = execute
+        self._prepares = self._prepares and len(self._prepared) < _MOST_PREPARED
+        return execute
 
     def execute_many(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> int:
         """Run a statement for each set of values; of an INSERT, as many rows go in one statement as fit well."""
@@ -297,7 +341,9 @@ class MariadbConnection:
 
     def fetch(self, sql: str, values: Sequence[SqlValue]) -> list[Row]:
         """Run a query and read all of its rows at once."""
-        return self._fetch(_form(sql) % tuple(map(self._quoted, values)))
+        if self._until is not None or self._due is not None:  # from outside: texts of all kinds, that may be broken off
+            return self._fetch(_form(sql) % tuple(map(self._quoted, values)))
+        return self._fetch(self._text(sql, values))
 
     def fetch_one(self, sql: str, values: Sequence[SqlValue]) -> Row | None:
         """Run a query and read its first row."""
@@ -357,6 +403,22 @@ class MariadbConnection:
             found.setdefault(str(table), set()).add(str(column))
         self._send(b"COMMIT")
         return found
+
+    def references(self) -> dict[str, set[str]]:
+        """As the tables of our database declare them."""
+        found: dict[str, set[str]] = {}
+        asked = (
+            "SELECT table_name, referenced_table_name FROM information_schema.referential_constraints "
+            "WHERE constraint_schema = DATABASE()"
+        )
+        for table, other in self.fetch(asked, ()):
+            found.setdefault(str(table), set()).add(str(other))
+        self._send(b"COMMIT")
+        return found
+
+    def watch_references(self, watch: bool) -> None:
+        """The server does so as long as the connection wants it."""
+        self._send(f"SET SESSION foreign_key_checks = {int(watch)}".encode())
 
     def damage(self) -> list[str]:
         """What the server's own check of each table says; at most a hundred findings."""
@@ -450,6 +512,7 @@ class MariadbDriver:
 
     def __init__(self, address: ServerAddress) -> None:
         self.address = address
+        self.writers = address.writers
         self._module = client()
         try:
             raw = self._connect()

@@ -184,10 +184,12 @@ def revision(
 
     with tempfile.TemporaryDirectory(prefix="cairn-migration-") as folder:
         path = Path(folder) / "store.db"
-        upgrade(path, [one for one in locations if one != location])
-        others = _tables_of(path)
-        upgrade(path, locations)
-        own = (set(tables) if tables is not None else set(schema.metadata.tables)) | (_tables_of(path) - others)
+        own = set(tables) if tables is not None else set(schema.metadata.tables)
+        for number, one in enumerate(locations, start=1):  # in their order: scripts rely on those of the folders before
+            before = _tables_of(path)
+            upgrade(path, locations[:number])
+            if one == location:
+                own |= _tables_of(path) - before
 
         options = {
             "compare_type": True,

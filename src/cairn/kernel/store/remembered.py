@@ -1,22 +1,22 @@
 """A cache of answers that transactions need again and again: kept until a table that they are made from changes.
 
 Which clusters a network is attached to, whether a zone is enabled: each of 10,000 VMs asks, and it seldom changes. A
-`Remembered` keeps such an answer until one of its tables is written to through this store, or a transaction is rolled back.
-Only transactions that write use it: they run one after the other, so none can see what another has not committed;
-transactions that read look for themselves.
+`Remembered` keeps such an answer until one of its tables is written to by the same writer, or a transaction is rolled back.
+Only transactions that write use it, and each writer keeps answers of its own (`Changes.answers`): its transactions run one
+after the other, so none can see what another has not committed; transactions that read look for themselves.
 
-**Other nodes** may write to the same database. What they have changed of a remembered record is told by rows of
-`Invalidation`, in the same commit; the first use in a transaction reads those that are new to this node. So an answer is as
-true as if it were looked up when the transaction began: nothing that was acknowledged before, on any node, is missed. That is
-one look by key for all functions that share a commit, and none where only one node can write. `keep_seconds` bounds how long
-an answer stands that something else has changed, as somebody with a client of the database.
+**Other writers**, of this node and of others, write to the same database. What they have changed of a remembered record is
+told by rows of `Invalidation`, in the same commit; the first use in a transaction reads those that are new to its writer. So
+an answer is as true as if it were looked up when the transaction began: nothing that was acknowledged before, on any node, is
+missed. That is one look by key for all functions that share a commit, and none where only one node can write. `keep_seconds`
+bounds how long an answer stands that something else has changed, as somebody with a client of the database.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from sqlalchemy import bindparam, func, select
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+Kept = tuple[int, float, object]  #: an answer, behind the stamp and the time that it was made at
 _MOST = 10_000
 _MOST_NEWS = 1000
 _told = table_of(Invalidation)
@@ -41,15 +42,18 @@ _NEWS = (
 
 
 class Changes:
-    """Counts transactions that write, what they write by table, and those that were taken back."""
+    """Of one writer: counts its transactions, what they write by table, and those that were taken back."""
 
     def __init__(self, *, one_writer: bool = True) -> None:
         self._one_writer = one_writer
-        self._heard_in = -1  #: the transaction in which it was last read what other nodes have changed
+        self._heard_in = -1  #: the transaction in which it was last read what others have changed
         self._heard = -1  #: the number up to which that is known; -1: nothing is remembered yet
         self.begun = 0  #: the number of the transaction that is open: many functions share one
         self.of: defaultdict[str, int] = defaultdict(int)
         self.taken_back = 0
+        self.answers: defaultdict[object, dict[Hashable, Kept]] = defaultdict(
+            dict
+        )  #: by whose they are; of `Remembered`
 
     def stamp(self, tables: Sequence[str]) -> int:
         """A number that is another one after any of these tables changed; it only grows."""
@@ -58,8 +62,12 @@ class Changes:
             stamp += self.of[table]
         return stamp
 
+    def hear_anew(self) -> None:
+        """Have the next use of something remembered learn again what other nodes have changed."""
+        self._heard_in = -1
+
     def hear(self, tx: Tx) -> None:
-        """Learn what other nodes have changed, once in a transaction."""
+        """Learn what other writers have changed, once in a transaction."""
         if self._one_writer or self._heard_in == self.begun or not tx.schema.tells:
             return
         self._heard_in = self.begun
@@ -99,7 +107,6 @@ class Remembered(Generic[K, V]):
         self._load = load
         self._tables = tuple(record.meta.table for record in records)
         self._keep_seconds = keep_seconds
-        self._kept: dict[K, tuple[int, float, V]] = {}
 
     def get(self, tx: Tx, key: K) -> V:
         """The answer, as if it were looked up in this transaction."""
@@ -108,11 +115,12 @@ class Remembered(Generic[K, V]):
         now = tx.now.timestamp()
         tx.changes.hear(tx)
         stamp = tx.changes.stamp(self._tables)
-        kept = self._kept.get(key)
+        answers = tx.changes.answers[self]
+        kept = answers.get(key)
         if kept is not None and kept[0] == stamp and now - kept[1] < self._keep_seconds:
-            return kept[2]
+            return cast("V", kept[2])
         answer = self._load(tx, key)
-        if len(self._kept) >= _MOST:
-            self._kept.clear()
-        self._kept[key] = (stamp, now, answer)
+        if len(answers) >= _MOST:
+            answers.clear()
+        answers[key] = (stamp, now, answer)
         return answer

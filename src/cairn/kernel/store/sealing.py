@@ -4,6 +4,9 @@ The file has a key in each line, base64; the first seals, the others only open. 
 before it opens the database, a node looks which columns were sealed with another key, or never, and seals their values anew.
 Which key a column is sealed with is noted in the table ``sealed_column``, so a start that finds nothing to do looks at no
 other table.
+
+Two nodes that start for the first time at once may each have made a key of its own. The first row of that table decides: who
+writes it has the cloud's key, and whoever does not know that key seals nothing (`claim_key`).
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import structlog
 
 from cairn.kernel.error import CairnError, ErrorKind
-from cairn.kernel.store.driver import Connection
-from cairn.kernel.store.opening import connected, exists
+from cairn.kernel.store.address import database_at
+from cairn.kernel.store.driver import Connection, Driver, Trouble
+from cairn.kernel.store.opening import connected, driver_at, exists
 from cairn.kernel.store.record import Field, Key, Kind, Record, RecordInfo, SqlValue, TableMeta
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import KEY_BYTES, SealKey, Seals, envelope_of, is_envelope
@@ -38,10 +42,14 @@ class SealedColumn(Record, frozen=True, kw_only=True):
 
 
 _NOTES = SealedColumn.meta.table
+#: the note of the cloud itself, which no column is called like
+_CLOUD = "*"
 
 
 def open_seals(key_file: Path, database: str | Path) -> Seals:
     """The keys in the file; without a file, one is made with a new key, unless the database needs one that was there.
+
+    Whether a key that was made is the cloud's says `claim_key`, once the database is there.
 
     Raises:
         CairnError: ``secret.key-missing``, ``secret.bad-key-file``.
@@ -89,6 +97,48 @@ def rotate(key_file: Path) -> str:
     secret = os.urandom(KEY_BYTES)
     _write(key_file, [secret, *_read(key_file, {"of the cloud"})])
     return SealKey(secret).id
+
+
+def claim_key(database: str | Path, seals: Seals, key_file: Path) -> None:
+    """Make this node's key the cloud's, or see that it has that. Before anything is sealed in the database. Safe to repeat.
+
+    Raises:
+        CairnError: ``secret.key-missing``: another node was quicker, and has sealed with a key that is not in `key_file`.
+    """
+    driver = driver_at(database_at(database))
+    with closing(driver.connect(read_only=False)) as connection:
+        found = _key_of_cloud(connection)
+        if found is None and not _noted_first(connection, driver, seals.current.id):
+            found = _key_of_cloud(connection)
+        if found is None or found == seals.current.id:
+            return
+        if not seals.knows(found):
+            raise _missing(key_file, [found])
+        connection.begin()
+        connection.execute(f"UPDATE {_NOTES} SET seal_key = ? WHERE name = ?", (seals.current.id, _CLOUD))  # noqa: S608 (ours)
+        connection.commit()
+
+
+def _key_of_cloud(connection: Connection) -> str | None:
+    connection.begin()
+    row = connection.fetch_one(f"SELECT seal_key FROM {_NOTES} WHERE name = ?", (_CLOUD,))  # noqa: S608 (a table of ours)
+    connection.rollback()
+    return None if row is None else str(row[0])
+
+
+def _noted_first(connection: Connection, driver: Driver, key: str) -> bool:
+    """Note the key as the cloud's. False: another node has noted one meanwhile."""
+    connection.begin()
+    try:
+        connection.execute(f"INSERT INTO {_NOTES} (name, seal_key) VALUES (?, ?)", (_CLOUD, key))  # noqa: S608 (the same)
+    except Exception as error:
+        connection.rollback()
+        trouble = driver.trouble(error)
+        if trouble is None or trouble[0] is not Trouble.DUPLICATE:
+            raise
+        return False
+    connection.commit()
+    return True
 
 
 def seal_database(database: str | Path, schema: Schema, seals: Seals) -> int:

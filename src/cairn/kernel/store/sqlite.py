@@ -133,6 +133,20 @@ class SqliteConnection:
             found.setdefault(table, set()).add(column)
         return found
 
+    def references(self) -> dict[str, set[str]]:
+        """As the tables declare them."""
+        found: dict[str, set[str]] = {}
+        asked = (
+            "SELECT t.name, f.\"table\" FROM sqlite_schema t, pragma_foreign_key_list(t.name) f WHERE t.type = 'table'"
+        )
+        for table, other in self._execute(asked).fetchall():
+            found.setdefault(table, set()).add(other)
+        return found
+
+    def watch_references(self, watch: bool) -> None:
+        """SQLite does so as long as it is told to."""
+        self._execute(f"PRAGMA foreign_keys={'ON' if watch else 'OFF'}")
+
     def damage(self) -> list[str]:
         """SQLite's own check of pages, indexes, types and constraints; at most a hundred findings."""
         found = [str(row[0]) for row in self._execute("PRAGMA integrity_check").fetchall()]
@@ -176,6 +190,7 @@ class SqliteDriver:
     row_order: str | None = "rowid"
     near = True
     readers = 2
+    writers = 1
 
     def __init__(self, path: Path | None, *, shared: bool = False, content: bytes | None = None) -> None:
         self.dialect: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from operator import attrgetter
 from typing import Generic, NoReturn, TypeVar, cast
 
 from msgspec import Struct
@@ -60,18 +59,8 @@ class InsertStatement(Struct, frozen=True, eq=False):
 
     sql: str
     names: tuple[str, ...]  #: of the fields
-    pick: Callable[[Record], tuple[object, ...]]
-    encoders: tuple[tuple[int, Codec], ...]
+    values: Callable[[Record], list[SqlValue]]  #: a record's values as the database takes them
     late: bool  #: it is a row of a log, see `numbering.py`
-
-    def values(self, record: Record) -> list[SqlValue]:
-        """The record's values as the database takes them."""
-        values = list(self.pick(record))
-        for position, encode in self.encoders:
-            value = values[position]
-            if value is not None:
-                values[position] = encode(value)
-        return cast("list[SqlValue]", values)
 
 
 class SelectStatement(Struct, Generic[T], frozen=True, eq=False):
@@ -87,7 +76,7 @@ class CompiledStatement(Struct, frozen=True, eq=False):
     statement: Statement  #: kept, so that its identity is not used again
     compiled: SQLCompiler
     sql: str
-    parameters: tuple[tuple[str, object, Codec | None], ...]  #: name, value if none is given, encoder
+    values: Callable[[Mapping[str, object]], list[SqlValue]]  #: of all parameters in order, from those that are given
     decoders: tuple[tuple[int, Codec], ...]
     expands: bool
     table: str  #: that it changes; "": none
@@ -97,11 +86,7 @@ class CompiledStatement(Struct, frozen=True, eq=False):
         """The text and its values in order."""
         if self.expands:
             return self._expand(given)
-        values: list[object] = []
-        for name, default, encode in self.parameters:
-            value = given.get(name, default)
-            values.append(value if encode is None or value is None else encode(value))
-        return self.sql, cast("list[SqlValue]", values)
+        return self.sql, self.values(given)
 
     def _expand(self, given: Mapping[str, object]) -> tuple[str, list[SqlValue]]:
         state = self.compiled.construct_expanded_state(dict(given))
@@ -257,14 +242,9 @@ class Statements:
         statement = insert(here.table).values({name: bindparam(name) for name in names})
         compiled = statement.compile(dialect=self._dialect)
         order = compiled.positiontup or []
-        pick = attrgetter(*order) if len(order) > 1 else _single(order[0])
-        encoders = tuple(
-            (position, encode)
-            for position, name in enumerate(order)
-            if (encode := self._encoder(here, here.by_name[name])) is not None
-        )
+        values = _picker([(name, self._encoder(here, here.by_name[name])) for name in order])
         late = here.key.key is not None and here.key.key.in_commit_order
-        made = self._inserts[here.record] = InsertStatement(str(compiled), tuple(order), pick, encoders, late)
+        made = self._inserts[here.record] = InsertStatement(str(compiled), tuple(order), values, late)
         return made
 
     def _encoder(self, here: RecordInfo, field: Field) -> Codec | None:
@@ -295,9 +275,11 @@ class Statements:
             statement=statement,
             compiled=compiled,
             sql=str(compiled),
-            parameters=tuple(
-                (name, compiled.params.get(name), cast("Codec | None", processors.get(name)))
-                for name in compiled.positiontup or ()
+            values=_binder(
+                [
+                    (name, compiled.params.get(name), cast("Codec | None", processors.get(name)))
+                    for name in compiled.positiontup or ()
+                ]
             ),
             decoders=self._result_decoders(statement),
             expands=bool(compiled.post_compile_params),
@@ -418,9 +400,34 @@ def _padded(values: Sequence[SqlValue]) -> list[SqlValue]:
     return [*values, *[values[-1]] * (size - len(values))]
 
 
-def _single(name: str) -> Callable[[Record], tuple[object, ...]]:
-    pick = attrgetter(name)
-    return lambda record: (pick(record),)
+def _picker(fields: Sequence[tuple[str, Codec | None]]) -> Callable[[Record], list[SqlValue]]:
+    """A function that takes these fields of a record, as the database has them; written as source, as `_maker`."""
+    scope: dict[str, object] = {}
+    values: list[str] = []
+    for at, (name, encode) in enumerate(fields):
+        value = f"row.{name}"
+        if encode is not None:
+            scope[f"encode_{at}"] = encode
+            value = f"None if {value} is None else encode_{at}({value})"
+        values.append(value)
+    return cast("Callable[[Record], list[SqlValue]]", eval(f"lambda row: [{', '.join(values)}]", scope))  # noqa: S307 (as `_maker`)
+
+
+def _binder(
+    parameters: Sequence[tuple[str, object, Codec | None]],
+) -> Callable[[Mapping[str, object]], list[SqlValue]]:
+    """A function that takes the values of parameters, or their defaults, as the database has them; source, as `_maker`."""
+    scope: dict[str, object] = {}
+    values: list[str] = []
+    for at, (name, default, encode) in enumerate(parameters):
+        scope[f"default_{at}"] = default
+        value = f"given.get({name!r}, default_{at})"
+        if encode is not None:
+            scope[f"encode_{at}"] = encode
+            value = f"None if (value := {value}) is None else encode_{at}(value)"
+        values.append(value)
+    source = f"lambda given: [{', '.join(values)}]"
+    return cast("Callable[[Mapping[str, object]], list[SqlValue]]", eval(source, scope))  # noqa: S307 (as `_maker`)
 
 
 def _sealer(here: RecordInfo, field: Field, seals: Seals) -> Codec:

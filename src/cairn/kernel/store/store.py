@@ -1,10 +1,11 @@
 """The store: transactions as plain functions, run off the event loop, many in one commit.
 
-**Writing.** One thread owns the only connection that writes. It takes a waiting function, opens a transaction and runs
-it; as long as more are waiting it runs them in the same transaction. Then it commits once, and only then are all of them
-answered. So a flush to the disk is shared by all who wait, a success that is told is durable, and one that fails
-disturbs no other: since few fail, they run without savepoints at first; when one does, all are rolled back and run again, each
-in a savepoint now, and so are some that come after. If the commit itself fails, all of its functions fail.
+**Writing.** A thread owns a connection that writes; SQLite has one of them, a server some (`writer.py`). It takes a waiting
+function, opens a transaction and runs it; as long as more are waiting it runs them in the same transaction. Then it commits
+once, and only then are all of them answered. So a flush to the disk is shared by all who wait, a success that is told is
+durable, and one that fails disturbs no other: since few fail, they run without savepoints at first; when one does, all are
+rolled back and run again, each in a savepoint now, and so are some that come after. If the commit itself fails, all of its
+functions fail.
 
 **Reading.** Readers have threads and connections of their own. A read opens its snapshot after it was asked for, so it
 sees every write that was acknowledged before, and in SQLite's write-ahead log it neither waits for the writer nor
@@ -41,12 +42,11 @@ from cairn.kernel.store.seal import Seals
 from cairn.kernel.store.sqlite import SqliteDriver
 from cairn.kernel.store.trouble import translate
 from cairn.kernel.store.tx import Tx
+from cairn.kernel.store.writer import Writers
 
 __all__ = ["Store", "StoreMetrics", "Tx"]
 
 R = TypeVar("R")
-#: a commit that takes longer than this is trouble
-_SLOW_SECONDS = 30.0
 _Calls = queue.SimpleQueue["WorkItem[object] | None"]
 
 
@@ -58,14 +58,12 @@ class Store:
         self._inline = inline
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._writer = Line(runner.driver, read_only=False)
-        self._writes: _Calls = queue.SimpleQueue()
+        self._writers = Writers(runner, self._answer, several=not inline)
         self._reads: _Calls = queue.SimpleQueue()
         self._looks: _Calls = queue.SimpleQueue()
         self._readers: list[Line] = []
         self._threads: list[threading.Thread] = []
         self._looker: Line | None = None
-        self._writing_since: float | None = None  #: by the monotonic clock
         self._lane: QueryLane | None = None
         self._told: Callable[[], None] = _nobody
         if not inline:
@@ -180,11 +178,23 @@ class Store:
         """The kind of database that this is. For the query engine."""
         return self._runner.driver
 
-    async def write(self, fn: Callable[[Tx], R]) -> R:
+    @property
+    def _writer(self) -> Line:
+        return self._writers.first.line
+
+    async def write(self, fn: Callable[[Tx], R], *, own: str | None = None) -> R:
         """Run `fn` in a transaction, and return its result once the commit is durable.
+
+        Functions run in the order of the calls, and so do those of the same `own`; with different ones they may run at the same
+        time, where the database takes several writers.
 
         An exception of `fn` undoes what it did (and nothing else) and is raised here. `fn` may be run more than once
         (see `Tx`). If the caller is cancelled while it waits, the transaction may or may not be done.
+
+        Args:
+            own: a uuid: `fn` writes and locks nothing but rows that belong to this one thing (its journal, its own row), makes
+                new rows that belong to it, and emits events; and what it does `after_commit` may come before or after what
+                functions of other things do. None: it may do anything.
 
         Raises:
             CairnError: what `fn` raises; ``store.full``, ``store.busy``, ``store.broken`` from the commit;
@@ -193,7 +203,9 @@ class Store:
         self._check_open()
         if self._inline:
             return self._run_inline(fn, writing=True)
-        return await self._put(self._writes, fn)
+        item: WorkItem[R] = WorkItem(fn, self._loop.create_future())
+        self._writers.of(own).put(cast("WorkItem[object]", item))
+        return await cast("asyncio.Future[R]", item.future)
 
     async def read(self, fn: Callable[[Tx], R]) -> R:
         """Run `fn` on a snapshot of everything acknowledged before, and return its result. `fn` cannot change anything.
@@ -245,11 +257,7 @@ class Store:
             return self._run_inline(fn, writing=False)
         if not self._runner.driver.near:
             return await self._put(self._looks, fn)
-        item: WorkItem[R] = WorkItem(fn, None)
-        self._runner.read(self._line_of_looks(), cast("WorkItem[object]", item))
-        if item.error is not None:
-            raise item.error
-        return cast("R", item.result)
+        return self._runner.look(self._line_of_looks(), fn)
 
     def _line_of_looks(self) -> Line:
         if self._looker is None:
@@ -262,13 +270,7 @@ class Store:
 
     def trouble(self) -> str | None:
         """What keeps the store from writing now, in a sentence; None: nothing. Nothing is asked of the database for it."""
-        if self._writer.trouble is not None:
-            return "the database cannot be written; the log says why"
-        if not self._inline and not self._closed and not self._threads[0].is_alive():
-            return "the thread that writes to the database has ended"
-        since = self._writing_since
-        seconds = 0.0 if since is None else self._runner.clock.monotonic() - since
-        return f"a commit has taken {seconds:.0f} s so far" if seconds > _SLOW_SECONDS else None
+        return None if self._closed else self._writers.trouble()
 
     def content(self) -> bytes:
         """Everything in a private inline store, for another one to begin with."""
@@ -282,7 +284,7 @@ class Store:
             self._writer.connection().optimize()
             return
         item: WorkItem[object] = WorkItem(lambda _: self._writer.connection().optimize(), self._loop.create_future())
-        self._writes.put(item)
+        self._writers.first.put(item)
         await cast("asyncio.Future[object]", item.future)
 
     async def close(self) -> None:
@@ -291,15 +293,19 @@ class Store:
             return
         self._closed = True
         self._runner.closing.set()
-        self._writes.put(None)
+        self._writers.finish()
         self._looks.put(None)
         for _ in self._readers:
             self._reads.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
+        if self._inline:
+            self._writers.close()
+        else:
+            await self._loop.run_in_executor(None, self._writers.close)
         if self._lane is not None:
             await self._loop.run_in_executor(None, self._lane.close)
-        for line in [*self._readers, self._writer, *([self._looker] if self._looker else [])]:
+        for line in [*self._readers, *([self._looker] if self._looker else [])]:
             line.close()
         self._runner.driver.close()
 
@@ -314,33 +320,14 @@ class Store:
 
     def _start_threads(self) -> None:
         self._readers = [Line(self._runner.driver, read_only=True) for _ in range(self._runner.driver.readers)]
-        targets: list[Callable[[], None]] = [
-            self._write_loop,
-            *(partial(self._read_loop, self._reads, line) for line in self._readers),
-        ]
+        targets = [partial(self._read_loop, self._reads, line) for line in self._readers]
         if not self._runner.driver.near:
             targets.append(partial(self._read_loop, self._looks, self._line_of_looks()))
         for number, target in enumerate(targets):
             thread = threading.Thread(target=target, name=f"store-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
-
-    def _write_loop(self) -> None:
-        writes, monotonic = self._writes, self._runner.clock.monotonic
-        while (first := writes.get()) is not None:
-            self._writing_since = monotonic()
-            items = self._runner.write(self._writer, first, self._next_write)
-            self._writing_since = None
-            self._answer(items)
-
-    def _next_write(self) -> WorkItem[object] | None:
-        try:
-            item = self._writes.get_nowait()
-        except queue.Empty:
-            return None
-        if item is None:
-            self._writes.put(None)  # the end is for the loop, after this commit
-        return item
+        self._writers.start()
 
     def _read_loop(self, calls: _Calls, line: Line) -> None:
         while (item := calls.get()) is not None:

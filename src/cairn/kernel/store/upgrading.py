@@ -24,7 +24,7 @@ from cairn.kernel.store.mariadb import allow_long_names, code_of
 from cairn.kernel.store.names import with_short_names
 
 VERSION_TABLE: Final = "alembic_version_"
-_UNDERWAY: Final = "migration_underway"
+UNDERWAY: Final = "migration_underway"
 _READS: Final = re.compile(r"\s*(SELECT|SHOW|SET|DESCRIBE|EXPLAIN|DO)\b", re.IGNORECASE)
 _MAKES_TABLE: Final = re.compile(r"\s*CREATE TABLE\b", re.IGNORECASE)
 _DEFINES: Final = re.compile(r"\s*(CREATE|ALTER|DROP|RENAME)\b", re.IGNORECASE)
@@ -50,7 +50,7 @@ class ServerUpgrade:
         self._skipped = 0  #: as many were done another time
         self._perhaps = 0  #: the number of one that was begun another time, and may have been done
         connection.exec_driver_sql(
-            f"CREATE TABLE IF NOT EXISTS {_UNDERWAY} (label VARCHAR(64) NOT NULL PRIMARY KEY, "
+            f"CREATE TABLE IF NOT EXISTS {UNDERWAY} (label VARCHAR(64) NOT NULL PRIMARY KEY, "
             "begun BIGINT NOT NULL, done BIGINT NOT NULL)"
         )
         sa.event.listen(connection, "before_cursor_execute", self._before, retval=True)
@@ -60,7 +60,7 @@ class ServerUpgrade:
     @contextmanager
     def scripts_of(self, label: str) -> Iterator[None]:
         """Count the statements of this folder's scripts."""
-        asked = f"SELECT begun, done FROM {_UNDERWAY} WHERE label = %s"  # noqa: S608 (a table of ours)
+        asked = f"SELECT begun, done FROM {UNDERWAY} WHERE label = %s"  # noqa: S608 (a table of ours)
         row = self.connection.exec_driver_sql(asked, (label,)).one_or_none()
         self._perhaps, self._skipped = (0, 0) if row is None else (int(row[0]), int(row[1]))
         self._label, self._done = label, 0
@@ -106,7 +106,7 @@ class ServerUpgrade:
         return bool(self._label) and VERSION_TABLE not in statement and not _READS.match(statement)
 
     def _note(self, *, begun: int, done: int) -> None:
-        row = f"REPLACE INTO {_UNDERWAY} (label, begun, done) VALUES (%s, %s, %s)"  # noqa: S608 (a table of ours)
+        row = f"REPLACE INTO {UNDERWAY} (label, begun, done) VALUES (%s, %s, %s)"  # noqa: S608 (a table of ours)
         self._run(row, (self._label, begun, done))
         self._run("COMMIT")
 

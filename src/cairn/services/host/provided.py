@@ -72,6 +72,11 @@ def network_queue(host: HostId) -> str:
     return queue_key("host-network", host)
 
 
+def lacks_command(error: CairnError) -> bool:
+    """Tell whether a host's agent is of a version that does not know the command; it is replaced in its turn."""
+    return error.code == "host.agent-lacks-command"
+
+
 def is_out_of_reach(error: CairnError) -> bool:
     """Tell whether an error says nothing of the command itself: the host is lost, or did not answer in time, or is gone."""
     return error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT) or error.code == "host.not-found"

@@ -177,11 +177,15 @@ class Syncs(HostSyncs):
         await self.reread()
 
     async def reread(self, keys: Keys = None) -> None:
-        """Take over what other nodes have noted: what fails now, and what does not any more."""
+        """Take over what is noted: what fails now, and what does not any more.
+
+        On hosts of other nodes nothing else fails. On this node's own there may be what is not written down, or not yet.
+        """
         rows = await self._store.read(lambda tx: tx.find(HostFault))
         noted = {_Part(row.host_uuid, row.kind, row.subject): row.reason for row in rows}
-        for part in self._noted - noted.keys():
-            self._failing.pop(part, None)
+        for part in self._failing.keys() - noted.keys():
+            if part in self._noted or not self._bus.owns(part.host):
+                self._failing.pop(part, None)
         self._failing |= noted
         self._noted = set(noted)
 

@@ -36,5 +36,5 @@ class L2Networks(Protocol):
         """See that networks' bridges are there on a host; nothing is called when this node knows that they are.
 
         Raises:
-            CairnError: ``l2.realize-failed``, ``host.not-found``.
+            CairnError: ``l2.realize-failed``, ``l2.detached`` from the host's cluster, ``host.not-found``.
         """

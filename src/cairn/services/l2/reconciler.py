@@ -9,9 +9,10 @@ When networks are realized
 
 Things that may happen at the same time
     What changes a host's networks takes its turn in that host's queue (`network_queue`), bridges and DHCP alike, and takes
-    the set of peers as it is then, so an older set never comes after a newer one. Work on one network as a whole takes its
-    turn in a queue of the network's. A host that connects meanwhile asks for that same turn, so the last word is right.
-    Requests that wait for their turn, or for the end of the pause, are merged into one.
+    the set of peers as this node read it last, so an older set never comes after a newer one. Only for VMs it is read
+    again if it has changed: a round has read it when it began, and a host that connects is told the rest by the next round.
+    Work on one network as a whole takes its turn in a queue of the network's. A host that connects meanwhile asks for that
+    same turn, so the last word is right. Requests that wait for their turn, or for the end of the pause, are merged into one.
 
 What a failure means
     A network that cannot be made on a host is that network's trouble there, and not the host's: the host is connected
@@ -57,7 +58,7 @@ from cairn.kernel.store.store import Store, Tx
 from cairn.services.host.extensions import HostConnected, HostRemoval
 from cairn.services.host.messages import HostView, ListHosts
 from cairn.services.host.model import Host
-from cairn.services.host.provided import HostAgents, HostSyncs, network_queue
+from cairn.services.host.provided import HostAgents, HostSyncs, lacks_command, network_queue
 from cairn.services.ids import ClusterId, HostId, L2NetworkId
 from cairn.services.l2 import config
 from cairn.services.l2.messages import L2PeersChanged
@@ -66,12 +67,14 @@ from cairn.services.l2.tunnels import TunnelEnds, Tunnels, is_address
 
 _log = structlog.get_logger("cairn.l2")
 _SHOWN = 3
-#: between two rounds of a network, for each host that was told, and at most
+#: between the end of a round of a network and the next, for each host that was told, and at most
 _SECONDS_PER_HOST = 0.01
 _MOST_SECONDS = 10.0
 
 #: of `HostSyncs`: the part of a host that is an L2 network, by the network's uuid
 KIND = "l2"
+
+_Ends = Callable[[L2Network], Awaitable[Tunnels]]
 
 
 class AttachedNetwork(Struct, frozen=True, kw_only=True):
@@ -109,7 +112,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         self._syncs = syncs
         self._settings = settings
         self._clock = clock
-        self._ends = TunnelEnds(store, bus)
+        self._ends = TunnelEnds(store, bus, clock)
         self._events = events
         syncs.register(KIND, self._sync)
         events.subscribe("l2.reconciler", {"l2.peers-changed"}, self._peers_changed, durable=True)
@@ -130,8 +133,9 @@ class L2Reconciler(HostConnected, HostRemoval):
         cluster = found[0].cluster_uuid
         for attached in await self._store.read(lambda tx: load(tx, _of_cluster(tx, cluster))):
             network = attached.network
-            if await self._syncs.sync(host, KIND, network.uuid) and network.type is L2Type.VXLAN:
-                self.refresh_later(network.uuid)
+            work = partial(self._in_turn, found[0], network, again=True, ends=self._ends.lately)
+            if await self._syncs.sync(host, KIND, network.uuid, work=work) and network.type is L2Type.VXLAN:
+                self.refresh_later(network.uuid)  # which tells this host as well what it was not told now
 
     async def _sync(self, host: HostId, l2_network: str) -> None:
         """Realize a network on a host once more, if it belongs there."""
@@ -166,7 +170,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         """See that networks are there on a host; nothing is called when this node knows that they are.
 
         Raises:
-            CairnError: ``l2.realize-failed``, ``host.not-found``.
+            CairnError: ``l2.realize-failed``, ``l2.detached``, ``host.not-found``.
         """
         known = self._realized.get(host, {})
         missing = [network for network in l2_networks if network not in known]
@@ -176,18 +180,29 @@ class L2Reconciler(HostConnected, HostRemoval):
         if not found:
             raise not_found("host", "hostUuid", host)
         for attached in await self._store.read(lambda tx: load(tx, missing)):
+            if found[0].cluster_uuid not in attached.cluster_uuids:
+                raise _detached(found[0], attached.network)
             await self._in_turn(found[0], attached.network)
 
-    async def _in_turn(self, host: HostView, network: L2Network, *, again: bool = False, afresh: bool = False) -> None:
+    async def _in_turn(
+        self,
+        host: HostView,
+        network: L2Network,
+        *,
+        again: bool = False,
+        afresh: bool = False,
+        ends: _Ends | None = None,
+    ) -> None:
         """Realize a network in the host's turn, with the peers that there are then.
 
         Args:
             again: also if this node knows that it is there as it should be.
             afresh: the network is new on hosts that this node has not told anything of it.
+            ends: reads the peers; None: as they are at that moment.
         """
 
         async def work() -> None:
-            tunnels = await self._ends.of(network)
+            tunnels = await (ends or self._ends.of)(network)
             if again or self._generation(host, network) != tunnels.generation:
                 await self._realize(host, network, tunnels, afresh=afresh or host.is_new)
 
@@ -201,7 +216,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         Raises:
             CairnError: ``l2.realize-failed``: on some hosts of `cluster` it cannot be; the others have it.
         """
-        failed = await self._whole(l2_network, self._realize_or_raise)
+        failed = await self._whole(l2_network, self._realize_or_raise) or []
         errors = [error for host, error in failed if host.cluster_uuid == cluster]
         if errors:
             raise _together(errors)
@@ -215,26 +230,38 @@ class L2Reconciler(HostConnected, HostRemoval):
 
     async def _refresh(self, l2_network: L2NetworkId) -> None:
         try:
-            await self._clock.sleep(self._rest_until.get(l2_network, 0.0) - self._clock.monotonic())
-            await self._whole(l2_network, self._realize_or_note)
+            while await self._whole(l2_network, self._realize_or_note, urgent=False) is None:
+                await self._clock.sleep(self._rest(l2_network))
         except CairnError as error:
-            _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
-        finally:
             self._asked.discard(l2_network)
+            _log.warning("l2.refresh-failed", l2_network=l2_network, error=str(error))
+
+    def _rest(self, l2_network: L2NetworkId) -> float:
+        """The seconds until a network may have its next round."""
+        return max(0.0, self._rest_until.get(l2_network, 0.0) - self._clock.monotonic())
 
     async def _realize_or_raise(self, host: HostView, network: L2Network) -> None:
-        await self._in_turn(host, network, afresh=True)
+        await self._in_turn(host, network, afresh=True, ends=self._ends.latest)
 
     async def _realize_or_note(self, host: HostView, network: L2Network) -> None:
-        work = partial(self._in_turn, host, network)
+        work = partial(self._in_turn, host, network, ends=self._ends.latest)
         await self._syncs.sync(host.uuid, KIND, network.uuid, work=work)
 
     async def _whole(
-        self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]]
-    ) -> list[tuple[HostView, CairnError]]:
-        """Realize a network wherever it should be. Returns the hosts on which `realize` raised, and what."""
+        self, l2_network: L2NetworkId, realize: Callable[[HostView, L2Network], Awaitable[None]], *, urgent: bool = True
+    ) -> list[tuple[HostView, CairnError]] | None:
+        """Realize a network wherever it should be.
 
-        async def work() -> list[tuple[HostView, CairnError]]:
+        Args:
+            urgent: without the pause that there is to be after the round before.
+
+        Returns:
+            The hosts on which `realize` raised, and what; None: nothing was done, since the pause has not passed.
+        """
+
+        async def work() -> list[tuple[HostView, CairnError]] | None:
+            if not urgent and self._rest(l2_network):
+                return None  # it waited for its turn behind another round
             self._asked.discard(l2_network)
             found = await self._store.read(lambda tx: load(tx, [l2_network]))
             if not found:
@@ -243,9 +270,11 @@ class L2Reconciler(HostConnected, HostRemoval):
             hosts = (await self._bus.call(ListHosts(cluster_uuids=clusters))).hosts
             generation = (await self._ends.of(network)).generation
             behind = [host for host in hosts if host.connected and self._generation(host, network) != generation]
-            rest = min(len(behind) * _SECONDS_PER_HOST, _MOST_SECONDS)
-            self._rest_until[l2_network] = self._clock.monotonic() + rest
-            return await self._everywhere(behind, lambda host: realize(host, network))
+            try:
+                return await self._everywhere(behind, lambda host: realize(host, network))
+            finally:
+                rest = min(len(behind) * _SECONDS_PER_HOST, _MOST_SECONDS)
+                self._rest_until[l2_network] = self._clock.monotonic() + rest
 
         return await self._queues.run(queue_key("l2-whole", l2_network), work, name="realize an L2 network")
 
@@ -302,7 +331,7 @@ class L2Reconciler(HostConnected, HostRemoval):
         try:
             return (await self._agents.call(host.uuid, command)).fitted
         except CairnError as error:
-            if error.code != codes.UNKNOWN_COMMAND:  # it will be brought up to this version
+            if not lacks_command(error):
                 raise
             return False
 
@@ -386,6 +415,16 @@ def _failed(host: HostView, network: L2Network, error: CairnError) -> CairnError
         details={"host": host.uuid, "l2Network": network.uuid},
         cause=error,
         operator=f"On the host {host.name}; {needs}. {do}",
+    )
+
+
+def _detached(host: HostView, network: L2Network) -> CairnError:
+    return CairnError(
+        "l2.detached",
+        f"The L2 network {network.name} is not attached to the cluster of the host where it is needed: it was detached "
+        "meanwhile. Attach it again, or choose another place.",
+        kind=ErrorKind.CONFLICT,
+        operator=f"The host is {host.name}.",
     )
 
 

@@ -2,6 +2,9 @@
 
 Whether they have changed is seen by one row a cluster (`CountHostChanges`), also when it happened on another node. So a
 network that is realized on one more host costs no look at all the others.
+
+Reading all hosts costs the more the more there are. Where many are added, each of them changes the set, so who needs only a set
+that is told again soon (`lately`) is given one that is a little old.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from msgspec import Struct
 
 from cairn.agents.protocol.network import tunnel_generation
 from cairn.kernel.bus.bus import Bus
+from cairn.kernel.clock import Clock
 from cairn.kernel.store.store import Store
 from cairn.services.host.messages import CountHostChanges, HostView, ListHosts
 from cairn.services.ids import ClusterId, L2NetworkId
@@ -23,6 +27,11 @@ from cairn.services.l2.model import L2Network, L2Type
 #: how many networks' ends are kept, and how many changes from one set of ends to another
 _MOST = 1000
 _CHANGES = 64
+#: how old a set may be for `lately`: for each end some hundred times what it takes to read one, and at most so much; few ends are
+#: read as they are
+_SECONDS_PER_END = 0.001
+_MOST_SECONDS = 10.0
+_FEW = 50
 
 
 class Tunnels(Struct, frozen=True, kw_only=True):
@@ -41,14 +50,16 @@ class _Kept(Struct, frozen=True):
 
     changes: dict[ClusterId, int]
     tunnels: Tunnels
+    read_at: float  #: by the clock's monotonic()
 
 
 class TunnelEnds:
     """Looks up the ends of networks' tunnels, and compares sets of them."""
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
         self._bus = bus
+        self._clock = clock
         self._kept: dict[L2NetworkId, _Kept] = {}
         self._reading = asyncio.Lock()
         #: generations before and after -> addresses that came, and that went
@@ -69,16 +80,34 @@ class TunnelEnds:
                 kept = await self._read(network.uuid, changes)
             return kept.tunnels
 
+    async def lately(self, network: L2Network) -> Tunnels:
+        """The ends as they were a moment ago: at most a millisecond for each of them, and ten seconds.
+
+        So however fast hosts come, reading them all takes a small part of the time. What is given later is never older.
+        """
+        kept = self._kept.get(network.uuid)
+        if kept is not None and len(kept.tunnels.in_order) > _FEW:
+            oldest = min(len(kept.tunnels.in_order) * _SECONDS_PER_END, _MOST_SECONDS)
+            if self._clock.monotonic() - kept.read_at < oldest:
+                return kept.tunnels
+        return await self.of(network)
+
+    async def latest(self, network: L2Network) -> Tunnels:
+        """The ends as this node read them last, whenever that was: for who has read them a moment ago and works on."""
+        kept = self._kept.get(network.uuid)
+        return kept.tunnels if kept is not None else await self.of(network)
+
     async def _counted(self, l2_network: L2NetworkId) -> dict[ClusterId, int]:
         clusters = await self._store.look(lambda tx: clusters_of(tx, l2_network))
         return (await self._bus.call(CountHostChanges(cluster_uuids=clusters))).changes
 
     async def _read(self, l2_network: L2NetworkId, changes: dict[ClusterId, int]) -> _Kept:
         """Read the ends; what changes after it was counted is read too, and read once more the next time."""
+        read_at = self._clock.monotonic()
         hosts = (await self._bus.call(ListHosts(cluster_uuids=list(changes)))).hosts
         if len(self._kept) >= _MOST:
             self._kept.clear()
-        kept = self._kept[l2_network] = _Kept(changes, _tunnels(hosts))
+        kept = self._kept[l2_network] = _Kept(changes, _tunnels(hosts), read_at)
         return kept
 
     def changed(self, before: Tunnels, now: Tunnels) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from socket import inet_ntoa
 
 from msgspec import Struct
 
@@ -40,7 +41,7 @@ def to_long(ip: str) -> int:
 
 def to_ip(number: int) -> str:
     """A number as an address."""
-    return str(IPv4Address(number))
+    return inet_ntoa(number.to_bytes(4, "big"))
 
 
 def address(field: str, text: str) -> int:

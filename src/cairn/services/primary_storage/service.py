@@ -7,6 +7,7 @@ from cairn.kernel.bus.handlers import handles
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.workflow import workflow
 from cairn.kernel.jobs import Jobs
+from cairn.kernel.membership import hold_beginnings
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import changed, existing, gone, state_changed
 from cairn.kernel.store.store import Tx
@@ -47,6 +48,7 @@ class PrimaryStorageService:
         """Take a primary storage from a cluster, unless its driver says that the cluster still needs it."""
 
         def fn(tx: Tx) -> Reference:
+            hold_beginnings(tx)  # a VM that is just being placed is waited for
             row = existing(tx, PrimaryStorage, message.primary_storage_uuid, "primaryStorageUuid")
             driver = self._extensions.named(PrimaryStorageDriver, row.type)
             cluster = ClusterId(message.cluster_uuid)

@@ -17,7 +17,9 @@ from cairn.agents.kvm.flat_config import FlatNetwork
 from cairn.agents.kvm.links import Links
 from cairn.agents.kvm.metadata_server import NamespaceSockets
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.names import digests
 from cairn.agents.protocol.network import (
+    CompareNames,
     DhcpEntry,
     EnsureDhcp,
     KeepDhcp,
@@ -200,5 +202,10 @@ async def test_names_of_other_machines_are_answered_as_long_as_there_is_a_server
     assert (world.folder / "dhcp" / L3 / "names").read_text() == "10.0.0.11 web1\n10.0.0.50 far\n"
     await world.flat.set_names(SetNames(network=L3, names={"10.0.0.52": "new"}, only=True))
     assert (world.folder / "dhcp" / L3 / "names").read_text() == "10.0.0.11 web1\n10.0.0.52 new\n"
+    told = await world.flat.compare_names(CompareNames(network=L3, buckets=3))
+    assert told.digests == digests({"10.0.0.52": "NEW"}, 3)
+    with pytest.raises(AgentError, match="1 to 1024 would fit"):
+        await world.flat.compare_names(CompareNames(network=L3, buckets=0))
     left = await world.flat.remove_entries(RemoveDhcpEntries(network=L3, macs=[entry(1).mac]))
     assert not left.served
+    assert (await world.flat.compare_names(CompareNames(network=L3, buckets=3))).digests == []

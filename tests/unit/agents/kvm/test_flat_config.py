@@ -22,6 +22,7 @@ from cairn.agents.kvm.flat_config import (
     without,
 )
 from cairn.agents.protocol import codes
+from cairn.agents.protocol.names import bucket_of
 from cairn.agents.protocol.network import DhcpEntry, EnsureDhcp, MetadataEntry, SetNames
 
 L3 = "ab" * 16
@@ -167,6 +168,21 @@ def test_names_of_other_machines_stand_beside_those_of_the_entries_which_win() -
     assert dns_names(made).splitlines() == ["10.0.0.11 web1", "10.0.0.50 far"]
     with pytest.raises(AgentError):
         with_names(made, SetNames(network=L3, names={"10.0.0.5\n1.2.3.4 bank": "x"}))
+
+
+def test_names_of_some_buckets_are_told_anew() -> None:
+    before = network(entry(1))
+    before = with_names(before, SetNames(network=L3, names={f"10.0.1.{number}": f"n{number}" for number in range(20)}))
+    gone = {ip for ip in before.names if bucket_of(ip, 4) == 2}
+    assert 0 < len(gone) < 20
+
+    after = with_names(before, SetNames(network=L3, names={"10.0.2.1": "new"}, anew=[2], buckets=4))
+
+    assert before.names.keys() - after.names.keys() == gone
+    assert after.names["10.0.2.1"] == "new"
+    for buckets in (0, 1025):
+        with pytest.raises(AgentError, match="1 to 1024 would fit"):
+            with_names(before, SetNames(network=L3, anew=[0], buckets=buckets))
 
 
 def test_the_server_answers_for_its_names_and_denies_no_others() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from cairn.cli.bench.creation import Creation, Template, remove
+from cairn.cli.bench.creation import Creation, Template
 from cairn.cli.bench.wire import Origin
 
 TEMPLATE = Template(image="i", network="n", offering="o", prefix="bench")
@@ -80,11 +80,6 @@ class Node:
         after = since.removeprefix("finishDate>=")
         return web.json_response({"inventories": [job for job in self.jobs if str(job["finishDate"]) >= after]})
 
-    async def remove(self, request: web.Request) -> web.Response:
-        if request.method == "PUT":
-            self.vms.discard(request.match_info["uuid"])
-        return web.json_response({})
-
 
 @asynccontextmanager
 async def _served(node: Node) -> AsyncIterator[Origin]:
@@ -92,8 +87,6 @@ async def _served(node: Node) -> AsyncIterator[Origin]:
     app.router.add_post("/v1/vm-instances", node.create)
     app.router.add_get("/v1/jobs", node.look)
     app.router.add_get("/v1/api-jobs/{uuid}", node.show)
-    app.router.add_delete("/v1/vm-instances/{uuid}", node.remove)
-    app.router.add_put("/v1/vm-instances/{uuid}/actions", node.remove)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -165,12 +158,3 @@ async def test_failures_are_counted_by_their_code(connections: int) -> None:
     assert codes.count("quota.exceeded") == 14
     assert codes.count("host.none-fits") == 18
     assert codes.count(None) == len(node.vms)
-
-
-async def test_what_was_created_is_removed() -> None:
-    node = Node()
-    async with _served(node) as origin:
-        creation = _creation(origin, 20, 5)
-        await creation.run()
-        assert await remove(origin, [one.vm for one in creation.ended]) == 0
-    assert node.vms == set()

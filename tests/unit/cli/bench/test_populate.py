@@ -12,7 +12,7 @@ from cairn.cli.errors import CliError, Exit
 from cairn.cli.up.report import Report
 from cairn.kernel.config import GlobalConfigRow
 from cairn.services.vm.model import VmInstance
-from cairn.testing.cloud import Cloud
+from cairn.testing.cloud import ORIGIN, Cloud
 
 SMALL = Size(hosts=2, vms=10, accounts=2)
 
@@ -30,6 +30,20 @@ async def test_a_cloud_is_written_with_its_books_in_order_and_can_be_asked() -> 
         assert interval == "3600"
         await cloud.log_in("account-0-0000001", "secret word")
         assert 0 < len(await cloud.query("VmInstance")) < 10
+
+
+async def test_hosts_that_were_met_are_pinged_and_known() -> None:
+    async with Cloud.open(hosts=3) as cloud:
+        size = Size(hosts=3, vms=0, accounts=1, simulator_url=ORIGIN)
+        await fill(cloud.node.context, size, Report(None), agents=cloud.node.context.agents)
+        await cloud.kill()
+        await cloud.start()
+        await cloud.clock.advance(120)
+
+        pings = cloud.node.context.metrics.pings
+        assert (pings.value("host", "ok"), pings.value("host", "failed")) == (9, 0)
+        assert await cloud.query("Job", "api=ReconnectHost") == []
+        assert {host["status"] for host in await cloud.query("Host")} == {"Connected"}
 
 
 async def test_beside_another_cloud_it_is_written_only_if_asked_for() -> None:
@@ -55,6 +69,7 @@ def test_the_command_fills_the_database_of_a_data_folder(cli: Cli, tmp_path: Pat
     [
         ((), "bench.not-direct"),
         (("--direct", "--hosts", "1", "--vms", "401"), "bench.no-room"),
+        (("--direct", "--hosts", "1", "--vms", "1", "--meet"), "bench.no-vms"),
     ],
 )
 def test_what_cannot_be_is_refused(cli: Cli, words: tuple[str, ...], code: str) -> None:

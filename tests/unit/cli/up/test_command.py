@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakes import FakeNode
@@ -12,6 +13,8 @@ from tests.unit.cli.up.test_holder import working
 
 from cairn.cli.errors import CliError, Exit
 from cairn.cli.up import command, record
+from cairn.cli.up.broker import BrokerPorts
+from cairn.cli.up.cluster import Plan
 from cairn.cli.up.daemon import Daemon
 from cairn.kernel.membership import FolderLock
 from cairn.lab.lab import Lab
@@ -127,3 +130,35 @@ def test_one_up_at_a_time(tmp_path: Path) -> None:
             pass
     with command._alone(tmp_path):
         pass
+
+
+def test_down_stops_all_parts_of_a_cloud_of_several_nodes(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    ports = BrokerPorts(broker=1, names=2, distribution=3)
+    plan = Plan(ports={1: 20001, 2: 20002}, broker=ports, own_database=True, own_broker=True)
+    (folder / "cluster.json").write_bytes(msgspec.json.encode(plan))
+    (folder / "nodes" / "2").mkdir(parents=True)
+    for name in ("front", "node", "node-2", "broker", "database"):
+        Daemon(name, folder).start([sys.executable, "-c", "import signal; signal.pause()"], os.environ, "http://x")
+    ran = cli("down", "--yes", "--json")
+    assert json.loads(ran.out) == {"stopped": ["proxy", "node 2", "node 1", "broker", "database"], "deleted": True}
+    assert list(folder.iterdir()) == []
+
+
+def test_down_deletes_nothing_under_a_further_node_that_something_else_holds(cli: Cli, environment: Path) -> None:
+    folder = environment / "data"
+    record.begin(folder, "simulated", "http://x")
+    (folder / "nodes" / "2").mkdir(parents=True)
+    with working(folder / "nodes" / "2", "something") as process:
+        assert cli("down", "--yes").code == Exit.REFUSED
+        assert process.poll() is None
+    assert (folder / "nodes" / "2").exists()
+
+
+def test_several_nodes_are_refused_where_there_is_one_on_sqlite(cli: Cli, environment: Path) -> None:
+    (environment / "data" / "cairn.db").write_text("")
+    ran = cli("up", "--simulated", "--nodes", "3", *NOWHERE)
+    assert ran.code == Exit.REFUSED
+    assert "up.one-node-database" in ran.err
+    assert "cairn down" in ran.err

@@ -11,7 +11,6 @@ from tests.unit.cli.up.fakes import FakeCloud
 
 from cairn.cli.errors import CliError
 from cairn.cli.up import real
-from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.real import RealCloud
 from cairn.cli.up.report import Report
 from cairn.kernel.error import CairnError
@@ -56,9 +55,9 @@ class FakeNode:
     def __init__(self) -> None:
         self.inside = ""
 
-    def ensure(self, inside: str = "") -> bool:
+    def up(self, report: Report, inside: str = "") -> None:
+        """It runs."""
         self.inside = inside
-        return True
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _cloud(lab: FakeLab, node: FakeNode, api: FakeCloud, report: Report, folder: Path) -> RealCloud:
-    return RealCloud(cast("Lab", lab), cast("NodeProcess", node), api, report, folder)
+    return RealCloud(cast("Lab", lab), node, api, report, folder)
 
 
 def test_empty_machine_becomes_a_cloud_with_a_vm_that_answers(tmp_path: Path, image: Path) -> None:

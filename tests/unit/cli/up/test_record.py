@@ -40,3 +40,16 @@ def test_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     (folder / "link").symlink_to(outside)
     record.remove(folder)
     assert (outside / "file").exists()
+
+
+def test_locks_of_further_nodes_are_among_those_to_be_held(tmp_path: Path) -> None:
+    for number in (2, 3):
+        (tmp_path / "nodes" / str(number)).mkdir(parents=True)
+    (tmp_path / "other.lock").write_text("")
+    assert record.locks(tmp_path) == [
+        "node.lock",
+        "nodes/2/node.lock",
+        "nodes/3/node.lock",
+        "other.lock",
+        "simulator.json.lock",
+    ]

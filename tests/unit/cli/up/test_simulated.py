@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import cast
 
 import pytest
 from tests.unit.cli.up.fakes import FakeCloud
@@ -10,7 +9,6 @@ from tests.unit.cli.up.test_real import FakeNode
 
 from cairn.cli.errors import CliError
 from cairn.cli.up import simulated
-from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.report import Report
 from cairn.cli.up.simulated import SimulatedCloud, SimulatorProcess
 from cairn.testing.simulator import running_simulator
@@ -24,7 +22,7 @@ def test_cloud_is_made_on_the_simulators_hosts(tmp_path: Path) -> None:
     api = FakeCloud()
     with running_simulator(hosts=3) as running:
         simulator = SimulatorProcess(tmp_path, _port(running.base_url), {})
-        cloud = SimulatedCloud(simulator, cast("NodeProcess", FakeNode()), api, Report(None), tmp_path / "data")
+        cloud = SimulatedCloud(simulator, FakeNode(), api, Report(None), tmp_path / "data")
         outcome = cloud.up(2)
         cloud.up(2)
     assert outcome.host == "sim-0001"

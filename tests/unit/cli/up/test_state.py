@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from tests.unit.cli.fakes import FakeNode
 from tests.unit.cli.up.test_holder import working
 
 from cairn.cli.client import Client, Page
+from cairn.cli.up.broker import BrokerPorts
+from cairn.cli.up.cluster import Plan
 from cairn.cli.up.daemon import Daemon
 from cairn.cli.up.node import NodeProcess
 from cairn.cli.up.state import Program, State, look
@@ -115,3 +118,25 @@ def test_a_lab_that_cannot_be_looked_at_has_no_hosts(
     for user in (0, 1000):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         assert state(tmp_path, client, NOWHERE, cast("Lab", BrokenLab())).lab == []
+
+
+def test_parts_of_a_cloud_of_several_nodes_are_told_and_those_that_are_dead(tmp_path: Path, client: Client) -> None:
+    ports = BrokerPorts(broker=1, names=2, distribution=3)
+    plan = Plan(ports={1: 20001, 2: 20002}, broker=ports, own_database=True, own_broker=True)
+    (tmp_path / "cluster.json").write_bytes(msgspec.json.encode(plan))
+    daemon = Daemon("node-2", tmp_path)
+    daemon.start([sys.executable, "-c", "import signal; signal.pause()"], os.environ, "http://127.0.0.1:20002")
+    try:
+        found = state(tmp_path, client, NOWHERE)
+    finally:
+        daemon.stop(0)
+    assert not found.is_empty
+    assert {name: part.running for name, part in found.parts.items()} == {
+        "proxy": False,
+        "node 2": True,
+        "node 1": False,
+        "broker": False,
+        "database": False,
+    }
+    assert found.parts["node 2"].url == "http://127.0.0.1:20002"
+    assert "proxy, node 1, broker, database" in found.trouble

@@ -45,11 +45,11 @@ class CountingStore(Store):
         self._check()
         return await self._real.read(fn)
 
-    async def write(self, fn: Callable[[Tx], T]) -> T:
+    async def write(self, fn: Callable[[Tx], T], *, own: str | None = None) -> T:
         self.writes += 1
         self._check()
         if not self.delay_seconds:
-            return await self._real.write(fn)
+            return await self._real.write(fn, own=own)
         await self._clock.sleep(self.delay_seconds)
         self._check()
         answer = await self._real.write(fn)

@@ -38,9 +38,9 @@ async def test_old_events_go_in_small_bites_each_a_transaction(site: Site) -> No
     sizes: list[int] = []
     write = site.store.write
 
-    async def watched(fn):  # type: ignore[no-untyped-def]
+    async def watched(fn, *, own=None):  # type: ignore[no-untyped-def]
         before = len(await site.rows())
-        answer = await write(fn)
+        answer = await write(fn, own=own)
         sizes.append(before - len(await site.rows()))
         return answer
 

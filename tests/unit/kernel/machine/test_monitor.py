@@ -119,6 +119,21 @@ async def test_one_failed_ping_is_nothing(site: Site) -> None:
     assert len(site.driver.deployed) == 1
 
 
+async def test_pings_are_counted_and_what_they_waited_is_told(site: Site) -> None:
+    storage = await site.add_storage()
+    await site.watch()
+    await site.clock.advance(60)
+    metrics = site.context.metrics
+    answered = metrics.pings.value("backup-storage", "ok")
+    site.kill()
+    await site.clock.advance(63)
+
+    assert await status(site, storage) == "Disconnected"
+    assert answered == 2
+    assert metrics.pings.value("backup-storage", "failed") >= 3
+    assert sum(metrics.ping_wait.of("backup-storage").counts) == 3  # those that failed wait elsewhere
+
+
 async def test_one_that_answers_again_is_connected_at_the_next_ping_however_long_it_was_away(site: Site) -> None:
     storage = await site.add_storage()
     await site.watch()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,36 +9,53 @@ from cairn.kernel.error import CairnError
 from cairn.kernel.plugin.purge import Left, plugins_with_traces, purge
 from cairn.kernel.plugin.trace import TraceKind
 from cairn.kernel.settings import load
+from cairn.kernel.store.opening import connected
+from cairn.testing.mariadb import shared_server
+
+TAG = (
+    "INSERT INTO system_tag (uuid, resource_uuid, resource_type, tag, type, inherent, create_date) "
+    "VALUES (?, 'vm', 'VmInstance', ?, 'System', 0, 1)"
+)
+RESOURCE = "INSERT INTO resource (uuid, type, name, create_date) VALUES ('vm', 'VmInstance', 'vm', 1)"
 
 
-async def database(folder: Path) -> Path:
+async def database(folder: Path, *, server: bool = False) -> str:
     """The database of a node that had the example plugin."""
-    settings = load({}, data_dir=folder, listen="127.0.0.1:0", plugins_extra="cairn_audit.manifest")
+    url = shared_server().url(shared_server().create()) if server else str(folder / "cairn.db")
+    settings = load({}, data_dir=folder, database=url, listen="127.0.0.1:0", plugins_extra="cairn_audit.manifest")
     node = await Node.build(settings)
     await node.start(serve=False)
     await node.stop()
-    return folder / "cairn.db"
+    return url
 
 
-def names(path: Path, table: str, column: str) -> set[str]:
-    connection = sqlite3.connect(path)
-    try:
-        return {str(row[0]) for row in connection.execute(f"SELECT {column} FROM {table}")}
-    finally:
-        connection.close()
+def change(url: str, *statements: tuple[str, tuple[str, ...]]) -> None:
+    with connected(url) as connection:
+        connection.begin()
+        for statement, values in statements:
+            connection.execute(statement, values)
+        connection.commit()
 
 
-def tables(path: Path) -> set[str]:
-    return names(path, "sqlite_master", "name")
+def names(url: str, table: str, column: str) -> set[str]:
+    with connected(url, read_only=True) as connection:
+        return {str(row[0]) for row in connection.fetch(f"SELECT {column} FROM {table}", ())}
 
 
-async def test_what_a_plugin_left_is_shown_and_then_removed_wholly(tmp_path: Path) -> None:
-    path = await database(tmp_path)
-    before = tables(path)
-    settings = names(path, "global_config", "category")
-    assert "audit" in plugins_with_traces(path)
+def tables(url: str) -> set[str]:
+    with connected(url, read_only=True) as connection:
+        return set(connection.columns())
 
-    shown = purge(path, "audit", really=False)
+
+@pytest.mark.parametrize("server", [False, True])
+async def test_what_a_plugin_left_is_shown_and_then_removed_wholly(tmp_path: Path, server: bool) -> None:
+    url = await database(tmp_path, server=server)
+    change(url, (RESOURCE, ()), (TAG, ("1", "ticket::7")), (TAG, ("2", "TICKET::7")), (TAG, ("3", "other::ticket::")))
+    before = tables(url)
+    settings = names(url, "global_config", "category")
+    assert "audit" in plugins_with_traces(url)
+
+    shown = purge(url, "audit", really=False)
 
     assert {(one.kind, one.name) for one in shown} == {
         (TraceKind.TABLE, "audit_note"),
@@ -54,33 +70,50 @@ async def test_what_a_plugin_left_is_shown_and_then_removed_wholly(tmp_path: Pat
         (TraceKind.TAG, "VmInstance hold::"),
     }
     assert Left(kind=TraceKind.SETTING, name="audit.requireTicket", rows=1) in shown
-    assert tables(path) == before
+    assert Left(kind=TraceKind.TAG, name="VmInstance ticket::", rows=1) in shown
+    assert tables(url) == before
+    assert names(url, "system_tag", "uuid") == {"1", "2", "3"}
 
-    assert purge(path, "audit", really=True) == shown
-    assert {name for name in before - tables(path) if not name.startswith(("ix_", "sqlite_"))} == {
-        "audit_note",
-        "audit_seal",
-        "alembic_version_cairn_audit",
-    }
-    assert names(path, "global_config", "category") == settings - {"audit"}
-    assert "audit.crashes" not in names(path, "event_cursor", "name")
-    assert purge(path, "audit", really=True) == []
-    assert "audit" not in plugins_with_traces(path)
+    assert purge(url, "audit", really=True) == shown
+    assert before - tables(url) == {"audit_note", "audit_seal", "alembic_version_cairn_audit"}
+    assert names(url, "global_config", "category") == settings - {"audit"}
+    assert names(url, "system_tag", "uuid") == {"2", "3"}
+    assert "audit.crashes" not in names(url, "event_cursor", "name")
+    assert purge(url, "audit", really=True) == []
+    assert "audit" not in plugins_with_traces(url)
 
 
-async def test_table_that_another_refers_to_stays(tmp_path: Path) -> None:
-    path = await database(tmp_path)
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE more (note TEXT REFERENCES audit_note (uuid))")
-    connection.close()
+async def test_what_was_broken_off_on_a_server_goes_on_when_it_is_repeated(tmp_path: Path) -> None:
+    url = await database(tmp_path, server=True)
+    change(url, ("UPDATE migration_underway SET begun = 3, done = 2 WHERE label = ?", ("cairn_audit",)))
+    with connected(url) as connection:
+        connection.watch_references(False)
+        connection.execute("DROP TABLE audit_note", ())
+
+    left = purge(url, "audit", really=True)
+
+    assert Left(kind=TraceKind.TABLE, name="audit_note", rows=0) in left
+    assert not {"audit_note", "audit_seal"} & tables(url)
+    assert "cairn_audit" not in names(url, "migration_underway", "label")
+    assert "audit" not in plugins_with_traces(url)
+
+
+@pytest.mark.parametrize("server", [False, True])
+async def test_table_that_another_refers_to_stays(tmp_path: Path, server: bool) -> None:
+    url = await database(tmp_path, server=server)
+    with connected(url) as connection:
+        made = "CREATE TABLE more {} AS SELECT uuid AS note FROM audit_note"
+        key = "FOREIGN KEY (note) REFERENCES audit_note (uuid)"
+        connection.execute(made.format(f"({key})") if server else f"CREATE TABLE more (note TEXT, {key})", ())
 
     with pytest.raises(CairnError, match=r"The table more refers to audit_note of the plugin audit") as caught:
-        purge(path, "audit", really=True)
+        purge(url, "audit", really=True)
 
     assert caught.value.code == "plugin.still-used"
-    assert "audit_note" in tables(path)
+    assert "audit_note" in tables(url)
 
 
 def test_where_there_is_no_database_nothing_is_left(tmp_path: Path) -> None:
     assert plugins_with_traces(tmp_path / "none") == []
     assert purge(tmp_path / "none", "audit", really=True) == []
+    assert not (tmp_path / "none").exists()

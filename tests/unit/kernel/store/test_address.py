@@ -58,3 +58,17 @@ def test_an_address_that_does_not_fit_is_refused_without_its_password(url: str, 
         database_at(url)
     assert caught.value.code == "store.bad-url"
     assert said in str(caught.value) and "topsecret" not in str(caught.value)
+
+
+def test_an_address_says_how_many_connections_write() -> None:
+    plain, few = (database_at(f"mysql://cairn@db/cairn{more}") for more in ("", "?writers=2"))
+    assert isinstance(plain, ServerAddress)
+    assert isinstance(few, ServerAddress)
+    assert (plain.writers, few.writers) == (4, 2)
+
+
+@pytest.mark.parametrize("writers", ["", "0", "17", "-1", "four", "9" * 5000])
+def test_a_number_of_writers_that_does_not_fit_is_refused(writers: str) -> None:
+    with pytest.raises(CairnError, match="a number from 1 to 16 would fit") as caught:
+        database_at(f"mysql://cairn@db/cairn?writers={writers}")
+    assert caught.value.code == "store.bad-url"

@@ -98,6 +98,85 @@ def test_values_come_back_as_they_were_given(writer: Connection, text: str, data
     writer.rollback()
 
 
+def executed(connection: Connection) -> int:
+    """How many times the session has executed a prepared statement."""
+    found = connection.fetch_one("SHOW SESSION STATUS LIKE 'Com_execute_sql'", ())
+    assert found is not None
+    return int(str(found[1]))
+
+
+def test_a_text_that_comes_again_and_again_is_prepared(writer: Connection) -> None:
+    add(writer, *map(str, range(20)))
+    assert executed(writer) == 12
+    assert texts(writer) == list(map(str, range(20)))
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])) | st.none(), data=st.binary() | st.none())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+def test_values_come_back_from_prepared_statements_as_they_were_given(
+    writer: Connection, text: str | None, data: bytes | None
+) -> None:
+    writer.begin()
+    writer.execute("CREATE TEMPORARY TABLE IF NOT EXISTS told (t LONGTEXT CHARSET utf8mb4, d LONGBLOB, f DOUBLE)", ())
+    writer.execute("DELETE FROM told", ())
+    writer.execute("INSERT INTO told VALUES (?, ?, ?)", (text, data, 1.5))
+    assert writer.fetch_one("SELECT t, d, f, ? FROM told LIMIT ?", (data, 1)) == (text, data, 1.5, data)
+    writer.rollback()
+
+
+def test_a_prepared_statement_fails_as_any_other(driver: MariadbDriver, writer: Connection) -> None:
+    add_zone = "INSERT INTO mutex (name) VALUES (?)"
+    writer.begin()
+    writer.execute("CREATE TEMPORARY TABLE mutex (name VARCHAR(9) CHARSET utf8mb4 UNIQUE)", ())
+    for number in range(10):
+        assert writer.execute(add_zone, (str(number),)) == 1
+    with pytest.raises(client().Error) as caught:
+        writer.execute(add_zone, ("9",))
+    assert driver.trouble(caught.value) == (Trouble.DUPLICATE, "key:name")
+    assert writer.in_transaction
+    for _ in range(10):
+        assert writer.execute("UPDATE mutex SET name = ? WHERE name = ?", ("1", "1")) == 1
+
+
+def test_a_prepared_statement_bears_that_its_table_changes(writer: Connection) -> None:
+    writer.begin()
+    writer.execute("CREATE TEMPORARY TABLE grown (a INT)", ())
+    for number in range(10):
+        writer.execute("INSERT INTO grown (a) VALUES (?)", (number,))
+    writer.execute("ALTER TABLE grown ADD COLUMN b INT NOT NULL DEFAULT 7 FIRST", ())
+    writer.execute("INSERT INTO grown (a) VALUES (?)", (10,))
+    assert writer.fetch_one("SELECT a, b FROM grown WHERE a = ?", (10,)) == (10, 7)
+
+
+def test_a_connection_prepares_a_bounded_number_of_texts(writer: Connection) -> None:
+    writer.begin()
+    for number in range(200):
+        for _ in range(9):
+            assert writer.fetch_one(f"SELECT {number} + ?", (1,)) == (number + 1,)
+    assert executed(writer) == 128
+
+
+def test_texts_that_are_too_long_or_cannot_be_prepared_are_sent_as_they_are(writer: Connection) -> None:
+    writer.begin()
+    for _ in range(10):
+        assert writer.fetch_one(f"SELECT ?, '{'y' * 8192}'", (1,)) == (1, "y" * 8192)
+        with pytest.raises(client().Error) as caught:
+            writer.execute("UPDATE nowhere SET a = ?", (1,))
+        assert code_of(caught.value) == 1146
+    assert executed(writer) == 0
+
+
+def test_where_the_server_prepares_no_more_texts_are_sent(writer: Connection) -> None:
+    limit = "SET GLOBAL max_prepared_stmt_count = {}"
+    writer.execute(limit.format(0), ())
+    try:
+        add(writer, *map(str, range(20)))
+        assert executed(writer) == 0
+        assert len(texts(writer)) == 20
+    finally:
+        writer.execute(limit.format(16382), ())
+
+
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
 def test_a_number_beyond_64_bits_is_refused(driver: MariadbDriver, writer: Connection, value: int) -> None:
     writer.begin()

@@ -28,6 +28,24 @@ class VipAfterwards(Record, frozen=True, kw_only=True):
     name: Annotated[str | None, Index()] = None
 
 
+class Note(Record, frozen=True, kw_only=True):
+    meta: ClassVar[TableMeta] = TableMeta(table="note", entity="Note")
+    uuid: Annotated[str, Key()]
+
+
+#: a plugin's script that goes by what the core's have made
+NAMES_OF_ZONES = """
+from alembic import op
+
+revision = "vip_0002"
+down_revision = "vip_0001"
+
+
+def upgrade():
+    op.get_bind().exec_driver_sql("SELECT name FROM zone")
+"""
+
+
 @pytest.fixture(autouse=True)
 def no_warnings() -> None:
     warnings.simplefilter("error")
@@ -120,6 +138,20 @@ def test_a_table_without_a_record_is_dropped(core: Path, vip: Path, tmp_path: Pa
     assert file is not None
     upgrade(tmp_path / "s.db", [core, vip])
     assert check(tmp_path / "s.db", sample.schema()) == []
+
+
+def test_the_cores_change_is_written_down_although_plugins_scripts_need_its_tables(
+    core: Path, vip: Path, tmp_path: Path
+) -> None:
+    (vip / "0002_names.py").write_text(NAMES_OF_ZONES)
+    own = ["note", *(record.meta.table for record in RECORDS)]
+
+    file = revision("notes", core, Schema([Note, *RECORDS, Vip]), [core, vip], own)
+
+    assert file is not None
+    assert file.parent == core
+    assert "op.create_table('note'" in file.read_text()
+    assert "vip" not in file.read_text()
 
 
 def test_a_script_that_fails_leaves_nothing_behind(core: Path, tmp_path: Path) -> None:

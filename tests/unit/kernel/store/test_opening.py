@@ -32,6 +32,7 @@ def test_a_connection_tells_tables_and_columns_and_ends_with_its_block(tmp_path:
         ):
             connection.execute(statement, ())
         assert connection.columns()["entry"] == {"number", "text"}
+        assert connection.references()["host"] == {"zone"}
         connection.leave_no_traces()
         connection.remove_traces()
         connection.begin()
@@ -39,3 +40,24 @@ def test_a_connection_tells_tables_and_columns_and_ends_with_its_block(tmp_path:
     with connected(url, read_only=True) as connection:
         connection.begin()
         assert connection.fetch("SELECT count(*) FROM entry", ()) == [(0,)]
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_references_are_watched_unless_a_connection_is_told_not_to(tmp_path: Path, server: bool) -> None:
+    url = shared_server().url(shared_server().create()) if server else str(tmp_path / "s.db")
+    key = "VARCHAR(32) CHARACTER SET ascii" if server else "TEXT"
+    with connected(url) as connection:
+        connection.execute(f"CREATE TABLE owner (uuid {key} PRIMARY KEY)", ())
+        connection.execute(
+            f"CREATE TABLE thing (owner {key}, FOREIGN KEY (owner) REFERENCES owner (uuid) ON DELETE CASCADE)", ()
+        )
+        for name in ("a", "b"):
+            connection.execute("INSERT INTO owner VALUES (?)", (name,))
+            connection.execute("INSERT INTO thing VALUES (?)", (name,))
+
+        connection.watch_references(False)
+        connection.execute("DELETE FROM owner WHERE uuid = 'a'", ())
+        connection.watch_references(True)
+        connection.execute("DELETE FROM owner WHERE uuid = 'b'", ())
+
+        assert connection.fetch("SELECT owner FROM thing", ()) == [("a",)]

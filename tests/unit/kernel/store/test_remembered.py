@@ -109,6 +109,23 @@ async def test_a_node_that_has_missed_rows_that_were_cleaned_away_looks_again(
     assert len(await one.write(names.get)) == 1
 
 
+async def test_who_has_waited_in_the_middle_of_a_transaction_can_have_it_learn_anew(
+    nodes: tuple[VirtualClock, Store, Store],
+) -> None:
+    _, one, _ = nodes
+    names = Names()
+
+    def twice(tx: Tx) -> None:
+        names.get(tx)
+        tx.changes.hear_anew()
+        names.get(tx)
+
+    await one.write(names.get)
+    with reads() as texts:
+        await one.write(twice)
+    assert sum("FROM invalidation" in text for text in texts) == 2
+
+
 async def test_a_node_is_told_once_for_all_functions_that_share_a_commit(
     nodes: tuple[VirtualClock, Store, Store],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,11 +14,14 @@ from sqlalchemy import bindparam, select, update
 
 from cairn.kernel.clock import SystemClock
 from cairn.kernel.error import CairnError
+from cairn.kernel.store.address import database_at
+from cairn.kernel.store.opening import connected, driver_at
 from cairn.kernel.store.record import Index, Key, Record, Sealed, TableMeta, Text, info, table_of
 from cairn.kernel.store.schema import Schema
 from cairn.kernel.store.seal import Seals
-from cairn.kernel.store.sealing import SealedColumn, open_seals, require_keys, rotate, seal_database
+from cairn.kernel.store.sealing import SealedColumn, claim_key, open_seals, require_keys, rotate, seal_database
 from cairn.kernel.store.store import Store, Tx
+from cairn.testing.mariadb import shared_server
 
 PASSWORD, KEY_TEXT = "correct horse", b"-----BEGIN-----"
 
@@ -235,3 +239,82 @@ def test_keys_that_are_needed_are_taken_from_the_file_and_none_is_made(tmp_path:
     assert require_keys(file, {key}).current.id == key
     with pytest.raises(CairnError, match="0123456789abcdef"):
         require_keys(file, {key, "0123456789abcdef"})
+
+
+#: somebody is writing the first note
+WAITS = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'INSERT INTO sealed_column%'"
+
+
+def tables(url: str) -> None:
+    driver = driver_at(database_at(url))
+    with closing(driver.connect(read_only=False)) as connection:
+        for statement in driver.tables(SCHEMA):
+            connection.execute(statement, ())
+        connection.begin()
+        connection.execute("INSERT INTO login (uuid, password, `key`) VALUES ('a', ?, ?)", (PASSWORD, KEY_TEXT))
+        connection.commit()
+
+
+@pytest.fixture(params=["file", "server"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database from before seals, with a secret in clear."""
+    url = str(tmp_path / "s.db") if request.param == "file" else shared_server().url(shared_server().create())
+    tables(url)
+    return url
+
+
+def secrets(url: str, seals: Seals) -> tuple[str, bytes]:
+    with connected(url, read_only=True) as connection:
+        ((password, key),) = connection.fetch("SELECT password, `key` FROM login", ())
+    assert isinstance(key, bytes)
+    return seals.open_text(str(password), "login.password"), seals.open(key, "login.key")
+
+
+def test_of_two_first_starts_at_once_with_keys_of_their_own_the_second_is_refused(url: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.key", tmp_path / "two.key"
+    first, second = (
+        open_seals(one, url),
+        open_seals(two, url),
+    )  # each finds no key that the database needs, and makes one
+    claim_key(url, first, one)
+
+    for _ in range(2):
+        with pytest.raises(CairnError, match=f"{first.current.id}, which is not in {two}") as found:
+            claim_key(url, second, two)
+        assert found.value.code == "secret.key-missing"
+    with pytest.raises(CairnError, match="copy theirs"):
+        open_seals(two, url)  # its next start
+
+    assert seal_database(url, SCHEMA, first) == 2
+    assert secrets(url, open_seals(one, url)) == (PASSWORD, KEY_TEXT)
+
+
+def test_the_key_of_the_cloud_follows_a_rotation(url: str, tmp_path: Path) -> None:
+    one = tmp_path / "one.key"
+    for _ in range(2):
+        seals = open_seals(one, url)
+        claim_key(url, seals, one)
+        seal_database(url, SCHEMA, seals)
+        new = rotate(one)
+    seals = open_seals(one, url)
+    claim_key(url, seals, one)
+    seal_database(url, SCHEMA, seals)
+    one.write_text(one.read_text().splitlines()[0] + "\n")
+
+    assert open_seals(one, url).current.id == new
+    claim_key(url, open_seals(one, url), one)
+
+
+def test_a_claim_waits_for_one_that_is_just_being_made(tmp_path: Path) -> None:
+    url = shared_server().url(shared_server().create())
+    tables(url)
+    seals = open_seals(tmp_path / "two.key", url)
+    with connected(url) as other, ThreadPoolExecutor(1) as threads:
+        other.begin()
+        other.execute("INSERT INTO sealed_column (name, seal_key) VALUES ('*', 'quicker')", ())
+        claim = threads.submit(claim_key, url, seals, tmp_path / "two.key")
+        while not other.fetch(WAITS, ()):
+            assert not claim.done()
+        other.commit()
+        with pytest.raises(CairnError, match="quicker"):
+            claim.result()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from cairn.plugins.flat_network.names import LEAST_SECONDS
+from cairn.simulator import commands
 from cairn.simulator.dials import Dial
 from cairn.testing.cloud import Cloud
 
@@ -32,7 +35,7 @@ async def test_each_host_knows_the_vms_of_its_networks_on_other_hosts_after_a_mo
         assert told(cloud, "sim-0001") == ["new"]  # its server was gone meanwhile, and with it what it had been told
 
 
-async def test_a_host_that_does_not_take_it_is_told_everything_with_the_next_change() -> None:
+async def test_a_host_that_does_not_take_it_is_told_with_the_next_change() -> None:
     async with Cloud.open(hosts=2) as cloud:
         site = await cloud.make_site()
         for key in ("host-1", "host-2"):
@@ -46,3 +49,61 @@ async def test_a_host_that_does_not_take_it_is_told_everything_with_the_next_cha
         await cloud.create_vm("third", host_uuid=site["host-2"])
         await cloud.quiet(2 * LEAST_SECONDS)
         assert told(cloud, "sim-0001") == ["second", "third", "vm-host-2"]
+
+
+async def spread(cloud: Cloud) -> None:
+    """VMs on both hosts, half of them with names that hosts write in another way."""
+    for number in range(6):
+        tags = [f"hostname::web-{number}.example.org"] if number % 2 else []
+        await cloud.create_vm(f"vm-{number}", host_uuid=cloud.site[f"host-{number % 2 + 1}"], system_tags=tags)
+    await cloud.quiet(2 * LEAST_SECONDS)
+
+
+async def test_a_node_that_starts_tells_hosts_what_differs_and_no_more() -> None:
+    async with Cloud.open(hosts=2) as cloud:
+        await cloud.make_site()
+        await spread(cloud)
+        hosts = [cloud.world.hosts[name] for name in ("sim-0001", "sim-0002")]
+        before = [host.names_told for host in hosts]
+        assert min(before) > 0
+
+        await cloud.revive()
+        await cloud.log_in()
+        await cloud.call("ReconnectHost", uuid=cloud.site["host-1"])
+        await cloud.quiet(3 * LEAST_SECONDS)
+        assert [host.names_told for host in hosts] == before
+
+        (server,) = hosts[1].dhcp.values()
+        lost = next(ip for ip, name in server.names.items() if name == "vm-0")
+        server.names["10.89.9.9"] = server.names.pop(lost)
+        await cloud.create_vm("last", host_uuid=cloud.site["host-1"])
+        await cloud.call("ReconnectHost", uuid=cloud.site["host-2"])
+        await cloud.quiet(3 * LEAST_SECONDS)
+        assert told(cloud, "sim-0002") == ["last", "vm-0", "vm-2", "vm-4"]
+
+
+async def test_a_host_whose_agent_cannot_compare_is_told_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(commands.COMMANDS, "flat.compare-names")
+    async with Cloud.open(hosts=2) as cloud:
+        await cloud.make_site()
+        await spread(cloud)
+        cloud.world.hosts["sim-0001"].dhcp[cloud.site["l3"]].names = {"10.89.9.9": "stale"}
+        await cloud.call("ReconnectHost", uuid=cloud.site["host-1"])
+        await cloud.quiet(3 * LEAST_SECONDS)
+        assert told(cloud, "sim-0001") == [f"web-{number}.example.org" for number in (1, 3, 5)]
+
+
+async def test_a_host_that_had_no_server_when_it_was_told_is_told_once_it_has_one() -> None:
+    async with Cloud.open(hosts=2) as cloud:
+        site = await cloud.make_site()
+        await cloud.create_vm("first", host_uuid=site["host-1"])
+        cloud.agents.dials.turn(Dial(host="sim-0002", command="flat.ensure-dhcp", delay_seconds=5 * LEAST_SECONDS))
+        _, late = await cloud.send("CreateVmInstance", **cloud.vm_fields("late", host_uuid=site["host-2"]))
+        await cloud.quiet(LEAST_SECONDS)
+        await cloud.create_vm("second", host_uuid=site["host-1"])
+        await cloud.quiet(3 * LEAST_SECONDS)
+        assert cloud.world.hosts["sim-0002"].dhcp == {}
+
+        await cloud.finish(str(late["uuid"]))
+        await cloud.quiet(3 * LEAST_SECONDS)
+        assert (told(cloud, "sim-0001"), told(cloud, "sim-0002")) == (["late"], ["first", "second"])

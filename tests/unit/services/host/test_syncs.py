@@ -169,3 +169,20 @@ async def test_an_asker_that_has_lost_its_work_is_no_fault_of_the_host() -> None
 
         assert faults(cloud) == []
         assert part.syncs.failing(host, "part", "one") is None
+
+
+async def test_what_failed_here_is_over_once_the_host_s_new_node_has_put_it_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Cloud.open(hosts=1) as cloud:
+        host = HostId((await cloud.make_site())["host-1"])
+        part = Part(cloud)
+        part.error = ValueError("broken")
+        assert not await part.syncs.sync(host, "part", "one")
+        part.syncs.later(host, "part", "two", reason="not tried yet")
+        monkeypatch.setattr(cloud.node.context.bus, "owns", lambda key: False)
+
+        await cloud.store.write(lambda tx: tx.delete_where(HostFault))
+        await part.syncs.reread()
+
+        assert [part.syncs.failing(host, "part", subject) for subject in ("one", "two")] == [None, None]

@@ -67,7 +67,7 @@ async def test_a_host_to_which_changes_do_not_fit_is_told_the_whole_set(rig: Rig
     if agent == "has other peers":
         rig.agents.ends[old, "br_vx_5"] = {"192.0.2.1", "192.0.2.66"}
     else:
-        rig.agents.refuse[ChangeVxlanPeers.name] = CairnError(codes.UNKNOWN_COMMAND, "What is that?")
+        rig.agents.refuse[ChangeVxlanPeers.name] = CairnError("host.agent-lacks-command", "What is that?")
     await rig.settle()
 
     await connect(rig, rig.host(2, connected=False))
@@ -148,6 +148,45 @@ async def test_hosts_that_connect_together_have_the_others_told_once(rig: Rig) -
     calls = await rig.settle()
 
     assert [name for name in names(calls) if name[0] == 1] == [(1, "ChangeVxlanPeers")]
+
+
+async def test_hosts_that_join_while_others_are_told_make_one_more_round_after_its_pause(rig: Rig) -> None:
+    old = [rig.host(number) for number in range(1, 41)]
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+    rig.agents.gated.add(old[0])
+
+    for number in range(41, 44):
+        await connect(rig, rig.host(number, connected=False))
+        await rig.clock.advance(0)  # the first begins a round, which waits for the answer of a host
+    await rig.clock.advance(0.5)  # longer than the pause
+    rig.agents.gated.clear()
+    rig.agents.gates[old[0]].set()
+    await rig.clock.advance(0)
+    await connect(rig, rig.host(44, connected=False))
+    await rig.clock.advance(0.3)
+    told = [command for host, command in rig.agents.take() if host == old[1]]
+    rest = [command for host, command in await rig.settle() if host == old[1]]
+
+    assert [len(command.add) for command in told if isinstance(command, ChangeVxlanPeers)] == [1]
+    assert [len(command.add) for command in rest if isinstance(command, ChangeVxlanPeers)] == [3]
+
+
+async def test_hosts_that_join_quickly_do_not_each_cost_a_look_at_all(rig: Rig) -> None:
+    old = [rig.host(number) for number in range(1, 101)]
+    await rig.attach(await rig.vxlan())
+    await rig.settle()
+    rig.listed.clear()
+
+    new = [rig.host(number, connected=False) for number in range(101, 141)]
+    for host in new:
+        await connect(rig, host)
+    at_all = sum(bool(asked.cluster_uuids) for asked in rig.listed)
+    calls = await rig.settle()
+
+    assert at_all <= 4  # one for the ends, two for each round: its hosts, and the ends
+    assert {host for host, _ in calls} == {*old, *new}
+    assert {len(rig.agents.ends[host, bridge]) for host, bridge in rig.agents.ends} == {140}
 
 
 async def test_an_old_answer_does_not_pass_for_the_state_after_a_reconnect(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from cairn.kernel.api import ApiDelete, DeleteMode
 from cairn.kernel.cascade import Cascade
 from cairn.kernel.error import CairnError, ErrorKind
 from cairn.kernel.flow.step import NOTHING, ActionStep, Nothing, TransactionStep
+from cairn.kernel.membership import hold_beginnings
 from cairn.kernel.plugin.extension import Extensions
 from cairn.kernel.resource import existing
 from cairn.kernel.store.store import Store, Tx
@@ -39,7 +40,11 @@ class EraseAttachment(TransactionStep[AttachmentInput, DetachedOutput]):
         self._reconciler = reconciler
 
     def do(self, tx: Tx, given: AttachmentInput) -> DetachedOutput:
-        """Hosts of other clusters are told that those of this one are not their peers any more."""
+        """Hosts of other clusters are told that those of this one are not their peers any more.
+
+        VMs that are just being placed are waited for: `CheckUnused`, in the same commit, sees them.
+        """
+        hold_beginnings(tx)
         network = existing(tx, L2Network, given.uuid, "l2NetworkUuid")
         refs = detach(tx, self._extensions, given.network, [given.cluster])
         if not refs:
@@ -61,7 +66,7 @@ class EraseAttachment(TransactionStep[AttachmentInput, DetachedOutput]):
 class CheckUnused(TransactionStep[AttachmentInput, Nothing]):
     """Refuse as long as the cluster uses the network.
 
-    It comes after the attachment was erased, so a VM that is not seen here can only be one that is not placed there.
+    The attachment is erased in the same commit, and until that no VM is placed, so one that is not seen here is not placed there.
     """
 
     name = "l2.check-unused"

@@ -96,6 +96,7 @@ class Finish(TransactionStep[FinishInput, Nothing]):
 
     name = "vm.finish"
     title = "noting the VM's new state"
+    own_rows: ClassVar[bool] = True
     nothing_to_undo: ClassVar[str | None] = "it is the last step; the reconciler corrects a state that is not true"
 
     def __init__(self, states: VmStates) -> None:

@@ -73,6 +73,16 @@ async def test_a_host_that_is_gone_is_named(rig: Rig) -> None:
     assert caught.value.code == "host.not-found"
 
 
+async def test_a_network_that_was_detached_meanwhile_is_not_made_again(rig: Rig) -> None:
+    host, l3 = rig.host(1), await rig.l3(await rig.l2())
+
+    with pytest.raises(CairnError) as caught:
+        await realize(rig, host, l3)
+
+    assert caught.value.code == "l2.detached"
+    assert await rig.settle() == []
+
+
 async def test_bridges_that_are_known_cost_no_look_at_the_database(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     host, l2 = rig.host(1), await rig.l2()
     await rig.attach(l2)
@@ -89,6 +99,7 @@ async def test_bridges_that_are_known_cost_no_look_at_the_database(rig: Rig, mon
 
 async def test_a_network_that_was_deleted_is_not_found_at_once(rig: Rig) -> None:
     host, l2 = rig.host(1), await rig.l2()
+    await rig.attach(l2)
     l3 = await rig.l3(l2)
     await realize(rig, host, l3)
     await rig.context.bus.call(DeleteL3Network(uuid=l3))
