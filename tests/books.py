@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cairn.agents.protocol.fence import Fence
 from cairn.simulator.agents import Commanded
 
 
 def disorder(book: Iterable[Commanded]) -> list[str]:
     """What was carried out, on one host and for one resource, after a higher epoch, or in one epoch by two nodes."""
-    last: dict[tuple[str, str], Commanded] = {}
+    last: dict[tuple[str, str], Fence] = {}
     wrong: list[str] = []
     for line in book:
-        if line.resource is None or line.refused:
-            continue
-        before = last.get((line.host, line.resource), line)
-        if before.epoch > line.epoch or (before.epoch == line.epoch and before.node != line.node):
-            wrong.append(f"{line} after {before}")
-        else:
-            last[line.host, line.resource] = line
+        for fence in () if line.refused else line.fences:
+            before = last.get((line.host, fence.resource), fence)
+            if before.epoch > fence.epoch or (before.epoch == fence.epoch and before.node != fence.node):
+                wrong.append(f"{line} after {before}")
+            else:
+                last[line.host, fence.resource] = fence
     return wrong

@@ -184,8 +184,8 @@ def test_every_accepted_call_ends_whatever_goes_away(cluster: Cluster) -> None:
     assert disorder(book) == []
     starts = [line for line in book if line.command == "vm.start"]
     assert len(starts) >= 1200
-    assert all(line.resource and line.epoch for line in starts)
-    assert len({line.node for line in starts}) == 3
+    assert all([fence.resource.partition(":")[0] for fence in line.fences] == ["machine", "vm"] for line in starts)
+    assert len({fence.node for line in starts for fence in line.fences[1:]}) == 3
 
 
 def test_nodes_go_on_when_their_database_was_away(cluster: Cluster) -> None:

@@ -333,7 +333,8 @@ async def test_commands_name_the_turn_and_its_owner_whichever_node_the_host_belo
     await cloud.clock.advance(60)
 
     starts = [line for line in cloud.agents.book if line.command == "vm.start"]
-    assert {line.resource: (line.node, line.epoch) for line in starts} == claimed
+    assert {turn.resource: (turn.node, turn.epoch) for line in starts if (turn := line.turn)} == claimed
+    assert {line.fences[0].node for line in starts} == set(await owners_of_hosts(cloud))
     assert disorder(cloud.agents.book) == []
 
 
@@ -351,7 +352,7 @@ async def test_paused_node_commands_nothing_when_it_wakes_and_others_have_taken_
     cloud.wake(paused)
     await cloud.clock.advance(60)
 
-    woken = [line for line in list(cloud.agents.book)[written:] if line.node == paused]
+    woken = [line for line in list(cloud.agents.book)[written:] if line.turn and line.turn.node == paused]
     assert {(line.command, line.refused) for line in woken} == {("vm.start", True)}
     assert disorder(cloud.agents.book) == []
     assert await vms(cloud) == dict.fromkeys(names, "Running")

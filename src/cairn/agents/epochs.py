@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cairn.agents import log
@@ -41,23 +42,24 @@ class Epochs:
         self._pending: list[bytes] = []
         self._writing = asyncio.Lock()
 
-    async def admit(self, fence: Fence) -> None:
-        """Let a command begin, and remember its epoch. Safe to repeat.
+    async def admit(self, fences: Sequence[Fence]) -> None:
+        """Let a command begin, and remember its epochs. Safe to repeat.
 
         Raises:
             AgentError: ``agent.stale-epoch``.
         """
-        self._check(fence)
-        if note(self._known, fence, self._most):
-            line = _line(fence.resource, fence.epoch)
-            self._pending.append(line)
+        self._check(fences)
+        news = note(self._known, fences, self._most)
+        if news:
+            lines = [_line(fence.resource, fence.epoch) for fence in news]
+            self._pending += lines
             async with self._writing:
-                if any(one is line for one in self._pending):  # else it was written together with one before
+                if any(one is lines[0] for one in self._pending):  # else they were written together with others
                     await self._write()
-            self._check(fence)  # a higher one may have come meanwhile
+            self._check(fences)  # a higher one may have come meanwhile
 
-    def _check(self, fence: Fence) -> None:
-        why = refusal(self._known, fence)
+    def _check(self, fences: Sequence[Fence]) -> None:
+        why = refusal(self._known, fences)
         if why is not None:
             raise AgentError(codes.STALE_EPOCH, why)
 

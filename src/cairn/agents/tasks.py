@@ -163,8 +163,8 @@ class TaskTable:
         return Reply(task=request.task, result=msgspec.Raw(msgspec.json.encode(result)))
 
     async def _within_deadline(self, task: Task, request: Request) -> Result:
-        if request.fence is not None:
-            await self._epochs.admit(request.fence)
+        if request.fences:
+            await self._epochs.admit(request.fences)
         if task.taken_back:
             raise _cancelled(request.command)
         work = asyncio.create_task(self._registry.run(request.command, request.body), name=f"work {request.task}")
@@ -210,8 +210,9 @@ def _named(task: Task, request: Request) -> dict[str, str]:
     named = {"task": task.id, "command": task.command}
     if request.job:
         named["job"] = request.job
-    if request.fence is not None:
-        named |= {"resource": request.fence.resource, "epoch": str(request.fence.epoch), "node": request.fence.node}
+    if request.fences:
+        turn = request.fences[-1]
+        named |= {"resource": turn.resource, "epoch": str(turn.epoch), "node": turn.node}
     return named
 
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from cairn.agents.protocol import codes
-from cairn.agents.protocol.fence import note, refusal
+from cairn.agents.protocol.fence import Fence, note, refusal
 from cairn.agents.protocol.vm import PowerState
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, Failure, Pong, Reply, Report, Request, Result, Space
 from cairn.kernel.clock import Clock
@@ -35,6 +35,7 @@ _WORKING: Final = b""
 _EMPTY: Final = b"{}"
 _REMEMBERED: Final = 100_000  #: tasks, for each host
 _BOOKED: Final = 50_000  #: commands, of all hosts
+_RESOURCES: Final = 1_000  #: whose epochs are remembered, for each host; they are saved with the world
 
 _encoder = msgspec.json.Encoder()
 _request_decoder = msgspec.json.Decoder(Request)
@@ -55,10 +56,13 @@ class Commanded(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     command: str
     task: str
     job: str | None
-    resource: str | None  #: in whose turn it was given; None: in nobody's
-    epoch: int
-    node: str
+    fences: tuple[Fence, ...]  #: in whose turn it was given, and by which node
     refused: bool = False
+
+    @property
+    def turn(self) -> Fence | None:
+        """The narrowest of the fences: that of the run, if it was a step of one."""
+        return self.fences[-1] if self.fences else None
 
 
 class Exchange(Protocol):
@@ -228,17 +232,14 @@ class SimulatedAgents:
 
     def _stale(self, host: SimHost, request: Request) -> bytes | None:
         """The reply to a command of a node that has lost the work to another one; else its epoch is remembered."""
-        if request.fence is None:
-            return None
-        why = refusal(host.epochs, request.fence)
+        why = refusal(host.epochs, request.fences)
         if why is None:
-            note(host.epochs, request.fence)
+            note(host.epochs, request.fences, _RESOURCES)
             return None
         self._enter(host, request, refused=True)
         return self._fail(host, request.task, codes.STALE_EPOCH, why)
 
     def _enter(self, host: SimHost, request: Request, *, refused: bool = False) -> None:
-        fence = request.fence
         self.book.append(
             Commanded(
                 time=self.clock.now().timestamp(),
@@ -246,9 +247,7 @@ class SimulatedAgents:
                 command=request.command,
                 task=request.task,
                 job=request.job,
-                resource=None if fence is None else fence.resource,
-                epoch=0 if fence is None else fence.epoch,
-                node="" if fence is None else fence.node,
+                fences=request.fences,
                 refused=refused,
             )
         )

@@ -120,17 +120,17 @@ class Site(Struct, frozen=True, kw_only=True):
     bad: dict[str, Download] = {}
     timeout_seconds: float = 120.0
 
-    async def do(self, command: AgentCommand[R], *, task: str | None = None, fence: Fence | None = None) -> R:
+    async def do(self, command: AgentCommand[R], *, task: str | None = None, fences: tuple[Fence, ...] = ()) -> R:
         """Have the agent carry out a command that must succeed."""
         return await self.client.call(
-            self.endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fence=fence
+            self.endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fences=fences
         )
 
     async def refused(
-        self, command: AgentCommand[Any], code: str, *, task: str | None = None, fence: Fence | None = None
+        self, command: AgentCommand[Any], code: str, *, task: str | None = None, fences: tuple[Fence, ...] = ()
     ) -> None:
         """Have the agent carry out a command that must fail with `code`."""
-        await self._refused(self.endpoint, command, code, task, fence)
+        await self._refused(self.endpoint, command, code, task, fences)
 
     async def backup_refused(self, command: AgentCommand[Any], code: str) -> None:
         """The same for the backup server."""
@@ -143,11 +143,11 @@ class Site(Struct, frozen=True, kw_only=True):
         command: AgentCommand[Any],
         code: str,
         task: str | None = None,
-        fence: Fence | None = None,
+        fences: tuple[Fence, ...] = (),
     ) -> None:
         try:
             result = await self.client.call(
-                endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fence=fence
+                endpoint, command, task=task, timeout_seconds=self.timeout_seconds, fences=fences
             )
         except CairnError as error:
             found = error
@@ -301,9 +301,10 @@ async def command_of_a_lower_epoch_than_one_before_is_refused(site: Site) -> Non
     one, other = (f"vm:{RandomIds().new()}" for _ in range(2))
     command = InitStorage(path=site.storage)
     for resource, epoch in ((one, 5), (one, 5), (one, 7), (other, 1)):
-        await site.do(command, fence=Fence(resource=resource, epoch=epoch, node="n"))
+        await site.do(command, fences=(Fence(resource=resource, epoch=epoch, node="n"),))
     await site.do(command)
-    await site.refused(command, codes.STALE_EPOCH, fence=Fence(resource=one, epoch=6, node="m"))
+    late = (Fence(resource=other, epoch=1, node="m"), Fence(resource=one, epoch=6, node="m"))
+    await site.refused(command, codes.STALE_EPOCH, fences=late)
 
 
 @_check("protocol")

@@ -245,7 +245,7 @@ async def test_task_taken_back_before_it_came_is_refused(world: World) -> None:
 async def test_command_of_a_lower_epoch_is_refused_before_it_begins(world: World) -> None:
     world.area.gate.set()
     for task, epoch in (("t1", 5), ("t2", 7), ("t3", 6)):
-        sent = msgspec.structs.replace(request(task), fence=Fence(resource="vm:a", epoch=epoch, node="n"))
+        sent = msgspec.structs.replace(request(task), fences=(Fence(resource="vm:a", epoch=epoch, node="n"),))
         reply = await world.table.wait(world.table.submit(sent), 5)
     assert reply is not None
     assert reply.error is not None
@@ -256,7 +256,7 @@ async def test_command_of_a_lower_epoch_is_refused_before_it_begins(world: World
 
 async def test_task_that_is_taken_back_while_its_epoch_is_written_begins_nothing(world: World) -> None:
     world.area.gate.set()
-    sent = msgspec.structs.replace(request(), fence=Fence(resource="vm:a", epoch=5))
+    sent = msgspec.structs.replace(request(), fences=(Fence(resource="vm:a", epoch=5),))
     task = world.table.submit(sent)
     await asyncio.sleep(0)
     await world.table.cancel("t1", 5)

@@ -47,7 +47,7 @@ class Site:
             body=msgspec.Raw(msgspec.json.encode(command)),
             callback="http://node/callback",
             deadline_seconds=deadline,
-            fence=fence,
+            fences=(fence,) if fence is not None else (),
         )
         work = self.agents.handle("POST", f"/hosts/{host}/v1/commands", msgspec.json.encode(request))
         return asyncio.ensure_future(work)
@@ -294,11 +294,10 @@ async def test_book_tells_who_commanded_what_when_and_in_which_epoch() -> None:
     await site.done(BRIDGE, "t2", of(6, node="old"))
     await site.done(BRIDGE, "t3")
     await site.done(BRIDGE, "t3")
-    lines = [(one.task, one.command, one.resource, one.epoch, one.node, one.refused) for one in site.agents.book]
-    assert lines == [
-        ("t1", GetFacts.name, "vm:a", 7, "new", False),
-        ("t2", BRIDGE.name, "vm:a", 6, "old", True),
-        ("t3", BRIDGE.name, None, 0, "", False),
+    assert [(one.task, one.command, one.turn, one.refused) for one in site.agents.book] == [
+        ("t1", GetFacts.name, of(7, node="new"), False),
+        ("t2", BRIDGE.name, of(6, node="old"), True),
+        ("t3", BRIDGE.name, None, False),
     ]
     first, second, _ = (one.time for one in site.agents.book)
     assert second - first == 2

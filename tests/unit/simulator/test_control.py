@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.network import DhcpEntry, EnsureBridge, EnsureDhcp, MetadataEntry
 from cairn.agents.protocol.storage import CreateVolume, InitStorage
 from cairn.agents.protocol.vm import Disk, Hardware, StartVm
@@ -139,19 +140,12 @@ def test_unknown_host_to_inspect_is_404() -> None:
 def test_commands_tell_who_gave_them_on_each_host() -> None:
     site = Site()
     for host, task in ((HOST, "t1"), ("sim-0002", "t2")):
-        site.agents.book.append(
-            Commanded(
-                time=1.0, host=host, command="c", task=task, job=None, resource="vm:a", epoch=3, node="n", refused=True
-            )
-        )
+        fence = Fence(resource="vm:a", epoch=3, node="n")
+        line = Commanded(time=1.0, host=host, command="c", task=task, job=None, fences=(fence,), refused=True)
+        site.agents.book.append(line)
     assert [line["task"] for line in site.ask("GET", "/commands")["commands"]] == ["t1", "t2"]
-    (line,) = site.ask("GET", f"/commands?host={HOST}")["commands"]
-    assert (line["host"], line["resource"], line["epoch"], line["node"], line["refused"]) == (
-        HOST,
-        "vm:a",
-        3,
-        "n",
-        True,
-    )
+    (shown,) = site.ask("GET", f"/commands?host={HOST}")["commands"]
+    assert (shown["host"], shown["refused"]) == (HOST, True)
+    assert shown["fences"] == [{"resource": "vm:a", "epoch": 3, "node": "n"}]
     site.ask("POST", "/reset")
     assert site.ask("GET", "/commands") == {"commands": []}

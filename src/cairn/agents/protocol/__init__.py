@@ -25,10 +25,10 @@ Idempotence
     task repeated after the agent was restarted does no harm.
 
 Fences
-    A `Request` may say in whose turn it is given, and in which epoch the node took that (`Request.fence`). An agent remembers
+    A `Request` says in whose turn it is given, and in which epoch the node took that (`Request.fences`). An agent remembers
     the highest epoch by resource, also over its own restarts, and fails a task of a lower one with ``agent.stale-epoch``: its
-    node has lost the work to another one. Without a fence nothing is refused. An agent that does not know of fences passes
-    over them.
+    node has lost the work, or the machine, to another one. Without fences nothing is refused. An agent that does not know of
+    them passes over them.
 
 Reports
     Events on a machine that no command caused are told by ``POST {report_url}`` with a `Report`.

@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from cairn.agents.protocol.fence import Fence
+from cairn.agents.protocol.fence import Fences
 
 #: Raised when agents of the version before could no longer be given commands, not when something is added.
 PROTOCOL_VERSION = 1
@@ -65,7 +65,7 @@ class Request(Struct, frozen=True, kw_only=True, rename="camel"):
     wait_seconds: float = 5.0  #: how long the agent may hold the exchange open before it answers 202
     deadline_seconds: float = 300.0  #: after this long the agent gives the work up
     job: str | None = None  #: the job on whose behalf this is done, for the agent's log
-    fence: Fence | None = None  #: in whose turn it is given; None: in nobody's. Agents that do not know it pass over it
+    fences: Fences = ()  #: in whose turn it is given; agents that do not know of them pass over them
 
 
 class Failure(Struct, frozen=True, kw_only=True, rename="camel"):

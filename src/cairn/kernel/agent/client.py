@@ -142,7 +142,7 @@ class _PendingCommand:
         "command",
         "deadline",
         "endpoint",
-        "fence",
+        "fences",
         "heard",
         "job",
         "name",
@@ -157,7 +157,7 @@ class _PendingCommand:
         command: bytes,
         task: str,
         job: str | None,
-        fence: Fence | None,
+        fences: tuple[Fence, ...],
         deadline: float,
         now: float,
     ) -> None:
@@ -166,7 +166,7 @@ class _PendingCommand:
         self.command = msgspec.Raw(command)
         self.task = task
         self.job = job
-        self.fence = fence
+        self.fences = fences
         self.deadline = deadline
         self.heard = now  #: when the agent last answered anything (to begin with: when the call began)
         self.answered = False  #: whether the agent has answered anything
@@ -222,7 +222,7 @@ class AgentClient:
         task: str | None = None,
         timeout_seconds: float,
         job: str | None = None,
-        fence: Fence | None = None,
+        fences: tuple[Fence, ...] = (),
     ) -> R:
         """Have the agent carry out `command`, and return what it answers.
 
@@ -236,7 +236,7 @@ class AgentClient:
                 is refused for good.
             timeout_seconds: for everything, repetitions included. The agent gives the work up after as long.
             job: on whose behalf, for the agent's log.
-            fence: in whose turn, and since which epoch; None: the agent does it for whoever asks.
+            fences: in whose turn, and since which epoch; none: the agent does it for whoever asks.
 
         Raises:
             CairnError: ``agent.unreachable`` (unavailable): it does not answer at all. ``agent.timeout`` (timeout): it
@@ -251,7 +251,7 @@ class AgentClient:
             _encoder.encode(command),
             task or self._ids.new(),
             job,
-            fence,
+            fences,
             now + timeout_seconds,
             now,
         )
@@ -357,7 +357,7 @@ class AgentClient:
             wait_seconds=wait,
             deadline_seconds=left,
             job=call.job,
-            fence=call.fence,
+            fences=call.fences,
         )
         answer = await self._exchange(call, "POST", "/v1/commands", _encoder.encode(request), min(wait + 10.0, left))
         return None if answer is None else self._read(call, *answer)

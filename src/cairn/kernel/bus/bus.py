@@ -191,6 +191,11 @@ class Bus:
             return await here()
         return await self.call(message)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the members that this node knows: what it owns, it owns in this one."""
+        return self._ring.epoch
+
     async def here(self, message: Command[R] | Query[R], *, timeout_seconds: float | None = None) -> R:
         """Have this node handle the message, whatever the ring says: for work that was begun here and ends here.
 

@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from cairn.agents.protocol.codes import UNKNOWN_COMMAND
+from cairn.agents.protocol.codes import STALE_EPOCH, UNKNOWN_COMMAND
+from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.wire import PROTOCOL_VERSION, AgentCommand, Pong, Result
 from cairn.kernel.agent.client import TIMEOUT, UNREACHABLE, AgentClient, AgentEndpoint
 from cairn.kernel.bus.bus import Bus
@@ -30,6 +31,8 @@ from cairn.kernel.store.store import Store, Tx
 R = TypeVar("R", bound=Result)
 #: a machine's clock may be that far off before somebody is warned
 _SKEW_SECONDS: Final = 60.0
+#: within so many seconds a node knows of a new list of members, if it is one of them
+_MOVED_SECONDS: Final = 2.0
 #: how many more calls there may be at a time if they leave the machine idle
 _IDLE_FACTOR = 10
 #: machines that are read again in one look
@@ -94,6 +97,7 @@ class MachineClient(MachineAgents[str]):
         self._pinged: Callable[[str, Pong, str | None], None] = lambda uuid, pong, outdated: None
         self._known: dict[str, _Agent] = {}
         self._lost: dict[str, str] = {}
+        self._own: dict[str, Fence] = {}  #: the machines' own fences
         self._drops = 0  #: how often something was forgotten: what was being read then is not kept
         self._connected: Callable[[str], None] = lambda uuid: None
         #: the certificates that agents show, and the roots that they trust, as heard at their last pings
@@ -146,10 +150,10 @@ class MachineClient(MachineAgents[str]):
         self, uuid: str, command: AgentCommand[R], *, timeout_seconds: float | None = None, idle: bool = False
     ) -> R:
         """Have the machine's agent do something, on the node that the machine belongs to: see `MachineAgents.call`."""
+        entity = self.kind.record.meta.entity or ""
+        message = partial(packed, entity, uuid, command, timeout_seconds=timeout_seconds, idle=idle)
         if not self._bus.owns(uuid):
-            entity = self.kind.record.meta.entity or ""
-            message = packed(entity, uuid, command, timeout_seconds=timeout_seconds, idle=idle)
-            return answer_of(command, await self._bus.call(message))
+            return answer_of(command, await self._bus.call(message()))
         known = await self._agent(uuid)
         endpoint = known.endpoint
         reason = self._lost.get(uuid)
@@ -168,10 +172,11 @@ class MachineClient(MachineAgents[str]):
         seconds = timeout_seconds or float(self._settings.get(settings.command_timeout))
 
         async def work() -> R:
-            context = current()
-            return await self._agents.call(
-                endpoint, command, timeout_seconds=seconds, job=context.job, fence=context.fence
-            )
+            own, context = self._own_fence(uuid), current()
+            if own is None:  # not any more
+                return answer_of(command, await self._bus.call(message()))
+            fences = (own,) if context.fence is None else (own, context.fence)
+            return await self._agents.call(endpoint, command, timeout_seconds=seconds, job=context.job, fences=fences)
 
         factor = _IDLE_FACTOR if idle else 1
         try:
@@ -182,11 +187,28 @@ class MachineClient(MachineAgents[str]):
                 parallelism=lambda: factor * self._settings.get(settings.parallelism),
             )
         except CairnError as error:
+            if error.code == STALE_EPOCH and await self._has_moved(uuid):
+                return answer_of(command, await self._bus.call(message()))
             if error.code in (UNREACHABLE, TIMEOUT):
                 self._suspect(uuid, error.whole)
             if error.code == UNKNOWN_COMMAND:
                 raise self._lacks(endpoint, command) from error
             raise
+
+    def _own_fence(self, uuid: str) -> Fence | None:
+        """In which epoch this node commands a machine; None: it is another's, and only a run that began here ends here."""
+        if not self._bus.owns(uuid):
+            return None
+        epoch = self._bus.epoch
+        own = self._own.get(uuid)
+        if own is None or own.epoch != epoch:
+            own = self._own[uuid] = Fence(resource=f"machine:{uuid}", epoch=epoch, node=self._bus.node)
+        return own
+
+    async def _has_moved(self, uuid: str) -> bool:
+        """Whether a machine whose agent has refused a command is another node's by now; this one hears of it a moment later."""
+        await self._clock.sleep(_MOVED_SECONDS)
+        return not self._bus.owns(uuid)
 
     async def connect(self, uuid: str, command: AgentCommand[R], *, accept: bool = False) -> tuple[R, AgentSeen]:
         """The one call that is made to a machine that is not connected, once it is certain who answers.
@@ -207,9 +229,8 @@ class MachineClient(MachineAgents[str]):
             raise self._incompatible(known.endpoint, pong.protocol)
         await self._store.look(lambda tx: check_identity(tx, self.kind, uuid, pong.machine, accept=accept))
         context = current()
-        answer = await self._agents.call(
-            known.endpoint, command, timeout_seconds=60.0, job=context.job, fence=context.fence
-        )
+        fences = tuple(fence for fence in (self._own_fence(uuid), context.fence) if fence is not None)
+        answer = await self._agents.call(known.endpoint, command, timeout_seconds=60.0, job=context.job, fences=fences)
         self._lost.pop(uuid, None)
         seen = AgentSeen(
             agent_boot=pong.boot,
@@ -260,6 +281,7 @@ class MachineClient(MachineAgents[str]):
         """Forget a machine that was removed from the cloud."""
         self._known.pop(uuid, None)
         self._lost.pop(uuid, None)
+        self._own.pop(uuid, None)
         self.shown.pop(uuid, None)
 
     async def _agent(self, uuid: str) -> _Agent:

@@ -217,6 +217,8 @@ class Syncs(HostSyncs):
         try:
             async with self._gate:
                 await self.sync(*part)
+        except CairnError as error:
+            _log.info("host.sync-not-tried", host=part.host, kind=part.kind, error=str(error))  # it is another node's
         finally:
             self._busy.discard(part)
 

@@ -106,6 +106,6 @@ class FormerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def test_an_agent_that_does_not_know_of_fences_passes_over_them() -> None:
-    sent = Request(task="t", command="c", body=msgspec.Raw(b"{}"), fence=Fence(resource="vm:a", epoch=7, node="n"))
+    sent = Request(task="t", command="c", body=msgspec.Raw(b"{}"), fences=(Fence(resource="vm:a", epoch=7),))
     read = msgspec.json.decode(msgspec.json.encode(sent), type=FormerRequest)
     assert (read.task, read.command) == ("t", "c")

@@ -510,10 +510,10 @@ def test_endpoint_tells_address_and_tls() -> None:
 async def test_command_of_an_owner_that_was_overtaken_is_refused_in_words_for_each() -> None:
     cloud = Cloud()
     new, old = (Fence(resource="vm:a", epoch=epoch, node="n") for epoch in (7, 6))
-    await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=new))
+    await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fences=(new,)))
 
     with pytest.raises(CairnError) as caught:
-        await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=old))
+        await cloud.clock.run(cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fences=(old,)))
 
     error = caught.value
     assert (error.code, error.kind) == (codes.STALE_EPOCH, ErrorKind.CONFLICT)
@@ -527,6 +527,6 @@ async def test_command_that_is_sent_again_has_its_fence_still() -> None:
     cloud = Cloud()
     cloud.transport.lose_requests = 1
     await cloud.clock.run(
-        cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fence=Fence(resource="vm:a", epoch=7, node="n"))
+        cloud.client.call(HOST, BRIDGE, timeout_seconds=60, fences=(Fence(resource="vm:a", epoch=7),))
     )
-    assert [(line.resource, line.epoch) for line in cloud.agents.book] == [("vm:a", 7)]
+    assert [line.fences for line in cloud.agents.book] == [(Fence(resource="vm:a", epoch=7),)]

@@ -6,11 +6,13 @@ from typing import ClassVar
 import pytest
 from tests.unit.services.image_site import Site
 
+from cairn.agents.protocol import codes
 from cairn.agents.protocol.fence import Fence
 from cairn.agents.protocol.storage import GetCapacity
 from cairn.agents.protocol.wire import AgentCommand, Done, Result
 from cairn.kernel.bus.context import current, entered
 from cairn.kernel.error import CairnError
+from cairn.kernel.ids import NodeId
 from cairn.kernel.machine.machines import Machines
 from cairn.kernel.machine.model import MachineStatus
 from cairn.services.backup_storage.messages import DeleteBackupStorage, ReconnectBackupStorage
@@ -222,13 +224,49 @@ async def _set(site: Site, storage: BackupStorageId, status: MachineStatus) -> N
     await site.context.store.write(lambda tx: tx.update(BackupStorage, storage, status=status))
 
 
-async def test_commands_tell_agents_in_whose_turn_they_are_given_and_pings_do_not(site: Site) -> None:
+async def test_commands_tell_agents_whose_the_machine_is_and_in_whose_turn_they_are_given(site: Site) -> None:
     storage = await site.add_storage()
     agents = site.context.need(BackupStorageAgents)
     before = len(site.agents.book)
-    with entered(current().fenced(Fence(resource="image:i", epoch=7, node="n"))):
+    turn = Fence(resource="image:i", epoch=7, node="n")
+    with entered(current().fenced(turn)):
         await agents.call(storage, COMMAND)
     await agents.call(storage, COMMAND)
 
-    lines = [(line.resource, line.epoch) for line in list(site.agents.book)[before:]]
-    assert lines == [("image:i", 7), (None, 0)]
+    own = Fence(resource=f"machine:{storage}", epoch=site.context.ring.epoch, node=site.context.node)
+    assert [line.fences for line in list(site.agents.book)[before:]] == [(own, turn), (own,)]
+
+
+async def test_machine_that_goes_to_another_node_while_a_command_waits_is_commanded_by_that(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    await site.set("backupStorage", "parallelism", "1")
+    site.agents.dials.turn(Dial(command=COMMAND.name, delay_seconds=2.0))
+    first, second = (asyncio.ensure_future(client.call(storage, COMMAND)) for _ in range(2))
+    await site.clock.settle()
+    before = len(site.agents.book)
+    site.context.ring.set_members([NodeId("elsewhere")], site.context.ring.epoch + 1)
+
+    await site.clock.advance(30)
+
+    assert (await first).total_bytes > 0
+    assert not second.done() or isinstance(second.exception(), CairnError)
+    assert len(site.agents.book) == before + 1
+    second.cancel()
+
+
+async def test_command_that_was_refused_because_the_machine_has_moved_is_handed_on_to_its_node(site: Site) -> None:
+    storage = await site.add_storage()
+    client = site.context.need(Machines).of(ReconnectBackupStorage(uuid=storage))
+    ring = site.context.ring
+    site.agents.world.hosts["backup"].epochs[f"machine:{storage}"] = ring.epoch + 1  # its node was quicker
+    for hears in (False, True):
+        call = asyncio.ensure_future(client.call(storage, COMMAND))
+        await site.clock.advance(1)
+        assert site.agents.book[-1].refused
+        if hears:
+            ring.set_members([NodeId("elsewhere")], ring.epoch + 1)
+        await site.clock.advance(30)
+        error = call.exception()
+        assert isinstance(error, CairnError)
+        assert error.code == ("bus.node-gone" if hears else codes.STALE_EPOCH)
