@@ -41,7 +41,7 @@ from cairn.kernel.flow.engine import FlowEngine
 from cairn.kernel.flow.journal import FlowRun, RunState
 from cairn.kernel.guard import Guards
 from cairn.kernel.ids import JobId
-from cairn.kernel.job import OPEN, Job, JobState, digest_of, is_open, key_of, read, turn_of
+from cairn.kernel.job import Job, JobState, digest_of, is_open, key_of, read, turn_of
 from cairn.kernel.metrics import Metrics
 from cairn.kernel.open_jobs import OpenJob, OpenJobs, Waiter
 from cairn.kernel.ownership import Claim, Ownership, change, lost
@@ -540,13 +540,6 @@ class Jobs:
         return ended
 
     # -- life ------------------------------------------------------------------------------------------------------------------
-
-    async def recover(self, begun: Collection[str] = ()) -> int:
-        """Take up every open job of this node that the database has. Returns how many there are."""
-        mine = {"node_uuid": self._owners.node, "state": list(OPEN)}
-        rows = await self._store.read(lambda tx: tx.find(Job, order_by="create_date", **mine))  # type: ignore[arg-type]
-        self.adopt(rows, begun)
-        return len(rows)
 
     def adopt(self, rows: Sequence[Job], begun: Collection[str] = ()) -> None:
         """Take up open jobs that are this node's now, in this order.

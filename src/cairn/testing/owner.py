@@ -41,6 +41,6 @@ class SoleOwner:
         return self.node
 
     def begin(self, tx: Tx, key: str | None) -> int:
-        """The first epoch."""
+        """The epoch in which it joined."""
         self._check()
-        return 1
+        return self.joined

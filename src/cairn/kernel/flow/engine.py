@@ -54,7 +54,7 @@ from cairn.kernel.clock import Clock
 from cairn.kernel.error import CairnError, internal
 from cairn.kernel.flow.errors import cancelled, pending
 from cairn.kernel.flow.executor import Executor, Finisher
-from cairn.kernel.flow.journal import FlowRun, RunHead, RunState, fill, heads
+from cairn.kernel.flow.journal import FlowRun, RunHead, RunState, fill
 from cairn.kernel.flow.loading import load, may_have_begun
 from cairn.kernel.flow.owed import Owed
 from cairn.kernel.flow.places import Places
@@ -221,10 +221,6 @@ class FlowEngine:
                 self._places.leave(row.uuid)
         self._places.take(left)
         return frozenset(row.job_uuid for row in left if row.job_uuid is not None)
-
-    async def restore(self) -> frozenset[str]:
-        """`adopt` all runs of the database that are this node's."""
-        return self.adopt([row for row in await self._store.read(heads) if row.node_uuid == self._owners.node])
 
     async def recover(self, job: JobId | None, *, cancel: bool = False) -> None:
         """Take up every run that works for `job` (None: those of no job), inner ones first.
