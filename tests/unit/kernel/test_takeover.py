@@ -38,7 +38,7 @@ async def test_a_dead_nodes_run_goes_on_where_it_stood(two: Two) -> None:
     assert (await two.row()).node_uuid == two.b.name
     assert await two.runs() == []
     assert two.b.calls == []
-    assert [line for line in two.b.world.story if line.startswith("do a")] == ["do a3"]
+    assert [line for line in two.b.world.story if line.startswith("do a")] == ["do a2", "do a3"]  # they share an entry
 
 
 async def test_a_dead_nodes_job_that_had_done_nothing_is_called_again(two: Two) -> None:
