@@ -47,7 +47,7 @@ def test_node_killed_after_each_journal_write_of_a_creation(site: KillSite) -> N
     write = 1
     while _killed_at(site, Fault(workflow="vm.create", kind="journal", place=str(write), moment="after")):
         write += 1
-    assert write > 4
+    assert write > 3
 
 
 def _killed_at(site: KillSite, fault: Fault) -> bool:

@@ -35,11 +35,11 @@ OWING = "\n    async def undo(self, given, made):\n        return None\n"
 
 
 def visitor(plugins: Plugins, undo: str) -> None:
-    """A plugin with a step right before a VM is started on its host."""
+    """A plugin with a step right before what needs an entry of the journal, when a VM is started."""
     plugins.write(
         steps_py=lambda name: STEP.format(name=name.replace("_", "-"), undo=undo),
         workflows_toml=lambda name: (
-            f'[[change]]\nworkflow = "vm.start"\nbefore = "vm.start-on-host"\nstep = "{name.replace("_", "-")}.visit"\n'
+            f'[[change]]\nworkflow = "vm.start"\nbefore = "network.apply"\nstep = "{name.replace("_", "-")}.visit"\n'
         ),
     )
 

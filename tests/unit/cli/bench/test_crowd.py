@@ -49,7 +49,7 @@ async def test_calls_are_made_from_several_processes_to_several_nodes_at_once() 
 
     assert sorted(one.error or "" for one in crowd.ended) == ["", "", "", "", "", "host.none-fits"]
     assert (len(node.jobs), len(other.jobs)) == (3, 3)
-    assert crowd.largest_in_flight == 6
+    assert 3 <= crowd.largest_in_flight <= 6, "each node answers once three calls have come"
     assert crowd.broken == 0
 
 
