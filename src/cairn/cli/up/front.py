@@ -40,7 +40,8 @@ defaults
     # when the file is taken again, a kept connection is closed after an answer, never under a request
     option idle-close-on-response
     option redispatch 1
-    retries 3
+    # none of them waits, and one that goes to a dead node again costs nothing
+    retries 10
     default-server inter 500ms fastinter 200ms fall 3 rise 1
 """
 _LOST = (
