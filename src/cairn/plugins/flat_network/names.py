@@ -1,10 +1,10 @@
 """Tells each host the names of the VMs that a network has on other hosts, so that its name server knows all of the network.
 
 A change of a network's VMs is told after a moment, many changes together, and only to hosts that have VMs of that network.
-The more hosts a network has, the longer is the pause between two rounds, so that the telling takes a fixed small part of
-the time however many VMs come and go. Each host is told the difference to what it was told before. One that this node has
-told nothing yet, or that has connected anew or failed, is asked for digests of what it knows, and told what differs; so a
-node that starts, or takes a network over, does not send all names to all hosts. Until it is told, a host's server refuses
+The more hosts and names a network has, the longer is the pause between two rounds, so that reading and telling take a fixed
+small part of the time however many VMs come and go. Each host is told the difference to what it was told before. One that this
+node has told nothing yet, or that has connected anew or failed, is asked for digests of what it knows, and told what differs; so
+a node that starts, or takes a network over, does not send all names to all hosts. Until it is told, a host's server refuses
 names that it does not know: it does not deny them.
 
 One node tells all hosts of a network, the one that the ring names for it, so that it knows what they were told. Another node
@@ -39,6 +39,7 @@ _log = structlog.get_logger("cairn.flat")
 #: between two rounds of a network
 LEAST_SECONDS = 2.0
 SECONDS_PER_HOST = 0.05
+SECONDS_PER_NAME = 0.0005  # one is read in some 10 us
 _PARALLELISM = 20
 _PASS_ON_SECONDS = 5.0
 _AROUND = 8  # bytes of JSON around an address and a name
@@ -104,23 +105,24 @@ class Neighbours:
     async def _try(self, l3_network: L3NetworkId) -> None:
         self._changed.discard(l3_network)
         try:
-            hosts = await self.tell(l3_network)
+            pause = await self.tell(l3_network)
         except Exception as error:  # noqa: BLE001 (whatever happens to one network, the others are told)
             _log.warning("flat.names-not-told", l3_network=l3_network, error=str(error) or repr(error))
-            hosts = 0
-        self._next[l3_network] = self._clock.monotonic() + hosts * SECONDS_PER_HOST
+            pause = 0.0
+        self._next[l3_network] = self._clock.monotonic() + pause
 
-    async def tell(self, l3_network: L3NetworkId) -> int:
-        """Tell all hosts of a network what they do not know yet. Returns how many hosts there are.
+    async def tell(self, l3_network: L3NetworkId) -> float:
+        """Tell all hosts of a network what they do not know yet. Returns the seconds until it may be done again.
 
         What a host knows that does not take it is found out at the next change.
         """
         hosts, names = await self._store.read(lambda tx: names_of(tx, l3_network))
+        pause = len(hosts) * SECONDS_PER_HOST + len(names) * SECONDS_PER_NAME
         told = self._told.get(l3_network, {})
         told = self._told[l3_network] = {host: known for host, known in told.items() if host in hosts}
         if len(hosts) < 2:  # it knows its own
             del self._told[l3_network]
-            return len(hosts)
+            return pause
         gate = asyncio.Semaphore(_PARALLELISM)
         fresh = _Telling(l3_network, names)
         before = list(told.values())  # kept alive, so that no two have the same id
@@ -140,7 +142,7 @@ class Neighbours:
 
         await asyncio.gather(*(one(host) for host in sorted(hosts)))
         del before
-        return len(hosts)
+        return pause
 
     async def _send(self, host: HostId, telling: _Telling, known: Names | None) -> bool:
         """False: the host has no server of the network yet. When it has one, the network has changed."""

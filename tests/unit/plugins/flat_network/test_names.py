@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cairn.plugins.flat_network import names
 from cairn.plugins.flat_network.names import LEAST_SECONDS
 from cairn.simulator import commands
 from cairn.simulator.dials import Dial
@@ -107,3 +108,18 @@ async def test_a_host_that_had_no_server_when_it_was_told_is_told_once_it_has_on
         await cloud.finish(str(late["uuid"]))
         await cloud.quiet(3 * LEAST_SECONDS)
         assert (told(cloud, "sim-0001"), told(cloud, "sim-0002")) == (["late"], ["first", "second"])
+
+
+async def test_the_more_names_a_network_has_the_longer_is_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "SECONDS_PER_NAME", 10.0)
+    async with Cloud.open(hosts=2) as cloud:
+        site = await cloud.make_site()
+        for number in (1, 2):
+            await cloud.create_vm(f"vm-{number}", host_uuid=site[f"host-{number}"])
+        await cloud.quiet(2 * LEAST_SECONDS)
+        await cloud.create_vm("vm-3", host_uuid=site["host-2"])
+        await cloud.quiet(2 * LEAST_SECONDS)
+        assert told(cloud, "sim-0001") == ["vm-2"]
+
+        await cloud.quiet(2 * 10.0)
+        assert told(cloud, "sim-0001") == ["vm-2", "vm-3"]
