@@ -371,7 +371,10 @@ class Jobs:
         def durable() -> None:
             opened.finished = True
             if opened.row is not None:
-                opened.row = replace(opened.row, state=state, answer=answer, error=error, finish_date=now)
+                asked = opened.row.cancel_requested or opened.cancelled
+                opened.row = replace(
+                    opened.row, state=state, answer=answer, error=error, finish_date=now, cancel_requested=asked
+                )
 
         tx.after_commit(durable)
 

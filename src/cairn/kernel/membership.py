@@ -19,6 +19,7 @@ one had begun is told by its rows, which the new one reads together with the lis
 Agents remember the highest epoch of each resource, and refuse what is of a lower one. A database that was restored, in whatever
 way, knows less than they do. So a node that joins counts up to the seconds since 2026 at least, by its clock: never less than
 any epoch before, since members do not change once a second for long.
+
 A node whose plugins are not those of the members that are alive does not become one (`Likeness`).
 
 A node that is being drained stays alive and ends what it has, but owns no keys any more.
@@ -26,8 +27,8 @@ A node that is being drained stays alive and ends what it has, but owns no keys 
 Restart after ``kill -9``: the new process holds the lock of the data folder (`FolderLock`), which the dead one cannot
 hold. So it knows that its predecessor's row is dead, and takes it over at once instead of waiting.
 
-Two processes cannot work with one database yet: what one accepts the other cannot be told of. A lock beside the database
-(`lock_database`) keeps the second out, whichever data folder it has.
+A database file has one process: others could not be told of what that accepts. A lock beside the file (`lock_database`) keeps
+them out, whichever data folder they have. Several nodes need a server.
 """
 
 from __future__ import annotations

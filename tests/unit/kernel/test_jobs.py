@@ -455,11 +455,14 @@ async def test_cancelled_while_running_it_is_undone(site: Site) -> None:
     site.world.gates["a3"] = asyncio.Event()
     await site.submit()
     await site.world.wait_at("a3")
+    one = Woken()
+    assert site.jobs.watch(job_id(), one)
 
     await site.desk.cancel(job_id())
 
     row = await site.look()
     assert row.state is JobState.CANCELLED
+    assert one.ended == await site.desk.look(job_id()), "who waits is told what stands in the database"
     assert row.error is not None
     assert row.error.code == "job.cancelled"
     assert await site.world.effects() == set()
